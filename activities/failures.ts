@@ -1,0 +1,67 @@
+import { ApplicationFailure } from '@temporalio/common';
+import type { FailureType, PermanentFailureType, TransientFailureType } from './types.js';
+
+/** Whether each type is permanent: the run-time twin of the unions in `types.ts`, checked both ways by the compiler. */
+export const FAILURE_TYPES = {
+  InvalidDataVolume: 'permanent',
+  UnsupportedSource: 'permanent',
+  UnsupportedFormat: 'permanent',
+  ContentTypeNotSupported: 'permanent',
+  IncompatibleVolumeModes: 'permanent',
+  NotAuthorized: 'permanent',
+  SourceNotAllowed: 'permanent',
+  SourceNotFound: 'permanent',
+  SourceForbidden: 'permanent',
+  SourceCertificateInvalid: 'permanent',
+  ChecksumMismatch: 'permanent',
+  ImageInvalid: 'permanent',
+  ImageHostile: 'permanent',
+  LargerPVCRequired: 'permanent',
+  StorageClassNotFound: 'permanent',
+  ClaimLost: 'permanent',
+  ResourceExists: 'permanent',
+  IncompatiblePVC: 'permanent',
+  VolumeTooSmall: 'permanent',
+  UploadTargetInUse: 'permanent',
+  ScratchSpaceRequired: 'permanent',
+  DeadlineExceeded: 'permanent',
+  SourceUnavailable: 'transient',
+  SourceChanged: 'transient',
+  CloneSourceInUse: 'transient',
+  ExceededQuota: 'transient',
+  NodeUnavailable: 'transient',
+  NoSpace: 'transient',
+  ScratchUnavailable: 'transient',
+  KubernetesUnavailable: 'transient',
+} as const satisfies Record<PermanentFailureType, 'permanent'> & Record<TransientFailureType, 'transient'>;
+
+/** A failure that no retry cures; the message goes to the user as it is and holds no credential and no byte of a response body. */
+export function permanentFailure(type: FailureType, message: string, cause?: unknown): ApplicationFailure {
+  return ApplicationFailure.create({ type, message, nonRetryable: true, ...asCause(cause) });
+}
+
+/** A failure that a later attempt may not meet; `nextRetryDelay` in ms overrides the policy's back-off. */
+export function transientFailure(
+  type: TransientFailureType,
+  message: string,
+  options: { cause?: unknown; nextRetryDelayMs?: number } = {},
+): ApplicationFailure {
+  const { cause, nextRetryDelayMs } = options;
+  return ApplicationFailure.create({
+    type,
+    message,
+    nonRetryable: false,
+    ...(nextRetryDelayMs === undefined ? {} : { nextRetryDelay: nextRetryDelayMs }),
+    ...asCause(cause),
+  });
+}
+
+/** The {@link FailureType} of a failure that dvflow threw, else `undefined`. */
+export function failureTypeOf(error: unknown): FailureType | undefined {
+  if (!(error instanceof ApplicationFailure)) return undefined;
+  return error.type && error.type in FAILURE_TYPES ? (error.type as FailureType) : undefined;
+}
+
+function asCause(cause: unknown): { cause?: Error } {
+  return cause instanceof Error ? { cause } : {};
+}

@@ -1,0 +1,134 @@
+/**
+ * What workflows may ask of the world, one interface a task queue. Implementations: `kubernetes/` and `image/inspect.ts`
+ * (control), `node/` (node), `image/transfer.ts` (transfer). Every activity is level-based: it may run twice, be killed half-way
+ * and run on two workers at once.
+ */
+import type {
+  ClaimRef,
+  DataVolumeFacts,
+  DataVolumeManifest,
+  DataVolumeRef,
+  DataVolumeStart,
+  ImageFacts,
+  Missing,
+  PlacementFacts,
+  PoolFacts,
+  PoolRef,
+  PublishedVolume,
+  ReleasedVolume,
+  ReservedDirectory,
+  StatusUpdate,
+  TargetPlan,
+  TransferInput,
+  TransferResult,
+  UnpublishedItem,
+} from './types.js';
+
+/** Task queue `dvflow`: Kubernetes and the probe of a source. */
+export interface ControlActivities {
+  /**
+   * Reads the DataVolume, or creates it as `dvflow:temporal:<Temporal namespace>` from a manifest (object, JSON or YAML), marked
+   * with this workflow's id. With `retry` it writes `dvflow.io/retried` first, then resets the phase.
+   * @throws {@link FailureType} `InvalidDataVolume`, `NotAuthorized`, `ResourceExists`, `UnsupportedSource`, `ExceededQuota`
+   */
+  openDataVolume(input: { start?: DataVolumeStart; manifest?: DataVolumeManifest | string }): Promise<DataVolumeFacts>;
+  /**
+   * Decides, without allocating anything, what the claim will be: class, modes, sizes, pool, adoption (`cdi.md` §1.6, §6.4).
+   * @throws {@link FailureType} `StorageClassNotFound`, `IncompatiblePVC`, `ResourceExists`, `InvalidDataVolume`, `ContentTypeNotSupported`
+   */
+  planTarget(input: { dataVolume: DataVolumeRef }): Promise<TargetPlan>;
+  /**
+   * Probes the source with the DataVolume's own credentials and makes the read plan.
+   * @throws {@link FailureType} `SourceNotFound`, `SourceForbidden`, `SourceCertificateInvalid`, `SourceNotAllowed`, `ImageInvalid`,
+   * `ImageHostile`, `UnsupportedFormat`, `ScratchSpaceRequired`, `LargerPVCRequired`; retried: `SourceUnavailable`
+   */
+  inspectSource(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ImageFacts | Missing>;
+  /** Creates the user's claim Pending, with owner, annotations and marks in one call, or returns the one an earlier attempt made.
+   * @throws {@link FailureType} `ResourceExists`, `ExceededQuota` (retried) */
+  ensureClaim(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ClaimRef>;
+  /** Takes over a claim that already holds the data: ownerReference, nothing else.
+   * @throws {@link FailureType} `ResourceExists`, `ClaimLost` */
+  adoptClaim(input: { dataVolume: DataVolumeRef; claimUid: string }): Promise<ClaimRef & { readonly volume?: string }>;
+  /** Nodes that the claim may use, by annotation, scheduler and topology; nothing is reserved.
+   * @throws {@link FailureType} `ClaimLost` */
+  listCandidates(input: { claim: ClaimRef; target: TargetPlan }): Promise<PlacementFacts>;
+  /** Answers a scheduler's choice that has no room: removes `selected-node`, event `InsufficientCapacity` with both figures. */
+  refuseSelectedNode(input: { claim: ClaimRef; node: string; roomBytes: number; requestBytes: number }): Promise<void>;
+  /** Writes the Secret `transfer-<uid>` in `dvflow-transfers` from what the DataVolume names; replaces an older one. */
+  copyCredentials(input: { dataVolume: DataVolumeRef }): Promise<Missing | { readonly missing?: never }>;
+  /** Removes `transfer-<uid>`; absent is success. */
+  deleteCredentials(input: { dataVolume: DataVolumeRef }): Promise<void>;
+  /**
+   * Creates the PersistentVolume with `claimRef.uid`, waits until the claim is Bound to it, removes the marks of claim and volume.
+   * @throws {@link FailureType} `ClaimLost`
+   */
+  publishVolume(input: {
+    dataVolume: DataVolumeRef;
+    claim: ClaimRef;
+    target: TargetPlan;
+    directory: ReservedDirectory;
+  }): Promise<PublishedVolume>;
+  /** Removes a PersistentVolume of this DataVolume that was made but whose claim never bound. Bound or absent: nothing. */
+  deleteUnpublishedVolume(input: { dataVolume: DataVolumeRef; claim: ClaimRef }): Promise<void>;
+  /** Removes the claim by name and uid; absent or another uid is success. Never a claim that is Bound and published. */
+  deleteClaim(input: { dataVolume: DataVolumeRef; claim: ClaimRef }): Promise<void>;
+  /** Applies phase, conditions, progress, annotations and the event; a DataVolume that is gone is success. */
+  recordStatus(input: StatusUpdate): Promise<{ readonly exists: boolean }>;
+  /** Newest heartbeat of this workflow's transfer, for the deadline: bytes done, and when they last grew. */
+  observeTransfer(input: { workflowId: string }): Promise<{ readonly bytes: number }>;
+  /** Everything that carries the unpublished mark in Kubernetes (claims, volumes, Secrets). */
+  listUnpublished(): Promise<readonly UnpublishedItem[]>;
+  /** Of the given items, those for which all four conditions of `design.md` §6 hold; asks Temporal and Kubernetes afresh. */
+  judgeUnpublished(input: { items: readonly UnpublishedItem[] }): Promise<readonly UnpublishedItem[]>;
+  /** Removes one claim, volume or Secret, by uid; absent is success. */
+  removeUnpublished(input: { item: UnpublishedItem }): Promise<void>;
+  /** Nodes that have a node worker by Kubernetes' account (Ready or not), and the pools of all HostPathProvisioners. */
+  listNodes(): Promise<{ readonly nodes: readonly string[]; readonly pools: readonly PoolRef[] }>;
+  /** Reads the PersistentVolume anew; absent when it must not be reclaimed (not Released, Retain, not ours, other uid). */
+  observeReleasedVolume(input: { name: string; uid: string }): Promise<{ readonly volume?: ReleasedVolume }>;
+  /** Deletes the PersistentVolume object, by uid, after its data is gone. */
+  deleteVolume(input: { name: string; uid: string }): Promise<void>;
+  /** Event on a PersistentVolume: `VolumeFailedDelete`. */
+  recordVolumeEvent(input: { name: string; uid: string; reason: string; message: string }): Promise<void>;
+}
+
+/** Task queue `dvflow-node-<node>`: short work on one node. */
+export interface NodeActivities {
+  /** Room in the pool now. @throws {@link FailureType} `NoSpace` when the pool cannot be made or read */
+  observePool(input: { pool: PoolRef; foreignBytes: number }): Promise<PoolFacts>;
+  /**
+   * Promises the bytes and makes the directory with its marker, in one step under the pool's lock. Called again for the same
+   * DataVolume it returns what is there. Without room it answers `refused`.
+   */
+  reserveDirectory(input: {
+    dataVolume: DataVolumeRef;
+    claim: ClaimRef;
+    pool: PoolRef;
+    hostname: string;
+    requestBytes: number;
+    foreignBytes: number;
+    workflowId: string;
+  }): Promise<ReservedDirectory>;
+  /** Proves that `disk.img` is the finished one: record complete, size, owner, mode. @throws {@link FailureType} `ImageInvalid` */
+  verifyImage(input: { directory: ReservedDirectory; transferred: TransferResult }): Promise<void>;
+  /** Removes marker and resume record; the promise stays with the directory. */
+  publishDirectory(input: { directory: ReservedDirectory }): Promise<void>;
+  /** Removes directory, promise, record and marker of this DataVolume; absent is success, a published one is refused. */
+  removeDirectory(input: { directory: ReservedDirectory }): Promise<void>;
+  /** Directories under these pools that carry the marker. */
+  listUnpublishedDirectories(input: { pools: readonly PoolRef[] }): Promise<readonly UnpublishedItem[]>;
+  /** Removes one of them, if its marker is still there. */
+  removeUnpublishedDirectory(input: { item: UnpublishedItem }): Promise<void>;
+  /** Removes the data and the promise of a released volume: data before the PV object. */
+  removeVolumeData(input: { volume: ReleasedVolume }): Promise<void>;
+}
+
+/** Task queue `dvflow-transfer-<node>`: slots are transfers at once. */
+export interface TransferActivities {
+  /**
+   * Moves the image into `disk.img` in an unprivileged child process, resumes at the resume record, heartbeats
+   * {@link TransferProgress}; no new write is issued 2 s after a cancel.
+   * @throws {@link FailureType} every type of source and image; retried: `SourceUnavailable`, `SourceChanged`, `NoSpace`
+   */
+  transferImage(input: TransferInput): Promise<TransferResult>;
+}

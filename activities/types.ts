@@ -1,0 +1,390 @@
+/**
+ * The vocabulary that workflows, activities, clients and tests share: types only, nothing here exists at run time.
+ *
+ * Names are CDI's, Kubernetes' and Temporal's. Everything that crosses a Temporal boundary is a small readonly JSON record
+ * that never holds a credential: URLs are shown without user info and query (`displayUrl`), the rest travels in the Secret
+ * `transfer-<uid>`.
+ */
+
+/**
+ * Why a run failed: the public contract of `docs/failures.md`, and the `type` of every `ApplicationFailure` that dvflow
+ * throws. The first four groups are permanent (no retry cures them), the last is retried or waited for.
+ */
+export type FailureType = PermanentFailureType | TransientFailureType;
+
+/** Failures that no retry cures; thrown `nonRetryable`. */
+export type PermanentFailureType =
+  // the request
+  | 'InvalidDataVolume'
+  | 'UnsupportedSource'
+  | 'UnsupportedFormat'
+  | 'ContentTypeNotSupported'
+  | 'IncompatibleVolumeModes'
+  | 'NotAuthorized'
+  | 'SourceNotAllowed'
+  // the source
+  | 'SourceNotFound'
+  | 'SourceForbidden'
+  | 'SourceCertificateInvalid'
+  | 'ChecksumMismatch'
+  | 'ImageInvalid'
+  | 'ImageHostile'
+  // the target
+  | 'LargerPVCRequired'
+  | 'StorageClassNotFound'
+  | 'ClaimLost'
+  | 'ResourceExists'
+  | 'IncompatiblePVC'
+  | 'VolumeTooSmall'
+  | 'UploadTargetInUse'
+  | 'ScratchSpaceRequired'
+  // time
+  | 'DeadlineExceeded';
+
+/** Failures that are retried or waited for; the tenth barren attempt makes one permanent. */
+export type TransientFailureType =
+  | 'SourceUnavailable'
+  | 'SourceChanged'
+  | 'CloneSourceInUse'
+  | 'ExceededQuota'
+  | 'NodeUnavailable'
+  | 'NoSpace'
+  | 'ScratchUnavailable'
+  | 'KubernetesUnavailable';
+
+/** Phases of an import, as CDI spells them (`cdi.md` §1.2); `''` is the phase of a DataVolume that nobody has looked at. */
+export type Phase =
+  | ''
+  | 'Pending'
+  | 'WaitForFirstConsumer'
+  | 'PVCBound'
+  | 'ImportScheduled'
+  | 'ImportInProgress'
+  | 'Succeeded'
+  | 'Failed'
+  | 'Unknown';
+
+/** The member of `spec.source` that a DataVolume uses; `external` stands for external population. */
+export type SourceKind =
+  | 'http'
+  | 's3'
+  | 'gcs'
+  | 'registry'
+  | 'upload'
+  | 'pvc'
+  | 'snapshot'
+  | 'blank'
+  | 'imageio'
+  | 'vddk'
+  | 'sourceRef'
+  | 'external';
+
+/** CDI's `spec.contentType`. */
+export type ContentType = 'kubevirt' | 'archive';
+
+/** One DataVolume, by identity. */
+export interface DataVolumeRef {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** What the watch starts a lifecycle with; the spec is read from the API server. */
+export interface DataVolumeStart extends DataVolumeRef {
+  /** Value of `dvflow.io/retry` that this run answers; absent on a first run. */
+  readonly retry?: string;
+}
+
+/** A Kubernetes manifest as a person typed it; nothing is trusted before the API server has judged it. */
+export interface DataVolumeManifest {
+  readonly apiVersion?: string;
+  readonly kind?: string;
+  readonly metadata: {
+    readonly name?: string;
+    readonly namespace?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
+  readonly spec: Readonly<Record<string, unknown>>;
+}
+
+/** The one argument of a lifecycle: from the watch a reference, from people and programs a manifest, or its JSON or YAML text. */
+export type LifecycleInput = DataVolumeStart | DataVolumeManifest | string;
+
+/** Facts about a DataVolume that a lifecycle decides by. */
+export interface DataVolumeFacts extends DataVolumeRef {
+  readonly source: SourceKind;
+  /** Source address without user info and query; never enough to authenticate. */
+  readonly displayUrl: string;
+  readonly contentType: ContentType;
+  /** Phase at the time of reading. */
+  readonly phase: Phase;
+  /** `dvflow.io/deadline` in ms. @default 86_400_000 */
+  readonly deadlineMs: number;
+  /** The terminal phase was reached by an earlier run and this start has nothing to do (a repeated retry). */
+  readonly finished?: boolean;
+}
+
+/** A user's claim, by identity. */
+export interface ClaimRef {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** How the target of a DataVolume will look; made before anything is allocated. */
+export interface TargetPlan {
+  /** `create`: dvflow makes the claim; `adopt`: an existing claim already holds the data (`cdi.md` §6.4); `wait`: prePopulated, its claim does not exist yet. */
+  readonly claim: 'create' | 'adopt' | 'wait';
+  /** uid of the claim to adopt. */
+  readonly adoptUid?: string;
+  readonly storageClass: string;
+  readonly provisioner: string;
+  readonly bindingMode: 'Immediate' | 'WaitForFirstConsumer';
+  readonly reclaimPolicy: 'Delete' | 'Retain';
+  /** Wait for the scheduler's node before anything is reserved (feature gate HonorWaitForFirstConsumer, no immediate-bind annotation). */
+  readonly waitForConsumer: boolean;
+  readonly accessModes: readonly string[];
+  readonly volumeMode: 'Filesystem' | 'Block';
+  /** The claim's storage request, in bytes. */
+  readonly requestBytes: number;
+  /** What `disk.img` may occupy: request after file system overhead, in bytes (`cdi.md` §2.10). */
+  readonly usableBytes: number;
+  /** File system overhead in force, for messages: `0.06`. */
+  readonly overhead: number;
+  /** `pvc` sizes are taken as they are, `storage` sizes are inflated by the overhead. */
+  readonly api: 'pvc' | 'storage';
+  readonly pool: PoolRef;
+  readonly preallocation: boolean;
+}
+
+/** The directory under which a hostpath volume is made, from the HostPathProvisioner object. */
+export interface PoolRef {
+  /** `spec.pathConfig.path`. */
+  readonly path: string;
+  /** Directory is `<claim name>-pvc-<claim uid>` instead of `pvc-<claim uid>`. */
+  readonly useNamingPrefix: boolean;
+}
+
+/** Secrets and ConfigMaps that a DataVolume names and that do not exist (yet): waited for. */
+export interface Missing {
+  /** `Secret team-a/basic-auth`. */
+  readonly missing: readonly string[];
+}
+
+/** One compressor around an image, outermost first. */
+export type Compression = 'gz' | 'xz';
+
+/** Image formats that this release reads. An ISO is a raw disk. */
+export type ImageFormat = 'raw' | 'qcow2';
+
+/** What identifies one version of a source; compared before a resume. */
+export interface SourceValidators {
+  /** Strong or weak ETag as served. */
+  readonly etag?: string;
+  readonly lastModified?: string;
+  /** Length of the representation in bytes, where the server says it. */
+  readonly length?: number;
+}
+
+/** The read plan of `design.md` §7.1 and what the probe learnt. */
+export interface ImageFacts {
+  /** Without user info and query. */
+  readonly displayUrl: string;
+  readonly format: ImageFormat;
+  /** Outermost first; empty for a plain image. */
+  readonly compression: readonly Compression[];
+  /** Size the guest sees, in bytes; absent where only the whole stream tells (compressed raw). */
+  readonly virtualSize?: number;
+  readonly validators: SourceValidators;
+  /** The server answers byte ranges. */
+  readonly ranges: boolean;
+  /** `ranged`: guest-order windows by Range; `one-pass`: the stream from its start (over ranges where there are any). */
+  readonly plan: 'ranged' | 'one-pass';
+  /** `exact`: goes on at the last record; `reread`: source is read again, durable bytes are not written again. */
+  readonly resume: 'exact' | 'reread';
+  /** One sentence: which plan, whether scratch is needed, and why. */
+  readonly reason: string;
+}
+
+/** A node that a volume could be made on. */
+export interface NodeCandidate {
+  readonly node: string;
+  /** Value of `kubernetes.io/hostname`, for the PV's nodeAffinity. */
+  readonly hostname: string;
+  /** Bytes that volumes not made by dvflow occupy or promise in this pool on this node. */
+  readonly foreignBytes: number;
+}
+
+/** Where a claim may go, decided from Kubernetes alone. */
+export interface PlacementFacts {
+  readonly candidates: readonly NodeCandidate[];
+  /** `provisionOnNode`: the user's annotation; `selected-node`: the scheduler; `any`: dvflow chooses. */
+  readonly chosenBy: 'provisionOnNode' | 'selected-node' | 'any';
+  /** Why there is no candidate, where there is none. */
+  readonly reason?: string;
+}
+
+/** What a live node worker says about its pool. */
+export interface PoolFacts {
+  readonly node: string;
+  /** Bytes that can still be promised; see `activities/node/pool.ts`. */
+  readonly roomBytes: number;
+  readonly totalBytes: number;
+}
+
+/** A directory reserved on a node for one DataVolume. */
+export interface ReservedDirectory {
+  readonly node: string;
+  readonly hostname: string;
+  readonly pool: string;
+  /** Name under the pool: `pvc-<claim uid>` or `<claim>-pvc-<claim uid>`. */
+  readonly directory: string;
+  readonly dataVolume: DataVolumeRef;
+  /** Bytes promised: the claim's request. */
+  readonly promisedBytes: number;
+  /** Not enough room: both figures, and nothing was made. */
+  readonly refused?: { readonly roomBytes: number; readonly requestBytes: number };
+}
+
+/** Input of `transferImage`. The request itself (URL, headers, credentials, CA) is in the Secret `transfer-<uid>`. */
+export interface TransferInput {
+  readonly target: ReservedDirectory;
+  readonly image: ImageFacts;
+  /** `disk.img` gets this size, in bytes. */
+  readonly usableBytes: number;
+  /** The claim, for messages. */
+  readonly claim: ClaimRef;
+  readonly preallocation: boolean;
+}
+
+/** Heartbeat details of `transferImage`: the one progress channel (`design.md` §5). */
+export interface TransferProgress {
+  readonly phase: 'starting' | 'transferring' | 'syncing' | 'verifying' | 'waiting';
+  /** Bytes fetched from the source, all attempts together. */
+  readonly bytesRead: number;
+  /** Length of the source, where known. */
+  readonly bytesReadTotal?: number;
+  /** Bytes of data written to the target (zeros are not written). */
+  readonly bytesWritten: number;
+  /** Part of the work that is done, 0 to below 1; absent where no honest denominator exists. */
+  readonly fraction?: number;
+  /** Bytes fetched per second over the last seconds. */
+  readonly rate: number;
+  /** Temporal attempt. */
+  readonly attempt: number;
+  /** Attempts in a row that made no durable byte. */
+  readonly barren: number;
+  /** What is waited for or was said last: `reconnecting: connection reset`. */
+  readonly message?: string;
+}
+
+/** What a finished transfer did. */
+export interface TransferResult {
+  readonly virtualSize: number;
+  /** Size of `disk.img`, in bytes. */
+  readonly diskBytes: number;
+  /** Bytes fetched from the source, all attempts together. */
+  readonly bytesTransferred: number;
+  readonly bytesWritten: number;
+  /** `sha256:<hex>` of the source as served, where the DataVolume asked for one. */
+  readonly checksum?: string;
+  /** Guest offset or source offset from which the last attempt went on; 0 for a transfer in one attempt. */
+  readonly resumedFrom: number;
+  readonly format: ImageFormat;
+}
+
+/** What `publishVolume` made. */
+export interface PublishedVolume {
+  /** Name of the PersistentVolume. */
+  readonly volume: string;
+}
+
+/** Result of `importDataVolume`. */
+export interface ImportResult {
+  readonly claim: { readonly namespace: string; readonly name: string };
+  /** Name of the PersistentVolume; absent for an adopted claim that is not bound yet. */
+  readonly volume?: string;
+  readonly node?: string;
+  readonly virtualSize?: number;
+  readonly bytesTransferred?: number;
+  readonly bytesWritten?: number;
+  readonly checksum?: string;
+}
+
+/** CDI's condition types (`cdi.md` §1.3). */
+export interface Condition {
+  readonly type: 'Ready' | 'Bound' | 'Running';
+  readonly status: 'True' | 'False' | 'Unknown';
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** A Kubernetes event on the DataVolume. */
+export interface DataVolumeEvent {
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** One write of phase and conditions; its only author is the DataVolume's workflow. */
+export interface StatusUpdate {
+  readonly dataVolume: DataVolumeRef;
+  readonly phase?: Phase;
+  readonly claimName?: string;
+  readonly conditions?: readonly Condition[];
+  readonly event?: DataVolumeEvent;
+  /** `N/A`, `45.30%`, `100.0%`. */
+  readonly progress?: string;
+  /** Attempts of the transfer after the first: CDI's `restartCount`. */
+  readonly restartCount?: number;
+  /** `cdi.kubevirt.io/storage.pod.phase` on the claim, for clients that read it. */
+  readonly podPhase?: 'Pending' | 'Running' | 'Succeeded' | 'Failed';
+}
+
+/** What the query `status` answers: the workflow's own facts. */
+export interface LifecycleStatus {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid?: string;
+  readonly source?: SourceKind;
+  readonly displayUrl?: string;
+  readonly phase: Phase;
+  /** Step under way, in plain words: `reserving a directory`. */
+  readonly step: string;
+  readonly conditions: readonly Condition[];
+  readonly claim?: ClaimRef;
+  readonly node?: string;
+  readonly image?: ImageFacts;
+  /** What is waited for and since when (ISO 8601). */
+  readonly waiting?: { readonly for: string; readonly since: string };
+  readonly failure?: { readonly type: string; readonly message: string };
+}
+
+/** Something unpublished that the sweeper found; see `design.md` §6. */
+export interface UnpublishedItem {
+  readonly kind: 'PersistentVolumeClaim' | 'PersistentVolume' | 'Secret' | 'Directory';
+  /** Namespace of a claim or Secret; node of a directory. */
+  readonly where: string;
+  /** Object name; for a directory its name under the pool. */
+  readonly name: string;
+  /** uid of the object, so that a namesake made later is never removed. */
+  readonly objectUid?: string;
+  readonly pool?: string;
+  /** Value of `dvflow.io/unpublished`. */
+  readonly dataVolume: DataVolumeRef;
+  /** Value of `dvflow.io/workflow-id`. */
+  readonly workflowId: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+}
+
+/** Identity of a released PersistentVolume that dvflow provisioned. */
+export interface ReleasedVolume {
+  readonly name: string;
+  readonly uid: string;
+  readonly node: string;
+  /** `hostPath.path`. */
+  readonly path: string;
+  readonly pool: PoolRef;
+}

@@ -1,0 +1,25 @@
+/** Queue of every workflow and of the activities that talk to Kubernetes or probe a source. */
+export const CONTROL_QUEUE = 'dvflow';
+
+/** Queue of short work on one node: observe, reserve, verify, remove. */
+export function nodeQueue(node: string): string {
+  return `dvflow-node-${node}`;
+}
+
+/** Queue of byte moving on one node; its slots are the transfers at once. */
+export function transferQueue(node: string): string {
+  return `dvflow-transfer-${node}`;
+}
+
+/** Workflow id of the lifecycle that the watch starts for a DataVolume. */
+export function dataVolumeWorkflowId(dataVolume: { namespace: string; name: string; uid: string }): string {
+  return `datavolume/${dataVolume.namespace}/${dataVolume.name}/${dataVolume.uid}`;
+}
+
+/** Workflow id that reclaims one released PersistentVolume. */
+export function reclaimWorkflowId(volumeUid: string): string {
+  return `reclaim/${volumeUid}`;
+}
+
+/** Id of the Schedule that runs the sweeper. */
+export const SWEEP_SCHEDULE = 'dvflow-sweep';
