@@ -26,12 +26,17 @@ import type {
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
 export interface ControlActivities {
+  /** Namespace and name that a manifest's text (JSON or YAML) asks for; nothing is created. @throws {@link FailureType} `InvalidDataVolume` */
+  nameDataVolume(input: { manifest: string }): Promise<{ readonly namespace: string; readonly name: string }>;
   /**
    * Reads the DataVolume, or creates it as `dvflow:temporal:<Temporal namespace>` from a manifest (object, JSON or YAML), marked
    * with this workflow's id. With `retry` it writes `dvflow.io/retried` first, then resets the phase.
    * @throws {@link FailureType} `InvalidDataVolume`, `NotAuthorized`, `ResourceExists`, `UnsupportedSource`, `ExceededQuota`
    */
-  openDataVolume(input: { start?: DataVolumeStart; manifest?: DataVolumeManifest | string }): Promise<DataVolumeFacts>;
+  openDataVolume(input: {
+    start?: DataVolumeStart;
+    manifest?: DataVolumeManifest | string;
+  }): Promise<DataVolumeFacts>;
   /**
    * Decides, without allocating anything, what the claim will be: class, modes, sizes, pool, adoption (`cdi.md` §1.6, §6.4).
    * @throws {@link FailureType} `StorageClassNotFound`, `IncompatiblePVC`, `ResourceExists`, `InvalidDataVolume`, `ContentTypeNotSupported`
@@ -48,12 +53,20 @@ export interface ControlActivities {
   ensureClaim(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ClaimRef>;
   /** Takes over a claim that already holds the data: ownerReference, nothing else.
    * @throws {@link FailureType} `ResourceExists`, `ClaimLost` */
-  adoptClaim(input: { dataVolume: DataVolumeRef; claimUid: string }): Promise<ClaimRef & { readonly volume?: string }>;
+  adoptClaim(input: {
+    dataVolume: DataVolumeRef;
+    claimUid: string;
+  }): Promise<ClaimRef & { readonly volume?: string }>;
   /** Nodes that the claim may use, by annotation, scheduler and topology; nothing is reserved.
    * @throws {@link FailureType} `ClaimLost` */
   listCandidates(input: { claim: ClaimRef; target: TargetPlan }): Promise<PlacementFacts>;
   /** Answers a scheduler's choice that has no room: removes `selected-node`, event `InsufficientCapacity` with both figures. */
-  refuseSelectedNode(input: { claim: ClaimRef; node: string; roomBytes: number; requestBytes: number }): Promise<void>;
+  refuseSelectedNode(input: {
+    claim: ClaimRef;
+    node: string;
+    roomBytes: number;
+    requestBytes: number;
+  }): Promise<void>;
   /** Writes the Secret `transfer-<uid>` in `dvflow-transfers` from what the DataVolume names; replaces an older one. */
   copyCredentials(input: { dataVolume: DataVolumeRef }): Promise<Missing | { readonly missing?: never }>;
   /** Removes `transfer-<uid>`; absent is success. */

@@ -93,6 +93,8 @@ export interface DataVolumeRef {
 export interface DataVolumeStart extends DataVolumeRef {
   /** Value of `dvflow.io/retry` that this run answers; absent on a first run. */
   readonly retry?: string;
+  /** Time of the last progress (ms since the epoch) that a run which continued as new hands on, so that its deadline goes on. */
+  readonly progressAt?: number;
 }
 
 /** A Kubernetes manifest as a person typed it; nothing is trusted before the API server has judged it. */

@@ -1,0 +1,124 @@
+import { BlockList, isIP } from 'node:net';
+import { hostname } from 'node:os';
+import type { AddressPolicy } from '../activities/image/source/types.js';
+
+/** Everything that a worker can be told from outside; the table in `docs/operations.md` is checked against {@link SETTINGS}. */
+export interface WorkerConfig {
+  /** Name of the Kubernetes node this worker serves. */
+  readonly nodeName: string;
+  readonly policy: AddressPolicy;
+  /** Transfers at once on this node. */
+  readonly transferSlots: number;
+  /** Where `/healthz` and `/readyz` are served; absent: nowhere. */
+  readonly healthAddress?: HostPort;
+  /** Where Prometheus metrics are served; absent: nowhere. */
+  readonly metricsAddress?: string;
+  readonly logLevel: LogLevel;
+  /** Namespace of Secret copies. */
+  readonly transferNamespace: string;
+  /** Age below which the sweeper removes nothing, in ms. */
+  readonly sweepGraceMs: number;
+}
+
+/** Address to listen on. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Pino's names of the levels that are offered. */
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+
+/** Environment variables, their defaults and meanings. */
+export const SETTINGS = {
+  DVFLOW_NODE_NAME: { default: 'the host name', meaning: 'Kubernetes node that a node worker serves' },
+  DVFLOW_ALLOWED_SOURCES: {
+    default: '',
+    meaning: 'CIDRs that sources may be in although refused by default, comma separated',
+  },
+  DVFLOW_DENIED_SOURCES: { default: '', meaning: 'CIDRs that sources may not be in, comma separated' },
+  DVFLOW_TRANSFER_SLOTS: { default: '2', meaning: 'transfers at once on a node' },
+  DVFLOW_HEALTH_ADDRESS: { default: '', meaning: 'host:port of /healthz and /readyz' },
+  DVFLOW_METRICS_ADDRESS: { default: '', meaning: 'host:port of the Prometheus metrics' },
+  DVFLOW_LOG_LEVEL: { default: 'info', meaning: 'trace, debug, info, warn or error' },
+  DVFLOW_TRANSFER_NAMESPACE: { default: 'dvflow-transfers', meaning: 'namespace of the copies of Secrets' },
+  DVFLOW_SWEEP_GRACE_MS: { default: '600000', meaning: 'age in ms below which the sweeper removes nothing' },
+} as const satisfies Record<string, { default: string; meaning: string }>;
+
+type Setting = keyof typeof SETTINGS;
+
+const LOG_LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error'];
+
+/**
+ * Reads the whole configuration from the environment, the only place that does.
+ * @throws Error naming every problem at once, before anything connects
+ */
+export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
+  const problems: string[] = [];
+  const read = (name: Setting): string => env[name]?.trim() || SETTINGS[name].default;
+  const check = <T>(name: Setting, parse: (text: string) => T): T | undefined => {
+    try {
+      return parse(read(name));
+    } catch (error) {
+      problems.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+      return undefined;
+    }
+  };
+  const healthAddress = check('DVFLOW_HEALTH_ADDRESS', optional(parseHostPort));
+  const metricsAddress = check('DVFLOW_METRICS_ADDRESS', optional(parseHostPort));
+  const allowed = check('DVFLOW_ALLOWED_SOURCES', parseCidrs);
+  const denied = check('DVFLOW_DENIED_SOURCES', parseCidrs);
+  const transferSlots = check('DVFLOW_TRANSFER_SLOTS', (text) => parseInteger(text, 1, 64));
+  const sweepGraceMs = check('DVFLOW_SWEEP_GRACE_MS', (text) => parseInteger(text, 0, 86_400_000));
+  const logLevel = check('DVFLOW_LOG_LEVEL', parseLogLevel);
+  if (problems.length > 0) throw new Error(`configuration: ${problems.join('; ')}`);
+  return {
+    nodeName: env.DVFLOW_NODE_NAME?.trim() || hostname().toLowerCase(),
+    policy: { allowed: allowed ?? [], denied: denied ?? [] },
+    transferSlots: transferSlots ?? 2,
+    ...(healthAddress ? { healthAddress } : {}),
+    ...(metricsAddress ? { metricsAddress: `${metricsAddress.host}:${metricsAddress.port}` } : {}),
+    logLevel: logLevel ?? 'info',
+    transferNamespace: read('DVFLOW_TRANSFER_NAMESPACE'),
+    sweepGraceMs: sweepGraceMs ?? 600_000,
+  };
+}
+
+function optional<T>(parse: (text: string) => T): (text: string) => T | undefined {
+  return (text) => (text === '' ? undefined : parse(text));
+}
+
+function parseHostPort(text: string): HostPort {
+  const match = /^(?:\[(?<six>[^\]]+)\]|(?<host>[^:]*)):(?<port>\d{1,5})$/.exec(text);
+  const port = Number(match?.groups?.port);
+  if (!match || port > 65_535) throw new Error(`'${text}' is not host:port`);
+  return { host: match.groups?.six ?? (match.groups?.host || '0.0.0.0'), port };
+}
+
+function parseCidrs(text: string): readonly string[] {
+  const cidrs = text.split(',').map((part) => part.trim());
+  return cidrs.filter((cidr) => cidr !== '').map(parseCidr);
+}
+
+function parseCidr(text: string): string {
+  const [address = '', prefix] = text.split('/');
+  const family = isIP(address);
+  const bits = prefix === undefined ? (family === 6 ? 128 : 32) : Number(prefix);
+  if (family === 0 || !Number.isInteger(bits)) throw new Error(`'${text}' is not a CIDR`);
+  // Judges the prefix length by the family.
+  new BlockList().addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4');
+  return `${address}/${bits}`;
+}
+
+function parseInteger(text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new Error(`'${text}' is not a whole number from ${least} to ${most}`);
+  return value;
+}
+
+function parseLogLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((known) => known === text);
+  if (!level) throw new Error(`'${text}' is none of ${LOG_LEVELS.join(', ')}`);
+  return level;
+}

@@ -1,0 +1,32 @@
+import { fileURLToPath } from 'node:url';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { Worker } from '@temporalio/worker';
+import { createKubernetesActivities } from '../../activities/index.js';
+import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
+import type { WorkerConfig } from '../config.js';
+import type { TemporalAccess } from '../connection.js';
+import { sourcePolicy } from '../source-policy.js';
+
+/** The worker of every workflow and of the activities that talk to Kubernetes or probe a source. */
+export async function createControlWorker(
+  config: WorkerConfig,
+  access: TemporalAccess,
+  kubeConfig: KubeConfig,
+): Promise<Worker> {
+  const { connection, client, namespace, address } = access;
+  return await Worker.create({
+    connection,
+    namespace,
+    taskQueue: CONTROL_QUEUE,
+    workflowBundle: { codePath: fileURLToPath(new URL('../../workflow-bundle.js', import.meta.url)) },
+    activities: createKubernetesActivities({
+      kubeConfig,
+      temporal: client,
+      temporalNamespace: namespace,
+      namespaces: { transfers: config.transferNamespace },
+      policy: await sourcePolicy(config.policy, { kubeConfig, temporalAddress: address }),
+      sweepGraceMs: config.sweepGraceMs,
+    }),
+    shutdownGraceTime: '10s',
+  });
+}

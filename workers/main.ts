@@ -1,0 +1,91 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { type Logger, type Worker } from '@temporalio/worker';
+import { loadKubeConfig } from '../activities/kubernetes/client.js';
+import { readConfig, type WorkerConfig } from './config.js';
+import { connectTemporal, requireSearchAttributes, type TemporalAccess } from './connection.js';
+import { serveHealth } from './health.js';
+import { createLogger, installRuntime } from './logging.js';
+
+/** The roles of `design.md` §3 that this release has. */
+export type Role = 'control' | 'node';
+
+/** What a role runs besides its Temporal workers. */
+interface RunningRole {
+  readonly workers: readonly Worker[];
+  ready(): boolean;
+  stop(): Promise<void>;
+}
+
+/**
+ * Runs one role until SIGTERM or SIGINT, then drains: transfers write their resume record and are taken over by the next worker.
+ * @throws Error before anything is served, when the configuration, Temporal's search attributes or Kubernetes' address are wrong
+ */
+export async function runWorker(role: Role): Promise<void> {
+  const config = readConfig();
+  const logger = createLogger(config.logLevel, role === 'node' ? { role, node: config.nodeName } : { role });
+  installRuntime(logger, config.metricsAddress);
+  let running: RunningRole | undefined;
+  const health = config.healthAddress
+    ? await serveHealth(config.healthAddress, () => running?.ready() ?? false)
+    : undefined;
+  const access = await connectPatiently(logger);
+  try {
+    running =
+      role === 'control'
+        ? await startControlRole(config, access, logger)
+        : await startNodeRole(config, access);
+    logger.info('worker started', { role });
+    await Promise.all(running.workers.map((worker) => worker.run()));
+  } finally {
+    await running?.stop();
+    health?.close();
+    await access.connection.close();
+  }
+}
+
+/** Temporal may start after its workers; a wrong address shows in the log, not in a crash loop. */
+async function connectPatiently(logger: Logger): Promise<TemporalAccess> {
+  for (let wait = 500; ; wait = Math.min(wait * 2, 10_000)) {
+    try {
+      return await connectTemporal();
+    } catch (error) {
+      logger.warn('Temporal does not answer yet', { error, retryInMs: wait });
+      await pause(wait);
+    }
+  }
+}
+
+async function startControlRole(
+  config: WorkerConfig,
+  access: TemporalAccess,
+  logger: Logger,
+): Promise<RunningRole> {
+  await requireSearchAttributes(access);
+  const kubeConfig = loadKubeConfig();
+  const [{ createControlWorker }, { startControl }] = await Promise.all([
+    import('./control/worker.js'),
+    import('./control/index.js'),
+  ]);
+  const worker = await createControlWorker(config, access, kubeConfig);
+  const watching = await startControl({
+    kubeConfig,
+    client: access.client,
+    logger,
+    temporalNamespace: access.namespace,
+  });
+  return {
+    workers: [worker],
+    ready: () => worker.getState() === 'RUNNING' && watching.ready(),
+    stop: () => watching.stop(),
+  };
+}
+
+async function startNodeRole(config: WorkerConfig, access: TemporalAccess): Promise<RunningRole> {
+  const { createNodeWorkers } = await import('./node.js');
+  const workers = await createNodeWorkers(config, access, loadKubeConfig());
+  return {
+    workers,
+    ready: () => workers.every((worker) => worker.getState() === 'RUNNING'),
+    stop: async () => undefined,
+  };
+}

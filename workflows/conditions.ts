@@ -1,0 +1,110 @@
+import type { Condition, DataVolumeEvent, Phase, StatusUpdate } from '../activities/types.js';
+
+/** What a status is made from besides the phase. */
+export interface StatusFacts {
+  /** Name of the claim: CDI gives it the DataVolume's own name. */
+  readonly claim: string;
+  /** What is waited for, in words; shown by condition `Running`. */
+  readonly waiting?: { readonly reason: string; readonly message: string };
+  /** Why the run failed. */
+  readonly failure?: { readonly type: string; readonly message: string };
+}
+
+/**
+ * Phase, conditions, event and progress that clients of CDI read, for one phase of an import.
+ * @see cdi.md §1.2-1.4 (CDI `pkg/controller/datavolume/conditions.go`, `import-controller.go`)
+ */
+export function statusFor(phase: Phase, facts: StatusFacts): Omit<StatusUpdate, 'dataVolume'> {
+  const event = eventFor(phase, facts);
+  const podPhase = POD_PHASES[phase];
+  return {
+    phase,
+    claimName: facts.claim,
+    conditions: conditionsFor(phase, facts),
+    ...(event ? { event } : {}),
+    ...(podPhase ? { podPhase } : {}),
+    ...(phase === 'Succeeded' ? { progress: '100.0%' } : phase === 'Pending' ? { progress: 'N/A' } : {}),
+  };
+}
+
+/** CDI's `storage.pod.phase`, which virtctl and UIs read on the claim. */
+const POD_PHASES: Partial<Record<Phase, NonNullable<StatusUpdate['podPhase']>>> = {
+  ImportScheduled: 'Pending',
+  ImportInProgress: 'Running',
+  Succeeded: 'Succeeded',
+};
+
+function conditionsFor(phase: Phase, { claim, waiting, failure }: StatusFacts): readonly Condition[] {
+  switch (phase) {
+    case 'Succeeded':
+      return [
+        { type: 'Bound', status: 'True', reason: 'Bound', message: `PVC ${claim} Bound` },
+        { type: 'Running', status: 'False', reason: 'Completed', message: 'Import Complete' },
+        { type: 'Ready', status: 'True', reason: '', message: '' },
+      ];
+    case 'Failed':
+      return [
+        { type: 'Bound', status: 'False', reason: 'NotFound', message: 'No PVC found' },
+        {
+          type: 'Running',
+          status: 'False',
+          reason: failure?.type ?? 'Error',
+          message: failure?.message ?? '',
+        },
+        { type: 'Ready', status: 'False', reason: failure?.type ?? 'Error', message: failure?.message ?? '' },
+      ];
+    case 'ImportInProgress':
+      return [
+        pendingClaim(claim),
+        { type: 'Running', status: 'True', reason: 'Pod is running', message: '' },
+        { type: 'Ready', status: 'False', reason: 'TransferRunning', message: '' },
+      ];
+    case 'ImportScheduled':
+    case 'WaitForFirstConsumer':
+      return [pendingClaim(claim), ...notRunning(waiting)];
+    default:
+      return [noClaim(waiting), ...notRunning(waiting)];
+  }
+}
+
+function pendingClaim(claim: string): Condition {
+  return { type: 'Bound', status: 'False', reason: 'Pending', message: `PVC ${claim} Pending` };
+}
+
+/** KubeVirt looks for CDI's reason `ErrExceededQuota` on `Bound`. */
+function noClaim(waiting: StatusFacts['waiting']): Condition {
+  const { reason, message } =
+    waiting?.reason === 'ErrExceededQuota' ? waiting : { reason: 'NotFound', message: 'No PVC found' };
+  return { type: 'Bound', status: 'False', reason, message };
+}
+
+function notRunning(waiting: StatusFacts['waiting']): readonly Condition[] {
+  const { reason, message } = waiting ?? { reason: 'Pending', message: '' };
+  return [
+    { type: 'Running', status: 'False', reason, message },
+    { type: 'Ready', status: 'False', reason, message },
+  ];
+}
+
+function eventFor(phase: Phase, { claim, failure }: StatusFacts): DataVolumeEvent | undefined {
+  switch (phase) {
+    case 'ImportScheduled':
+      return { type: 'Normal', reason: 'ImportScheduled', message: `Import into ${claim} scheduled` };
+    case 'ImportInProgress':
+      return { type: 'Normal', reason: 'ImportInProgress', message: `Import into ${claim} in progress` };
+    case 'Succeeded':
+      return {
+        type: 'Normal',
+        reason: 'ImportSucceeded',
+        message: `Successfully imported into PVC ${claim}`,
+      };
+    case 'Failed':
+      return {
+        type: 'Warning',
+        reason: failure?.type ?? 'Error',
+        message: failure?.message ?? `Failed to import into PVC ${claim}`,
+      };
+    default:
+      return undefined;
+  }
+}

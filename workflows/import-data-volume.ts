@@ -1,0 +1,215 @@
+import { ActivityFailure, ApplicationFailure, CancellationScope, workflowInfo } from '@temporalio/workflow';
+import type {
+  ClaimRef,
+  DataVolumeRef,
+  FailureType,
+  ImageFacts,
+  ImportResult,
+  LifecycleInput,
+  Missing,
+  ReservedDirectory,
+  TargetPlan,
+  TransferResult,
+} from '../activities/types.js';
+import {
+  claiming,
+  cleaningUp,
+  control,
+  inspecting,
+  onNode,
+  publishing,
+  transferring,
+} from './activity-options.js';
+import { runLifecycle, type Lifecycle } from './lifecycle.js';
+import { reserveOnSomeNode } from './placement.js';
+
+/**
+ * Fills a volume from an image and offers it to the claim only when it is complete, verified and synced. Phases: CDI's import
+ * phases. Nothing is allocated before the source is known to be readable and to fit.
+ * @throws every {@link FailureType} of an import, as the `type` of an `ApplicationFailure`
+ */
+export async function importDataVolume(input: LifecycleInput): Promise<ImportResult | undefined> {
+  return await runLifecycle(input, async (volume) => {
+    const dataVolume = refOf(volume);
+    await volume.enter('Pending');
+    const target = await planTarget(volume);
+    if (target.claim === 'adopt') return await adopt(volume, target);
+    const image = await inspect(volume, target);
+    volume.note({ image });
+    volume.step('creating the claim');
+    const claim = await ensureClaim(volume, target);
+    await awaitConsumer(volume, claim, target);
+    await volume.enter('ImportScheduled');
+    volume.step('reserving a directory');
+    const directory = await reserveOnSomeNode(volume, claim, target);
+    volume.note({ node: directory.node });
+    await copyCredentials(volume);
+    await volume.enter('ImportInProgress');
+    const transferred = await transfer(volume, { claim, target, image, directory });
+    volume.step('verifying the disk');
+    await onNode(directory.node).verifyImage({ directory, transferred });
+    const published = await publish(volume, { claim, target, directory });
+    await volume.enter('Succeeded');
+    volume.step('finished');
+    const { resumedFrom: _, diskBytes: __, format: ___, ...figures } = transferred;
+    return {
+      claim: { namespace: dataVolume.namespace, name: claim.name },
+      ...published,
+      node: directory.node,
+      ...figures,
+    };
+  });
+}
+
+async function planTarget(volume: Lifecycle): Promise<TargetPlan> {
+  volume.step('planning the target');
+  const wait = {
+    reason: 'PrePopulated',
+    counts: false,
+    message: () => `claim ${volume.facts.name} does not exist yet (cdi.kubevirt.io/storage.prePopulated)`,
+  };
+  return await volume.until(wait, async () => {
+    const target = await control.planTarget({ dataVolume: refOf(volume) });
+    return target.claim === 'wait' ? undefined : target;
+  });
+}
+
+async function adopt(volume: Lifecycle, target: TargetPlan): Promise<ImportResult> {
+  const { namespace, name } = volume.facts;
+  const claim = await control.adoptClaim({ dataVolume: refOf(volume), claimUid: target.adoptUid ?? '' });
+  volume.note({ claim });
+  await volume.enter('Succeeded');
+  return { claim: { namespace, name }, ...(claim.volume ? { volume: claim.volume } : {}) };
+}
+
+async function inspect(volume: Lifecycle, target: TargetPlan): Promise<ImageFacts> {
+  volume.step('inspecting the source');
+  return await untilNamed(volume, () => inspecting.inspectSource({ dataVolume: refOf(volume), target }));
+}
+
+async function copyCredentials(volume: Lifecycle): Promise<void> {
+  const dataVolume = refOf(volume);
+  volume.onFailure(`delete Secret transfer-${dataVolume.uid}`, () =>
+    control.deleteCredentials({ dataVolume }),
+  );
+  await untilNamed(volume, () => control.copyCredentials({ dataVolume }));
+}
+
+/** Waits until the Secrets and ConfigMaps that the DataVolume names exist. */
+async function untilNamed<T extends object>(
+  volume: Lifecycle,
+  look: () => Promise<T | Missing>,
+): Promise<Exclude<T, Missing>> {
+  let missing: readonly string[] = [];
+  const wait = { reason: 'SourceNotReady', counts: true, message: () => `waiting for ${missing.join(', ')}` };
+  return await volume.until(wait, async () => {
+    const found = await look();
+    if (!isMissing(found)) return found as Exclude<T, Missing>;
+    missing = found.missing;
+    return undefined;
+  });
+}
+
+function isMissing(found: object): found is Missing {
+  return 'missing' in found && Array.isArray(found.missing) && found.missing.length > 0;
+}
+
+async function ensureClaim(volume: Lifecycle, target: TargetPlan): Promise<ClaimRef> {
+  const dataVolume = refOf(volume);
+  let refusal = '';
+  const wait = { reason: 'ErrExceededQuota', counts: true, message: () => refusal };
+  const claim = await volume.until(wait, async () => {
+    try {
+      return await claiming.ensureClaim({ dataVolume, target });
+    } catch (error) {
+      if (!isExceededQuota(error)) throw error;
+      refusal = error.cause?.message ?? error.message;
+      return undefined;
+    }
+  });
+  volume.note({ claim });
+  volume.onFailure(`delete claim ${claim.namespace}/${claim.name}`, () =>
+    control.deleteClaim({ dataVolume, claim }),
+  );
+  return claim;
+}
+
+function isExceededQuota(error: unknown): error is ActivityFailure {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure && cause.type === ('ExceededQuota' satisfies FailureType);
+}
+
+/** With `HonorWaitForFirstConsumer` the scheduler names the node, when a pod first uses the claim. */
+async function awaitConsumer(volume: Lifecycle, claim: ClaimRef, target: TargetPlan): Promise<void> {
+  if (!target.waitForConsumer) return;
+  volume.step('waiting for the first consumer of the claim');
+  const wait = {
+    reason: 'WaitForFirstConsumer',
+    phase: 'WaitForFirstConsumer',
+    counts: false,
+    message: () =>
+      `a pod that uses claim ${claim.name} (or annotation cdi.kubevirt.io/storage.bind.immediate.requested)`,
+  } as const;
+  await volume.until(wait, async () => {
+    const { chosenBy } = await control.listCandidates({ claim, target });
+    return chosenBy === 'any' ? undefined : chosenBy;
+  });
+}
+
+interface Filling {
+  readonly claim: ClaimRef;
+  readonly target: TargetPlan;
+  readonly image: ImageFacts;
+  readonly directory: ReservedDirectory;
+}
+
+async function transfer(volume: Lifecycle, filling: Filling): Promise<TransferResult> {
+  const { claim, target, image, directory } = filling;
+  const run = () =>
+    transferring(directory.node).transferImage({
+      target: directory,
+      image,
+      usableBytes: target.usableBytes,
+      claim,
+      preallocation: target.preallocation,
+    });
+  volume.step(`transferring ${image.displayUrl} to node ${directory.node}`);
+  const { workflowId } = workflowInfo();
+  return await volume.within(
+    `transfer of ${image.displayUrl}`,
+    run,
+    async () => (await control.observeTransfer({ workflowId })).bytes,
+  );
+}
+
+/** Short, and not to be torn: once the claim is Bound the disk is the user's and nothing is undone any more. */
+async function publish(
+  volume: Lifecycle,
+  { claim, target, directory }: Omit<Filling, 'image'>,
+): Promise<{ volume: string }> {
+  volume.step('publishing the volume');
+  const dataVolume = refOf(volume);
+  volume.onFailure('delete the unpublished volume', () =>
+    control.deleteUnpublishedVolume({ dataVolume, claim }),
+  );
+  return await CancellationScope.nonCancellable(async () => {
+    const published = await publishing.publishVolume({ dataVolume, claim, target, directory });
+    volume.commit();
+    await control.deleteCredentials({ dataVolume });
+    try {
+      await cleaningUp(directory.node).publishDirectory({ directory });
+    } catch {
+      // The disk is Bound, which protects it from the sweeper as the marker's absence would.
+      await volume.event({
+        type: 'Warning',
+        reason: 'CleanupDeferred',
+        message: `node ${directory.node} does not answer: marker stays`,
+      });
+    }
+    return published;
+  });
+}
+
+function refOf({ facts: { namespace, name, uid } }: Lifecycle): DataVolumeRef {
+  return { namespace, name, uid };
+}

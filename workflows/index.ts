@@ -1,0 +1,3 @@
+export { importDataVolume } from './import-data-volume.js';
+export { reclaimVolume } from './reclaim-volume.js';
+export { sweep } from './sweep.js';

@@ -1,0 +1,112 @@
+import { isCancellation, log, workflowInfo } from '@temporalio/workflow';
+import type {
+  ClaimRef,
+  NodeCandidate,
+  PoolFacts,
+  ReservedDirectory,
+  TargetPlan,
+} from '../activities/types.js';
+import { cleaningUp, control, onNode, probing } from './activity-options.js';
+import type { Lifecycle } from './lifecycle.js';
+
+type Ranked = NodeCandidate & { readonly pool: PoolFacts };
+
+/**
+ * Reserves room and a directory for the claim: on the user's or the scheduler's node, else on the live node with the most room.
+ * While no node has room it waits, and says both figures.
+ */
+export async function reserveOnSomeNode(
+  volume: Lifecycle,
+  claim: ClaimRef,
+  target: TargetPlan,
+): Promise<ReservedDirectory> {
+  let message = 'room for the claim';
+  const wait = { reason: 'InsufficientCapacity', counts: true, message: () => message };
+  return await volume.until(wait, async () => {
+    const placement = await control.listCandidates({ claim, target });
+    const ranked = await rank(placement.candidates, target);
+    for (const node of ranked) {
+      if (node.pool.roomBytes < target.requestBytes) continue;
+      const reserved = await reserve(volume, claim, target, node);
+      if (!reserved.refused) return reserved;
+    }
+    message = placement.reason ?? shortage(claim, target, placement.candidates, ranked);
+    const [chosen] = ranked;
+    if (placement.chosenBy === 'selected-node' && chosen) {
+      const { node, pool } = chosen;
+      await control.refuseSelectedNode({
+        claim,
+        node,
+        roomBytes: pool.roomBytes,
+        requestBytes: target.requestBytes,
+      });
+    } else {
+      await volume.event({ type: 'Warning', reason: 'InsufficientCapacity', message });
+    }
+    return undefined;
+  });
+}
+
+/** Asks every candidate for its room; a node that does not answer is not one. Most room first, then by name. */
+async function rank(candidates: readonly NodeCandidate[], target: TargetPlan): Promise<readonly Ranked[]> {
+  const asked = await Promise.all(
+    candidates.map(async (candidate): Promise<Ranked | undefined> => {
+      try {
+        const { foreignBytes } = candidate;
+        const pool = await probing(candidate.node).observePool({ pool: target.pool, foreignBytes });
+        return { ...candidate, pool };
+      } catch (error) {
+        if (isCancellation(error)) throw error;
+        log.warn('node does not answer', { node: candidate.node, error });
+        return undefined;
+      }
+    }),
+  );
+  return asked
+    .filter((node) => node !== undefined)
+    .sort((a, b) => b.pool.roomBytes - a.pool.roomBytes || (a.node < b.node ? -1 : 1));
+}
+
+async function reserve(
+  volume: Lifecycle,
+  claim: ClaimRef,
+  target: TargetPlan,
+  on: Ranked,
+): Promise<ReservedDirectory> {
+  const { namespace, name, uid } = volume.facts;
+  const dataVolume = { namespace, name, uid };
+  const directory: ReservedDirectory = {
+    node: on.node,
+    hostname: on.hostname,
+    pool: target.pool.path,
+    directory: target.pool.useNamingPrefix ? `${claim.name}-pvc-${claim.uid}` : `pvc-${claim.uid}`,
+    dataVolume,
+    promisedBytes: target.requestBytes,
+  };
+  // Registered before it exists: an attempt may make it and die before it can say so.
+  volume.onFailure(`remove directory ${directory.directory} on node ${on.node}`, () =>
+    cleaningUp(on.node).removeDirectory({ directory }),
+  );
+  return await onNode(on.node).reserveDirectory({
+    dataVolume,
+    claim,
+    pool: target.pool,
+    hostname: on.hostname,
+    requestBytes: target.requestBytes,
+    foreignBytes: on.foreignBytes,
+    workflowId: workflowInfo().workflowId,
+  });
+}
+
+function shortage(
+  claim: ClaimRef,
+  target: TargetPlan,
+  candidates: readonly NodeCandidate[],
+  ranked: readonly Ranked[],
+): string {
+  const asks = `claim ${claim.namespace}/${claim.name} asks for ${target.requestBytes} bytes`;
+  if (candidates.length === 0) return `${asks}, and no node is a candidate`;
+  if (ranked.length === 0)
+    return `${asks}, and no node worker answers on ${candidates.map(({ node }) => node).join(', ')}`;
+  return `${asks}, pool ${target.pool.path} has room for ${ranked.map(({ node, pool }) => `${pool.roomBytes} on node ${node}`).join(', ')}`;
+}

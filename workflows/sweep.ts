@@ -1,0 +1,56 @@
+import { isCancellation, log } from '@temporalio/workflow';
+import type { PoolRef, UnpublishedItem } from '../activities/types.js';
+import { control, onNode, probing } from './activity-options.js';
+
+/** What one sweep found and removed. */
+export interface SweepResult {
+  readonly found: number;
+  readonly removed: readonly string[];
+  /** Nodes that did not answer; their directories wait for the next sweep. */
+  readonly silentNodes: readonly string[];
+}
+
+/**
+ * Removes what terminated lifecycles left: unpublished claims, volumes, Secret copies and directories whose four conditions
+ * hold (`design.md` §6, How a workflow ends). A finished disk is never among them. With `node`, only that node's directories:
+ * run when a node answers again.
+ */
+export async function sweep(input: { node?: string } = {}): Promise<SweepResult> {
+  const { nodes, pools } = await control.listNodes();
+  const asked = input.node === undefined ? nodes : [input.node];
+  const silentNodes: string[] = [];
+  const directories = await Promise.all(asked.map((node) => listDirectories(node, pools, silentNodes)));
+  const items = [...(await control.listUnpublished()), ...directories.flat()];
+  const doomed = items.length === 0 ? [] : await control.judgeUnpublished({ items });
+  // Directories first: a claim's volume must not be offered again while the old bytes are there.
+  for (const item of [...doomed].sort(byKind)) await remove(item);
+  return { found: items.length, removed: doomed.map(nameOf), silentNodes: silentNodes.sort() };
+}
+
+async function listDirectories(
+  node: string,
+  pools: readonly PoolRef[],
+  silent: string[],
+): Promise<readonly UnpublishedItem[]> {
+  try {
+    return await probing(node).listUnpublishedDirectories({ pools });
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    log.warn('node does not answer the sweeper', { node, error });
+    silent.push(node);
+    return [];
+  }
+}
+
+async function remove(item: UnpublishedItem): Promise<void> {
+  if (item.kind === 'Directory') await onNode(item.where).removeUnpublishedDirectory({ item });
+  else await control.removeUnpublished({ item });
+}
+
+function byKind(a: UnpublishedItem, b: UnpublishedItem): number {
+  return Number(b.kind === 'Directory') - Number(a.kind === 'Directory');
+}
+
+function nameOf(item: UnpublishedItem): string {
+  return `${item.kind} ${item.where}/${item.name}`;
+}
