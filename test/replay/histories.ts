@@ -1,0 +1,42 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { temporal } from '@temporalio/proto';
+
+type JsonHistory = Record<string, unknown> & { events: Record<string, unknown>[] };
+
+/** A recorded run: `<workflow>.<outcome>.json` as `temporal workflow show --output json` writes it. */
+export interface RecordedHistory {
+  readonly name: string;
+  readonly workflowType: string;
+  /** The history with another workflow type, so that a mutant in the same bundle can be replayed against it. */
+  as(workflowType: string): temporal.api.history.v1.IHistory;
+}
+
+const directory = new URL('../histories/', import.meta.url);
+
+/** All recorded histories, by name. */
+export function recordedHistories(): readonly RecordedHistory[] {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .map(load);
+}
+
+function load(name: string): RecordedHistory {
+  const text = readFileSync(new URL(name, directory), 'utf8');
+  return {
+    name,
+    workflowType: typeOf(JSON.parse(text) as JsonHistory).name,
+    as(workflowType) {
+      const history = JSON.parse(text) as JsonHistory;
+      typeOf(history).name = workflowType;
+      return history as temporal.api.history.v1.IHistory;
+    },
+  };
+}
+
+function typeOf(history: JsonHistory): { name: string } {
+  const started = history.events[0]?.workflowExecutionStartedEventAttributes as {
+    workflowType: { name: string };
+  };
+  return started.workflowType;
+}

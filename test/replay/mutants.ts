@@ -1,0 +1,129 @@
+/** Makes mutants of the workflows: for each step one without it, one with it swapped with its neighbour, one with another inserted. */
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+
+/** One changed copy of `workflows/`. */
+export interface Mutant {
+  /** Export of the mutants' bundle: `importDataVolume__7`. */
+  readonly exportName: string;
+  readonly workflowType: string;
+  /** For the test's title: `import-data-volume.ts:45 removed: control.deleteCredentials(...)`. */
+  readonly title: string;
+  /** Only a changed order of commands may refuse it; without a step's result the code may fail by itself. */
+  readonly mustBeDeterminism: boolean;
+}
+
+interface Edit {
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+  readonly kind: 'removed' | 'timer before' | 'swapped with the next';
+  readonly what: string;
+  readonly line: number;
+}
+
+const workflows = fileURLToPath(new URL('../../workflows/', import.meta.url));
+
+/** Files whose steps belong to more than one lifecycle are tried through each of these. */
+const ENTRIES: Record<string, readonly string[]> = {
+  'import-data-volume.ts': ['importDataVolume'],
+  'placement.ts': ['importDataVolume'],
+  'lifecycle.ts': ['importDataVolume'],
+  'reclaim-volume.ts': ['reclaimVolume'],
+  'sweep.ts': ['sweep'],
+};
+
+/** Writes all mutants below `directory` with one `index.ts` that exports every one of them. */
+export function writeMutants(directory: string): readonly Mutant[] {
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory, { recursive: true });
+  const mutants: Mutant[] = [];
+  const index: string[] = [];
+  for (const [file, types] of Object.entries(ENTRIES)) {
+    const source = readFileSync(join(workflows, file), 'utf8');
+    for (const edit of editsOf(file, source)) {
+      const number = mutants.length;
+      const folder = `m${number}`;
+      copyWorkflows(join(directory, folder));
+      writeFileSync(
+        join(directory, folder, file),
+        (edit.kind === 'timer before' ? IMPORT : '') +
+          source.slice(0, edit.start) +
+          edit.text +
+          source.slice(edit.end),
+      );
+      for (const workflowType of types) {
+        const exportName = `${workflowType}__${number}`;
+        index.push(`export { ${workflowType} as ${exportName} } from './${folder}/index.js';`);
+        mutants.push({
+          exportName,
+          workflowType,
+          title: `${file}:${edit.line} ${edit.kind}: ${edit.what}`,
+          mustBeDeterminism: edit.kind === 'timer before',
+        });
+      }
+    }
+  }
+  writeFileSync(join(directory, 'index.ts'), `${index.join('\n')}\n`);
+  return mutants;
+}
+
+function copyWorkflows(target: string): void {
+  mkdirSync(target);
+  for (const name of readdirSync(workflows)) cpSync(join(workflows, name), join(target, name));
+}
+
+/** A step is a call of an activity's proxy, or an entered phase or event of the lifecycle. */
+const STEP =
+  /^(?:control|publishing|claiming|inspecting|(?:probing|onNode|cleaningUp|transferring)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
+
+/** Goes to the top of a file that gets a timer. */
+const IMPORT = "import { sleep as insertedTimer } from '@temporalio/workflow';\n";
+
+function editsOf(file: string, source: string): readonly Edit[] {
+  const tree = ts.createSourceFile(file, source, ts.ScriptTarget.Latest, true);
+  const edits: Edit[] = [];
+  visit(tree);
+  return edits;
+
+  function visit(node: ts.Node): void {
+    if (ts.isCallExpression(node) && STEP.test(`${node.expression.getText().replace(/\s+/g, '')}(`))
+      editsOfStep(node);
+    ts.forEachChild(node, visit);
+  }
+
+  function editsOfStep(step: ts.CallExpression): void {
+    const called = step.getText().replace(/\s+/g, ' ').slice(0, 60);
+    const line = tree.getLineAndCharacterOfPosition(step.getStart()).line + 1;
+    const at = { start: step.getStart(), end: step.getEnd(), line };
+    edits.push({ ...at, text: '(Promise.resolve({}) as Promise<never>)', kind: 'removed', what: called });
+    edits.push({
+      ...at,
+      text: `insertedTimer(1).then(() => ${step.getText()})`,
+      kind: 'timer before',
+      what: called,
+    });
+    const swap = swapWithNext(step);
+    if (swap) edits.push({ ...swap, line, kind: 'swapped with the next', what: called });
+  }
+
+  function swapWithNext(step: ts.Node): Pick<Edit, 'start' | 'end' | 'text'> | undefined {
+    let statement: ts.Node = step;
+    while (!ts.isStatement(statement)) statement = statement.parent;
+    if (!ts.isBlock(statement.parent)) return undefined;
+    const siblings = statement.parent.statements;
+    const next = siblings[siblings.indexOf(statement as ts.Statement) + 1];
+    // Only a step before another step changes the order of commands; a `const` cannot move past its use.
+    if (
+      !next ||
+      !/await /.test(next.getText()) ||
+      ts.isReturnStatement(next) ||
+      ts.isVariableStatement(statement)
+    )
+      return undefined;
+    const text = `${next.getText()}\n${statement.getText()}`;
+    return { start: statement.getStart(), end: next.getEnd(), text };
+  }
+}

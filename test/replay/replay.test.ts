@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { DeterminismViolationError } from '@temporalio/workflow';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  Worker,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker';
+import { recordedHistories } from './histories.js';
+import { writeMutants } from './mutants.js';
+
+const logger = new DefaultLogger('ERROR');
+
+describe('replay of recorded histories', function () {
+  this.timeout(120_000);
+  let workflowBundle: WorkflowBundleWithSourceMap;
+
+  before(async () => {
+    const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
+    workflowBundle = await bundleWorkflowCode({ workflowsPath, logger });
+  });
+
+  it('has histories of every outcome', () => {
+    const outcomes = recordedHistories().map(({ name }) => name.split('.').slice(0, 2).join('.'));
+    for (const outcome of ['succeeded', 'retried', 'failed', 'cancelled', 'resumed']) {
+      assert.ok(outcomes.includes(`importDataVolume.${outcome}`), `no history importDataVolume.${outcome}`);
+    }
+    assert.ok(outcomes.includes('reclaimVolume.succeeded'));
+    assert.ok(outcomes.includes('sweep.succeeded'));
+  });
+
+  it('bundles no activity code and nothing of Node', () => {
+    assert.match(workflowBundle.code, /importDataVolume/);
+    assert.doesNotMatch(
+      workflowBundle.code,
+      /client-node|createKubernetesActivities|createTransferActivities/,
+    );
+  });
+
+  for (const history of recordedHistories()) {
+    it(`${history.name} replays`, async () => {
+      await Worker.runReplayHistory({ workflowBundle }, history.as(history.workflowType));
+    });
+  }
+});
+
+describe('mutants of the workflows', function () {
+  this.timeout(600_000);
+  // Inside the tree, so that the mutants find node_modules.
+  const directory = fileURLToPath(new URL('../.mutants/', import.meta.url));
+  const mutants = writeMutants(directory);
+  const histories = recordedHistories();
+  let workflowBundle: WorkflowBundleWithSourceMap;
+
+  before(async () => {
+    workflowBundle = await bundleWorkflowCode({ workflowsPath: `${directory}index.ts`, logger });
+  });
+
+  after(() => rmSync(directory, { recursive: true, force: true }));
+
+  for (const mutant of mutants) {
+    it(`is refused: ${mutant.title}`, async () => {
+      const concerned = histories.filter(({ workflowType }) => workflowType === mutant.workflowType);
+      for (const history of concerned) {
+        const refusal = await refusalOf(workflowBundle, history.as(mutant.exportName));
+        if (mutant.mustBeDeterminism ? refusal instanceof DeterminismViolationError : refusal) return;
+      }
+      assert.fail(`${concerned.length} histories accept this change`);
+    });
+  }
+});
+
+async function refusalOf(
+  workflowBundle: WorkflowBundleWithSourceMap,
+  history: Parameters<typeof Worker.runReplayHistory>[1],
+): Promise<unknown> {
+  try {
+    await Worker.runReplayHistory({ workflowBundle }, history);
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
