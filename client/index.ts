@@ -1,0 +1,16 @@
+/**
+ * Typed starts and questions for other programs: everything is an ordinary Temporal call by name, so that a program in another
+ * language can do the same.
+ */
+export type {
+  DataVolumeManifest,
+  FailureType,
+  ImportResult,
+  LifecycleStatus,
+  TransferProgress,
+} from '../activities/types.js';
+export { failureOf, type ImportFailure } from './failures.js';
+export { retry, type PatchDataVolume } from './retry.js';
+export { startImport, type ImportHandle, type StartImportOptions } from './start.js';
+export { status, type ImportStatus, type RunState } from './status.js';
+export { cancel, findRun, NoSuchRunError, type Run, type Target } from './target.js';

@@ -1,0 +1,51 @@
+import type { DataVolumeManifest } from '../activities/types.js';
+
+/** What a start needs to know of a manifest; the API server judges the rest. */
+export interface ManifestFacts {
+  readonly namespace: string;
+  readonly name: string;
+  /** Member of `spec.source`: `http`. */
+  readonly source?: string;
+  /** Without user info and query. */
+  readonly displayUrl?: string;
+}
+
+/**
+ * Reads identity and source of a manifest before it leaves this process.
+ * @throws TypeError for a manifest without a name, and for one that carries a credential: it would be readable in Temporal
+ */
+export function readManifest(manifest: DataVolumeManifest): ManifestFacts {
+  const { name, namespace = 'default' } = manifest.metadata;
+  if (!name) throw new TypeError('metadata.name is missing: dvflow does not generate names');
+  const [source] = Object.keys(recordOf(manifest.spec.source));
+  const fields = recordOf(recordOf(manifest.spec.source)[source ?? '']);
+  refuseHeaders(fields.extraHeaders);
+  const displayUrl = typeof fields.url === 'string' ? display(fields.url) : undefined;
+  return { namespace, name, ...(source ? { source } : {}), ...(displayUrl ? { displayUrl } : {}) };
+}
+
+function refuseHeaders(headers: unknown): void {
+  for (const header of Array.isArray(headers) ? headers : []) {
+    const [name = ''] = String(header).split(':');
+    if (!/^(authorization|cookie|proxy-authorization)$/i.test(name.trim())) continue;
+    throw new TypeError(
+      `extraHeaders carries ${name.trim()}, which anybody could read in Temporal: put the header into a Secret and name it in secretExtraHeaders`,
+    );
+  }
+}
+
+function display(url: string): string | undefined {
+  const parsed = URL.parse(url);
+  // Not a URL: the API server says so, in its own words.
+  if (!parsed) return undefined;
+  if (parsed.username !== '' || parsed.password !== '') {
+    throw new TypeError(
+      `the URL of ${parsed.host} carries user info, which anybody could read in Temporal: put accessKeyId and secretKey into a Secret and name it in secretRef`,
+    );
+  }
+  return `${parsed.origin === 'null' ? `${parsed.protocol}//${parsed.host}` : parsed.origin}${parsed.pathname}`;
+}
+
+function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
