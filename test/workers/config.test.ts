@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { readConfig, SETTINGS } from '../../workers/config.js';
+
+describe('configuration of the workers', () => {
+  it('has safe defaults: nothing is allowed, nothing listens', () => {
+    const { nodeName, ...config } = readConfig({});
+    assert.ok(nodeName.length > 0);
+    assert.deepEqual(config, {
+      policy: { allowed: [], denied: [] },
+      transferSlots: 2,
+      logLevel: 'info',
+      transferNamespace: 'dvflow-transfers',
+      sweepGraceMs: 600_000,
+    });
+  });
+
+  it('reads every setting', () => {
+    const config = readConfig({
+      DVFLOW_NODE_NAME: 'node01',
+      DVFLOW_ALLOWED_SOURCES: '127.0.0.0/8, ::1',
+      DVFLOW_DENIED_SOURCES: '10.0.0.0/8',
+      DVFLOW_TRANSFER_SLOTS: '7',
+      DVFLOW_HEALTH_ADDRESS: '[::1]:8081',
+      DVFLOW_METRICS_ADDRESS: ':9090',
+      DVFLOW_LOG_LEVEL: 'debug',
+      DVFLOW_TRANSFER_NAMESPACE: 'elsewhere',
+      DVFLOW_SWEEP_GRACE_MS: '0',
+    });
+    assert.deepEqual(config, {
+      nodeName: 'node01',
+      policy: { allowed: ['127.0.0.0/8', '::1/128'], denied: ['10.0.0.0/8'] },
+      transferSlots: 7,
+      healthAddress: { host: '::1', port: 8081 },
+      metricsAddress: '0.0.0.0:9090',
+      logLevel: 'debug',
+      transferNamespace: 'elsewhere',
+      sweepGraceMs: 0,
+    });
+  });
+
+  it('names every problem at once', () => {
+    const bad = {
+      DVFLOW_ALLOWED_SOURCES: 'example.com',
+      DVFLOW_DENIED_SOURCES: '10.0.0.0/99',
+      DVFLOW_TRANSFER_SLOTS: '0',
+      DVFLOW_HEALTH_ADDRESS: 'nowhere',
+      DVFLOW_LOG_LEVEL: 'loud',
+      DVFLOW_SWEEP_GRACE_MS: '-1',
+    };
+    assert.throws(
+      () => readConfig(bad),
+      (error: Error) => {
+        for (const name of Object.keys(bad)) assert.match(error.message, new RegExp(name));
+        return true;
+      },
+    );
+  });
+
+  it('is documented, setting by setting', () => {
+    const documented = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+    for (const [name, { meaning }] of Object.entries(SETTINGS)) {
+      assert.ok(documented.includes(`\`${name}\``), `${name} is not in docs/operations.md`);
+      assert.ok(meaning.length > 0);
+    }
+    const mentioned = [...documented.matchAll(/`(DVFLOW_[A-Z_]+)`/g)].map(([, name]) => name);
+    const elsewhere = ['DVFLOW_USE_CLUSTER', 'DVFLOW_LOCAL_DIR', 'DVFLOW_UI'];
+    for (const name of mentioned)
+      assert.ok(name! in SETTINGS || elsewhere.includes(name!), `${name} does not exist`);
+  });
+});
