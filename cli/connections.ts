@@ -1,0 +1,83 @@
+import type { KubeConfig } from '@kubernetes/client-node';
+import type { Client } from '@temporalio/client';
+import type { StackInfo } from '../local/types.js';
+import { CliError, EXIT } from './errors.js';
+
+/** Temporal, for as long as one command takes. */
+export interface TemporalAccess {
+  readonly client: Client;
+  readonly close: () => Promise<void>;
+}
+
+/** How long a server may take to answer the first call, in ms: somebody waits at a prompt. */
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/**
+ * The running local stack, where the user has named neither a cluster nor a Temporal server: whoever names one of them means it.
+ */
+export async function defaultStack(env: NodeJS.ProcessEnv = process.env): Promise<StackInfo | undefined> {
+  if (env.KUBECONFIG || env.TEMPORAL_ADDRESS || env.TEMPORAL_PROFILE) return undefined;
+  const [{ readState, stackInfo }, { isAlive }, { stateDirectory }] = await Promise.all([
+    import('../local/state.js'),
+    import('../local/processes.js'),
+    import('../local/paths.js'),
+  ]);
+  const directory = stateDirectory(env);
+  const state = readState(directory);
+  const processes = Object.values(state?.processes ?? {});
+  return state && processes.length > 0 && processes.every(isAlive) ? stackInfo(directory, state) : undefined;
+}
+
+/** Connects as Temporal's own variables and profiles say, else to the local stack. */
+export async function connectTemporal(): Promise<TemporalAccess> {
+  const [{ Client, Connection }, { loadClientConnectConfig }] = await Promise.all([
+    import('@temporalio/client'),
+    import('@temporalio/envconfig'),
+  ]);
+  const { connectionOptions, namespace } = loadClientConnectConfig();
+  const stack = await defaultStack();
+  const address = stack?.temporalAddress ?? connectionOptions.address ?? '127.0.0.1:7233';
+  const { tls, apiKey, metadata } = connectionOptions;
+  try {
+    const connection = await Connection.connect({
+      address,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      ...(tls === undefined ? {} : { tls }),
+      ...(apiKey === undefined ? {} : { apiKey }),
+      ...(metadata === undefined ? {} : { metadata: metadata }),
+    });
+    return {
+      client: new Client({ connection, ...(namespace ? { namespace } : {}) }),
+      close: () => connection.close(),
+    };
+  } catch (error) {
+    const hint = 'set TEMPORAL_ADDRESS, or start a local stack: dvflow local up';
+    throw new CliError(`Temporal does not answer at ${address}: ${hint}`, EXIT.unreachable, { cause: error });
+  }
+}
+
+/** Runs one command with Temporal and closes the connection after it. */
+export async function withTemporal<T>(work: (client: Client) => Promise<T>): Promise<T> {
+  const { client, close } = await connectTemporal();
+  try {
+    return await work(client);
+  } finally {
+    await close();
+  }
+}
+
+/** The cluster that KUBECONFIG (or kubectl's default) names, else the local stack's. */
+export async function loadKubernetes(): Promise<KubeConfig> {
+  const { KubeConfig } = await import('@kubernetes/client-node');
+  const stack = await defaultStack();
+  const kubeConfig = new KubeConfig();
+  if (stack) kubeConfig.loadFromFile(stack.kubeconfig);
+  else kubeConfig.loadFromDefault();
+  if (!kubeConfig.getCurrentCluster()) {
+    throw new CliError(
+      'no cluster: set KUBECONFIG, or start a local stack: dvflow local up',
+      EXIT.unreachable,
+    );
+  }
+  return kubeConfig;
+}

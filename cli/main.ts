@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+/** Looks at the version of Node before anything is imported that needs a newer one. */
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 19)) {
+  process.stderr.write(
+    `dvflow needs Node 22.19 or newer, this is ${process.versions.node} (${process.execPath})\n`,
+  );
+  process.exitCode = 2;
+} else {
+  const { run } = await import('./program.js');
+  process.exitCode = await run(process.argv);
+}
+
+export {};

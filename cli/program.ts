@@ -1,0 +1,147 @@
+import { Command, CommanderError, Option } from 'commander';
+import { registerLocalCommands } from './commands/local.js';
+import { EXIT, judge } from './errors.js';
+
+/** Runs the command line to its end; the returned number is the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  try {
+    await createProgram().parseAsync([...argv]);
+    return EXIT.ok;
+  } catch (error) {
+    // commander has said what is wrong; help that was asked for is a success
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const { exitCode, message } = await judge(error);
+    process.stderr.write(`dvflow: ${message.replaceAll(/\s*\n\s*/g, ' ')}\n`);
+    if (argv.includes('--debug') && error instanceof Error) process.stderr.write(`${traceOf(error)}\n`);
+    return exitCode;
+  }
+}
+
+/** The whole command line; each command's code is loaded when it is called. */
+export function createProgram(): Command {
+  const program = new Command('dvflow')
+    .description('Disks of virtual machines on Kubernetes, as durable Temporal workflows')
+    .option('--debug', 'print stacks of errors')
+    .showHelpAfterError('(see --help)')
+    .exitOverride();
+  addImport(program);
+  addQueries(program);
+  addChanges(program);
+  addWorker(program);
+  registerLocalCommands(program);
+  addDemo(program);
+  return program;
+}
+
+const output = () => new Option('-o, --output <format>', 'for programs: one JSON document').choices(['json']);
+const namespace = () =>
+  new Option('-n, --namespace <namespace>', 'namespace of the DataVolume').default('default');
+
+function addImport(program: Command): void {
+  program
+    .command('import <url>')
+    .description('import a disk image from an HTTP(S) server into a new claim')
+    .requiredOption('--name <name>', 'name of DataVolume and claim')
+    .addOption(namespace())
+    .requiredOption('--size <quantity>', 'size of the disk, such as 10Gi')
+    .option('--storage-class <class>', 'StorageClass of the claim')
+    .option('--access-mode <mode...>', 'access modes of the claim (with --pvc: ReadWriteOnce by default)')
+    .option('--checksum <algorithm:hex>', 'checksum of the bytes that the server sends')
+    .option('--secret <name>', 'Secret with accessKeyId and secretKey for basic authentication')
+    .option('--cert-config-map <name>', 'ConfigMap with the certificate authorities of the server')
+    .option(
+      '--header <header...>',
+      'extra request header; one with a credential belongs into --secret-header',
+    )
+    .option('--secret-header <secret...>', 'Secret that holds extra request headers')
+    .option('--insecure-skip-verify', 'do not verify the certificate of the server')
+    .addOption(
+      new Option('--storage', 'size of the disk, file system overhead is added (default)').conflicts('pvc'),
+    )
+    .addOption(new Option('--pvc', 'size of the claim, taken as it is'))
+    .option('--wait', 'wait for the end and show progress (default)')
+    .option('--no-wait', 'return once the import is started')
+    .addOption(output())
+    .action(async (url: string, options) => {
+      const { runImport } = await import('./commands/import.js');
+      await runImport(url, options as Parameters<typeof runImport>[1]);
+    });
+}
+
+function addQueries(program: Command): void {
+  program
+    .command('get [name]')
+    .description('list DataVolumes, with rate and time left of what runs')
+    .addOption(namespace())
+    .option('-A, --all-namespaces', 'of all namespaces')
+    .addOption(output())
+    .action(async (name: string | undefined, options) => {
+      const { runGet } = await import('./commands/get.js');
+      await runGet(name, options as Parameters<typeof runGet>[1]);
+    });
+  program
+    .command('describe <name>')
+    .description('facts and history of a DataVolume in plain words')
+    .addOption(namespace())
+    .addOption(output())
+    .action(async (name: string, options) => {
+      const { runDescribe } = await import('./commands/describe.js');
+      await runDescribe(name, options as Parameters<typeof runDescribe>[1]);
+    });
+}
+
+function addChanges(program: Command): void {
+  program
+    .command('cancel <name>')
+    .description('cancel what runs for a DataVolume and wait until everything it made is removed')
+    .addOption(namespace())
+    .option('--no-wait', 'return once the cancellation is asked for')
+    .action(async (name: string, options) => {
+      const { runCancel } = await import('./commands/cancel.js');
+      await runCancel(name, options as Parameters<typeof runCancel>[1]);
+    });
+  program
+    .command('retry <name>')
+    .description('let a Failed DataVolume run once more')
+    .addOption(namespace())
+    .option('--wait', 'wait for the end and show progress')
+    .action(async (name: string, options) => {
+      const { runRetry } = await import('./commands/retry.js');
+      await runRetry(name, options as Parameters<typeof runRetry>[1]);
+    });
+}
+
+function addWorker(program: Command): void {
+  const worker = program.command('worker').description('run one role of dvflow until SIGTERM');
+  for (const [role, does] of [
+    ['control', 'every workflow, the watch, and the activities that talk to Kubernetes'],
+    ['node', 'what must happen on one node: directories and transfers'],
+  ] as const) {
+    worker
+      .command(role)
+      .description(does)
+      .action(async () => {
+        const { runWorker } = await import('../workers/main.js');
+        await runWorker(role);
+      });
+  }
+}
+
+function addDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('import a real disk end to end on the local stack and show everything on the way')
+    .option('--once', 'take the stack down at the end, if this command started it')
+    .option('--url <url>', 'import this image instead of one made here')
+    .option('--checksum <algorithm:hex>', 'checksum of the image at --url')
+    .option('--size <quantity>', 'size of the disk for --url', '20Gi')
+    .action(async (options) => {
+      const { runDemo } = await import('./commands/demo.js');
+      await runDemo(options as Parameters<typeof runDemo>[0]);
+    });
+}
+
+function traceOf(error: Error): string {
+  const cause = error.cause instanceof Error ? `\ncaused by: ${traceOf(error.cause)}` : '';
+  return `${error.stack ?? error.message}${cause}`;
+}
