@@ -84,6 +84,8 @@ export interface SourceOptions {
   readonly stallMs?: number;
   /** Reconnects without a new byte before the source gives up. @default 5 */
   readonly maxReconnects?: number;
+  /** First pause before a reconnect, in ms; it doubles with each further one without a new byte. @default 500 */
+  readonly backoffMs?: number;
   /** Validators of an earlier attempt: another version is `SourceChanged`. */
   readonly expected?: SourceValidators;
 }

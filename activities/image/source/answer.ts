@@ -1,0 +1,105 @@
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { Readable } from 'node:stream';
+import { networkFailure, unavailable } from './http-failures.js';
+import type { Session } from './session.js';
+
+/** The head of an answer, and its body not yet read. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Where it came from, after redirects; without user info. */
+  readonly url: URL;
+  readonly body: Readable;
+}
+
+/**
+ * One request to one address by node:http(s), without redirects; a fast reader of raw sockets can take its place.
+ *
+ * @throws `SourceUnavailable`, `SourceCertificateInvalid`, `SourceNotAllowed`, or the signal's reason.
+ */
+export async function requestOnce(
+  session: Session,
+  url: URL,
+  own: Readonly<Record<string, string>>,
+): Promise<Answer> {
+  const first = startRequest(session, url, own);
+  try {
+    return await answerOf(session, first, url);
+  } catch (error) {
+    session.signal.throwIfAborted();
+    if (!lostIdleSocket(first, error)) throw networkFailure(error, session.display);
+  }
+  const second = startRequest(session, url, own);
+  try {
+    return await answerOf(session, second, url);
+  } catch (error) {
+    session.signal.throwIfAborted();
+    throw networkFailure(error, session.display);
+  }
+}
+
+function startRequest(session: Session, url: URL, own: Readonly<Record<string, string>>): ClientRequest {
+  const { agents, headers } = session;
+  const options = { headers: headers.for(url, own) };
+  return url.protocol === 'https:'
+    ? httpsRequest(url, { ...options, agent: agents.https })
+    : httpRequest(url, { ...options, agent: agents.http });
+}
+
+async function answerOf(session: Session, request: ClientRequest, url: URL): Promise<Answer> {
+  const response = await awaitHead<IncomingMessage>(session, request, (resolve) => {
+    request.once('response', resolve);
+    request.end();
+  });
+  return { status: response.statusCode ?? 0, headers: response.headers, url, body: response };
+}
+
+/** The server closed a kept-alive connection at the moment we used it: that says nothing about the source. */
+function lostIdleSocket(request: ClientRequest, error: unknown): boolean {
+  return (
+    request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes((error as NodeJS.ErrnoException).code ?? '')
+  );
+}
+
+/** A request under way: node:http's, or got's stream. */
+interface Pending {
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  destroy(error?: Error): unknown;
+}
+
+/**
+ * Waits for the head of an answer, for `stallMs` in all: a server that trickles headers for ever is as bad as one that says
+ * nothing. On abort and stall the request is destroyed; its later errors belong to the body.
+ */
+export async function awaitHead<T>(
+  session: Session,
+  pending: Pending,
+  start: (resolve: (value: T) => void) => void,
+): Promise<T> {
+  const { signal, display, stallMs } = session;
+  return new Promise<T>((resolve, reject) => {
+    const settle = (act: () => void): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+      act();
+    };
+    const fail = (error: Error): void => {
+      settle(() => reject(error));
+      pending.destroy();
+    };
+    const onAbort = (): void => fail(signal.reason as Error);
+    const timer = setTimeout(() => fail(unavailable(display, `no answer for ${stallMs} ms`)), stallMs);
+    pending.on('error', (error) => settle(() => reject(error)));
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) return onAbort();
+    start((value) => settle(() => resolve(value)));
+  });
+}
+
+/** Gives up an answer whose body nobody wants; its connection ends. */
+export function discard({ body }: Answer): void {
+  // what goes wrong with it from here on is nobody's concern
+  body.on('error', () => undefined).destroy();
+}

@@ -1,0 +1,117 @@
+import { STATUS_CODES } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
+import { ApplicationFailure } from '@temporalio/common';
+import { permanentFailure, transientFailure } from '../../failures.js';
+
+/** Statuses that the same request may not meet again; with 5xx they are {@link FailureType} `SourceUnavailable`. */
+const TRANSIENT_STATUSES = new Set([202, 408, 421, 425, 429]);
+
+/** A server that asks for more patience than this is not believed. */
+const LONGEST_RETRY_AFTER_MS = 3_600_000;
+
+/** Codes of `X509_verify_cert` and of Node's host name check: the server is not the one that the user named. */
+const CERTIFICATE_CODES =
+  /^(?:CERT_|ERR_TLS_CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_(?:GET_(?:ISSUER|CRL)|VERIFY_LEAF|DECRYPT|DECODE)|CRL_|ERROR_IN_C|HOSTNAME_MISMATCH|INVALID_(?:CA|PURPOSE)|PATH_LENGTH_EXCEEDED)/u;
+
+/** What happened, in words, for the codes that users meet most. */
+const CAUSES: Readonly<Record<string, string>> = {
+  ECONNRESET: 'connection reset',
+  EPIPE: 'connection reset',
+  ECONNREFUSED: 'connection refused',
+  ETIMEDOUT: 'connection timed out',
+  EHOSTUNREACH: 'host unreachable',
+  ENETUNREACH: 'network unreachable',
+  ENOTFOUND: 'host name not found',
+  EAI_AGAIN: 'name server did not answer',
+  ERR_HTTP_CONTENT_LENGTH_MISMATCH: 'connection closed before the end of the body',
+  ERR_STREAM_PREMATURE_CLOSE: 'connection closed before the end of the body',
+  HPE_INVALID_EOF_STATE: 'connection closed before the end of the body',
+  HPE_HEADER_OVERFLOW: 'headers are larger than 16384 bytes',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'server does not speak TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'server does not speak TLS',
+};
+
+/** What a failing answer is judged by. */
+export interface FailedAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+}
+
+/**
+ * The failure for a status that is no success. 404 and 410 are `SourceNotFound`; 401, 403 and every other 4xx, with which a
+ * server refuses the request as such, `SourceForbidden`; 5xx, 408, 421, 425, 429 and 202 `SourceUnavailable`, with
+ * `Retry-After` as next retry delay; a redirect to nowhere and a success without a body `SourceNotFound`.
+ */
+export function statusFailure(answer: FailedAnswer, display: string): ApplicationFailure {
+  const { status } = answer;
+  const message = `GET ${display}: ${statusText(status)}`;
+  if (status >= 500 || TRANSIENT_STATUSES.has(status)) {
+    const delay = retryAfterMs(answer.headers);
+    return transientFailure(
+      'SourceUnavailable',
+      message,
+      delay === undefined ? {} : { nextRetryDelayMs: delay },
+    );
+  }
+  if (status === 404 || status === 410) return permanentFailure('SourceNotFound', message);
+  if (status >= 400) return permanentFailure('SourceForbidden', message);
+  return permanentFailure('SourceNotFound', `${message}, which is no image`);
+}
+
+/** `404 Not Found`, in Node's words: a server's own reason phrase is not trusted in a message. */
+export function statusText(status: number): string {
+  return `${status} ${STATUS_CODES[status] ?? 'unknown status'}`;
+}
+
+/** `SourceUnavailable` with the request it happened to. */
+export function unavailable(display: string, cause: string, error?: unknown): ApplicationFailure {
+  return transientFailure('SourceUnavailable', `GET ${display}: ${cause}`, { cause: error });
+}
+
+/** `SourceChanged` with what differs. */
+export function changed(display: string, difference: string): ApplicationFailure {
+  return transientFailure('SourceChanged', `GET ${display}: source changed: ${difference}`);
+}
+
+/**
+ * The failure for an error of a socket, of TLS, of DNS or of the HTTP parser. Failures that are typed already (a refused
+ * address) come out of their wrapping as they are.
+ */
+export function networkFailure(error: unknown, display: string): ApplicationFailure {
+  const chain = causesOf(error);
+  const typed = chain.find((link) => link instanceof ApplicationFailure);
+  if (typed) return typed;
+  const root = chain.at(-1);
+  const codes = chain.map(codeOf).filter((code) => code !== undefined);
+  const certificate = codes.find((code) => CERTIFICATE_CODES.test(code));
+  if (certificate !== undefined) {
+    const text = `GET ${display}: server certificate is not valid: ${root?.message ?? ''} (${certificate})`;
+    return permanentFailure('SourceCertificateInvalid', text, root);
+  }
+  const code = codes.at(-1);
+  if (code === undefined) return unavailable(display, root?.message || 'connection failed', root);
+  return unavailable(display, `${CAUSES[code] ?? 'connection failed'} (${code})`, root);
+}
+
+/** Retry-After (RFC 9110 §10.2.3) in ms. */
+export function retryAfterMs(headers: IncomingHttpHeaders): number | undefined {
+  const text = headers['retry-after']?.trim();
+  if (!text) return undefined;
+  const ms = /^\d+$/u.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), LONGEST_RETRY_AFTER_MS) : undefined;
+}
+
+/** An error and what it was caused by, outermost first; of several attempts to connect the first one counts. */
+function causesOf(error: unknown): Error[] {
+  const chain: Error[] = [];
+  for (let link = error; link instanceof Error && chain.length < 10;) {
+    chain.push(link);
+    link = link instanceof AggregateError ? link.errors[0] : link.cause;
+  }
+  return chain;
+}
+
+function codeOf(error: Error): string | undefined {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'string' && code !== 'ERR_GOT_REQUEST_ERROR' ? code : undefined;
+}

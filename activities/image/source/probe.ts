@@ -1,0 +1,123 @@
+import { permanentFailure } from '../../failures.js';
+import { discard } from './answer.js';
+import type { Answer } from './answer.js';
+import type { BodyReader } from './body.js';
+import { createBodyReader } from './body.js';
+import { changed, unavailable } from './http-failures.js';
+import { contentLength, differenceBetween, exactRange, unsatisfiedTotal, validatorsOf } from './ranges.js';
+import type { Route } from './route.js';
+import type { Session } from './session.js';
+import type { SourceFacts } from './types.js';
+import type { SourceValidators } from '../../types.js';
+
+/** Bytes that the probe asks for: enough for every header that decides a plan. */
+const HEAD_BYTES = 1024 * 1024;
+
+/** What the probe learnt, and what it has in hand. */
+export interface Probed {
+  readonly facts: SourceFacts;
+  /** Body of a 200, read as far as `received`: the stream from 0 goes on with it, so that nothing is read twice. */
+  readonly rest?: BodyReader;
+  /** All bytes read so far, `facts.head` and what came in the same chunk after it. */
+  readonly received: readonly Buffer[];
+}
+
+/**
+ * Asks for the first MiB by range. An exact 206 proves that ranges work; 200 is a server without them; everything else (a 416
+ * for a source that is not empty, another range than asked, several parts, no total) is asked again without a range.
+ *
+ * @throws what {@link Route} throws; `SourceChanged` when it is not the `expected` version.
+ */
+export async function probeSource(
+  session: Session,
+  route: Route,
+  expected: SourceValidators | undefined,
+): Promise<Probed> {
+  const answer = await route.open({ range: { start: 0, end: HEAD_BYTES } });
+  const probed =
+    (await probedByRange(session, answer)) ?? (await probedWhole(session, await wholeAnswer(route, answer)));
+  const difference = expected && differenceBetween(expected, probed.facts.validators);
+  if (difference === undefined) return probed;
+  probed.rest?.close();
+  throw changed(session.display, difference);
+}
+
+async function probedByRange(session: Session, answer: Answer): Promise<Probed | undefined> {
+  const { status, headers, body } = answer;
+  if (status === 416 && unsatisfiedTotal(headers) === 0) {
+    discard(answer);
+    return known(session, { ranges: false, validators: validatorsOf(headers, 0) }, []);
+  }
+  const range = status === 206 ? exactRange(headers) : undefined;
+  if (range?.start !== 0 || range.end !== Math.min(HEAD_BYTES, range.total)) return undefined;
+  requireReadable(session, answer);
+  const reader = createBodyReader(body, session);
+  const { chunks } = await readHead(reader, range.end + 1);
+  const got = lengthOf(chunks);
+  if (got !== range.end) {
+    reader.close();
+    throw unavailable(session.display, `body of a range of ${range.end} bytes has ${got}`);
+  }
+  return known(session, { ranges: true, validators: validatorsOf(headers, range.total) }, chunks);
+}
+
+async function wholeAnswer(route: Route, answer: Answer): Promise<Answer> {
+  if (answer.status === 200) return answer;
+  discard(answer);
+  return route.open({});
+}
+
+async function probedWhole(session: Session, answer: Answer): Promise<Probed> {
+  const { status, headers, body } = answer;
+  requireReadable(session, answer);
+  if (status !== 200) {
+    discard(answer);
+    throw unavailable(session.display, `answered ${status} to a request without range`);
+  }
+  const length = contentLength(headers);
+  const reader = createBodyReader(body, session);
+  const { chunks, ended } = await readHead(reader, HEAD_BYTES + 1);
+  const got = lengthOf(chunks);
+  if (ended && length !== undefined && got < length) {
+    throw unavailable(session.display, `body ended after ${got} of ${length} bytes`);
+  }
+  const validators = validatorsOf(headers, ended ? got : length);
+  const probed = known(session, { ranges: false, validators }, chunks);
+  return ended ? probed : { ...probed, rest: reader };
+}
+
+function known(
+  session: Session,
+  facts: Pick<SourceFacts, 'ranges' | 'validators'>,
+  received: readonly Buffer[],
+): Probed {
+  const head = Buffer.concat(received).subarray(0, HEAD_BYTES);
+  return { facts: { displayUrl: session.display, ...facts, head }, received };
+}
+
+/** Reads until `wanted` bytes are there or the body ends. */
+async function readHead(reader: BodyReader, wanted: number): Promise<{ chunks: Buffer[]; ended: boolean }> {
+  const chunks: Buffer[] = [];
+  for (let got = 0; got < wanted;) {
+    const chunk = await reader.next();
+    if (!chunk) return { chunks, ended: true };
+    chunks.push(chunk);
+    got += chunk.length;
+  }
+  return { chunks, ended: false };
+}
+
+function lengthOf(chunks: readonly Buffer[]): number {
+  return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+}
+
+/** gzip is passed on, since the engine knows it by its magic number; another coding would look like a raw disk. */
+function requireReadable(session: Session, answer: Answer): void {
+  const coding = answer.headers['content-encoding']?.trim().toLowerCase();
+  if (!coding || ['identity', 'gzip', 'x-gzip'].includes(coding)) return;
+  discard(answer);
+  throw permanentFailure(
+    'UnsupportedFormat',
+    `GET ${session.display}: server sends content encoding ${coding}, although asked for identity`,
+  );
+}

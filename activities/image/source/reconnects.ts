@@ -1,0 +1,46 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ApplicationFailure } from '@temporalio/common';
+import type { Session } from './session.js';
+
+/** Longest pause between two tries; a server that asks for a longer one ends the attempt instead. */
+const LONGEST_PAUSE_MS = 30_000;
+
+/** The patience of one reader. */
+export interface Reconnects {
+  /** Waits before the next try, or throws the error when it is final or when the tries are spent. */
+  pause(error: unknown): Promise<void>;
+  /** A new byte came: the next failure is a first one again. */
+  progressed(): void;
+}
+
+/** Exponential back-off with jitter, so that a thousand imports do not come back to a restarted server in one moment. */
+export function createReconnects(session: Session): Reconnects {
+  const { signal, maxReconnects, backoffMs, display, notice } = session;
+  let tries = 0;
+
+  async function pause(error: unknown): Promise<void> {
+    if (!isTransient(error) || tries >= maxReconnects) throw error;
+    tries += 1;
+    const asked = typeof error.nextRetryDelay === 'number' ? error.nextRetryDelay : 0;
+    if (asked > LONGEST_PAUSE_MS) throw error;
+    notice(`reconnecting: ${error.message.replace(`GET ${display}: `, '')} (attempt ${tries + 1})`);
+    const backoff = Math.min(backoffMs * 2 ** (tries - 1), LONGEST_PAUSE_MS);
+    await pauseFor(Math.max(backoff * (0.5 + Math.random() / 2), asked), signal);
+  }
+
+  return {
+    pause,
+    progressed() {
+      tries = 0;
+    },
+  };
+}
+
+function isTransient(error: unknown): error is ApplicationFailure {
+  return error instanceof ApplicationFailure && error.type === 'SourceUnavailable';
+}
+
+async function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
+  signal.throwIfAborted();
+}

@@ -1,0 +1,36 @@
+/** Watches one wait at a time; `fired` tells its owner that the wait was ended by the watch. */
+export interface StallWatch {
+  /** A wait begins. */
+  arm(): void;
+  /** The wait ended, or the consumer has not asked: time that passes now is not the source's. */
+  disarm(): void;
+  readonly fired: boolean;
+  stop(): void;
+}
+
+/** Calls `onStall` when a wait lasts `limitMs`. One timer serves all waits of a connection: arming it costs next to nothing. */
+export function createStallWatch(limitMs: number, onStall: () => void): StallWatch {
+  let armed = false;
+  let fired = false;
+  const timer = setTimeout(() => {
+    if (!armed) return;
+    fired = true;
+    onStall();
+  }, limitMs);
+  return {
+    arm() {
+      armed = true;
+      timer.refresh();
+    },
+    disarm() {
+      armed = false;
+    },
+    get fired() {
+      return fired;
+    },
+    stop() {
+      armed = false;
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import { discard } from './answer.js';
+import type { Answer } from './answer.js';
+import { changed, unavailable } from './http-failures.js';
+import { contentLength, differenceBetween, exactRange, unsatisfiedTotal, validatorsOf } from './ranges.js';
+import type { ByteRange } from './ranges.js';
+import type { Session } from './session.js';
+import type { SourceFacts } from './types.js';
+
+/**
+ * Checks a later answer against what the probe learnt: the same version, and exactly the range that was asked for. Mirrors
+ * behind one name, and caches, get this wrong; an unchecked answer would put foreign bytes into a disk.
+ *
+ * @returns the offset of the body's first byte: the range's start, or 0 for a 200 with the whole source.
+ * @throws `SourceChanged` for another version, `SourceUnavailable` for an answer that does not fit the question. The body is
+ * destroyed then.
+ */
+export function verifyAnswer(
+  session: Session,
+  facts: SourceFacts,
+  answer: Answer,
+  asked: ByteRange | undefined,
+): number {
+  try {
+    return verified(session, facts, answer, asked);
+  } catch (error) {
+    discard(answer);
+    throw error;
+  }
+}
+
+function verified(
+  session: Session,
+  facts: SourceFacts,
+  answer: Answer,
+  asked: ByteRange | undefined,
+): number {
+  const { display } = session;
+  const { status, headers } = answer;
+  if (status === 416) {
+    requireSame(session, facts, { length: unsatisfiedTotal(headers) });
+    throw unavailable(display, `answered 416 to a range inside of the source`);
+  }
+  if (status === 200) {
+    requireSame(session, facts, validatorsOf(headers, contentLength(headers)));
+    return 0;
+  }
+  if (!asked) throw unavailable(display, `answered ${status} to a request without range`);
+  const range = exactRange(headers);
+  if (!range) throw unavailable(display, 'answered 206 without exactly one range of known length');
+  requireSame(session, facts, validatorsOf(headers, range.total));
+  const end = asked.end ?? range.total;
+  if (range.start === asked.start && range.end === end) return range.start;
+  throw unavailable(
+    display,
+    `answered bytes ${range.start}-${range.end - 1}, asked for ${asked.start}-${end - 1}`,
+  );
+}
+
+function requireSame(
+  session: Session,
+  facts: SourceFacts,
+  now: { etag?: string; lastModified?: string; length?: number | undefined },
+): void {
+  const { length, ...rest } = now;
+  const difference = differenceBetween(facts.validators, {
+    ...rest,
+    ...(length === undefined ? {} : { length }),
+  });
+  if (difference !== undefined) throw changed(session.display, difference);
+}
