@@ -1,0 +1,75 @@
+import { join } from 'node:path';
+import {
+  apiserverArguments,
+  controllerManagerArguments,
+  etcdArguments,
+  schedulerArguments,
+} from './control-plane.js';
+import { processEnvironment } from './environment.js';
+import { kubeconfigPath } from './kubeconfigs.js';
+import { layout, projectRoot } from './paths.js';
+import type { Command } from './processes.js';
+import type { StackState } from './state.js';
+import { temporalArguments } from './temporal.js';
+import type { ProcessName } from './types.js';
+
+/** Sources on the machine itself: what somebody tries out on a laptop is served there. */
+const LOCAL_SOURCES = '127.0.0.0/8,::1/128';
+
+/** The command line and environment with which a process of the stack is started. */
+export function commandFor(directory: string, state: StackState, name: ProcessName): Command {
+  const log = join(layout(directory).logs, `${name}.log`);
+  const env = processEnvironment();
+  const { ports, tools } = state;
+  const run = (argv: readonly string[], args: readonly string[]): Command => {
+    const [file = '', ...leading] = argv;
+    return { file, args: [...leading, ...args], env, log };
+  };
+  switch (name) {
+    case 'etcd':
+      return run(tools.etcd, etcdArguments(directory, ports));
+    case 'kube-apiserver':
+      return run(tools['kube-apiserver'], apiserverArguments(directory, ports));
+    case 'kube-controller-manager':
+      return run(tools['kube-controller-manager'], controllerManagerArguments(directory, ports));
+    case 'kube-scheduler':
+      return run(tools['kube-scheduler'], schedulerArguments(directory, ports));
+    case 'temporal':
+      return run(tools.temporal, temporalArguments(directory, ports));
+    case 'agent':
+      return run([process.execPath, join(projectRoot(), 'lib', 'local', 'agent-main.js')], [directory]);
+    default:
+      return workerCommand(directory, state, name, { env, log });
+  }
+}
+
+function workerCommand(
+  directory: string,
+  { ports, node, temporalAddress, environment }: StackState,
+  name: 'worker-control' | 'worker-control-2' | 'worker-node',
+  { env, log }: Pick<Command, 'env' | 'log'>,
+): Command {
+  const role = name === 'worker-node' ? 'node' : 'control';
+  const [health, metrics] = {
+    'worker-control': [ports.controlHealth, ports.controlMetrics],
+    'worker-control-2': [ports.control2Health, ports.control2Metrics],
+    'worker-node': [ports.nodeHealth, ports.nodeMetrics],
+  }[name] as [number, number];
+  const settings = Object.entries(process.env).filter(([key]) => /^(DVFLOW|TEMPORAL)_/.test(key));
+  return {
+    file: process.execPath,
+    args: [join(projectRoot(), 'lib', 'cli', 'main.js'), 'worker', role],
+    env: {
+      ...env,
+      ...Object.fromEntries(settings),
+      DVFLOW_ALLOWED_SOURCES: LOCAL_SOURCES,
+      ...environment,
+      DVFLOW_NODE_NAME: node,
+      DVFLOW_HEALTH_ADDRESS: `127.0.0.1:${health}`,
+      DVFLOW_METRICS_ADDRESS: `127.0.0.1:${metrics}`,
+      KUBECONFIG: kubeconfigPath(directory, role),
+      TEMPORAL_ADDRESS: temporalAddress,
+    },
+    log,
+  };
+}

@@ -1,0 +1,82 @@
+import { existsSync, realpathSync } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
+import { DEFAULT_PORTS } from './ports.js';
+import { layout, stateDirectory } from './paths.js';
+import { readState } from './state.js';
+
+/** What the caller's environment already names instead of the local stack's own. */
+export interface Foreign {
+  /** Value of `KUBECONFIG`. */
+  readonly kubeconfig?: string;
+  /** Value of `TEMPORAL_ADDRESS`. */
+  readonly temporalAddress?: string;
+}
+
+/** Variables of the caller that the stack's processes keep: how to find programs, and how to reach the outside. */
+const INHERITED = [
+  'PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR',
+  'HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy',
+  'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR',
+] as const; // prettier-ignore
+
+/** Environment of the stack's processes; settings such as `ETCD_*` of the caller do not reach them. */
+export function processEnvironment(env: NodeJS.ProcessEnv = process.env): Record<string, string> {
+  const kept = INHERITED.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]] as const]));
+  const noProxy = [env['NO_PROXY'] ?? env['no_proxy'], '127.0.0.1', 'localhost'].filter(Boolean).join(',');
+  return { ...Object.fromEntries(kept), NO_PROXY: noProxy, no_proxy: noProxy };
+}
+
+/** Which of `KUBECONFIG` and `TEMPORAL_ADDRESS` name something other than this stack or the default one. */
+export function foreignEnvironment(directory: string, env: NodeJS.ProcessEnv = process.env): Foreign {
+  const kubeconfig = env['KUBECONFIG']?.trim();
+  const temporalAddress = env['TEMPORAL_ADDRESS']?.trim();
+  const own = [directory, stateDirectory(env)];
+  return {
+    ...(kubeconfig && !own.some((stack) => isOwnKubeconfig(stack, kubeconfig)) ? { kubeconfig } : {}),
+    ...(temporalAddress && !own.some((stack) => isOwnAddress(stack, temporalAddress))
+      ? { temporalAddress }
+      : {}),
+  };
+}
+
+/**
+ * Stops what would use somebody's cluster or Temporal server without being asked to.
+ * @throws naming what the environment points at, unless `DVFLOW_USE_CLUSTER=1`
+ */
+export function refuseForeign(
+  purpose: string,
+  directory = stateDirectory(),
+  env: NodeJS.ProcessEnv = process.env,
+): void {
+  const foreign = foreignEnvironment(directory, env);
+  if (env['DVFLOW_USE_CLUSTER'] === '1') return;
+  const named = [
+    ...(foreign.kubeconfig === undefined ? [] : [`KUBECONFIG=${foreign.kubeconfig}`]),
+    ...(foreign.temporalAddress === undefined ? [] : [`TEMPORAL_ADDRESS=${foreign.temporalAddress}`]),
+  ];
+  if (named.length === 0) return;
+  throw new Error(
+    `${named.join(' and ')} of the environment ${named.length > 1 ? 'are' : 'is'} not the local stack's own, and ${purpose} ` +
+      `would write there: unset ${named.length > 1 ? 'them' : 'it'}, or set DVFLOW_USE_CLUSTER=1 to use what is named.`,
+  );
+}
+
+function isOwnKubeconfig(directory: string, value: string): boolean {
+  const own = adminKubeconfig(directory);
+  const paths = value.split(delimiter).filter((path) => path !== '');
+  return paths.every((path) => real(path) === real(own));
+}
+
+function isOwnAddress(directory: string, value: string): boolean {
+  const own = readState(directory)?.temporalAddress ?? `127.0.0.1:${DEFAULT_PORTS.temporal}`;
+  return value.replace(/^localhost:/, '127.0.0.1:') === own;
+}
+
+function real(path: string): string {
+  return existsSync(path) ? realpathSync(path) : resolve(path);
+}
+
+/** Path of the administrator's kubeconfig of the stack in a directory. */
+export function adminKubeconfig(directory: string): string {
+  return join(layout(directory).kubeconfigs, 'admin.yaml');
+}

@@ -1,0 +1,5 @@
+export { refuseForeign } from './environment.js';
+export { stateDirectory } from './paths.js';
+export { restartProcess, stackDown, stackUp, startProcess } from './stack.js';
+export { killProcess, processPid, stackStatus, type ProcessStatus, type StackStatus } from './status.js';
+export type { Log, Ports, ProcessName, StackInfo, StackOptions } from './types.js';

@@ -1,0 +1,113 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { parse } from 'yaml';
+import { ensureCertificates } from './certificates.js';
+import { adminKubeconfig, foreignEnvironment, type Foreign } from './environment.js';
+import {
+  kubeconfigPath,
+  ownCluster,
+  writeControlPlaneKubeconfigs,
+  writeWorkerKubeconfigs,
+} from './kubeconfigs.js';
+import { runKubectl } from './kubectl.js';
+import { layout } from './paths.js';
+import { DEFAULT_PORTS, freePorts, portConflicts } from './ports.js';
+import { createDirectories, writeState, type StackState } from './state.js';
+import { findTools, type Tools } from './tools.js';
+import type { Log, Ports, StackOptions } from './types.js';
+
+/**
+ * Writes everything that the processes read when they start: certificates, kubeconfigs, and the state of a stack in
+ * which nothing runs yet.
+ * @throws when a tool is missing, or a port is taken
+ */
+export async function prepareStack(directory: string, options: StackOptions, log: Log): Promise<StackState> {
+  const foreign = foreignEnvironment(directory);
+  const own = {
+    kubernetes: foreign.kubeconfig === undefined,
+    temporal: foreign.temporalAddress === undefined,
+  };
+  requireConsent(foreign, log);
+  const tools = await findTools(own, log);
+  const ports = options.ports === 'free' ? await freePorts() : DEFAULT_PORTS;
+  const workers = options.workers ?? true;
+  await refuseConflicts(ports, { ...own, workers });
+  createDirectories(directory);
+  const kubeconfig = own.kubernetes
+    ? await prepareOwnCluster(directory, ports)
+    : await prepareForeignCluster(directory, tools, foreign.kubeconfig ?? '');
+  rmSync(layout(directory).tokens, { recursive: true, force: true });
+  mkdirSync(layout(directory).tokens, { mode: 0o700 });
+  const state: StackState = {
+    ports,
+    node: hostname().toLowerCase(),
+    kubeconfig,
+    temporalAddress: foreign.temporalAddress ?? `127.0.0.1:${ports.temporal}`,
+    uiUrl: own.temporal ? `http://127.0.0.1:${ports.temporalUi}` : '',
+    kubectl: [...tools.kubectl, `--kubeconfig=${kubeconfig}`],
+    tools,
+    own,
+    workers,
+    environment: options.environment ?? {},
+    processes: {},
+  };
+  writeState(directory, state);
+  return state;
+}
+
+/** Somebody's Temporal server is used as it is; a cluster gets objects, so its owner has to say yes. */
+function requireConsent({ kubeconfig, temporalAddress }: Foreign, log: Log): void {
+  if (temporalAddress !== undefined) log(`using the Temporal server ${temporalAddress} of TEMPORAL_ADDRESS`);
+  if (kubeconfig === undefined) return;
+  if (process.env['DVFLOW_USE_CLUSTER'] !== '1') {
+    throw new Error(
+      `KUBECONFIG=${kubeconfig} is not the local stack's own: unset it to start a local cluster, or set ` +
+        `DVFLOW_USE_CLUSTER=1 to use that cluster instead; CRDs, RBAC, policies and a Node are then created there.`,
+    );
+  }
+  log(`using the cluster of KUBECONFIG=${kubeconfig}`);
+}
+
+async function refuseConflicts(
+  ports: Ports,
+  uses: { readonly kubernetes: boolean; readonly temporal: boolean; readonly workers: boolean },
+): Promise<void> {
+  const wanted = [
+    ...(uses.kubernetes
+      ? (['etcd', 'etcdPeer', 'apiserver', 'controllerManager', 'scheduler'] as const)
+      : []),
+    ...(uses.temporal ? (['temporal', 'temporalUi', 'temporalHttp', 'temporalMetrics'] as const) : []),
+    ...(uses.workers ? (['controlHealth', 'controlMetrics', 'nodeHealth', 'nodeMetrics'] as const) : []),
+  ];
+  const conflicts = await portConflicts(ports, wanted);
+  if (conflicts.length === 0) return;
+  const lines = conflicts.map(
+    ({ use, port, holder }) => `port ${port} (${use}) is in use by ${holder ?? 'a process of another user'}`,
+  );
+  throw new Error(`${lines.join('; ')}: end it, or start the stack with other ports (--ports free)`);
+}
+
+async function prepareOwnCluster(directory: string, ports: Ports): Promise<string> {
+  const server = `https://127.0.0.1:${ports.apiserver}`;
+  await ensureCertificates(layout(directory).pki);
+  writeControlPlaneKubeconfigs(directory, server);
+  writeWorkerKubeconfigs(directory, ownCluster(directory, server));
+  return adminKubeconfig(directory);
+}
+
+/** Keeps one flat file of what may be a list of files, so that the workers' kubeconfigs can name the same cluster. */
+async function prepareForeignCluster(
+  directory: string,
+  { kubectl }: Tools,
+  kubeconfig: string,
+): Promise<string> {
+  const args = ['config', 'view', '--raw', '--flatten', '--minify'];
+  const text = await runKubectl(kubectl, args, { env: { KUBECONFIG: kubeconfig } });
+  const { clusters } = parse(text) as { clusters: readonly { cluster: Record<string, unknown> }[] };
+  const [first] = clusters;
+  if (first === undefined) throw new Error(`KUBECONFIG=${kubeconfig} names no cluster`);
+  const path = kubeconfigPath(directory, 'foreign');
+  writeFileSync(path, text, { mode: 0o600 });
+  writeWorkerKubeconfigs(directory, first.cluster);
+  return path;
+}

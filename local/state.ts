@@ -1,0 +1,79 @@
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { layout } from './paths.js';
+import type { ProcessRecord } from './processes.js';
+import type { Tools } from './tools.js';
+import type { Ports, ProcessName, StackInfo } from './types.js';
+
+/** What one stack directory remembers: its ports and the processes that were started and not yet ended. */
+export interface StackState {
+  readonly ports: Ports;
+  readonly node: string;
+  readonly kubeconfig: string;
+  readonly temporalAddress: string;
+  readonly uiUrl: string;
+  readonly kubectl: readonly string[];
+  readonly tools: Tools;
+  /** What the stack runs itself; the rest is somebody else's. */
+  readonly own: { readonly kubernetes: boolean; readonly temporal: boolean };
+  readonly workers: boolean;
+  /** Environment that the caller added to that of the workers. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly processes: Readonly<Partial<Record<ProcessName, ProcessRecord>>>;
+}
+
+/** Reads the state of a stack; undefined when the directory holds none. */
+export function readState(directory: string): StackState | undefined {
+  try {
+    return JSON.parse(readFileSync(layout(directory).state, 'utf8')) as StackState;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new Error(`cannot read ${layout(directory).state}`, { cause: error });
+  }
+}
+
+/** Replaces the state of a stack in one step. */
+export function writeState(directory: string, state: StackState): void {
+  const path = layout(directory).state;
+  writeFileSync(`${path}.new`, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+/** Changes which processes the stack remembers. */
+export function recordProcess(directory: string, name: ProcessName, record: ProcessRecord | undefined): void {
+  const state = readState(directory);
+  if (state === undefined) throw new Error(`${directory} holds no local stack`);
+  const { [name]: _, ...others } = state.processes;
+  writeState(directory, {
+    ...state,
+    processes: record === undefined ? others : { ...others, [name]: record },
+  });
+}
+
+/** Creates the directories of a stack: others may pass through to the pool, keys and tokens are the user's alone. */
+export function createDirectories(directory: string): void {
+  const { pki, kubeconfigs, tokens, logs, etcd, temporal, pool, workers } = layout(directory);
+  mkdirSync(directory, { recursive: true });
+  chmodSync(directory, 0o711);
+  for (const path of [pki, kubeconfigs, tokens, logs, etcd, temporal, workers]) {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  }
+  mkdirSync(pool, { recursive: true });
+  chmodSync(pool, 0o755);
+}
+
+/** What callers see of a stack's state. */
+export function stackInfo(directory: string, state: StackState): StackInfo {
+  const { ports, node, kubeconfig, temporalAddress, uiUrl, kubectl } = state;
+  const pids = Object.fromEntries(Object.entries(state.processes).map(([name, { pid }]) => [name, pid]));
+  return {
+    directory,
+    kubeconfig,
+    temporalAddress,
+    uiUrl,
+    node,
+    pool: layout(directory).pool,
+    kubectl,
+    ports,
+    pids,
+  };
+}
