@@ -1,0 +1,97 @@
+/** CDI's rules for a claim that has the DataVolume's name already (`cdi.md` §1.6, §6.4; `clients.md` §3.2). */
+import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import { permanentFailure, transientFailure } from '../failures.js';
+import type { TargetPlan } from '../types.js';
+import { callIfFound } from './client.js';
+import type { Kubernetes } from './client.js';
+import { CDI_ANNOTATIONS, MARKS } from './names.js';
+import type { CdiConfig, DataVolume } from './objects.js';
+
+/** What to do about the claim. */
+export type ClaimVerdict = Pick<TargetPlan, 'claim' | 'adoptUid'>;
+
+/**
+ * Judges the claim that exists, if there is one.
+ *
+ * @throws {@link FailureType} `ResourceExists`
+ */
+export async function judgeClaim(
+  { core }: Kubernetes,
+  dataVolume: DataVolume,
+  config: CdiConfig | undefined,
+): Promise<ClaimVerdict> {
+  const { namespace, name, annotations } = dataVolume.metadata;
+  const claim = await callIfFound(
+    `reading claim ${namespace}/${name}`,
+    core.readNamespacedPersistentVolumeClaim({ namespace, name }),
+  );
+  if (claim) return judge(claim, dataVolume, config);
+  return { claim: annotations?.[CDI_ANNOTATIONS.prePopulated] === undefined ? 'create' : 'wait' };
+}
+
+/** The verdict on a claim. @throws {@link FailureType} `ResourceExists`; retried while the claim of an earlier run or DataVolume goes */
+export function judge(
+  claim: V1PersistentVolumeClaim,
+  dataVolume: DataVolume,
+  config: CdiConfig | undefined,
+): ClaimVerdict {
+  const { name, uid } = dataVolume.metadata;
+  const annotations = claim.metadata?.annotations ?? {};
+  const owner = controllerOf(claim);
+  if (annotations[CDI_ANNOTATIONS.createdFor] === uid) return judgeOwn(claim);
+  // the DataVolume of that name is this one, so the owner is gone and the garbage collector on its way
+  if (owner?.kind === 'DataVolume' && owner.name === name && owner.uid !== uid) {
+    throw goingAway(claim, `belongs to an earlier DataVolume ${name}`);
+  }
+  if (claim.metadata?.deletionTimestamp) throw exists(claim, 'is marked for deletion');
+  if (owner?.uid === uid) return { claim: 'adopt', adoptUid: uidOf(claim) };
+  if (owner) throw exists(claim, `is managed by ${owner.kind} ${owner.name}`);
+  if (annotations[CDI_ANNOTATIONS.populatedFor] === name || mayAdopt(dataVolume, config)) {
+    return { claim: 'adopt', adoptUid: uidOf(claim) };
+  }
+  throw exists(claim, 'is not managed by the DataVolume');
+}
+
+/** A claim of this very DataVolume: what is published holds a finished disk and is never filled again. */
+function judgeOwn(claim: V1PersistentVolumeClaim): ClaimVerdict {
+  if (claim.metadata?.deletionTimestamp) throw goingAway(claim, 'is of an earlier run');
+  return isOffered(claim) ? { claim: 'adopt', adoptUid: uidOf(claim) } : { claim: 'create' };
+}
+
+/** The claim has its volume, or had: dvflow makes one only for a complete disk. */
+export function isOffered({ metadata, spec, status }: V1PersistentVolumeClaim): boolean {
+  return (
+    Boolean(spec?.volumeName) ||
+    status?.phase === 'Bound' ||
+    metadata?.labels?.[MARKS.unpublished] === undefined
+  );
+}
+
+/** The ownerReference that controls an object. */
+export function controllerOf(
+  claim: V1PersistentVolumeClaim,
+): { kind: string; name: string; uid: string } | undefined {
+  return claim.metadata?.ownerReferences?.find(({ controller }) => controller);
+}
+
+function mayAdopt({ metadata }: DataVolume, config: CdiConfig | undefined): boolean {
+  const told = metadata.annotations?.[CDI_ANNOTATIONS.allowClaimAdoption];
+  if (told !== undefined) return told === 'true';
+  return config?.spec?.featureGates?.includes('DataVolumeClaimAdoption') ?? false;
+}
+
+function uidOf(claim: V1PersistentVolumeClaim): string {
+  return claim.metadata?.uid ?? '';
+}
+
+function goingAway(claim: V1PersistentVolumeClaim, why: string): Error {
+  const { namespace, name } = claim.metadata ?? {};
+  return transientFailure('KubernetesUnavailable', `claim ${namespace}/${name} ${why} and is being removed`, {
+    nextRetryDelayMs: 2000,
+  });
+}
+
+function exists(claim: V1PersistentVolumeClaim, why: string): Error {
+  const { namespace, name } = claim.metadata ?? {};
+  return permanentFailure('ResourceExists', `claim ${namespace}/${name} already exists and ${why}`);
+}

@@ -1,0 +1,240 @@
+/** The user's claim: made Pending with everything on it in one call, adopted, removed. */
+import { Context } from '@temporalio/activity';
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import type { V1OwnerReference, V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import { permanentFailure, transientFailure } from '../failures.js';
+import type { ControlActivities } from '../interfaces.js';
+import type { ClaimRef, DataVolumeRef, TargetPlan } from '../types.js';
+import { controllerOf, isOffered, judge } from './adoption.js';
+import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
+import type { Kubernetes } from './client.js';
+import { readDataVolume } from './data-volumes.js';
+import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARK_PREFIX, MARKS, volumeName } from './names.js';
+import type { DataVolume } from './objects.js';
+import { formatQuantity } from './quantity.js';
+
+/** Annotations of kubectl's that describe the DataVolume, not the claim. */
+const NOT_COPIED = ['kubectl.kubernetes.io/last-applied-configuration'];
+
+/** The claim of this name and uid; `undefined` when it is gone. */
+export async function findClaim(
+  { core }: Kubernetes,
+  ref: ClaimRef,
+): Promise<V1PersistentVolumeClaim | undefined> {
+  const { namespace, name } = ref;
+  const found = await callIfFound(
+    `reading claim ${namespace}/${name}`,
+    core.readNamespacedPersistentVolumeClaim({ namespace, name }),
+  );
+  return found?.metadata?.uid === ref.uid ? found : undefined;
+}
+
+/**
+ * The claim of this name and uid, alive.
+ *
+ * @throws {@link FailureType} `ClaimLost`
+ */
+export async function readClaim(kubernetes: Kubernetes, ref: ClaimRef): Promise<V1PersistentVolumeClaim> {
+  const found = await findClaim(kubernetes, ref);
+  if (!found || found.metadata?.deletionTimestamp || found.status?.phase === 'Lost') throw claimLost(ref);
+  return found;
+}
+
+/** Somebody removed the claim while its disk was being filled. */
+export function claimLost({ namespace, name, uid }: ClaimRef): Error {
+  return permanentFailure('ClaimLost', `claim ${namespace}/${name} (${uid}) was deleted or lost its volume`);
+}
+
+/** Changes a claim, if it is still that one. `'conflict'`: it is not, or it changed since it was read. */
+export async function patchClaim(
+  { core }: Kubernetes,
+  ref: ClaimRef,
+  body: object,
+): Promise<'conflict' | 'patched' | 'gone'> {
+  const { namespace, name } = ref;
+  const outcome = await callForOutcome(
+    `changing claim ${namespace}/${name}`,
+    core.patchNamespacedPersistentVolumeClaim(
+      { namespace, name, body },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    ),
+  );
+  return typeof outcome === 'string' ? outcome : 'patched';
+}
+
+/** Activities that make and remove claims. */
+export function createClaimActivities({
+  kubernetes,
+}: {
+  kubernetes: Kubernetes;
+}): Pick<ControlActivities, 'ensureClaim' | 'adoptClaim' | 'deleteClaim'> {
+  const { core } = kubernetes;
+
+  async function ensureClaim(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ClaimRef> {
+    const { namespace, name, uid } = input.dataVolume;
+    const dataVolume = await readDataVolume(kubernetes, input.dataVolume);
+    const workflowId = Context.current().info.workflowExecution?.workflowId ?? '';
+    const created = await callUnlessConflict(
+      `creating claim ${namespace}/${name}`,
+      core.createNamespacedPersistentVolumeClaim({
+        namespace,
+        body: claimBody(dataVolume, input.target, workflowId),
+      }),
+    );
+    if (created !== 'conflict') return refOf(created);
+    const found = await callIfFound(
+      `reading claim ${namespace}/${name}`,
+      core.readNamespacedPersistentVolumeClaim({ namespace, name }),
+    );
+    if (!found)
+      throw transientFailure(
+        'KubernetesUnavailable',
+        `claim ${namespace}/${name} exists and is gone: creating it again`,
+      );
+    // `judge` refuses or waits for whatever is not this DataVolume's own
+    const { claim } = judge(found, dataVolume, undefined);
+    if (claim === 'create' && controllerOf(found)?.uid === uid) return refOf(found);
+    throw permanentFailure('ResourceExists', `claim ${namespace}/${name} already exists and holds data`);
+  }
+
+  async function adoptClaim(input: {
+    dataVolume: DataVolumeRef;
+    claimUid: string;
+  }): Promise<ClaimRef & { readonly volume?: string }> {
+    const { namespace, name, uid } = input.dataVolume;
+    const ref = { namespace, name, uid: input.claimUid };
+    const found = await readClaim(kubernetes, ref);
+    const owner = controllerOf(found);
+    if (owner && owner.uid !== uid) {
+      throw permanentFailure(
+        'ResourceExists',
+        `claim ${namespace}/${name} is managed by ${owner.kind} ${owner.name}`,
+      );
+    }
+    const volume = found.spec?.volumeName;
+    if (!owner) {
+      const ownerReferences = [...(found.metadata?.ownerReferences ?? []), ownerReference(input.dataVolume)];
+      const { resourceVersion } = found.metadata ?? {};
+      const answer = await patchClaim(kubernetes, ref, {
+        metadata: { uid: ref.uid, resourceVersion, ownerReferences },
+      });
+      if (answer !== 'patched')
+        throw transientFailure(
+          'KubernetesUnavailable',
+          `claim ${namespace}/${name} changed: adopting it again`,
+        );
+    }
+    return { ...ref, ...(volume ? { volume } : {}) };
+  }
+
+  async function deleteClaim({
+    dataVolume,
+    claim,
+  }: {
+    dataVolume: DataVolumeRef;
+    claim: ClaimRef;
+  }): Promise<void> {
+    const found = await findClaim(kubernetes, claim);
+    // a claim without the mark is published, and a finished disk is the user's
+    if (found?.metadata?.labels?.[MARKS.unpublished] !== dataVolume.uid) return;
+    const { namespace, name, uid } = claim;
+    const { resourceVersion = '' } = found.metadata;
+    const doing = `deleting claim ${namespace}/${name}`;
+    const outcome = await callForOutcome(
+      doing,
+      core.deleteNamespacedPersistentVolumeClaim({
+        namespace,
+        name,
+        body: { preconditions: { uid, resourceVersion } },
+      }),
+    );
+    if (outcome === 'conflict')
+      throw transientFailure('KubernetesUnavailable', `${doing}: it changed meanwhile`);
+    if (isOffered(found)) await deleteMarkedVolume(dataVolume, claim);
+  }
+
+  /** The volume of a claim that was Bound and not yet published; it goes when the claim is gone. */
+  async function deleteMarkedVolume(dataVolume: DataVolumeRef, claim: ClaimRef): Promise<void> {
+    const name = volumeName(claim.uid);
+    const volume = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
+    if (volume?.metadata?.labels?.[MARKS.unpublished] !== dataVolume.uid) return;
+    const { uid = '' } = volume.metadata;
+    await callForOutcome(
+      `deleting volume ${name}`,
+      core.deletePersistentVolume({ name, body: { preconditions: { uid } } }),
+    );
+  }
+
+  return { ensureClaim, adoptClaim, deleteClaim };
+}
+
+function claimBody(dataVolume: DataVolume, target: TargetPlan, workflowId: string): V1PersistentVolumeClaim {
+  const { namespace, name, uid, labels } = dataVolume.metadata;
+  const template = dataVolume.spec.storage ?? dataVolume.spec.pvc;
+  const limits = template?.resources?.limits;
+  return {
+    metadata: {
+      namespace,
+      name,
+      labels: {
+        ...withoutMarks(labels),
+        app: 'containerized-data-importer',
+        ...(target.volumeMode === 'Filesystem'
+          ? { 'alerts.k8s.io/KubePersistentVolumeFillingUp': 'disabled' }
+          : {}),
+        [MARKS.unpublished]: uid,
+      },
+      annotations: claimAnnotations(dataVolume, target, workflowId),
+      ownerReferences: [ownerReference({ namespace, name, uid })],
+    },
+    spec: {
+      accessModes: [...target.accessModes],
+      volumeMode: target.volumeMode,
+      storageClassName: target.storageClass,
+      resources: {
+        requests: { storage: formatQuantity(target.requestBytes) },
+        ...(limits ? { limits } : {}),
+      },
+    },
+  };
+}
+
+function claimAnnotations(
+  { metadata, spec }: DataVolume,
+  target: TargetPlan,
+  workflowId: string,
+): Record<string, string> {
+  const { namespace, name, uid, annotations } = metadata;
+  return {
+    ...withoutMarks(annotations),
+    [CDI_ANNOTATIONS.podRestarts]: '0',
+    [CDI_ANNOTATIONS.contentType]: spec.contentType ?? 'kubevirt',
+    [CDI_ANNOTATIONS.preallocation]: String(target.preallocation),
+    [CDI_ANNOTATIONS.createdFor]: uid,
+    [MARKS.workflowId]: workflowId,
+    [MARKS.dataVolume]: `${namespace}/${name}`,
+  };
+}
+
+/** What the user wrote on the DataVolume, as CDI copies it to the claim, without anything that only dvflow may write. */
+function withoutMarks(written: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(written).filter(([key]) => !key.startsWith(MARK_PREFIX) && !NOT_COPIED.includes(key)),
+  );
+}
+
+/** KubeVirt takes a claim without this owner as populated, so it is there from the first moment (`clients.md` §3.4). */
+function ownerReference({ name, uid }: DataVolumeRef): V1OwnerReference {
+  return {
+    apiVersion: `${CDI_GROUP}/${CDI_VERSION}`,
+    kind: 'DataVolume',
+    name,
+    uid,
+    controller: true,
+    blockOwnerDeletion: true,
+  };
+}
+
+function refOf({ metadata }: V1PersistentVolumeClaim): ClaimRef {
+  return { namespace: metadata?.namespace ?? '', name: metadata?.name ?? '', uid: metadata?.uid ?? '' };
+}

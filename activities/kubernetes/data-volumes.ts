@@ -1,0 +1,261 @@
+/** DataVolumes: read, created for a manifest, opened for a run. */
+import { Context } from '@temporalio/activity';
+import { ApiException, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { permanentFailure, transientFailure } from '../failures.js';
+import type { ControlActivities } from '../interfaces.js';
+import type { DataVolumeFacts, DataVolumeManifest, DataVolumeRef, DataVolumeStart, Phase } from '../types.js';
+import { call, callIfFound } from './client.js';
+import type { Kubernetes } from './client.js';
+import { isAuthorizerDenial, kubernetesFailure, serverMessage } from './errors.js';
+import { displayUrl, readManifest, refuseUnsupportedSource, sourceKind } from './manifests.js';
+import type { ReadManifest } from './manifests.js';
+import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARKS } from './names.js';
+import type { DataVolume } from './objects.js';
+
+/** Time without progress that a lifecycle grants, in ms: 24 h. */
+const DEFAULT_DEADLINE_MS = 86_400_000;
+const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+const NO_POPULATOR = { [CDI_ANNOTATIONS.usePopulator]: 'false' };
+
+/** An authorizer that has just started refuses what it will allow: the first refusals are asked again. */
+const REFUSALS_BELIEVED_FROM_ATTEMPT = 3;
+
+/** What the activities of DataVolumes need. */
+export interface DataVolumeDependencies {
+  readonly kubernetes: Kubernetes;
+  /** Its name is part of the Kubernetes user who creates DataVolumes. */
+  readonly temporalNamespace: string;
+}
+
+/** A phase that no run leaves by itself. */
+export function isTerminal(phase: Phase | undefined): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
+}
+
+/** Address of a DataVolume for the custom objects API. */
+export function dataVolumePath(namespace: string): {
+  group: string;
+  version: string;
+  namespace: string;
+  plural: string;
+} {
+  return { group: CDI_GROUP, version: CDI_VERSION, namespace, plural: 'datavolumes' };
+}
+
+/** The DataVolume of this name, whoever it is. */
+export async function findDataVolume(
+  { custom }: Kubernetes,
+  { namespace, name }: { namespace: string; name: string },
+): Promise<DataVolume | undefined> {
+  const found: unknown = await callIfFound(
+    `reading DataVolume ${namespace}/${name}`,
+    custom.getNamespacedCustomObject({ ...dataVolumePath(namespace), name }),
+  );
+  return found as DataVolume | undefined;
+}
+
+/**
+ * The DataVolume of this name and uid.
+ *
+ * @throws {@link FailureType} `InvalidDataVolume` when it is gone or being deleted: its lifecycle is over
+ */
+export async function readDataVolume(kubernetes: Kubernetes, ref: DataVolumeRef): Promise<DataVolume> {
+  const found = await findDataVolume(kubernetes, ref);
+  if (found?.metadata.uid !== ref.uid || found.metadata.deletionTimestamp) {
+    throw permanentFailure(
+      'InvalidDataVolume',
+      `DataVolume ${ref.namespace}/${ref.name} (${ref.uid}) is gone`,
+    );
+  }
+  return found;
+}
+
+/** Activities that open a lifecycle. */
+export function createDataVolumeActivities({
+  kubernetes,
+  temporalNamespace,
+}: DataVolumeDependencies): Pick<ControlActivities, 'nameDataVolume' | 'openDataVolume'> {
+  async function openDataVolume(input: {
+    start?: DataVolumeStart;
+    manifest?: DataVolumeManifest | string;
+  }): Promise<DataVolumeFacts> {
+    if (input.start) return await openStarted(input.start);
+    if (input.manifest === undefined)
+      throw permanentFailure('InvalidDataVolume', 'neither a DataVolume nor a manifest');
+    return await openManifest(readManifest(input.manifest));
+  }
+
+  async function openStarted(start: DataVolumeStart): Promise<DataVolumeFacts> {
+    const found = await readDataVolume(kubernetes, start);
+    refuseUnsupportedSource(sourceKind(found.spec));
+    // clients read WaitForFirstConsumer rightly only where no populator is in use
+    if (found.metadata.annotations?.[CDI_ANNOTATIONS.usePopulator] !== 'false')
+      await annotate(found, NO_POPULATOR);
+    const facts = factsOf(found);
+    if (start.retry === undefined) return { ...facts, ...finishedBy(facts.phase) };
+    return await reopen(found, start.retry);
+  }
+
+  /** Writes the answer first, then resets: a run that dies between the two goes on with its next attempt, by its run id. */
+  async function reopen(found: DataVolume, retry: string): Promise<DataVolumeFacts> {
+    const { annotations = {} } = found.metadata;
+    const { runId } = Context.current().info.workflowExecution ?? { runId: '' };
+    const phase = found.status?.phase;
+    const answered = annotations[MARKS.retried] === retry;
+    if (answered && annotations[MARKS.retriedBy] !== runId)
+      return { ...factsOf(found), ...finishedBy(phase) };
+    if (!answered) await annotate(found, { [MARKS.retried]: retry, [MARKS.retriedBy]: runId });
+    // a disk that is complete is never filled again
+    if (phase === 'Succeeded') return { ...factsOf(found), finished: true };
+    if (phase === 'Failed') await resetStatus(found);
+    return factsOf({ ...found, status: { phase: 'Pending' } });
+  }
+
+  async function openManifest(manifest: ReadManifest): Promise<DataVolumeFacts> {
+    refuseUnsupportedSource(sourceKind(manifest.spec));
+    const workflowId = Context.current().info.workflowExecution?.workflowId ?? '';
+    const created = await create(manifest, workflowId);
+    if (created) return factsOf(created);
+    const found = await findDataVolume(kubernetes, manifest);
+    if (!found)
+      throw transientFailure(
+        'KubernetesUnavailable',
+        `${nameOf(manifest)} exists and is gone: creating it again`,
+      );
+    return adopt(found, workflowId);
+  }
+
+  /** `undefined` when there is one of that name. */
+  async function create(manifest: ReadManifest, workflowId: string): Promise<DataVolume | undefined> {
+    const user = `dvflow:temporal:${temporalNamespace}`;
+    const path = { ...dataVolumePath(manifest.namespace), version: manifest.version };
+    try {
+      const created: unknown = await kubernetes.custom.createNamespacedCustomObject(
+        { ...path, body: manifestBody(manifest, workflowId), fieldValidation: 'Strict' },
+        setHeaderOptions('Impersonate-User', user),
+      );
+      return created as DataVolume;
+    } catch (error) {
+      if (error instanceof ApiException && error.code === 409) return undefined;
+      throw creationFailure(error, manifest);
+    }
+  }
+
+  async function annotate(found: DataVolume, annotations: Record<string, string>): Promise<void> {
+    const { name, namespace, uid } = found.metadata;
+    await call(
+      `annotating DataVolume ${namespace}/${name}`,
+      kubernetes.custom.patchNamespacedCustomObject(
+        { ...dataVolumePath(namespace), name, body: { metadata: { uid, annotations } } },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      ),
+    );
+  }
+
+  async function resetStatus(found: DataVolume): Promise<void> {
+    const { name, namespace, uid } = found.metadata;
+    await call(
+      `resetting the phase of DataVolume ${namespace}/${name}`,
+      kubernetes.custom.patchNamespacedCustomObjectStatus(
+        {
+          ...dataVolumePath(namespace),
+          name,
+          body: { metadata: { uid }, status: { phase: 'Pending', progress: 'N/A' } },
+        },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      ),
+    );
+  }
+
+  async function nameDataVolume({
+    manifest,
+  }: {
+    manifest: string;
+  }): Promise<{ namespace: string; name: string }> {
+    const { namespace, name } = readManifest(manifest);
+    return { namespace, name };
+  }
+
+  return { nameDataVolume, openDataVolume };
+}
+
+function manifestBody(manifest: ReadManifest, workflowId: string): object {
+  const { version, namespace, name, labels, annotations, spec } = manifest;
+  return {
+    apiVersion: `${CDI_GROUP}/${version}`,
+    kind: 'DataVolume',
+    metadata: {
+      name,
+      namespace,
+      labels,
+      annotations: { ...annotations, ...NO_POPULATOR, [MARKS.workflowId]: workflowId },
+    },
+    spec,
+  };
+}
+
+function creationFailure(error: unknown, manifest: ReadManifest): Error {
+  const doing = `creating ${nameOf(manifest)}`;
+  if (!isAuthorizerDenial(error)) return kubernetesFailure(error, doing);
+  const message = serverMessage(error);
+  // the right to impersonate is dvflow's own, not the user's
+  if (message.includes(' cannot impersonate ')) return kubernetesFailure(error, doing);
+  if (Context.current().info.attempt < REFUSALS_BELIEVED_FROM_ATTEMPT) {
+    return transientFailure('KubernetesUnavailable', `${doing}: ${message}`, { nextRetryDelayMs: 1000 });
+  }
+  return permanentFailure('NotAuthorized', `${doing}: ${message}`);
+}
+
+function adopt(found: DataVolume, workflowId: string): DataVolumeFacts {
+  const { name, namespace, annotations = {} } = found.metadata;
+  if (annotations[MARKS.workflowId] !== workflowId) {
+    throw permanentFailure(
+      'ResourceExists',
+      `DataVolume ${namespace}/${name} already exists and is not of this workflow`,
+    );
+  }
+  const phase = found.status?.phase;
+  if (phase === 'Failed') {
+    throw permanentFailure(
+      'ResourceExists',
+      `DataVolume ${namespace}/${name} is Failed since an earlier run of this workflow: delete it, or use dvflow retry`,
+    );
+  }
+  return { ...factsOf(found), ...finishedBy(phase) };
+}
+
+function factsOf({ metadata, spec, status }: DataVolume): DataVolumeFacts {
+  const { namespace, name, uid, annotations = {} } = metadata;
+  return {
+    namespace,
+    name,
+    uid,
+    source: sourceKind(spec),
+    displayUrl: spec.source?.http ? displayUrl(spec.source.http.url) : '',
+    contentType: spec.contentType ?? 'kubevirt',
+    phase: status?.phase ?? '',
+    deadlineMs: readDeadline(annotations[MARKS.deadline]),
+  };
+}
+
+function finishedBy(phase: Phase | undefined): { finished?: true } {
+  return isTerminal(phase) ? { finished: true } : {};
+}
+
+/** `90m`, `24h`, `1h30m`, `2d`. */
+function readDeadline(text: string | undefined): number {
+  if (text === undefined) return DEFAULT_DEADLINE_MS;
+  const parts = DURATION.test(text) ? [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)] : [];
+  const total = parts.reduce((sum, [, amount, unit = '']) => sum + Number(amount) * (UNIT_MS[unit] ?? 0), 0);
+  if (total > 0) return total;
+  throw permanentFailure(
+    'InvalidDataVolume',
+    `annotation ${MARKS.deadline} is "${text}": write a time such as 90m or 24h`,
+  );
+}
+
+function nameOf({ namespace, name }: { namespace: string; name: string }): string {
+  return `DataVolume ${namespace}/${name}`;
+}

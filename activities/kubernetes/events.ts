@@ -1,0 +1,78 @@
+/** Kubernetes events with stable names: the same fact said again counts up instead of piling up. */
+import { createHash } from 'node:crypto';
+import { Context } from '@temporalio/activity';
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import type { CoreV1Event, V1ObjectReference } from '@kubernetes/client-node';
+import type { DataVolumeEvent } from '../types.js';
+import { callForOutcome, callIfFound } from './client.js';
+import type { Kubernetes } from './client.js';
+import { MARK_PREFIX } from './names.js';
+
+/** Kubernetes' limit for an event's message, in characters. */
+const MAX_MESSAGE = 1024;
+/** Room that an event's name leaves for the object's: names end at 253, the hash takes 17. */
+const MAX_OBJECT_NAME = 236;
+/** Who said it, as `kubectl describe` shows. */
+const COMPONENT = 'dvflow';
+/** Annotation: the activity that wrote the event last, so that its repetition does not count. */
+const WRITTEN_BY = `${MARK_PREFIX}written-by`;
+/** Namespace of events about objects that have none. */
+const CLUSTER_NAMESPACE = 'default';
+
+/** Says `event` about an object. An activity that runs twice says it once; an object whose namespace is gone is no error. */
+export async function recordEvent(
+  { core }: Kubernetes,
+  about: V1ObjectReference,
+  event: DataVolumeEvent,
+): Promise<void> {
+  const namespace = about.namespace ?? CLUSTER_NAMESPACE;
+  const body = eventBody(about, event, namespace);
+  const doing = `recording event ${event.reason} on ${about.kind} ${about.name}`;
+  const created = await callForOutcome(doing, core.createNamespacedEvent({ namespace, body }));
+  if (created !== 'conflict') return;
+  const name = body.metadata.name ?? '';
+  const found = await callIfFound(doing, core.readNamespacedEvent({ namespace, name }));
+  if (!found || found.metadata.annotations?.[WRITTEN_BY] === body.metadata.annotations?.[WRITTEN_BY]) return;
+  await callForOutcome(
+    doing,
+    core.patchNamespacedEvent(
+      { namespace, name, body: { ...countUp(found), metadata: { annotations: body.metadata.annotations } } },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    ),
+  );
+}
+
+function countUp({ count = 1 }: CoreV1Event): object {
+  return { count: count + 1, lastTimestamp: now() };
+}
+
+function eventBody(about: V1ObjectReference, event: DataVolumeEvent, namespace: string): CoreV1Event {
+  const message = event.message.slice(0, MAX_MESSAGE);
+  const identity = createHash('sha256').update(
+    JSON.stringify([about.uid, event.type, event.reason, message]),
+  );
+  const { workflowExecution, activityId } = Context.current().info;
+  const at = new Date(now());
+  return {
+    metadata: {
+      name: `${about.name?.slice(0, MAX_OBJECT_NAME)}.${identity.digest('hex').slice(0, 16)}`,
+      namespace,
+      annotations: { [WRITTEN_BY]: `${workflowExecution?.runId}/${activityId}` },
+    },
+    involvedObject: about,
+    type: event.type,
+    reason: event.reason,
+    message,
+    source: { component: COMPONENT },
+    reportingComponent: COMPONENT,
+    reportingInstance: '',
+    firstTimestamp: at,
+    lastTimestamp: at,
+    count: 1,
+  };
+}
+
+/** Kubernetes keeps whole seconds. */
+function now(): string {
+  return `${new Date().toISOString().slice(0, 19)}Z`;
+}

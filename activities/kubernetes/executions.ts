@@ -1,0 +1,49 @@
+/** What Temporal says about workflows: asked by id, never by visibility lists. */
+import { WorkflowNotFoundError } from '@temporalio/client';
+import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
+import type { TransferProgress } from '../types.js';
+
+/** Answers about executions; rejects when Temporal cannot be asked. */
+export interface ExecutionObserver {
+  /** State of the latest run: `unknown` when Temporal knows no such workflow id. */
+  stateOf(workflowId: string): Promise<'running' | 'closed' | 'unknown'>;
+  /** Bytes that the workflow's transfer has moved by its last heartbeat; 0 without a transfer under way. */
+  transferredBytes(workflowId: string): Promise<number>;
+}
+
+/** Name of the activity whose heartbeats carry {@link TransferProgress}. */
+const TRANSFER_ACTIVITY = 'transferImage';
+
+/** Asks a Temporal server. */
+export function createExecutionObserver(temporal: Pick<Client, 'workflow'>): ExecutionObserver {
+  async function describe(workflowId: string): Promise<WorkflowExecutionDescription | undefined> {
+    try {
+      return await temporal.workflow.getHandle(workflowId).describe();
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return undefined;
+      throw error;
+    }
+  }
+
+  async function stateOf(workflowId: string): Promise<'running' | 'closed' | 'unknown'> {
+    const description = await describe(workflowId);
+    if (!description) return 'unknown';
+    return description.status.name === 'RUNNING' || description.status.name === 'PAUSED'
+      ? 'running'
+      : 'closed';
+  }
+
+  async function transferredBytes(workflowId: string): Promise<number> {
+    const description = await describe(workflowId);
+    const transfer = description?.raw.pendingActivities?.find(
+      ({ activityType }) => activityType?.name === TRANSFER_ACTIVITY,
+    );
+    const payload = transfer?.heartbeatDetails?.payloads?.[0];
+    if (!payload) return 0;
+    const { payloadConverter } = temporal.workflow.options.loadedDataConverter;
+    const progress = payloadConverter.fromPayload<Partial<TransferProgress>>(payload);
+    return (progress.bytesRead ?? 0) + (progress.bytesWritten ?? 0);
+  }
+
+  return { stateOf, transferredBytes };
+}

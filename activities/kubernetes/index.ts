@@ -1,0 +1,60 @@
+import type { KubeConfig } from '@kubernetes/client-node';
+import type { Client } from '@temporalio/client';
+import type { AddressPolicy } from '../image/source/types.js';
+import type { ControlActivities } from '../interfaces.js';
+import { createClaimActivities } from './claims.js';
+import { createKubernetes } from './client.js';
+import { createCredentialActivities } from './credentials.js';
+import { createDataVolumeActivities } from './data-volumes.js';
+import { createExecutionObserver } from './executions.js';
+import { createInspectActivities } from './inspect-source.js';
+import { createNodeActivities } from './nodes.js';
+import { createReclaimActivities } from './reclaim.js';
+import { createStatusActivities } from './status.js';
+import { createSweepActivities } from './sweep.js';
+import { createTargetActivities } from './targets.js';
+import { createVolumeActivities } from './volumes.js';
+
+/** What the activities of the control role need from outside. */
+export interface KubernetesDependencies {
+  /** Identity of the control role. */
+  readonly kubeConfig: KubeConfig;
+  /** Asked whether workflows are closed, and for the heartbeats of transfers. */
+  readonly temporal: Pick<Client, 'workflow'>;
+  readonly temporalNamespace: string;
+  readonly namespaces: {
+    /** Namespace of Secret copies: `dvflow-transfers`. */
+    readonly transfers: string;
+  };
+  /** Where a source may be. */
+  readonly policy: AddressPolicy;
+  /** Age below which the sweeper removes nothing, in ms. @default 600_000 */
+  readonly sweepGraceMs?: number;
+}
+
+/** Every activity of the task queue `dvflow`. */
+export function createKubernetesActivities(dependencies: KubernetesDependencies): ControlActivities {
+  const { kubeConfig, temporalNamespace, namespaces, policy, sweepGraceMs } = dependencies;
+  const kubernetes = createKubernetes(kubeConfig);
+  const executions = createExecutionObserver(dependencies.temporal);
+  const transferNamespace = namespaces.transfers;
+  const { readSourceRequest, ...credentials } = createCredentialActivities({ kubernetes, transferNamespace });
+  return {
+    ...createDataVolumeActivities({ kubernetes, temporalNamespace }),
+    ...createTargetActivities({ kubernetes }),
+    ...createInspectActivities({ policy, readSourceRequest }),
+    ...createClaimActivities({ kubernetes }),
+    ...createNodeActivities({ kubernetes }),
+    ...credentials,
+    ...createVolumeActivities({ kubernetes }),
+    ...createStatusActivities({ kubernetes }),
+    ...createSweepActivities({
+      kubernetes,
+      executions,
+      transferNamespace,
+      ...(sweepGraceMs === undefined ? {} : { graceMs: sweepGraceMs }),
+    }),
+    ...createReclaimActivities({ kubernetes }),
+    observeTransfer: async ({ workflowId }) => ({ bytes: await executions.transferredBytes(workflowId) }),
+  };
+}

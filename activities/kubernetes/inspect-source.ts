@@ -1,0 +1,38 @@
+/** The probe of a source with the DataVolume's own credentials, before anything is allocated. */
+import { Context } from '@temporalio/activity';
+import { inspectImage } from '../image/inspect.js';
+import type { AddressPolicy, SourceRequest } from '../image/source/types.js';
+import type { ControlActivities } from '../interfaces.js';
+import type { DataVolumeRef, ImageFacts, Missing, TargetPlan } from '../types.js';
+
+/** What the probe needs. */
+export interface InspectDependencies {
+  readonly policy: AddressPolicy;
+  /** The request as the DataVolume means it now. */
+  readonly readSourceRequest: (dataVolume: DataVolumeRef) => Promise<SourceRequest | Missing>;
+}
+
+/** Activities that look at a source. */
+export function createInspectActivities({
+  policy,
+  readSourceRequest,
+}: InspectDependencies): Pick<ControlActivities, 'inspectSource'> {
+  async function inspectSource(input: {
+    dataVolume: DataVolumeRef;
+    target: TargetPlan;
+  }): Promise<ImageFacts | Missing> {
+    const { dataVolume, target } = input;
+    const request = await readSourceRequest(dataVolume);
+    if ('missing' in request) return request;
+    const { usableBytes, overhead, api, requestBytes } = target;
+    return await inspectImage({
+      request,
+      policy,
+      signal: Context.current().cancellationSignal,
+      target: { usableBytes, overhead, api, requestBytes },
+      claimName: `${dataVolume.namespace}/${dataVolume.name}`,
+    });
+  }
+
+  return { inspectSource };
+}

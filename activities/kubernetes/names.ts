@@ -1,0 +1,72 @@
+/** Names that Kubernetes objects carry, each written once. CDI's are those of `cdi.md` §6 and `clients.md`. */
+
+/** API group of DataVolumes and CDIConfig. */
+export const CDI_GROUP = 'cdi.kubevirt.io';
+/** Stored version of {@link CDI_GROUP}. */
+export const CDI_VERSION = 'v1beta1';
+/** API group of HostPathProvisioner objects. */
+export const HPP_GROUP = 'hostpathprovisioner.kubevirt.io';
+
+/** Provisioner names that dvflow serves: today's, and the one of old manifests. */
+export const HOSTPATH_PROVISIONERS: readonly string[] = [
+  'kubevirt.io/hostpath-provisioner',
+  'kubevirt.io.hostpath-provisioner',
+];
+
+/** Value of `hostPathProvisionerIdentity` on the volumes that dvflow makes: only these are ever reclaimed. */
+export const IDENTITY = 'dvflow';
+
+/** Annotations and labels of dvflow's own; guarded by the admission policy of `deploy/`. */
+export const MARKS = {
+  /** Label: uid of the DataVolume that this object was made for; gone once it is published. */
+  unpublished: 'dvflow.io/unpublished',
+  /** Annotation: id of the workflow that owns the object. */
+  workflowId: 'dvflow.io/workflow-id',
+  /** Annotation: `namespace/name` of the DataVolume, for the sweeper. */
+  dataVolume: 'dvflow.io/data-volume',
+  /** Annotation on a DataVolume: a new value asks for another run. */
+  retry: 'dvflow.io/retry',
+  /** Annotation on a DataVolume: the value of `retry` that was answered last. */
+  retried: 'dvflow.io/retried',
+  /** Annotation on a DataVolume: run id that answered, so that a repeated attempt of that run goes on. */
+  retriedBy: 'dvflow.io/retried-by',
+  /** Annotation on a DataVolume: how long it may go without progress. */
+  deadline: 'dvflow.io/deadline',
+} as const;
+
+/** Every name that only dvflow may put on an object starts so. */
+export const MARK_PREFIX = 'dvflow.io/';
+
+/** CDI's annotations, as CDI spells them. */
+export const CDI_ANNOTATIONS = {
+  allowClaimAdoption: 'cdi.kubevirt.io/allowClaimAdoption',
+  createdFor: 'cdi.kubevirt.io/createdForDataVolume',
+  contentType: 'cdi.kubevirt.io/storage.contentType',
+  immediate: 'cdi.kubevirt.io/storage.bind.immediate.requested',
+  podPhase: 'cdi.kubevirt.io/storage.pod.phase',
+  podRestarts: 'cdi.kubevirt.io/storage.pod.restarts',
+  populatedFor: 'cdi.kubevirt.io/storage.populatedFor',
+  preallocation: 'cdi.kubevirt.io/storage.preallocation.requested',
+  prePopulated: 'cdi.kubevirt.io/storage.prePopulated',
+  usePopulator: 'cdi.kubevirt.io/storage.usePopulator',
+  minimumClaimSize: 'cdi.kubevirt.io/minimumSupportedPvcSize',
+} as const;
+
+/** Annotation by which a user or the provisioner names the node of a hostpath volume. */
+export const PROVISION_ON_NODE = 'kubevirt.io/provisionOnNode';
+/** Annotation by which the scheduler names the node of a claim's first consumer. */
+export const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
+/** Annotation that tells who made a volume; without it Kubernetes' own deleter may remove the data. */
+export const PROVISIONED_BY = 'pv.kubernetes.io/provisioned-by';
+/** Node label that a volume's nodeAffinity names. */
+export const HOSTNAME_LABEL = 'kubernetes.io/hostname';
+
+/** Name of the PersistentVolume that dvflow makes for a claim, and of the Secret copy of a DataVolume. */
+export function volumeName(claimUid: string): string {
+  return `pvc-${claimUid}`;
+}
+
+/** Name of the copy of credentials in `dvflow-transfers`. */
+export function credentialsName(dataVolumeUid: string): string {
+  return `transfer-${dataVolumeUid}`;
+}

@@ -1,0 +1,44 @@
+/** File system overhead: what a volume's own file system needs of it (`cdi.md` §2.10, §8). */
+import type { CdiConfig } from './objects.js';
+
+/** Sizes of disks are multiples of this, in bytes; CDI's alignment. */
+const ALIGNMENT = 1024n ** 2n;
+/** CDI's overhead where nobody says otherwise. */
+const DEFAULT_OVERHEAD = '0.06';
+/** CDI's `Percent`: zero to one with at most three decimals. */
+const PERCENT = /^(?:0(?:\.\d{1,3})?|1)$/;
+/** An overhead in thousandths is a whole number, so that sizes are exact. */
+const THOUSAND = 1000n;
+
+/** Overhead of a storage class, 0 to 1: per class, then global, then 0.06; malformed values are passed over as CDI does. */
+export function filesystemOverhead(config: CdiConfig | undefined, storageClass: string): number {
+  const spec = config?.spec?.filesystemOverhead;
+  const status = config?.status?.filesystemOverhead;
+  const told = [
+    spec?.storageClass?.[storageClass],
+    status?.storageClass?.[storageClass],
+    spec?.global,
+    status?.global,
+  ];
+  return Number(told.find((value) => value !== undefined && PERCENT.test(value)) ?? DEFAULT_OVERHEAD);
+}
+
+/** Bytes that a disk may have on a volume of so many bytes: CDI's `GetUsableSpace`. */
+export function usableSpace(overhead: number, availableBytes: number): number {
+  const usable = divideUp(BigInt(availableBytes) * THOUSAND, THOUSAND + thousandths(overhead));
+  return Number((usable / ALIGNMENT) * ALIGNMENT);
+}
+
+/** Bytes that a volume needs for a disk of so many bytes: CDI's `GetRequiredSpace`. */
+export function requiredSpace(overhead: number, diskBytes: number): number {
+  const aligned = divideUp(BigInt(diskBytes), ALIGNMENT) * ALIGNMENT;
+  return Number(divideUp(aligned * (THOUSAND + thousandths(overhead)), THOUSAND));
+}
+
+function thousandths(overhead: number): bigint {
+  return BigInt(Math.round(overhead * 1000));
+}
+
+function divideUp(dividend: bigint, divisor: bigint): bigint {
+  return (dividend + divisor - 1n) / divisor;
+}

@@ -1,0 +1,141 @@
+/** The one writer of a DataVolume's phase and conditions. */
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { transientFailure } from '../failures.js';
+import type { ControlActivities } from '../interfaces.js';
+import type { Condition, StatusUpdate } from '../types.js';
+import { callForOutcome } from './client.js';
+import type { Kubernetes } from './client.js';
+import { dataVolumePath, findDataVolume, isTerminal } from './data-volumes.js';
+import { recordEvent } from './events.js';
+import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION } from './names.js';
+import type { DataVolume, DataVolumeCondition, DataVolumeStatus } from './objects.js';
+
+/** Reads and writes before a busy object is left to the activity's next attempt; progress is written once a second beside us. */
+const WRITE_ATTEMPTS = 5;
+
+/** Activities that tell Kubernetes how a lifecycle goes. */
+export function createStatusActivities({
+  kubernetes,
+}: {
+  kubernetes: Kubernetes;
+}): Pick<ControlActivities, 'recordStatus'> {
+  async function recordStatus(update: StatusUpdate): Promise<{ readonly exists: boolean }> {
+    const { dataVolume } = update;
+    for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt++) {
+      const found = await findDataVolume(kubernetes, dataVolume);
+      if (found?.metadata.uid !== dataVolume.uid) return { exists: false };
+      if (isOver(found, update)) return { exists: true };
+      const outcome = await writeStatus(found, statusOf(found.status, update, new Date()));
+      if (outcome === 'gone') return { exists: false };
+      if (outcome === 'conflict') continue;
+      await sayPodPhase(update);
+      if (update.event) await recordEvent(kubernetes, referenceTo(found), update.event);
+      return { exists: true };
+    }
+    throw transientFailure(
+      'KubernetesUnavailable',
+      `status of DataVolume ${dataVolume.namespace}/${dataVolume.name} changed ${WRITE_ATTEMPTS} times while it was being written`,
+    );
+  }
+
+  /** With the version that was read, so that an attempt that was given up cannot write over a later one. */
+  async function writeStatus(
+    { metadata, status: old }: DataVolume,
+    status: DataVolumeStatus,
+  ): Promise<'written' | 'conflict' | 'gone'> {
+    if (JSON.stringify(old) === JSON.stringify(status)) return 'written';
+    const { namespace, name, uid, resourceVersion } = metadata;
+    const outcome = await callForOutcome(
+      `writing the status of DataVolume ${namespace}/${name}`,
+      kubernetes.custom.patchNamespacedCustomObjectStatus(
+        { ...dataVolumePath(namespace), name, body: { metadata: { uid, resourceVersion }, status } },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      ) as Promise<object>,
+    );
+    return typeof outcome === 'string' ? outcome : 'written';
+  }
+
+  /** Clients of CDI read the transfer's state from the claim (`cdi.md` §6.2). */
+  async function sayPodPhase({ dataVolume, podPhase, restartCount }: StatusUpdate): Promise<void> {
+    if (podPhase === undefined && restartCount === undefined) return;
+    const { namespace, name, uid } = dataVolume;
+    const doing = `annotating claim ${namespace}/${name}`;
+    const claim = await callForOutcome(
+      doing,
+      kubernetes.core.readNamespacedPersistentVolumeClaim({ namespace, name }),
+    );
+    if (typeof claim === 'string' || claim.metadata?.annotations?.[CDI_ANNOTATIONS.createdFor] !== uid)
+      return;
+    const annotations = {
+      ...(podPhase === undefined ? {} : { [CDI_ANNOTATIONS.podPhase]: podPhase }),
+      ...(restartCount === undefined ? {} : { [CDI_ANNOTATIONS.podRestarts]: String(restartCount) }),
+    };
+    await callForOutcome(
+      doing,
+      kubernetes.core.patchNamespacedPersistentVolumeClaim(
+        { namespace, name, body: { metadata: { uid: claim.metadata.uid, annotations } } },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      ),
+    );
+  }
+
+  return { recordStatus };
+}
+
+/** The status after an update. Transition times move with a condition's status only, heartbeat times with anything it says. */
+export function statusOf(
+  old: DataVolumeStatus | undefined,
+  update: StatusUpdate,
+  at: Date,
+): DataVolumeStatus {
+  const { phase, claimName, progress, restartCount, conditions } = update;
+  const told = phase === 'Succeeded' ? '100.0%' : progress;
+  return {
+    ...old,
+    ...(phase === undefined ? {} : { phase }),
+    ...(claimName === undefined ? {} : { claimName }),
+    ...(told === undefined ? {} : { progress: told }),
+    ...(restartCount === undefined ? {} : { restartCount }),
+    ...(conditions ? { conditions: mergeConditions(old?.conditions ?? [], conditions, at) } : {}),
+  };
+}
+
+function mergeConditions(
+  old: readonly DataVolumeCondition[],
+  told: readonly Condition[],
+  at: Date,
+): DataVolumeCondition[] {
+  const merged = new Map(old.map((condition) => [condition.type, condition]));
+  const now = `${at.toISOString().slice(0, 19)}Z`;
+  for (const { type, status, reason, message } of told) {
+    const before = merged.get(type);
+    const transition = before?.status === status ? before.lastTransitionTime : now;
+    const same = before?.status === status && before.reason === reason && before.message === message;
+    const heartbeat = same ? before.lastHeartbeatTime : now;
+    merged.set(type, {
+      type,
+      status,
+      reason,
+      message,
+      lastTransitionTime: transition,
+      lastHeartbeatTime: heartbeat,
+    });
+  }
+  return [...merged.values()];
+}
+
+/** The lifecycle has ended otherwise than this update says; a repetition of the last word is let through for its event. */
+function isOver({ status }: DataVolume, { phase }: StatusUpdate): boolean {
+  return isTerminal(status?.phase) && status?.phase !== phase;
+}
+
+function referenceTo({ metadata }: DataVolume): {
+  apiVersion: string;
+  kind: string;
+  namespace: string;
+  name: string;
+  uid: string;
+} {
+  const { namespace, name, uid } = metadata;
+  return { apiVersion: `${CDI_GROUP}/${CDI_VERSION}`, kind: 'DataVolume', namespace, name, uid };
+}

@@ -1,0 +1,234 @@
+/** What the claim of a DataVolume will be, decided before anything is allocated. */
+import type { V1StorageClass } from '@kubernetes/client-node';
+import { permanentFailure } from '../failures.js';
+import type { ControlActivities } from '../interfaces.js';
+import type { DataVolumeRef, PoolRef, TargetPlan } from '../types.js';
+import { judgeClaim } from './adoption.js';
+import { call, listAll } from './client.js';
+import type { Kubernetes } from './client.js';
+import { readDataVolume } from './data-volumes.js';
+import { CDI_ANNOTATIONS, HOSTPATH_PROVISIONERS, HPP_GROUP } from './names.js';
+import type { CdiConfig, ClaimTemplate, DataVolume, HostPathProvisioner, StorageProfile } from './objects.js';
+import { filesystemOverhead, requiredSpace, usableSpace } from './overhead.js';
+import { sizeBytes } from './quantity.js';
+import {
+  chooseStorageClass,
+  completeModes,
+  readCdiConfig,
+  readModeDefaults,
+  readStorageProfile,
+} from './storage-classes.js';
+import type { ClaimModes } from './storage-classes.js';
+
+/** Access modes that a directory on one node can serve. */
+const HOSTPATH_ACCESS_MODES = ['ReadWriteOnce', 'ReadWriteOncePod'];
+
+/** Everything that decides a plan, read from the cluster. */
+export interface TargetFacts {
+  readonly dataVolume: DataVolume;
+  readonly storageClass: V1StorageClass;
+  readonly modeDefaults: Readonly<Record<string, string>>;
+  readonly profile?: StorageProfile | undefined;
+  readonly config?: CdiConfig | undefined;
+  readonly pools: readonly PoolRef[];
+}
+
+/** Plan of a claim that exists or that somebody else will make: nothing will be allocated for it. */
+const NOTHING_TO_ALLOCATE = {
+  storageClass: '',
+  provisioner: '',
+  bindingMode: 'Immediate',
+  reclaimPolicy: 'Retain',
+  waitForConsumer: false,
+  accessModes: [],
+  volumeMode: 'Filesystem',
+  requestBytes: 0,
+  usableBytes: 0,
+  overhead: 0,
+  api: 'pvc',
+  pool: { path: '', useNamingPrefix: false },
+  preallocation: false,
+} as const satisfies Omit<TargetPlan, 'claim'>;
+
+/** Activities that plan a target. */
+export function createTargetActivities({
+  kubernetes,
+}: {
+  kubernetes: Kubernetes;
+}): Pick<ControlActivities, 'planTarget'> {
+  async function planTarget({ dataVolume: ref }: { dataVolume: DataVolumeRef }): Promise<TargetPlan> {
+    const dataVolume = await readDataVolume(kubernetes, ref);
+    if (dataVolume.spec.contentType === 'archive') {
+      throw permanentFailure(
+        'ContentTypeNotSupported',
+        'contentType archive is not supported by this release: use kubevirt',
+      );
+    }
+    const config = await readCdiConfig(kubernetes);
+    const verdict = await judgeClaim(kubernetes, dataVolume, config);
+    if (verdict.claim !== 'create') return { ...NOTHING_TO_ALLOCATE, ...verdict };
+    await refuseReservedVolume(ref);
+    return plan(await gatherFacts(dataVolume, config));
+  }
+
+  async function gatherFacts(dataVolume: DataVolume, config: CdiConfig | undefined): Promise<TargetFacts> {
+    const { api, template } = templateOf(dataVolume);
+    refuseStatic(template);
+    const storageClass = await chooseStorageClass(kubernetes, template.storageClassName, api);
+    refuseForeign(storageClass);
+    const name = storageClass.metadata?.name ?? '';
+    return {
+      dataVolume,
+      config,
+      storageClass,
+      modeDefaults: api === 'storage' ? await readModeDefaults(kubernetes) : {},
+      profile: api === 'storage' ? await readStorageProfile(kubernetes, name) : undefined,
+      pools: await listPools(kubernetes),
+    };
+  }
+
+  /** A volume that names the claim would be bound to it as soon as the claim exists, whatever it holds. */
+  async function refuseReservedVolume({ namespace, name }: DataVolumeRef): Promise<void> {
+    const volumes = await listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page));
+    const reserved = volumes.find(
+      ({ spec, status }) =>
+        spec?.claimRef?.namespace === namespace &&
+        spec.claimRef.name === name &&
+        !spec.claimRef.uid &&
+        status?.phase !== 'Released',
+    );
+    if (!reserved) return;
+    throw permanentFailure(
+      'IncompatiblePVC',
+      `PersistentVolume ${reserved.metadata?.name} is reserved for claim ${namespace}/${name}: ` +
+        'static volumes cannot be filled by this release',
+    );
+  }
+
+  return { planTarget };
+}
+
+/** The plan that these facts lead to. @throws {@link FailureType} `IncompatiblePVC`, `StorageClassNotFound`, `InvalidDataVolume` */
+export function plan(facts: TargetFacts): TargetPlan {
+  const { dataVolume, storageClass, config, pools } = facts;
+  const { api, template } = templateOf(dataVolume);
+  refuseStatic(template);
+  refuseForeign(storageClass);
+  const name = storageClass.metadata?.name ?? '';
+  const modes = modesOf(facts, template, api);
+  refuseModes(modes, name);
+  const overhead = filesystemOverhead(config, name);
+  const requestBytes = requestOf(template, api, overhead, facts.profile);
+  const bindingMode =
+    storageClass.volumeBindingMode === 'WaitForFirstConsumer' ? 'WaitForFirstConsumer' : 'Immediate';
+  const [pool] = pools;
+  if (!pool) {
+    throw permanentFailure(
+      'StorageClassNotFound',
+      `StorageClass "${name}" cannot be served: there is no HostPathProvisioner that says in which directory volumes are made`,
+    );
+  }
+  return {
+    claim: 'create',
+    storageClass: name,
+    provisioner: storageClass.provisioner,
+    bindingMode,
+    reclaimPolicy: storageClass.reclaimPolicy === 'Retain' ? 'Retain' : 'Delete',
+    waitForConsumer: bindingMode === 'WaitForFirstConsumer' && waitsForConsumer(dataVolume, config),
+    ...modes,
+    requestBytes,
+    usableBytes: usableSpace(overhead, requestBytes),
+    overhead,
+    api,
+    pool,
+    preallocation:
+      dataVolume.spec.preallocation ?? config?.spec?.preallocation ?? config?.status?.preallocation ?? false,
+  };
+}
+
+/** Pools of all HostPathProvisioner objects, by name. */
+export async function listPools({ custom }: Kubernetes): Promise<PoolRef[]> {
+  const answer: unknown = await call(
+    'listing HostPathProvisioners',
+    custom.listClusterCustomObject({ group: HPP_GROUP, version: 'v1beta1', plural: 'hostpathprovisioners' }),
+  );
+  return (answer as { items: HostPathProvisioner[] }).items
+    .toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name))
+    .flatMap(({ spec }) => {
+      const { path, useNamingPrefix } = spec?.pathConfig ?? {};
+      return path
+        ? [{ path: path.replace(/(?<=.)\/+$/, ''), useNamingPrefix: String(useNamingPrefix) === 'true' }]
+        : [];
+    });
+}
+
+function templateOf({ spec }: DataVolume): { api: 'pvc' | 'storage'; template: ClaimTemplate } {
+  return spec.storage ? { api: 'storage', template: spec.storage } : { api: 'pvc', template: spec.pvc ?? {} };
+}
+
+function modesOf(
+  { modeDefaults, profile, storageClass }: TargetFacts,
+  template: ClaimTemplate,
+  api: string,
+): ClaimModes {
+  if (api === 'storage')
+    return completeModes(template, storageClass.metadata?.name ?? '', modeDefaults, profile);
+  return {
+    accessModes: template.accessModes ?? [],
+    volumeMode: template.volumeMode === 'Block' ? 'Block' : 'Filesystem',
+  };
+}
+
+function requestOf(
+  template: ClaimTemplate,
+  api: 'pvc' | 'storage',
+  overhead: number,
+  profile: StorageProfile | undefined,
+): number {
+  const asked = template.resources?.requests?.storage;
+  if (asked === undefined)
+    throw permanentFailure('InvalidDataVolume', `spec.${api}.resources.requests.storage is missing`);
+  const bytes = sizeBytes(asked, `spec.${api}.resources.requests.storage`);
+  if (api === 'pvc') return bytes;
+  const minimum = profile?.metadata?.annotations?.[CDI_ANNOTATIONS.minimumClaimSize];
+  const least =
+    minimum === undefined ? 0 : sizeBytes(minimum, `annotation ${CDI_ANNOTATIONS.minimumClaimSize}`);
+  return Math.max(requiredSpace(overhead, bytes), least);
+}
+
+function waitsForConsumer({ metadata }: DataVolume, config: CdiConfig | undefined): boolean {
+  const honoured = config?.spec?.featureGates?.includes('HonorWaitForFirstConsumer') ?? false;
+  return honoured && metadata.annotations?.[CDI_ANNOTATIONS.immediate] === undefined;
+}
+
+function refuseStatic(template: ClaimTemplate): void {
+  if (template.volumeName) {
+    throw incompatible(
+      `volumeName names PersistentVolume ${template.volumeName}: static volumes cannot be filled by this release`,
+    );
+  }
+  if (template.storageClassName === '') {
+    throw incompatible('storageClassName is empty: static volumes cannot be filled by this release');
+  }
+  if (template.selector)
+    throw incompatible('a selector chooses among static volumes, which this release cannot fill');
+}
+
+function refuseForeign({ metadata, provisioner }: V1StorageClass): void {
+  if (HOSTPATH_PROVISIONERS.includes(provisioner)) return;
+  throw incompatible(
+    `StorageClass "${metadata?.name}" belongs to provisioner ${provisioner}: this release fills volumes of ` +
+      `${HOSTPATH_PROVISIONERS[0]} only`,
+  );
+}
+
+function refuseModes({ accessModes, volumeMode }: ClaimModes, storageClass: string): void {
+  const offer = `StorageClass "${storageClass}" offers ReadWriteOnce (or ReadWriteOncePod) and Filesystem`;
+  if (volumeMode === 'Block') throw incompatible(`volumeMode is Block: ${offer}`);
+  const refused = accessModes.find((mode) => !HOSTPATH_ACCESS_MODES.includes(mode));
+  if (refused) throw incompatible(`accessMode is ${refused}: ${offer}`);
+}
+
+function incompatible(message: string): Error {
+  return permanentFailure('IncompatiblePVC', message);
+}

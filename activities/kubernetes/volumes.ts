@@ -1,0 +1,174 @@
+/** The PersistentVolume of a filled directory: offered to the claim last, unmarked when the claim has it. */
+import { Context } from '@temporalio/activity';
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import type { V1PersistentVolume } from '@kubernetes/client-node';
+import { permanentFailure, transientFailure } from '../failures.js';
+import type { ControlActivities } from '../interfaces.js';
+import type { ClaimRef, DataVolumeRef, PublishedVolume, ReservedDirectory, TargetPlan } from '../types.js';
+import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
+import type { Kubernetes } from './client.js';
+import { claimLost, findClaim, patchClaim, readClaim } from './claims.js';
+import { HOSTNAME_LABEL, IDENTITY, MARKS, PROVISION_ON_NODE, PROVISIONED_BY, volumeName } from './names.js';
+import { formatQuantity } from './quantity.js';
+
+/** Kubernetes binds a claim to a volume that names its uid in under half a second (`kubernetes-mechanisms.md` §1). In ms. */
+const BOUND_POLL_MS = 250;
+
+const UNMARKED = {
+  labels: { [MARKS.unpublished]: null },
+  annotations: { [MARKS.workflowId]: null, [MARKS.dataVolume]: null },
+};
+
+/** Input of `publishVolume`. */
+export interface Publication {
+  readonly dataVolume: DataVolumeRef;
+  readonly claim: ClaimRef;
+  readonly target: TargetPlan;
+  readonly directory: ReservedDirectory;
+}
+
+/** Activities that publish volumes, or take back what was not published. */
+export function createVolumeActivities({
+  kubernetes,
+}: {
+  kubernetes: Kubernetes;
+}): Pick<ControlActivities, 'publishVolume' | 'deleteUnpublishedVolume'> {
+  const { core } = kubernetes;
+
+  async function publishVolume(publication: Publication): Promise<PublishedVolume> {
+    const { dataVolume, claim } = publication;
+    const volume = volumeName(claim.uid);
+    try {
+      await readClaim(kubernetes, claim);
+      await offer(publication);
+      await awaitBound(claim, volume);
+    } catch (error) {
+      if ((await findClaim(kubernetes, claim)) === undefined) await removeVolume(dataVolume, claim);
+      throw error;
+    }
+    // the volume first: a claim without the mark is never swept, whatever happens in between
+    await unmarkVolume(volume);
+    await unmarkClaim(claim);
+    return { volume };
+  }
+
+  async function offer(publication: Publication): Promise<void> {
+    const { claim, dataVolume } = publication;
+    const body = volumeBody(publication, Context.current().info.workflowExecution?.workflowId ?? '');
+    const name = volumeName(claim.uid);
+    const created = await callUnlessConflict(
+      `creating volume ${name}`,
+      core.createPersistentVolume({ body }),
+    );
+    if (created !== 'conflict') return;
+    const found = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
+    if (!found || found.metadata?.deletionTimestamp) {
+      throw transientFailure(
+        'KubernetesUnavailable',
+        `volume ${name} of an earlier attempt is being removed`,
+      );
+    }
+    if (found.spec?.hostPath?.path === body.spec?.hostPath?.path && found.spec?.claimRef?.uid === claim.uid)
+      return;
+    throw permanentFailure(
+      'ResourceExists',
+      `PersistentVolume ${name} already exists and is not of DataVolume ${dataVolume.namespace}/${dataVolume.name}`,
+    );
+  }
+
+  async function awaitBound(claim: ClaimRef, volume: string): Promise<void> {
+    const context = Context.current();
+    for (;;) {
+      const { spec, status } = await readClaim(kubernetes, claim);
+      if (spec?.volumeName && spec.volumeName !== volume) {
+        throw permanentFailure(
+          'ClaimLost',
+          `claim ${claim.namespace}/${claim.name} was bound to PersistentVolume ${spec.volumeName}, not to ${volume}`,
+        );
+      }
+      if (status?.phase === 'Bound') return;
+      context.heartbeat();
+      await context.sleep(BOUND_POLL_MS);
+    }
+  }
+
+  async function unmarkVolume(name: string): Promise<void> {
+    await callForOutcome(
+      `publishing volume ${name}`,
+      core.patchPersistentVolume(
+        { name, body: { metadata: UNMARKED } },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      ),
+    );
+  }
+
+  async function unmarkClaim(claim: ClaimRef): Promise<void> {
+    const answer = await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, ...UNMARKED } });
+    // another uid under this name is a conflict: the claim was replaced
+    if (answer !== 'patched') throw claimLost(claim);
+  }
+
+  async function deleteUnpublishedVolume(input: {
+    dataVolume: DataVolumeRef;
+    claim: ClaimRef;
+  }): Promise<void> {
+    const claim = await findClaim(kubernetes, input.claim);
+    if (claim?.status?.phase === 'Bound') return;
+    await removeVolume(input.dataVolume, input.claim);
+  }
+
+  async function removeVolume({ uid }: DataVolumeRef, claim: ClaimRef): Promise<void> {
+    const name = volumeName(claim.uid);
+    const found = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
+    if (found?.metadata?.labels?.[MARKS.unpublished] !== uid) return;
+    const { uid: volumeUid = '', resourceVersion = '' } = found.metadata;
+    if (found.status?.phase === 'Bound' && (await findClaim(kubernetes, claim))) return;
+    const doing = `deleting volume ${name}`;
+    const preconditions = { uid: volumeUid, resourceVersion };
+    const outcome = await callForOutcome(
+      doing,
+      core.deletePersistentVolume({ name, body: { preconditions } }),
+    );
+    if (outcome === 'conflict')
+      throw transientFailure('KubernetesUnavailable', `${doing}: it changed meanwhile`);
+  }
+
+  return { publishVolume, deleteUnpublishedVolume };
+}
+
+function volumeBody(
+  { dataVolume, claim, target, directory }: Publication,
+  workflowId: string,
+): V1PersistentVolume {
+  return {
+    metadata: {
+      name: volumeName(claim.uid),
+      labels: { [MARKS.unpublished]: dataVolume.uid },
+      annotations: {
+        // without it Kubernetes' own deleter feels responsible, and empties what lies under /tmp
+        [PROVISIONED_BY]: target.provisioner,
+        hostPathProvisionerIdentity: IDENTITY,
+        [PROVISION_ON_NODE]: directory.node,
+        [MARKS.workflowId]: workflowId,
+        [MARKS.dataVolume]: `${dataVolume.namespace}/${dataVolume.name}`,
+      },
+    },
+    spec: {
+      accessModes: [...target.accessModes],
+      volumeMode: target.volumeMode,
+      capacity: { storage: formatQuantity(target.requestBytes) },
+      storageClassName: target.storageClass,
+      persistentVolumeReclaimPolicy: target.reclaimPolicy,
+      hostPath: { path: `${directory.pool}/${directory.directory}`, type: 'Directory' },
+      // with the uid it is bound at once, and never to a claim that was made again under the same name
+      claimRef: { apiVersion: 'v1', kind: 'PersistentVolumeClaim', ...claim },
+      nodeAffinity: {
+        required: {
+          nodeSelectorTerms: [
+            { matchExpressions: [{ key: HOSTNAME_LABEL, operator: 'In', values: [directory.hostname] }] },
+          ],
+        },
+      },
+    },
+  };
+}
