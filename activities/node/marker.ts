@@ -1,0 +1,116 @@
+import type { FileHandle } from 'node:fs/promises';
+import type { DataVolumeRef, UnpublishedItem } from '../types.js';
+import {
+  ensureDirectory,
+  findDirectory,
+  namesIn,
+  readJson,
+  removeFile,
+  removeTree,
+  writeJson,
+  type Owner,
+} from './directories.js';
+import type { Pool } from './pool.js';
+
+/** File in `<pool>/.dvflow/<DataVolume uid>/`; as long as it is there, the directory is nobody's disk. */
+const MARKER = 'unpublished.json';
+
+/** What a directory carries from its birth until it is published: the label and the annotation of `design.md` §6 in one file. */
+export interface Marker {
+  readonly dataVolume: DataVolumeRef;
+  readonly workflowId: string;
+  /** Name of the directory under the pool. */
+  readonly directory: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+}
+
+/** The marker of a DataVolume, or `undefined` where there is none. */
+export async function readMarker(pool: Pool, uid: string): Promise<Marker | undefined> {
+  const handle = await findDirectory(pool.books, stateName(uid));
+  if (!handle) return undefined;
+  await using state = handle;
+  return asMarker(await readJson(state, MARKER));
+}
+
+/** Writes the marker, and makes the private directory that holds the resume record too. */
+export async function writeMarker(pool: Pool, marker: Marker, owner: Owner | undefined): Promise<void> {
+  await using state = await ensureDirectory(pool.books, stateName(marker.dataVolume.uid), {
+    mode: 0o700,
+    owner,
+  });
+  await writeJson(state, MARKER, marker);
+  await pool.books.sync();
+}
+
+/** Declares the directory published: the marker goes first, then what else is kept about the transfer. */
+export async function publishState(pool: Pool, uid: string): Promise<void> {
+  const handle = await findDirectory(pool.books, stateName(uid));
+  if (!handle) return;
+  {
+    await using state = handle;
+    await removeFile(state, MARKER);
+    await state.sync();
+  }
+  await removeTree(pool.books, stateName(uid));
+}
+
+/** Forgets a transfer whose directory is gone; the marker goes last, so that a second run knows what the first one meant. */
+export async function removeState(pool: Pool, uid: string): Promise<void> {
+  const handle = await findDirectory(pool.books, stateName(uid));
+  if (!handle) return;
+  {
+    await using state = handle;
+    for (const name of await othersIn(state)) await removeTree(state, name);
+  }
+  await removeTree(pool.books, stateName(uid));
+}
+
+async function othersIn(state: FileHandle): Promise<readonly string[]> {
+  return (await namesIn(state)).filter((name) => name !== MARKER);
+}
+
+/** Every directory of the pool that carries a marker. */
+export async function listMarkers(pool: Pool, node: string): Promise<readonly UnpublishedItem[]> {
+  const items: UnpublishedItem[] = [];
+  for (const uid of (await namesIn(pool.books)).filter(isStateName)) {
+    const marker = await readMarker(pool, uid).catch(ignoreFiles);
+    if (!marker) continue;
+    const { dataVolume, workflowId, createdAt, directory } = marker;
+    items.push({
+      kind: 'Directory',
+      where: node,
+      name: directory,
+      pool: pool.path,
+      dataVolume,
+      workflowId,
+      createdAt,
+    });
+  }
+  return items;
+}
+
+/** `lock` and other plain files lie beside the directories of transfers. */
+function ignoreFiles(error: unknown): undefined {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOTDIR') return undefined;
+  throw error;
+}
+
+function isStateName(name: string): boolean {
+  return name !== 'promises' && name !== 'lock' && !name.startsWith('.');
+}
+
+/** @throws Error for a uid that would name one of the pool's own files */
+function stateName(uid: string): string {
+  if (!isStateName(uid)) throw new Error(`'${uid}' is not the uid of a DataVolume`);
+  return uid;
+}
+
+function asMarker(value: unknown): Marker | undefined {
+  if (value === undefined) return undefined;
+  const { dataVolume, workflowId, directory, createdAt } = (value ?? {}) as Partial<Marker>;
+  if (!dataVolume?.uid || !directory || workflowId === undefined || !createdAt) {
+    throw new Error(`marker is not readable: ${JSON.stringify(value)}`);
+  }
+  return { dataVolume, workflowId, directory, createdAt };
+}

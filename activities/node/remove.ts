@@ -1,0 +1,106 @@
+import { dirname, normalize } from 'node:path';
+import { permanentFailure, transientFailure } from '../failures.js';
+import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../types.js';
+import { exists, removeTree } from './directories.js';
+import { withPoolLock } from './lock.js';
+import { readMarker, removeState } from './marker.js';
+import { findPool, readPromises, removePromises, volumeName, type Pool } from './pool.js';
+
+/**
+ * Removes an unpublished directory of a DataVolume: data, then promise, then record and marker, so that no byte is promised
+ * again while it is still in use, and a run that is killed half-way is finished by the next.
+ */
+export async function removeUnpublished(
+  pool: Pool,
+  { directory, uid }: { directory: string; uid: string },
+): Promise<void> {
+  await removeTree(pool.root, volumeName(directory));
+  await pool.root.sync();
+  await removePromises(pool, directory);
+  await removeState(pool, uid);
+}
+
+/**
+ * Undoes a reservation. Absent is success.
+ * @throws {@link FailureType} `ResourceExists` when the directory is published: then it is a user's disk
+ */
+export async function removeDirectory(
+  { pool: path, directory, dataVolume }: ReservedDirectory,
+  node: string,
+): Promise<void> {
+  const found = await findPool(path, node);
+  if (!found) return;
+  await using pool = found;
+  await withPoolLock(pool, async () => {
+    const marker = await readMarker(pool, dataVolume.uid);
+    if (marker?.directory === directory) {
+      return await removeUnpublished(pool, { directory, uid: dataVolume.uid });
+    }
+    if (await exists(pool.root, volumeName(directory))) {
+      throw permanentFailure(
+        'ResourceExists',
+        `directory ${pool.path}/${directory} on node ${node} is published: it is not removed`,
+      );
+    }
+    await removePromises(pool, directory);
+    // Without a marker only the rest of a removal that was killed at its last step can be here.
+    if (!marker) await removeState(pool, dataVolume.uid);
+  });
+}
+
+/** Removes what the sweeper judged, if its marker still says the same. */
+export async function removeUnpublishedDirectory(item: UnpublishedItem, node: string): Promise<void> {
+  const found = item.pool === undefined ? undefined : await findPool(item.pool, node);
+  if (!found) return;
+  await using pool = found;
+  await withPoolLock(pool, async () => {
+    const { uid } = item.dataVolume;
+    const marker = await readMarker(pool, uid);
+    if (marker?.directory !== item.name || marker.workflowId !== item.workflowId) return;
+    // A new attempt of the same workflow has reserved it anew since it was judged.
+    if (marker.createdAt !== item.createdAt) return;
+    await removeUnpublished(pool, { directory: item.name, uid });
+  });
+}
+
+/**
+ * Removes the data, the promise and any record of a released volume.
+ * @throws {@link FailureType} `IncompatiblePVC` when its path is not directly under the pool; retried: `NodeUnavailable` while
+ * the pool itself is missing, since data on a file system that is not mounted is not gone
+ */
+export async function removeVolumeData(volume: ReleasedVolume, node: string): Promise<void> {
+  const directory = directoryOf(volume, node);
+  const found = await findPool(volume.pool.path, node);
+  if (!found) {
+    throw transientFailure(
+      'NodeUnavailable',
+      `pool ${volume.pool.path} does not exist on node ${node}: is its file system mounted?`,
+    );
+  }
+  await using pool = found;
+  await withPoolLock(pool, async () => {
+    const owners = (await readPromises(pool)).filter((promise) => promise.directory === directory);
+    await removeTree(pool.root, directory);
+    await pool.root.sync();
+    for (const { dataVolume } of owners) {
+      const marker = await readMarker(pool, dataVolume.uid);
+      if (!marker || marker.directory === directory) await removeState(pool, dataVolume.uid);
+    }
+    await removePromises(pool, directory);
+  });
+}
+
+function directoryOf({ name, path, pool, node: on }: ReleasedVolume, node: string): string {
+  const plain = normalize(path).replace(/\/+$/, '');
+  const directory = plain.slice(plain.lastIndexOf('/') + 1);
+  const under = dirname(plain) === normalize(pool.path).replace(/\/+$/, '');
+  const reason = !under
+    ? `path ${path} is not directly under pool ${pool.path}`
+    : directory === '' || directory.startsWith('.')
+      ? `path ${path} is not a volume's directory`
+      : on === node
+        ? undefined
+        : `it is on node ${on}, not on ${node}`;
+  if (reason) throw permanentFailure('IncompatiblePVC', `volume ${name} is not reclaimed: ${reason}`);
+  return directory;
+}

@@ -1,0 +1,94 @@
+import { permanentFailure } from '../failures.js';
+import type { NodeActivities } from '../interfaces.js';
+import type { ReservedDirectory } from '../types.js';
+import { ensureDirectory, exists, type Owner } from './directories.js';
+import { withPoolLock } from './lock.js';
+import { readMarker, writeMarker } from './marker.js';
+import {
+  measurePool,
+  openPool,
+  readPromise,
+  setPromiseAside,
+  volumeName,
+  writePromise,
+  type Pool,
+} from './pool.js';
+import { removeUnpublished } from './remove.js';
+
+/** Input of `reserveDirectory`. */
+export type ReserveInput = Parameters<NodeActivities['reserveDirectory']>[0];
+
+/** Mode of a volume's directory: KubeVirt's qemu (107) reads and writes, others may only pass. */
+const VOLUME_MODE = 0o771;
+
+/** The node that works, and whom its disks belong to (`undefined`: its own user). */
+export interface NodeContext {
+  readonly node: string;
+  readonly transferUser?: Owner | undefined;
+}
+
+/**
+ * Capacity and directory in one step under the pool's lock. Order at birth: marker, promise, directory; a run that dies between
+ * leaves a marker, by which the next attempt goes on or the sweeper removes the rest.
+ * @throws {@link FailureType} `ResourceExists` when the directory is somebody's disk already; retried: `NoSpace`
+ */
+export async function reserveDirectory(
+  input: ReserveInput,
+  { node, transferUser }: NodeContext,
+): Promise<ReservedDirectory> {
+  const { dataVolume, hostname, workflowId } = input;
+  const name = volumeName(directoryName(input));
+  await using pool = await openPool(input.pool.path, node);
+  return await withPoolLock(pool, async () => {
+    await refuseOthers(pool, name, dataVolume.uid, node);
+    const bytes = await promisedBytes(pool, name, input, node);
+    const base = { node, hostname, pool: pool.path, directory: name, dataVolume };
+    if ('refused' in bytes) return { ...base, promisedBytes: 0, refused: bytes.refused };
+    const createdAt = new Date().toISOString();
+    const before = await readMarker(pool, dataVolume.uid);
+    if (before?.workflowId !== workflowId) {
+      await writeMarker(pool, { dataVolume, workflowId, directory: name, createdAt }, transferUser);
+    }
+    await writePromise(pool, { bytes: bytes.promised, directory: name, dataVolume });
+    await using directory = await ensureDirectory(pool.root, name, {
+      mode: VOLUME_MODE,
+      owner: transferUser,
+    });
+    await directory.sync();
+    await pool.root.sync();
+    return { ...base, promisedBytes: bytes.promised };
+  });
+}
+
+function directoryName({ claim, pool }: ReserveInput): string {
+  return pool.useNamingPrefix ? `${claim.name}-pvc-${claim.uid}` : `pvc-${claim.uid}`;
+}
+
+/** Clears what an ended run of this DataVolume left, and refuses a directory without our marker: it may be a finished disk. */
+async function refuseOthers(pool: Pool, name: string, uid: string, node: string): Promise<void> {
+  const marker = await readMarker(pool, uid);
+  if (marker && marker.directory !== name) {
+    await removeUnpublished(pool, { directory: marker.directory, uid });
+  }
+  if (marker?.directory !== name && (await exists(pool.root, name))) {
+    throw permanentFailure(
+      'ResourceExists',
+      `directory ${pool.path}/${name} on node ${node} exists and is not an unpublished one of DataVolume ${uid}`,
+    );
+  }
+  const promise = await readPromise(pool, uid);
+  // An earlier, published volume of the same DataVolume (its claim was deleted, then a retry): it keeps its bytes.
+  if (promise && promise.directory !== name) await setPromiseAside(pool, promise);
+}
+
+async function promisedBytes(
+  pool: Pool,
+  name: string,
+  { dataVolume, requestBytes, foreignBytes }: ReserveInput,
+  node: string,
+): Promise<{ promised: number } | { refused: NonNullable<ReservedDirectory['refused']> }> {
+  const promise = await readPromise(pool, dataVolume.uid);
+  if (promise?.directory === name) return { promised: promise.bytes };
+  const { roomBytes } = await measurePool(pool, node, foreignBytes);
+  return requestBytes > roomBytes ? { refused: { roomBytes, requestBytes } } : { promised: requestBytes };
+}

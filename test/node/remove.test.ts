@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { link, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createNodeActivities } from '../../activities/node/index.js';
+import { failureTypeOf } from '../../activities/failures.js';
+import type { ReleasedVolume, ReservedDirectory } from '../../activities/types.js';
+import { EMPTY, inProcess, makePool, request, treeOf, writeDisk } from './support.js';
+
+const node = 'node-1';
+const activities = createNodeActivities({ node });
+const MIB = 1 << 20;
+
+describe('removal on a node', () => {
+  let pool: Awaited<ReturnType<typeof makePool>>;
+  beforeEach(async () => {
+    pool = await makePool();
+  });
+  afterEach(() => pool.remove());
+
+  const reserve = async (n = 1): Promise<ReservedDirectory> =>
+    await activities.reserveDirectory(request(pool.path, n));
+  const released = (directory: string): ReleasedVolume => ({
+    name: 'pvc-x',
+    uid: 'pv-uid',
+    node,
+    path: join(pool.path, directory),
+    pool: { path: pool.path, useNamingPrefix: false },
+  });
+  const typeOf = async (work: Promise<unknown>): Promise<unknown> =>
+    failureTypeOf(await work.then(() => 'no failure').catch((error: unknown) => error));
+
+  it('takes an unpublished directory with everything, twice', async () => {
+    const directory = await reserve();
+    await writeDisk(directory, { size: MIB, data: 4096 });
+    await writeFile(join(pool.path, '.dvflow/dv-1/record.json'), '{}');
+    await activities.removeDirectory({ directory });
+    await activities.removeDirectory({ directory });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('succeeds where neither pool nor directory exists, and makes no pool', async () => {
+    const directory = await reserve();
+    await rm(pool.path, { recursive: true });
+    await activities.removeDirectory({ directory });
+    assert.deepEqual(await activities.listUnpublishedDirectories({ pools: [released('x').pool] }), []);
+    await assert.rejects(treeOf(pool.path), { code: 'ENOENT' });
+  });
+
+  it('refuses a published directory; its promise stays', async () => {
+    const directory = await reserve();
+    await writeDisk(directory, { size: MIB });
+    await activities.publishDirectory({ directory });
+    await activities.publishDirectory({ directory });
+    assert.equal(await typeOf(activities.removeDirectory({ directory })), 'ResourceExists');
+    assert.deepEqual(await treeOf(pool.path), [
+      ...EMPTY,
+      '.dvflow/promises/dv-1',
+      'pvc-claim-1',
+      'pvc-claim-1/disk.img',
+    ]);
+  });
+
+  it('is finished by the next call when it is killed half-way', async function () {
+    this.timeout(60_000);
+    for (const killAfterMs of [1, 3, 6, 12, 25]) {
+      const directory = await reserve();
+      await mkdir(join(pool.path, 'pvc-claim-1/deep/er'), { recursive: true });
+      const many = Array.from({ length: 300 }, (_, n) => join(pool.path, 'pvc-claim-1/deep/er', `f${n}`));
+      await Promise.all(many.map((path) => writeFile(path, 'x')));
+      await inProcess({ call: 'remove', inputs: [directory] }, { killAfterMs });
+      await activities.removeDirectory({ directory });
+      assert.deepEqual(await treeOf(pool.path), EMPTY);
+    }
+  });
+
+  it('finishes a removal of which only the private directory is left', async () => {
+    const directory = await reserve();
+    await rm(join(pool.path, 'pvc-claim-1'), { recursive: true });
+    await rm(join(pool.path, '.dvflow/promises/dv-1'));
+    await rm(join(pool.path, '.dvflow/dv-1/unpublished.json'));
+    await activities.removeDirectory({ directory });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('leaves what symbolic links in a volume point to', async () => {
+    const outside = join(pool.base, 'outside');
+    await mkdir(outside);
+    await writeFile(join(outside, 'precious'), 'kept');
+    const directory = await reserve();
+    const volume = join(pool.path, directory.directory);
+    await symlink(outside, join(volume, 'directory'));
+    await symlink(join(outside, 'precious'), join(volume, 'disk.img'));
+    await link(join(outside, 'precious'), join(volume, 'hard'));
+    await activities.removeDirectory({ directory });
+    assert.equal(await readFile(join(outside, 'precious'), 'utf8'), 'kept');
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('takes a symbolic link in place of the directory for what it is', async () => {
+    const outside = join(pool.base, 'outside');
+    await mkdir(outside);
+    await writeFile(join(outside, 'precious'), 'kept');
+    const directory = await reserve();
+    await rename(join(pool.path, 'pvc-claim-1'), join(pool.base, 'moved'));
+    await symlink(outside, join(pool.path, 'pvc-claim-1'));
+    await activities.removeDirectory({ directory });
+    assert.equal(await readFile(join(outside, 'precious'), 'utf8'), 'kept');
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('removes for the sweeper only what the marker still says', async () => {
+    await reserve();
+    const [item] = await activities.listUnpublishedDirectories({ pools: [released('x').pool] });
+    assert.ok(item);
+    for (const changed of [
+      { workflowId: 'other' },
+      { createdAt: '2020-01-01T00:00:00.000Z' },
+      { name: 'pvc-other' },
+    ]) {
+      await activities.removeUnpublishedDirectory({ item: { ...item, ...changed } });
+      assert.ok((await treeOf(pool.path)).includes('pvc-claim-1'));
+    }
+    await reserve(2);
+    const disk = await reserve(3);
+    await activities.publishDirectory({ directory: disk });
+    await activities.removeUnpublishedDirectory({ item });
+    await activities.removeUnpublishedDirectory({ item });
+    const left = (await treeOf(pool.path)).filter((name) => name.startsWith('pvc-'));
+    assert.deepEqual(left, ['pvc-claim-2', 'pvc-claim-3']);
+    // A published one is out of the sweeper's reach even if its item was listed before.
+    await activities.removeUnpublishedDirectory({
+      item: { ...item, name: 'pvc-claim-3', dataVolume: disk.dataVolume },
+    });
+    assert.ok((await treeOf(pool.path)).includes('pvc-claim-3'));
+  });
+
+  it('removes the data and the promise of a released volume, twice', async () => {
+    const directory = await reserve();
+    await writeDisk(directory, { size: MIB });
+    await activities.publishDirectory({ directory });
+    await activities.removeVolumeData({ volume: released('pvc-claim-1') });
+    await activities.removeVolumeData({ volume: released('pvc-claim-1') });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('reclaims nothing that is not directly under the pool', async () => {
+    await reserve();
+    const before = await treeOf(pool.path);
+    const outside = join(pool.base, 'outside');
+    await mkdir(outside);
+    for (const path of ['../outside', 'pvc-claim-1/..', '.dvflow', '.dvflow/promises', '', '..', 'a/b']) {
+      const volume = { ...released(''), path: `${pool.path}/${path}` };
+      assert.equal(await typeOf(activities.removeVolumeData({ volume })), 'IncompatiblePVC', path);
+    }
+    const elsewhere = { ...released('pvc-claim-1'), node: 'node-2' };
+    assert.equal(await typeOf(activities.removeVolumeData({ volume: elsewhere })), 'IncompatiblePVC');
+    assert.deepEqual(await treeOf(pool.path), before);
+    assert.deepEqual(await treeOf(outside), []);
+  });
+
+  it('waits for a pool that is not there before it calls data gone', async () => {
+    assert.equal(
+      await typeOf(activities.removeVolumeData({ volume: released('pvc-claim-1') })),
+      'NodeUnavailable',
+    );
+  });
+});

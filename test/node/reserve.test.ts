@@ -1,0 +1,236 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile, stat, statfs, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createNodeActivities } from '../../activities/node/index.js';
+import { failureTypeOf } from '../../activities/failures.js';
+import { EMPTY, HOST, inProcess, isRoot, makePool, request, treeOf, writeDisk } from './support.js';
+
+const node = 'node-1';
+const activities = createNodeActivities({ node });
+const MIB = 1 << 20;
+
+/** Calls for a room of about `bytes`, by declaring the rest foreign. */
+async function foreignFor(path: string, bytes: number): Promise<number> {
+  await mkdir(path, { recursive: true });
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize - bytes;
+}
+
+describe('reserveDirectory', () => {
+  let pool: Awaited<ReturnType<typeof makePool>>;
+  beforeEach(async () => {
+    pool = await makePool();
+  });
+  afterEach(() => pool.remove());
+
+  it('makes the directory, its promise and its marker', async () => {
+    const reserved = await activities.reserveDirectory(request(pool.path, 1));
+    assert.deepEqual(reserved, {
+      node,
+      hostname: HOST,
+      pool: pool.path,
+      directory: 'pvc-claim-1',
+      dataVolume: { namespace: 'team-a', name: 'vm1', uid: 'dv-1' },
+      promisedBytes: MIB,
+    });
+    assert.equal((await stat(join(pool.path, 'pvc-claim-1'))).mode & 0o7777, 0o771);
+    assert.deepEqual(await treeOf(pool.path), [
+      '.dvflow',
+      '.dvflow/dv-1',
+      '.dvflow/dv-1/unpublished.json',
+      '.dvflow/promises',
+      '.dvflow/promises/dv-1',
+      'pvc-claim-1',
+    ]);
+    const text = await readFile(join(pool.path, '.dvflow/dv-1/unpublished.json'), 'utf8');
+    const marker = JSON.parse(text) as { dataVolume: { uid: string }; workflowId: string };
+    assert.equal(marker.dataVolume.uid, 'dv-1');
+    assert.equal(marker.workflowId, 'datavolume/team-a/vm1/dv-1');
+    const [item] = await activities.listUnpublishedDirectories({ pools: [request(pool.path, 1).pool] });
+    assert.equal(item?.name, 'pvc-claim-1');
+    assert.equal(item?.where, node);
+  });
+
+  it('honours the naming prefix', async () => {
+    const { directory } = await activities.reserveDirectory(
+      request(pool.path, 1, { pool: { path: pool.path, useNamingPrefix: true } }),
+    );
+    assert.equal(directory, 'vm1-pvc-claim-1');
+  });
+
+  it('answers a repetition with what is there', async () => {
+    const first = await activities.reserveDirectory(request(pool.path, 1));
+    const before = await treeOf(pool.path);
+    // No room any more: what is promised stays promised.
+    const again = await activities.reserveDirectory(
+      request(pool.path, 1, { foreignBytes: Number.MAX_SAFE_INTEGER }),
+    );
+    assert.deepEqual(again, first);
+    assert.deepEqual(await treeOf(pool.path), before);
+  });
+
+  it('refuses with both figures and makes nothing', async () => {
+    const foreignBytes = Number.MAX_SAFE_INTEGER;
+    const { refused } = await activities.reserveDirectory(request(pool.path, 1, { foreignBytes }));
+    assert.deepEqual(refused, { roomBytes: 0, requestBytes: MIB });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('counts of a promise what its disk does not occupy yet', async () => {
+    const poolRef = { path: pool.path, useNamingPrefix: false };
+    // Other programs use the file system too: figures are compared to the nearest 64 MiB of a 4 GiB promise.
+    const foreignBytes = await foreignFor(pool.path, 8192 * MIB);
+    const room = async (): Promise<number> =>
+      (await activities.observePool({ pool: poolRef, foreignBytes })).roomBytes / MIB;
+    const reserved = await activities.reserveDirectory(
+      request(pool.path, 1, { foreignBytes, requestBytes: 4096 * MIB }),
+    );
+    assert.ok(Math.abs((await room()) - 4096) < 64, `${await room()} MiB`);
+    await writeDisk(reserved, { size: 4096 * MIB, data: 256 * MIB });
+    assert.ok(
+      Math.abs((await room()) - 4096) < 64,
+      `${await room()} MiB after writing 256 MiB of the promise`,
+    );
+  });
+
+  it('promises no byte twice to a hundred claims from several processes', async function () {
+    this.timeout(60_000);
+    const requestBytes = 1024 * MIB;
+    // Room for ten, with half a request to spare for what else happens on this file system.
+    const foreignBytes = await foreignFor(pool.path, 10.5 * requestBytes);
+    const inputs = Array.from({ length: 100 }, (_, n) =>
+      request(pool.path, n, { requestBytes, foreignBytes }),
+    );
+    const parts = [0, 1, 2, 3].map((part) => inputs.filter((_, n) => n % 4 === part));
+    const results = (
+      await Promise.all(parts.map((part) => inProcess({ call: 'reserve', inputs: part })))
+    ).flat();
+    assert.equal(results.length, 100);
+    const made = results.filter(({ refused }) => !refused);
+    assert.equal(made.length, 10);
+    const directories = (await treeOf(pool.path)).filter((name) => /^pvc-claim-\d+$/.test(name));
+    assert.deepEqual(directories, made.map(({ directory }) => directory).sort());
+    for (const { refused } of results.filter(({ refused: no }) => no)) {
+      assert.ok(refused && refused.roomBytes < requestBytes && refused.requestBytes === requestBytes);
+    }
+  });
+
+  it('is finished by the next call when it is killed at any moment', async function () {
+    this.timeout(60_000);
+    for (const killAfterMs of [1, 4, 8, 15, 30]) {
+      const n = killAfterMs;
+      await inProcess({ call: 'reserve', inputs: [request(pool.path, n)] }, { killAfterMs });
+      const reserved = await activities.reserveDirectory(request(pool.path, n));
+      assert.equal(reserved.promisedBytes, MIB);
+      assert.equal((await stat(join(pool.path, `pvc-claim-${n}`))).isDirectory(), true);
+      await activities.removeDirectory({ directory: reserved });
+    }
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('replaces what an ended run of the same DataVolume left for an older claim', async () => {
+    const old = await activities.reserveDirectory(request(pool.path, 1));
+    await writeDisk(old, { size: MIB });
+    const claim = { namespace: 'team-a', name: 'vm1', uid: 'claim-9' };
+    await activities.reserveDirectory(request(pool.path, 1, { claim }));
+    const tree = await treeOf(pool.path);
+    assert.ok(tree.includes('pvc-claim-9') && !tree.includes('pvc-claim-1'), tree.join());
+  });
+
+  it('keeps a published disk of the same DataVolume, and its promise', async () => {
+    const old = await activities.reserveDirectory(request(pool.path, 1));
+    await writeDisk(old, { size: MIB });
+    await activities.publishDirectory({ directory: old });
+    const claim = { namespace: 'team-a', name: 'vm1', uid: 'claim-9' };
+    await activities.reserveDirectory(request(pool.path, 1, { claim }));
+    assert.deepEqual(await treeOf(pool.path), [
+      '.dvflow',
+      '.dvflow/dv-1',
+      '.dvflow/dv-1/unpublished.json',
+      '.dvflow/promises',
+      '.dvflow/promises/dv-1',
+      '.dvflow/promises/pvc-claim-1',
+      'pvc-claim-1',
+      'pvc-claim-1/disk.img',
+      'pvc-claim-9',
+    ]);
+  });
+
+  it('never takes a directory that is published or not ours', async () => {
+    const reserved = await activities.reserveDirectory(request(pool.path, 1));
+    await activities.publishDirectory({ directory: reserved });
+    await mkdir(join(pool.path, 'pvc-claim-2'));
+    for (const n of [1, 2]) {
+      const refused = await activities
+        .reserveDirectory(request(pool.path, n))
+        .catch((error: unknown) => error);
+      assert.equal(failureTypeOf(refused), 'ResourceExists');
+    }
+    assert.deepEqual(
+      await activities.listUnpublishedDirectories({ pools: [request(pool.path, 1).pool] }),
+      [],
+    );
+  });
+
+  it('follows no symbolic link and no name that leaves the pool', async () => {
+    await activities.reserveDirectory(request(pool.path, 1));
+    const outside = join(pool.base, 'outside');
+    await mkdir(outside);
+    await symlink(outside, join(pool.path, 'pvc-claim-2'));
+    await assert.rejects(activities.reserveDirectory(request(pool.path, 2)));
+    for (const uid of ['/../../outside', 'x/y']) {
+      const claim = { namespace: 'team-a', name: 'vm3', uid };
+      await assert.rejects(
+        activities.reserveDirectory(request(pool.path, 3, { claim })),
+        /one directory entry/,
+      );
+      const dataVolume = { namespace: 'team-a', name: 'vm4', uid };
+      await assert.rejects(activities.reserveDirectory(request(pool.path, 4, { dataVolume })));
+    }
+    assert.equal((await stat(outside)).mode & 0o777, 0o755);
+    assert.deepEqual(await treeOf(outside), []);
+  });
+
+  it('refuses books that are a symbolic link, and pools that are / or relative', async () => {
+    await mkdir(pool.path);
+    await mkdir(join(pool.base, 'elsewhere'));
+    await symlink(join(pool.base, 'elsewhere'), join(pool.path, '.dvflow'));
+    for (const path of [pool.path, '/', '//', 'relative']) {
+      const error = await activities
+        .observePool({ pool: { path, useNamingPrefix: false }, foreignBytes: 0 })
+        .catch((failure: unknown) => failure);
+      assert.equal(failureTypeOf(error), 'NoSpace', path);
+    }
+    assert.deepEqual(await treeOf(join(pool.base, 'elsewhere')), []);
+  });
+
+  it('says why a pool cannot be made', async () => {
+    await writeFile(pool.path, 'a file');
+    await assert.rejects(
+      activities.observePool({ pool: { path: pool.path, useNamingPrefix: false }, foreignBytes: 0 }),
+      /pool .* on node node-1 cannot be used: E/,
+    );
+  });
+
+  it('gives the directory to the transfer user where it is root', async function () {
+    if (!isRoot) this.skip();
+    const asRoot = createNodeActivities({ node, transferUser: { uid: 107, gid: 107 } });
+    await asRoot.reserveDirectory(request(pool.path, 1));
+    for (const name of ['pvc-claim-1', '.dvflow/dv-1']) {
+      const { uid, gid } = await stat(join(pool.path, name));
+      assert.deepEqual({ uid, gid }, { uid: 107, gid: 107 });
+    }
+    assert.equal((await stat(join(pool.path, '.dvflow'))).uid, 0);
+  });
+
+  it('works in a pool of its own user where it is not root', async function () {
+    if (!isRoot) this.skip();
+    this.timeout(20_000);
+    await mkdir(pool.path);
+    const { chown } = await import('node:fs/promises');
+    await chown(pool.path, 65_534, 65_534);
+    const [reserved] = await inProcess({ call: 'reserve', inputs: [request(pool.path, 1)] }, { uid: 65_534 });
+    assert.equal(reserved?.directory, 'pvc-claim-1');
+    assert.equal((await stat(join(pool.path, 'pvc-claim-1'))).uid, 65_534);
+  });
+});

@@ -1,0 +1,103 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, chown, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { NodeActivities } from '../../activities/interfaces.js';
+import type { ReservedDirectory, TransferResult } from '../../activities/types.js';
+
+export const HOST = 'host-1';
+
+export const isRoot = process.getuid?.() === 0;
+
+/** A pool path below a fresh directory; `remove` takes all of it away. */
+export async function makePool(): Promise<{ path: string; base: string; remove(): Promise<void> }> {
+  const base = await mkdtemp(join(tmpdir(), 'dvflow-node-'));
+  // A process under another uid must be able to come here.
+  await chmod(base, 0o755);
+  return {
+    base,
+    path: join(base, 'pool'),
+    remove: () => rm(base, { recursive: true, force: true, maxRetries: 3 }),
+  };
+}
+
+export type ReserveInput = Parameters<NodeActivities['reserveDirectory']>[0];
+
+/** A reservation for the n-th DataVolume of a test. */
+export function request(path: string, n: number, more: Partial<ReserveInput> = {}): ReserveInput {
+  return {
+    dataVolume: { namespace: 'team-a', name: `vm${n}`, uid: `dv-${n}` },
+    claim: { namespace: 'team-a', name: `vm${n}`, uid: `claim-${n}` },
+    pool: { path, useNamingPrefix: false },
+    hostname: HOST,
+    requestBytes: 1 << 20,
+    foreignBytes: 0,
+    workflowId: `datavolume/team-a/vm${n}/dv-${n}`,
+    ...more,
+  };
+}
+
+/** What the transfer leaves in a reserved directory: a disk of `size` bytes, `data` of them written. */
+export async function writeDisk(
+  { pool, directory }: ReservedDirectory,
+  { size, data = 0, owner }: { size: number; data?: number; owner?: { uid: number; gid: number } },
+): Promise<string> {
+  const path = join(pool, directory, 'disk.img');
+  await writeFile(path, Buffer.alloc(data, 1));
+  await truncate(path, size);
+  await chmod(path, 0o660);
+  if (owner) await chown(path, owner.uid, owner.gid);
+  return path;
+}
+
+export const transferred = (diskBytes: number): TransferResult => ({
+  virtualSize: diskBytes,
+  diskBytes,
+  bytesTransferred: diskBytes,
+  bytesWritten: diskBytes,
+  resumedFrom: 0,
+  format: 'raw',
+});
+
+/** Every path under the pool, sorted, without the pool's lock. */
+export async function treeOf(path: string): Promise<readonly string[]> {
+  const entries = await readdir(path, { recursive: true });
+  return entries.filter((entry) => entry !== '.dvflow/lock').sort();
+}
+
+/** A pool in which nothing is reserved. */
+export const EMPTY = ['.dvflow', '.dvflow/promises'];
+
+export interface ChildTask {
+  readonly call: 'reserve' | 'remove';
+  readonly inputs: readonly unknown[];
+  readonly transferUser?: { uid: number; gid: number };
+}
+
+/** Runs activities in a process of their own; `kill` ends it by SIGKILL after so many ms. */
+export async function inProcess(
+  task: ChildTask,
+  { uid, killAfterMs }: { uid?: number; killAfterMs?: number } = {},
+): Promise<readonly ReservedDirectory[]> {
+  const child = spawn(
+    process.execPath,
+    ['--import=tsx', fileURLToPath(new URL('child.ts', import.meta.url)), JSON.stringify(task)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      cwd: fileURLToPath(new URL('../..', import.meta.url)),
+      ...(uid === undefined ? {} : { uid, gid: uid, env: { ...process.env, HOME: '/tmp', TMPDIR: `/tmp` } }),
+    },
+  );
+  let out = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString();
+    // The child says `ready` once its code is loaded: killing counts from there.
+    if (killAfterMs !== undefined && out.startsWith('ready'))
+      setTimeout(() => child.kill('SIGKILL'), killAfterMs);
+  });
+  await once(child, 'close');
+  const [, json] = out.split('\n');
+  return json ? (JSON.parse(json) as ReservedDirectory[]) : [];
+}
