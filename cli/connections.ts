@@ -12,30 +12,27 @@ export interface TemporalAccess {
 /** How long a server may take to answer the first call, in ms: somebody waits at a prompt. */
 const CONNECT_TIMEOUT_MS = 5_000;
 
+/** The local stack of this user, if any of it runs. */
+export async function runningStack(): Promise<StackInfo | undefined> {
+  const { stackStatus } = await import('../local/index.js');
+  return (await stackStatus({})).info;
+}
+
 /**
  * The running local stack, where the user has named neither a cluster nor a Temporal server: whoever names one of them means it.
  */
-export async function defaultStack(env: NodeJS.ProcessEnv = process.env): Promise<StackInfo | undefined> {
-  if (env.KUBECONFIG || env.TEMPORAL_ADDRESS || env.TEMPORAL_PROFILE) return undefined;
-  const [{ readState, stackInfo }, { isAlive }, { stateDirectory }] = await Promise.all([
-    import('../local/state.js'),
-    import('../local/processes.js'),
-    import('../local/paths.js'),
-  ]);
-  const directory = stateDirectory(env);
-  const state = readState(directory);
-  const processes = Object.values(state?.processes ?? {});
-  return state && processes.length > 0 && processes.every(isAlive) ? stackInfo(directory, state) : undefined;
+async function defaultStack(env: NodeJS.ProcessEnv = process.env): Promise<StackInfo | undefined> {
+  return env.KUBECONFIG || env.TEMPORAL_ADDRESS || env.TEMPORAL_PROFILE ? undefined : await runningStack();
 }
 
-/** Connects as Temporal's own variables and profiles say, else to the local stack. */
-export async function connectTemporal(): Promise<TemporalAccess> {
+/** Connects as Temporal's own variables and profiles say, else to the local stack; or to the stack that is given. */
+export async function connectTemporal(given?: StackInfo): Promise<TemporalAccess> {
   const [{ Client, Connection }, { loadClientConnectConfig }] = await Promise.all([
     import('@temporalio/client'),
     import('@temporalio/envconfig'),
   ]);
+  const stack = given ?? (await defaultStack());
   const { connectionOptions, namespace } = loadClientConnectConfig();
-  const stack = await defaultStack();
   const address = stack?.temporalAddress ?? connectionOptions.address ?? '127.0.0.1:7233';
   const { tls, apiKey, metadata } = connectionOptions;
   try {
@@ -44,7 +41,7 @@ export async function connectTemporal(): Promise<TemporalAccess> {
       connectTimeout: CONNECT_TIMEOUT_MS,
       ...(tls === undefined ? {} : { tls }),
       ...(apiKey === undefined ? {} : { apiKey }),
-      ...(metadata === undefined ? {} : { metadata: metadata }),
+      ...(metadata === undefined ? {} : { metadata }),
     });
     return {
       client: new Client({ connection, ...(namespace ? { namespace } : {}) }),
@@ -57,8 +54,8 @@ export async function connectTemporal(): Promise<TemporalAccess> {
 }
 
 /** Runs one command with Temporal and closes the connection after it. */
-export async function withTemporal<T>(work: (client: Client) => Promise<T>): Promise<T> {
-  const { client, close } = await connectTemporal();
+export async function withTemporal<T>(work: (client: Client) => Promise<T>, stack?: StackInfo): Promise<T> {
+  const { client, close } = await connectTemporal(stack);
   try {
     return await work(client);
   } finally {
@@ -66,10 +63,10 @@ export async function withTemporal<T>(work: (client: Client) => Promise<T>): Pro
   }
 }
 
-/** The cluster that KUBECONFIG (or kubectl's default) names, else the local stack's. */
-export async function loadKubernetes(): Promise<KubeConfig> {
+/** The cluster that KUBECONFIG (or kubectl's default) names, else the local stack's; or that of the stack that is given. */
+export async function loadKubernetes(given?: StackInfo): Promise<KubeConfig> {
   const { KubeConfig } = await import('@kubernetes/client-node');
-  const stack = await defaultStack();
+  const stack = given ?? (await defaultStack());
   const kubeConfig = new KubeConfig();
   if (stack) kubeConfig.loadFromFile(stack.kubeconfig);
   else kubeConfig.loadFromDefault();
