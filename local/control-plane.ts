@@ -78,6 +78,8 @@ export function controllerManagerArguments(directory: string, ports: Ports): rea
     `--service-account-private-key-file=${join(pki, 'service-account.key')}`,
     `--root-ca-file=${certificatePaths(pki, 'ca').cert}`,
     '--use-service-account-credentials',
+    // A new node is tainted until this controller looks at it: every 5 s by default.
+    '--node-monitor-period=1s',
   ];
 }
 

@@ -156,7 +156,9 @@ async function startAll(directory: string, state: StackState, log: Log): Promise
     const parts = [guarded(startTemporal(run)), guarded(startCluster(run))];
     const failed = (await Promise.allSettled(parts)).some(({ status }) => status === 'rejected');
     if (failed) throw abort.signal.reason;
-    await Promise.all(workerNames(state).map((name) => guarded(start(run, name))));
+    const last = [nodeReady(run), ...workerNames(state).map((name) => startWorker(run, name))].map(guarded);
+    if ((await Promise.allSettled(last)).some(({ status }) => status === 'rejected'))
+      throw abort.signal.reason;
     return stackInfo(directory, requireState(directory));
   } catch (error) {
     await endAll(directory);
@@ -181,11 +183,20 @@ async function startCluster(run: Start): Promise<void> {
   }
   const components = run.state.own.kubernetes ? (['kube-controller-manager', 'kube-scheduler'] as const) : [];
   await Promise.all([...components.map((name) => start(run, name)), start(run, 'agent'), apply(run)]);
-  await waitUntil(() => nodeIsReady(run), {
-    what: `node ${run.state.node}`,
-    timeoutMs: READY_MS,
-    signal: run.signal,
-  });
+}
+
+/** A new node is tainted until the controller manager has seen it Ready; workers need not wait for that. */
+async function nodeReady(run: Start): Promise<void> {
+  const wait = { what: `node ${run.state.node}`, timeoutMs: READY_MS, signal: run.signal };
+  await waitUntil(() => nodeIsReady(run), wait);
+  run.log(`node ${run.state.node} ready`);
+}
+
+async function startWorker(run: Start, name: ProcessName): Promise<void> {
+  const token = tokenPath(run.directory, name === 'worker-node' ? 'node' : 'control');
+  const wait = { what: `token of ${name}`, timeoutMs: READY_MS, signal: run.signal };
+  await waitUntil(async () => existsSync(token), wait);
+  await start(run, name);
 }
 
 async function apply({ directory, state, signal, log }: Start): Promise<void> {
@@ -205,10 +216,8 @@ async function start({ directory, state, signal, log }: Start, name: ProcessName
   log(`${name} ready after ${((Date.now() - began) / 1000).toFixed(1)} s`);
 }
 
-/** Whether the agent's node is Ready and free of taints, and the workers have their tokens. */
-async function nodeIsReady({ directory, state, signal }: Start): Promise<boolean> {
-  const tokens = (['control', 'node'] as const).every((worker) => existsSync(tokenPath(directory, worker)));
-  if (state.workers && !tokens) return false;
+/** Whether the agent's node is Ready and free of taints. */
+async function nodeIsReady({ state, signal }: Start): Promise<boolean> {
   const text = await runKubectl(
     state.kubectl,
     ['get', 'node', state.node, '--ignore-not-found', '-o', 'json'],
