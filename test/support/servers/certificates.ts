@@ -1,0 +1,82 @@
+import 'reflect-metadata';
+import { webcrypto } from 'node:crypto';
+import * as x509 from '@peculiar/x509';
+import type { ServerTls } from './server.js';
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+const DAY_MS = 86_400_000;
+
+/** A certificate authority of a test. */
+export interface TestAuthority {
+  /** Its certificate, in PEM. */
+  readonly ca: string;
+  /** Key and certificate for names (`localhost`); `expired`: valid until yesterday. */
+  issue(names: readonly string[], options?: { readonly expired?: boolean }): Promise<ServerTls>;
+}
+
+/** Makes an authority that nobody trusts unless told to. */
+export async function createAuthority(): Promise<TestAuthority> {
+  const keys = await newKeys();
+  const root = await x509.X509CertificateGenerator.createSelfSigned({
+    ...validity(false),
+    serialNumber: '01',
+    name: 'CN=Test authority',
+    keys,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+    ],
+  });
+  let serial = 1;
+  return {
+    ca: root.toString('pem'),
+    async issue(names, { expired = false } = {}) {
+      const own = await newKeys();
+      serial += 1;
+      const certificate = await x509.X509CertificateGenerator.create({
+        ...validity(expired),
+        serialNumber: serial.toString(16).padStart(2, '0'),
+        subject: `CN=${names[0] ?? ''}`,
+        issuer: root.subject,
+        publicKey: own.publicKey,
+        signingKey: keys.privateKey,
+        signingAlgorithm: ALGORITHM,
+        extensions: [alternativeNames(names)],
+      });
+      return { key: await pemOf(own.privateKey), cert: certificate.toString('pem') };
+    },
+  };
+}
+
+/** A server's certificate that is signed by itself. */
+export async function createSelfSigned(names: readonly string[]): Promise<ServerTls> {
+  const keys = await newKeys();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    ...validity(false),
+    serialNumber: '01',
+    name: `CN=${names[0] ?? ''}`,
+    keys,
+    signingAlgorithm: ALGORITHM,
+    extensions: [alternativeNames(names)],
+  });
+  return { key: await pemOf(keys.privateKey), cert: certificate.toString('pem') };
+}
+
+function alternativeNames(names: readonly string[]): x509.SubjectAlternativeNameExtension {
+  return new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: 'dns', value })));
+}
+
+function validity(expired: boolean): { notBefore: Date; notAfter: Date } {
+  const now = Date.now();
+  return { notBefore: new Date(now - 10 * DAY_MS), notAfter: new Date(now + (expired ? -1 : 1) * DAY_MS) };
+}
+
+function newKeys(): Promise<webcrypto.CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+}
+
+async function pemOf(key: webcrypto.CryptoKey): Promise<string> {
+  const der = await webcrypto.subtle.exportKey('pkcs8', key);
+  return x509.PemConverter.encode(der, 'PRIVATE KEY');
+}
