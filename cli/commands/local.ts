@@ -1,0 +1,77 @@
+import { Option, type Command } from 'commander';
+import type { StackInfo } from '../../local/types.js';
+import { print } from '../output.js';
+
+/** Exit code of `local status` for anything but a stack of which all is ready. */
+const NOT_RUNNING = 1;
+
+/** Adds `local up|env|status|down`: the whole stack on one machine. */
+export function registerLocalCommands(program: Command): void {
+  const local = program.command('local').description('Kubernetes, Temporal and the workers on this machine');
+  local
+    .command('up')
+    .description('start the stack and wait until all of it is ready')
+    .addOption(
+      new Option('--ports <which>', 'usual ports, or any that are free')
+        .choices(['default', 'free'])
+        .default('default'),
+    )
+    .option('--no-workers', 'only Kubernetes and Temporal')
+    .action(async ({ ports, workers }: { ports: 'default' | 'free'; workers: boolean }) => {
+      const { stackUp } = await import('../../local/index.js');
+      const info = await stackUp({ ports, workers }, print);
+      print(`Temporal UI: ${info.uiUrl}`);
+      print('use it: eval "$(npx dvflow local env)"');
+    });
+  local
+    .command('env')
+    .description('print what a shell needs to use the stack: eval "$(dvflow local env)"')
+    .action(printEnvironment);
+  local
+    .command('status')
+    .description('list the processes of the stack; exits with 0 only when all of it is ready')
+    .action(printStatus);
+  local
+    .command('down')
+    .description('end the stack and leave its data')
+    .option('--purge', 'remove its data too')
+    .action(async ({ purge = false }: { purge?: boolean }) => {
+      const { stackDown } = await import('../../local/index.js');
+      await stackDown({ purge }, print);
+    });
+}
+
+/** Lines for a POSIX shell that point kubectl, Temporal's tools and dvflow at a stack. */
+export function environmentLines(info: StackInfo): readonly string[] {
+  const variables = {
+    KUBECONFIG: info.kubeconfig,
+    TEMPORAL_ADDRESS: info.temporalAddress,
+    DVFLOW_UI: info.uiUrl,
+  };
+  return Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`);
+}
+
+/** A word for a POSIX shell, quoted only where it has to be. */
+function quote(value: string): string {
+  return /^[\w./:@%+=-]+$/.test(value) ? value : `'${value.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+async function printEnvironment(): Promise<void> {
+  const { stackStatus } = await import('../../local/index.js');
+  const { info, directory } = await stackStatus({});
+  if (info === undefined)
+    throw new Error(`no local stack runs in ${directory}: start it with dvflow local up`);
+  for (const line of environmentLines(info)) print(line);
+}
+
+async function printStatus(): Promise<void> {
+  const { stackStatus } = await import('../../local/index.js');
+  const { state, processes, directory, info } = await stackStatus({});
+  print(`local stack in ${directory}: ${state}`);
+  const width = Math.max(0, ...processes.map(({ name }) => name.length));
+  for (const { name, pid, state: how } of processes) {
+    print(`${name.padEnd(width)}  ${String(pid ?? '-').padStart(7)}  ${how}`);
+  }
+  if (info !== undefined) print(`Temporal ${info.temporalAddress}, UI ${info.uiUrl}`);
+  if (state !== 'running') process.exitCode = NOT_RUNNING;
+}

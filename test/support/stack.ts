@@ -1,0 +1,105 @@
+/** The one local stack of a mocha process: real Kubernetes, real Temporal, real workers, in a directory of its own. */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { KubeConfig, Watch } from '@kubernetes/client-node';
+import { Client, Connection } from '@temporalio/client';
+import { stackDown, stackUp, type StackInfo } from '../../local/index.js';
+import { runKubectl } from '../../local/kubectl.js';
+
+/** Starting it from a cold page cache, beside everything else that a test run does. */
+const START_MS = 180_000;
+
+/** The shared stack as tests use it; its members are there once a `before` hook has run. */
+export interface TestStack {
+  readonly info: StackInfo;
+  /** Administrator. */
+  readonly kubeConfig: KubeConfig;
+  readonly temporal: Client;
+  /** Runs kubectl and resolves with its output; `as` impersonates a user. */
+  kubectl(
+    args: readonly string[],
+    options?: { readonly input?: string; readonly as?: string },
+  ): Promise<string>;
+  /** Watches a path from now on; `stop` ends it. */
+  watch(path: string, onEvent: (type: string, object: unknown) => void): { stop(): void };
+}
+
+interface Running {
+  readonly info: StackInfo;
+  readonly kubeConfig: KubeConfig;
+  readonly connection: Connection;
+  readonly temporal: Client;
+}
+
+let running: Promise<Running> | undefined;
+
+/** Gives a suite the shared stack, which is started when the first suite needs it. Called in the body of `describe`. */
+export function useStack(): TestStack {
+  let current: Running | undefined;
+  before('start the local stack', async function () {
+    this.timeout(START_MS);
+    running ??= start();
+    current = await running;
+  });
+  const get = (): Running => {
+    if (current === undefined) throw new Error('the stack is used outside of hooks and tests');
+    return current;
+  };
+  return {
+    get info() {
+      return get().info;
+    },
+    get kubeConfig() {
+      return get().kubeConfig;
+    },
+    get temporal() {
+      return get().temporal;
+    },
+    kubectl: async (args, { input, as } = {}) =>
+      await runKubectl(get().info.kubectl, as === undefined ? args : [...args, `--as=${as}`], {
+        ...(input === undefined ? {} : { input }),
+      }),
+    watch: (path, onEvent) => watch(get().kubeConfig, path, onEvent),
+  };
+}
+
+/** Ends and removes the shared stack if a suite has started it. */
+export async function endStack(): Promise<void> {
+  const started = await running?.catch(() => undefined);
+  running = undefined;
+  if (started === undefined) return;
+  await started.connection.close();
+  await stackDown({ directory: started.info.directory, purge: true }, () => undefined);
+}
+
+async function start(): Promise<Running> {
+  const directory = mkdtempSync(join(tmpdir(), 'dvflow-test-'));
+  const lines: string[] = [];
+  try {
+    const info = await stackUp({ directory, ports: 'free' }, (line) => lines.push(line));
+    const kubeConfig = new KubeConfig();
+    kubeConfig.loadFromFile(info.kubeconfig);
+    const connection = await Connection.connect({ address: info.temporalAddress });
+    return { info, kubeConfig, connection, temporal: new Client({ connection }) };
+  } catch (error) {
+    throw new Error(`the local stack did not start; its log:\n${lines.join('\n')}`, { cause: error });
+  }
+}
+
+function watch(
+  kubeConfig: KubeConfig,
+  path: string,
+  onEvent: (type: string, object: unknown) => void,
+): { stop(): void } {
+  let stopped = false;
+  const abort = new Watch(kubeConfig).watch(path, {}, onEvent, (error: unknown) => {
+    if (!stopped && error) console.error(`watch of ${path} ended: ${String(error)}`);
+  });
+  return {
+    stop: () => {
+      stopped = true;
+      void abort.then((controller) => controller.abort());
+    },
+  };
+}
