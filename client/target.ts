@@ -1,4 +1,4 @@
-import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import { WorkflowNotFoundError, type Client, type WorkflowHandle } from '@temporalio/client';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 
 /** A lifecycle: by workflow id, by one run of it, or by its DataVolume (then the newest run that Temporal knows). */
@@ -38,15 +38,22 @@ export async function findRun(client: Client, target: Target): Promise<Run> {
  */
 export async function cancel(client: Client, target: Target): Promise<Run> {
   const run = await findRun(client, target);
-  try {
-    await client.workflow.getHandle(run.workflowId, run.runId).cancel();
-  } catch (error) {
-    if (!(error instanceof WorkflowNotFoundError)) throw error;
-    throw new NoSuchRunError(`workflow ${run.workflowId} does not run, so that there is nothing to cancel`, {
-      cause: error,
-    });
+  const handle = client.workflow.getHandle(run.workflowId, run.runId);
+  // The server takes a cancellation of a closed run without a word.
+  if ((await stateOf(handle)) !== 'RUNNING') {
+    throw new NoSuchRunError(`workflow ${run.workflowId} does not run, so that there is nothing to cancel`);
   }
+  await handle.cancel();
   return run;
+}
+
+async function stateOf(handle: WorkflowHandle): Promise<string> {
+  try {
+    return (await handle.describe()).status.name;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return 'UNKNOWN';
+    throw error;
+  }
 }
 
 /** Visibility lists the newest start first. */

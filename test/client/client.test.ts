@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Context } from '@temporalio/activity';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import {
+  cancel,
+  failureOf,
+  findRun,
+  NoSuchRunError,
+  startImport,
+  status,
+  type ImportStatus,
+} from '../../client/index.js';
+import type { DataVolumeManifest, TransferProgress } from '../../activities/types.js';
+import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
+import { startTemporal, type TestServer } from './temporal.js';
+
+function manifest(
+  name: string,
+  http: object = { url: 'http://images.example/a.qcow2?sig=secret' },
+): DataVolumeManifest {
+  const storage = { resources: { requests: { storage: '1Gi' } } };
+  return { metadata: { name, namespace: 'team-a' }, spec: { source: { http }, storage } };
+}
+
+/** The transfer of the stand-in: fails once where told, heartbeats, and ends when the test says so. */
+function createTransfer() {
+  const released = new Set<string>();
+  async function transferImage(progress: TransferProgress): Promise<void> {
+    const { info, heartbeat } = Context.current();
+    const { workflowId } = info.workflowExecution!;
+    if (workflowId.includes('flaky') && info.attempt < 3)
+      throw new Error(`connection reset in attempt ${info.attempt}`);
+    while (!released.has(workflowId)) {
+      heartbeat(progress);
+      await Context.current().sleep(50);
+    }
+  }
+  return { transferImage, release: (workflowId: string) => released.add(workflowId) };
+}
+
+async function until<T>(look: () => Promise<T>, found: (value: T) => boolean): Promise<T> {
+  for (;;) {
+    const value = await look();
+    if (found(value)) return value;
+    await sleep(100);
+  }
+}
+
+describe('client, against a Temporal server', function () {
+  this.timeout(60_000);
+  let server: TestServer;
+  let connection: NativeConnection;
+  let running: Promise<void>;
+  let worker: Worker;
+  const transfer = createTransfer();
+
+  before(async () => {
+    server = await startTemporal();
+    connection = await NativeConnection.connect({ address: server.address });
+    worker = await Worker.create({
+      connection,
+      taskQueue: CONTROL_QUEUE,
+      workflowsPath: fileURLToPath(new URL('./stand-in.ts', import.meta.url)),
+      activities: { transferImage: transfer.transferImage },
+      maxHeartbeatThrottleInterval: 100,
+    });
+    running = worker.run();
+  });
+
+  after(async () => {
+    worker?.shutdown();
+    await running;
+    await connection?.close();
+    await server?.close();
+  });
+
+  async function end(workflowId: string, how: object = {}): Promise<void> {
+    transfer.release(workflowId);
+    await server.client.workflow.getHandle(workflowId).signal('end', how);
+  }
+
+  it('starts by name and DataVolume, and hands over the result', async () => {
+    const handle = await startImport(server.client, manifest('vm1'));
+    assert.equal(handle.workflowId, 'import/team-a/vm1');
+    await end(handle.workflowId);
+    assert.deepEqual(await handle.result(), { claim: { namespace: 'team-a', name: 'vm1' } });
+  });
+
+  it('sets search attributes and a summary that hold no query of the URL', async () => {
+    const { workflowId } = await startImport(server.client, manifest('seen'));
+    const described = await server.client.workflow.getHandle(workflowId).describe();
+    assert.deepEqual(described.searchAttributes.DataVolumeNamespace, ['team-a']);
+    assert.deepEqual(described.searchAttributes.DataVolumeName, ['seen']);
+    assert.deepEqual(described.searchAttributes.DataVolumeSource, ['http']);
+    assert.equal(await described.staticSummary(), 'Import team-a/seen from http://images.example/a.qcow2');
+    assert.doesNotMatch((await described.staticDetails()) ?? '', /secret/);
+    await end(workflowId);
+  });
+
+  it('refuses a second start of the same name while the first one runs', async () => {
+    const { workflowId } = await startImport(server.client, manifest('twice'));
+    await assert.rejects(startImport(server.client, manifest('twice')), WorkflowExecutionAlreadyStartedError);
+    await end(workflowId);
+  });
+
+  it('refuses credentials before anything reaches Temporal', async () => {
+    const withUser = manifest('secret', { url: 'http://user:pw@images.example/a' });
+    await assert.rejects(
+      startImport(server.client, withUser),
+      /URL of images\.example carries user info.*secretRef/,
+    );
+    const withHeader = manifest('secret', {
+      url: 'http://images.example/a',
+      extraHeaders: ['authorization: Bearer x'],
+    });
+    await assert.rejects(startImport(server.client, withHeader), /carries authorization.*secretExtraHeaders/);
+    await assert.rejects(status(server.client, 'import/team-a/secret'), NoSuchRunError);
+  });
+
+  it('merges the workflow’s facts with the live heartbeat', async () => {
+    const handle = await startImport(server.client, manifest('live'));
+    const live = await until(
+      () => handle.status(),
+      ({ progress }) => progress !== undefined,
+    );
+    assert.equal(live.phase, 'ImportInProgress');
+    assert.equal(live.state, 'RUNNING');
+    assert.deepEqual(
+      [live.progress?.bytesRead, live.progress?.bytesWritten, live.progress?.rate],
+      [1024, 2048, 512],
+    );
+    await end(handle.workflowId);
+    await handle.result();
+    const closed = await handle.status();
+    assert.deepEqual([closed.state, closed.progress], ['COMPLETED', undefined]);
+    assert.ok(closed.closedAt! >= closed.startedAt);
+  });
+
+  it('tells what an activity is being retried for', async () => {
+    const handle = await startImport(server.client, manifest('flaky'));
+    const retried = await until(
+      () => handle.status(),
+      ({ retrying }: ImportStatus) => retrying[0]?.attempt === 3,
+    );
+    assert.equal(retried.retrying[0]?.activity, 'transferImage');
+    assert.match(retried.retrying[0]?.failure ?? '', /connection reset in attempt 2/);
+    await end(handle.workflowId);
+  });
+
+  it('finds the newest run of a DataVolume, whatever its id', async () => {
+    const first = await startImport(server.client, manifest('again'));
+    await end(first.workflowId);
+    await first.result();
+    const second = await startImport(server.client, manifest('again'), { workflowId: 'by-hand' });
+    const found = await until(
+      () => findRun(server.client, { namespace: 'team-a', name: 'again' }),
+      (run) => run.runId === second.runId,
+    );
+    assert.equal(found.workflowId, 'by-hand');
+    await end('by-hand');
+  });
+
+  it('keeps quotes in names inside the query', async () => {
+    await assert.rejects(
+      findRun(server.client, { namespace: "a' OR DataVolumeName = 'vm1", name: 'x\\' }),
+      NoSuchRunError,
+    );
+  });
+
+  it('cancels by DataVolume; a run that is closed is told', async () => {
+    const handle = await startImport(server.client, manifest('stopped'));
+    await until(
+      () => handle.status(),
+      ({ progress }) => progress !== undefined,
+    );
+    assert.equal(
+      (await cancel(server.client, { namespace: 'team-a', name: 'stopped' })).workflowId,
+      handle.workflowId,
+    );
+    await assert.rejects(handle.result(), (error) => failureOf(error).type === 'Cancelled');
+    await assert.rejects(
+      cancel(server.client, handle.workflowId),
+      /does not run, so that there is nothing to cancel/,
+    );
+  });
+
+  it('reads the failure type from the bottom of the chain', async () => {
+    const handle = await startImport(server.client, manifest('gone'));
+    await end(handle.workflowId, { type: 'SourceNotFound', message: 'http://images.example/a answers 404' });
+    const error: unknown = await handle.result().catch((thrown: unknown) => thrown);
+    assert.deepEqual(failureOf(error), {
+      type: 'SourceNotFound',
+      message: 'http://images.example/a answers 404',
+    });
+  });
+
+  it('tells a terminated run from a failed one', async () => {
+    const handle = await startImport(server.client, manifest('killed'));
+    await server.client.workflow.getHandle(handle.workflowId).terminate('by hand');
+    const error: unknown = await handle.result().catch((thrown: unknown) => thrown);
+    assert.equal(failureOf(error).type, 'Terminated');
+  });
+});

@@ -1,0 +1,78 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { delimiter, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, Connection } from '@temporalio/client';
+import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+import { cacheDirectory } from '../../local/paths.js';
+
+/** A development server of Temporal with dvflow's search attributes, for the tests of one file. */
+export interface TestServer {
+  readonly address: string;
+  readonly client: Client;
+  close(): Promise<void>;
+}
+
+/** Starts a server on free ports of 127.0.0.1 and waits until it answers. */
+export async function startTemporal(): Promise<TestServer> {
+  const [port, http, metrics] = await freePorts(3);
+  const address = `127.0.0.1:${port}`;
+  const attributes = Object.values(SEARCH_ATTRIBUTES).flatMap(({ name }) => [
+    '--search-attribute',
+    `${name}=Keyword`,
+  ]);
+  const ports = ['--port', `${port}`, '--http-port', `${http}`, '--metrics-port', `${metrics}`];
+  const server = spawn(
+    temporalBinary(),
+    ['server', 'start-dev', '--headless', '--log-level', 'error', ...ports, ...attributes],
+    {
+      stdio: 'ignore',
+    },
+  );
+  const connection = await connect(address, () => server.exitCode);
+  return {
+    address,
+    client: new Client({ connection }),
+    async close() {
+      await connection.close();
+      const ended = new Promise((resolve) => server.once('exit', resolve));
+      server.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+async function connect(address: string, exitCode: () => number | null): Promise<Connection> {
+  for (let left = 100; ; left--) {
+    try {
+      const connection = await Connection.connect({ address, connectTimeout: 1_000 });
+      await connection.workflowService.describeNamespace({ namespace: 'default' });
+      return connection;
+    } catch (error) {
+      if (left === 0 || exitCode() !== null) throw error;
+      await sleep(200);
+    }
+  }
+}
+
+/** The `temporal` that the local stack uses: on PATH, else the one that it has built. */
+function temporalBinary(): string {
+  const onPath = (process.env.PATH ?? '').split(delimiter).map((directory) => join(directory, 'temporal'));
+  const found = [...onPath, join(cacheDirectory(), 'bin', 'temporal')].find((path) => existsSync(path));
+  if (!found) throw new Error('no temporal on PATH and none built: run npm run setup');
+  return found;
+}
+
+async function freePorts(count: number): Promise<readonly number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
+  return ports;
+}
