@@ -16,6 +16,8 @@ export interface WorkerConfig {
   readonly logLevel: LogLevel;
   /** Namespace of Secret copies. */
   readonly transferNamespace: string;
+  /** Path of the kubeconfig; absent: the pod's ServiceAccount, else the user's default. */
+  readonly kubeconfig?: string;
   /** Age below which the sweeper removes nothing, in ms. */
   readonly sweepGraceMs: number;
 }
@@ -77,6 +79,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
     policy: { allowed: allowed ?? [], denied: denied ?? [] },
     transferSlots: transferSlots ?? 2,
     ...(healthAddress ? { healthAddress } : {}),
+    ...(env.KUBECONFIG ? { kubeconfig: env.KUBECONFIG } : {}),
     ...(metricsAddress ? { metricsAddress: `${metricsAddress.host}:${metricsAddress.port}` } : {}),
     logLevel: logLevel ?? 'info',
     transferNamespace: read('DVFLOW_TRANSFER_NAMESPACE'),

@@ -61,7 +61,7 @@ async function startControlRole(
   logger: Logger,
 ): Promise<RunningRole> {
   await requireSearchAttributes(access);
-  const kubeConfig = loadKubeConfig();
+  const kubeConfig = loadKubeConfig(config.kubeconfig);
   const [{ createControlWorker }, { startControl }] = await Promise.all([
     import('./control/worker.js'),
     import('./control/index.js'),
@@ -82,7 +82,7 @@ async function startControlRole(
 
 async function startNodeRole(config: WorkerConfig, access: TemporalAccess): Promise<RunningRole> {
   const { createNodeWorkers } = await import('./node.js');
-  const workers = await createNodeWorkers(config, access, loadKubeConfig());
+  const workers = await createNodeWorkers(config, access, loadKubeConfig(config.kubeconfig));
   return {
     workers,
     ready: () => workers.every((worker) => worker.getState() === 'RUNNING'),

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Worker } from '@temporalio/worker';
-import { createKubernetesActivities } from '../../activities/index.js';
+import { createKubernetesActivities } from '../../activities/kubernetes/index.js';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import type { WorkerConfig } from '../config.js';
 import type { TemporalAccess } from '../connection.js';

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
+import { useStack } from '../support/stack.js';
+import { startFileServer, type FileServer } from '../support/servers/index.js';
+import { makeImages, type Images } from './images.js';
+import { recordHistory } from './record.js';
+import { assertSameDisk, createWorld, eventually, type World } from './world.js';
+
+const MiB = 1 << 20;
+
+describe('kill -9 during a transfer', function () {
+  this.timeout(240_000);
+  const stack = useStack();
+  let world: World;
+  let images: Images;
+  let namespace: string;
+  const servers: FileServer[] = [];
+
+  before(async () => {
+    world = createWorld(stack);
+    images = await makeImages({ sizeMiB: 96, dataMiB: 64 });
+    namespace = await world.createNamespace('crashes');
+  });
+  after(async () => {
+    await Promise.all(servers.map((server) => server.close()));
+    await images.remove();
+  });
+
+  /** Starts a slow import and returns when its server has sent some of it. */
+  async function halfWay(name: string, form: string): Promise<{ server: FileServer; uid: string }> {
+    const server = await startFileServer({ path: await images.as(form), bytesPerSecond: 6 * MiB });
+    servers.push(server);
+    const storage = {
+      resources: { requests: { storage: '128Mi' } },
+      storageClassName: 'hostpath-provisioner',
+    };
+    const made = await world.createImport(namespace, name, { url: server.url }, { storage });
+    await eventually('half of the bytes', 60_000, async () =>
+      server.bytesSent() > 32 * MiB ? true : undefined,
+    );
+    assert.equal((await world.read(namespace, name))?.status?.phase, 'ImportInProgress');
+    assert.notEqual((await world.claim(namespace, name))?.status?.phase, 'Bound');
+    server.setRate(undefined);
+    return { server, uid: made.metadata.uid };
+  }
+
+  const forms: readonly [ProcessName, string][] = [
+    ['worker-node', 'raw'],
+    ['worker-node', 'qcow2'],
+    ['worker-node', 'raw.gz'],
+    ['worker-control', 'qcow2'],
+    ['temporal', 'raw'],
+    ['kube-apiserver', 'qcow2'],
+  ];
+  for (const [victim, form] of forms) {
+    it(`of ${victim}, importing ${form}: the work goes on and the disk is right`, async () => {
+      const name = `${victim}-${form.replace('.', '-')}`;
+      const { server, uid } = await halfWay(name, form);
+      await killProcess(stack.info, victim, 'SIGKILL');
+      await restartProcess(stack.info, victim);
+      const done = await world.awaitPhase(namespace, name, 'Succeeded', 180_000);
+      await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, name));
+      const length = server.length;
+      const total = server.bytesSent();
+      console.log(
+        `        ${name}: ${total} bytes sent of ${length} (${((100 * total) / length).toFixed(1)} %), restarts ${done.status?.restartCount ?? 0}`,
+      );
+      if (victim === 'worker-node' && form === 'raw') {
+        await recordHistory(stack, `datavolume/${namespace}/${name}/${uid}`, 'importDataVolume.resumed');
+      }
+      // Only the node worker moves bytes: nobody else's death may cost any.
+      if (victim !== 'worker-node') assert.ok(total <= length * 1.05, `${total} of ${length}`);
+    });
+  }
+
+  it('of one of two control workers: the other goes on, and neither starts a workflow twice', async () => {
+    await restartProcess(stack.info, 'worker-control-2');
+    try {
+      const { uid } = await halfWay('replicas', 'qcow2');
+      await killProcess(stack.info, 'worker-control', 'SIGKILL');
+      await world.awaitPhase(namespace, 'replicas', 'Succeeded', 120_000);
+      const runs: string[] = [];
+      await eventually('visibility', 10_000, async () => {
+        runs.length = 0;
+        for await (const run of stack.temporal.workflow.list({ query: `DataVolumeUid = '${uid}'` }))
+          runs.push(run.runId);
+        return runs.length > 0 ? true : undefined;
+      });
+      assert.equal(runs.length, 1);
+    } finally {
+      await restartProcess(stack.info, 'worker-control');
+      await killProcess(stack.info, 'worker-control-2', 'SIGTERM');
+    }
+  });
+});

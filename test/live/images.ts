@@ -1,0 +1,69 @@
+/** Disk images that tests make with the reference tools. */
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const MiB = 1 << 20;
+
+/** A directory of one disk in several formats. */
+export interface Images {
+  readonly directory: string;
+  /** The disk itself. */
+  readonly raw: string;
+  readonly virtualSize: number;
+  /** Path of the disk in another form: `qcow2`, `raw.gz`, `qcow2.xz`, … made on first use. */
+  as(form: string): Promise<string>;
+  remove(): Promise<void>;
+}
+
+/** Makes a sparse disk: data that does not compress at the start, in the middle and at the end, zeros between. */
+export async function makeImages({
+  sizeMiB = 48,
+  dataMiB = 24,
+}: { sizeMiB?: number; dataMiB?: number } = {}): Promise<Images> {
+  const directory = await mkdtemp(join(tmpdir(), 'dvflow-images-'));
+  const raw = join(directory, 'disk.raw');
+  await writeSparse(raw, sizeMiB * MiB, dataMiB);
+  return {
+    directory,
+    raw,
+    virtualSize: sizeMiB * MiB,
+    as: (form) => convert(directory, raw, form),
+    remove: () => rm(directory, { recursive: true, force: true }),
+  };
+}
+
+async function writeSparse(path: string, bytes: number, dataMiB: number): Promise<void> {
+  const file = await open(path, 'w');
+  await file.truncate(bytes);
+  const stride = Math.floor(bytes / dataMiB / MiB) * MiB;
+  for (let index = 0; index < dataMiB; index++) await file.write(randomBytes(MiB), 0, MiB, index * stride);
+  await file.write(Buffer.from('the end'), 0, 7, bytes - 7);
+  await file.close();
+}
+
+const made = new Map<string, Promise<string>>();
+
+async function convert(directory: string, raw: string, form: string): Promise<string> {
+  const key = `${directory}/${form}`;
+  const before = made.get(key);
+  if (before) return await before;
+  const path = make(directory, raw, form);
+  made.set(key, path);
+  return await path;
+}
+
+async function make(directory: string, raw: string, form: string): Promise<string> {
+  const [format = 'raw', compression] = form.split('.');
+  const plain = format === 'raw' ? raw : join(directory, `disk.${format}`);
+  if (format === 'qcow2') await run('qemu-img', ['convert', '-O', 'qcow2', raw, plain]);
+  if (format === 'qcow2c') await run('qemu-img', ['convert', '-c', '-O', 'qcow2', raw, plain]);
+  if (!compression) return plain;
+  if (compression === 'gz') await run('gzip', ['-1', '--keep', '--force', plain]);
+  if (compression === 'xz') await run('xz', ['-0', '--keep', '--force', '--block-size=4MiB', plain]);
+  return `${plain}.${compression}`;
+}
