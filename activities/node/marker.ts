@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import type { ResumeRecord } from '../image/resume-record.js';
 import type { DataVolumeRef, UnpublishedItem } from '../types.js';
 import {
   ensureDirectory,
@@ -31,6 +32,14 @@ export async function readMarker(pool: Pool, uid: string): Promise<Marker | unde
   if (!handle) return undefined;
   await using state = handle;
   return asMarker(await readJson(state, MARKER));
+}
+
+/** The resume record of a DataVolume as the transfer left it; its writer may have died half-way, so no field is sure. */
+export async function readRecord(pool: Pool, uid: string): Promise<Partial<ResumeRecord> | undefined> {
+  const handle = await findDirectory(pool.books, stateName(uid));
+  if (!handle) return undefined;
+  await using state = handle;
+  return (await readJson(state, 'record.json')) as Partial<ResumeRecord> | undefined;
 }
 
 /** Writes the marker, and makes the private directory that holds the resume record too. */

@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { permanentFailure } from '../failures.js';
 import type { NodeActivities } from '../interfaces.js';
 import { childPath } from './directories.js';
+import { readRecord } from './marker.js';
 import { openPool, openVolumeDirectory } from './pool.js';
 import type { NodeContext } from './reserve.js';
 
@@ -13,7 +14,8 @@ const DISK = 'disk.img';
 const DISK_MODE = 0o660;
 
 /**
- * Proves that `disk.img` is the one that the transfer finished: ours, alone, and of the size that was reported.
+ * Proves that `disk.img` is the one that the transfer finished: ours, alone, of the size that was reported, and declared
+ * complete by the resume record, which is written after the last sync.
  * @throws {@link FailureType} `ImageInvalid` naming the first thing that is wrong
  */
 export async function verifyImage(
@@ -30,6 +32,10 @@ export async function verifyImage(
     const uid = transferUser?.uid ?? process.getuid?.() ?? found.uid;
     const wrong = whatIsWrong(found, { size: transferred.diskBytes, uid, dev: around.dev });
     if (wrong) throw new Error(wrong);
+    const record = await readRecord(pool, directory.dataVolume.uid);
+    if (record?.result?.diskBytes !== transferred.diskBytes) {
+      throw new Error('the resume record does not say that the transfer is complete');
+    }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw permanentFailure('ImageInvalid', `${path} on node ${node}: ${reason}`, error);

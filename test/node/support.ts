@@ -4,6 +4,7 @@ import { chmod, chown, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { EMPTY_RECORD, type ResumeRecord } from '../../activities/image/resume-record.js';
 import type { NodeActivities } from '../../activities/interfaces.js';
 import type { ReservedDirectory, TransferResult } from '../../activities/types.js';
 
@@ -39,9 +40,9 @@ export function request(path: string, n: number, more: Partial<ReserveInput> = {
   };
 }
 
-/** What the transfer leaves in a reserved directory: a disk of `size` bytes, `data` of them written. */
+/** What the transfer leaves: a disk of `size` bytes, `data` of them written, and the record of a finished transfer. */
 export async function writeDisk(
-  { pool, directory }: ReservedDirectory,
+  { pool, directory, dataVolume }: ReservedDirectory,
   { size, data = 0, owner }: { size: number; data?: number; owner?: { uid: number; gid: number } },
 ): Promise<string> {
   const path = join(pool, directory, 'disk.img');
@@ -49,6 +50,8 @@ export async function writeDisk(
   await truncate(path, size);
   await chmod(path, 0o660);
   if (owner) await chown(path, owner.uid, owner.gid);
+  const record: ResumeRecord = { ...EMPTY_RECORD, fence: 1, result: transferred(size) };
+  await writeFile(join(pool, '.dvflow', dataVolume.uid, 'record.json'), JSON.stringify(record));
   return path;
 }
 

@@ -22,6 +22,10 @@ const FAULTS: Record<string, [fault: (disk: string, base: string) => Promise<voi
     },
     /ELOOP/,
   ],
+  'a transfer that did not finish': [
+    (disk) => rm(join(disk, '../../.dvflow/dv-1/record.json')),
+    /resume record does not say that the transfer is complete/,
+  ],
   'a directory': [
     async (disk) => {
       await rm(disk);
