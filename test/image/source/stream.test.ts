@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { bufferContent, startContentServer } from '../../support/servers/index.js';
+import type { Behaviour, SeenRequest } from '../../support/servers/index.js';
+import { BYTES, collect, fails, useBench } from './open.js';
+
+const MODIFIED = 'Mon, 23 Nov 2026 10:00:00 GMT';
+
+describe('stream of an HTTP source', () => {
+  const bench = useBench();
+  const serve = (behaviour: Behaviour | ((index: number, request: SeenRequest) => Behaviour)) =>
+    bench.serve(startContentServer(bufferContent(BYTES), behaviour));
+
+  it('begins anywhere', async () => {
+    const server = await serve({});
+    const { source } = bench.open(server.url);
+    for (const start of [0, 1, 1_048_575, 1_048_576, 2_000_001, BYTES.length - 1, BYTES.length]) {
+      assert.ok((await collect(source.stream(start))).equals(BYTES.subarray(start)), `from ${start}`);
+    }
+  });
+
+  it('begins anywhere without ranges', async () => {
+    const server = await serve({ ranges: false });
+    for (const start of [1, 1_048_576, 2_000_001]) {
+      const { source } = bench.open(server.url);
+      assert.ok((await collect(source.stream(start))).equals(BYTES.subarray(start)), `from ${start}`);
+    }
+    assert.equal(server.requests().length, 3);
+  });
+
+  it('goes on at the next byte when the connection drops every 400 kB', async () => {
+    const server = await serve((index) => (index === 0 ? {} : { dropAfter: 400_000 }));
+    const { source, notices } = bench.open(server.url, {}, { maxReconnects: 1 });
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    assert.ok(notices.length >= 4, `${notices.length} notices`);
+    assert.match(notices[0] ?? '', /^reconnecting: .*(reset|closed).*\(attempt 2\)$/u);
+    assert.equal(source.bytesRead, BYTES.length, 'nothing is read twice');
+    for (const { headers } of server.requests().slice(1)) assert.equal(headers['if-range'], '"v1"');
+  });
+
+  it('goes on after bodies that end early in order', async () => {
+    const server = await serve((index) => (index === 0 ? {} : { truncateAfter: 700_000 }));
+    const { source } = bench.open(server.url);
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+  });
+
+  it('without ranges reads again and drops what was delivered, if the validators are the same', async () => {
+    const server = await serve((index) => ({
+      ranges: false,
+      ...(index === 0 ? { dropAfter: 2_000_000 } : {}),
+    }));
+    const { source, notices } = bench.open(server.url);
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    assert.match(notices.at(-1) ?? '', /^reading again from the start: 2000000 bytes are dropped$/u);
+    assert.equal(source.bytesRead, BYTES.length + 2_000_000);
+  });
+
+  it('reads again from the start when a server loses its ranges', async () => {
+    const server = await serve((index) => (index === 0 ? {} : { ranges: false }));
+    const { source } = bench.open(server.url);
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+  });
+
+  for (const [name, first, later] of [
+    ['its ETag changes', {}, { etag: '"v2"' }],
+    ['its ETag goes', {}, { etag: '' }],
+    [
+      'its Last-Modified changes',
+      { etag: '', lastModified: MODIFIED },
+      { etag: '', lastModified: 'Tue, 24 Nov 2026 10:00:00 GMT' },
+    ],
+    ['its total changes', {}, { distort: 'other-total' }],
+  ] as const) {
+    for (const ranges of [true, false]) {
+      if (name === 'its total changes' && !ranges) continue;
+      it(`is SourceChanged when ${name}, with${ranges ? '' : 'out'} ranges`, async () => {
+        const server = await serve((index) =>
+          index === 0 ? { ...first, ranges, dropAfter: ranges ? 1e9 : 1_500_000 } : { ...later, ranges },
+        );
+        await fails(
+          collect(bench.open(server.url).source.stream(0)),
+          'SourceChanged',
+          /source changed: (ETag|Last-Modified|length) was .*, is /u,
+        );
+      });
+    }
+  }
+
+  it('is SourceChanged when a source without validators has other first bytes', async () => {
+    let bytes = BYTES;
+    const server = await bench.serve(
+      startContentServer(
+        () => bufferContent(bytes),
+        (index) => ({ etag: '', ranges: false, ...(index === 0 ? { dropAfter: 1_500_000 } : {}) }),
+      ),
+    );
+    const { source } = bench.open(server.url);
+    await source.probe();
+    bytes = Buffer.from(BYTES);
+    bytes[100_000]! ^= 1;
+    await fails(collect(source.stream(0)), 'SourceChanged', /bytes \d+-\d+ differ/u);
+  });
+
+  it('sends If-Range for strong ETags only', async () => {
+    const server = await serve({ etag: 'W/"v1"' });
+    const { source } = bench.open(server.url);
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    assert.equal(server.requests()[1]?.headers.range, 'bytes=1048576-');
+    assert.equal(server.requests()[1]?.headers['if-range'], undefined);
+  });
+
+  for (const distort of ['other-range', 'multipart', 'no-total'] as const) {
+    it(`takes no byte of a later 206 with ${distort}`, async () => {
+      const server = await serve((index) => (index === 0 ? {} : { distort }));
+      const { source } = bench.open(server.url, {}, { maxReconnects: 2 });
+      await fails(
+        collect(source.stream(0)),
+        'SourceUnavailable',
+        /answered (206 without|bytes \d+-\d+, asked)/u,
+      );
+      assert.equal(server.requests().length, 4, 'the probe, one try and two more');
+      assert.equal(source.bytesRead, 1_048_576);
+    });
+  }
+
+  it('gives up after the reconnects are spent, and counts anew with each new byte', async () => {
+    const server = await serve((index) =>
+      index === 0 ? {} : index === 3 ? { dropAfter: 10 } : { status: 503 },
+    );
+    const { source } = bench.open(server.url, {}, { maxReconnects: 3 });
+    await fails(collect(source.stream(0)), 'SourceUnavailable', /: 503 Service Unavailable$/u);
+    // probe; 503, 503, ten bytes; the reset counts as first failure: three more
+    assert.equal(server.requests().length, 1 + 3 + 3);
+  });
+
+  it('ends at once on a status that is final', async () => {
+    const server = await serve((index) => (index === 0 ? {} : { status: 404 }));
+    await fails(collect(bench.open(server.url).source.stream(0)), 'SourceNotFound', /: 404 Not Found$/u);
+    assert.equal(server.requests().length, 2);
+  });
+
+  it('waits as long as Retry-After says, and hands longer delays on', async () => {
+    const short = await serve((index) => (index === 1 ? { status: 429, retryAfter: '0' } : {}));
+    assert.ok((await collect(bench.open(short.url).source.stream(0))).equals(BYTES));
+    const long = await serve((index) => (index === 0 ? {} : { status: 429, retryAfter: '120' }));
+    const error = await fails(collect(bench.open(long.url).source.stream(0)), 'SourceUnavailable', /429/u);
+    assert.equal((error as { nextRetryDelay?: unknown }).nextRetryDelay, 120_000);
+    assert.equal(long.requests().length, 2);
+  });
+
+  it('ends its connection when the consumer stops', async () => {
+    const server = await serve({ ranges: false });
+    const { source } = bench.open(server.url);
+    for await (const chunk of source.stream(0)) {
+      assert.ok(chunk.length > 0);
+      break;
+    }
+    assert.ok(server.bytesSent() <= BYTES.length);
+    assert.ok(source.bytesRead < BYTES.length);
+  });
+});
