@@ -1,37 +1,13 @@
-import { existsSync, rmSync } from 'node:fs';
-import { commandFor } from './commands.js';
-import { applyManifests } from './cluster.js';
-import { tokenPath } from './kubeconfigs.js';
-import { runKubectl } from './kubectl.js';
+import { readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { endAll, PATIENCE_MS } from './end.js';
 import { tryLock, type Release } from './lock.js';
 import { layout, stateDirectory } from './paths.js';
 import { prepareStack } from './prepare.js';
-import { isReady, waitUntil } from './probes.js';
-import { endProcess, isAlive, startDetached, type ProcessRecord } from './processes.js';
-import { readState, recordProcess, stackInfo, type StackState } from './state.js';
+import { isReady } from './probes.js';
+import { endProcess, isAlive, type ProcessRecord } from './processes.js';
+import { READY_MS, start, startAll } from './start.js';
+import { processNames, readState, requireState, stackInfo, type StackState } from './state.js';
 import type { Log, ProcessName, StackInfo, StackOptions } from './types.js';
-
-/** A cold page cache and two busy cores; a healthy start takes a few seconds. */
-const READY_MS = 120_000;
-
-/** Processes that end together, in the order in which that happens: what uses something ends before it. */
-const ENDING: readonly (readonly ProcessName[])[] = [
-  ['worker-control', 'worker-control-2', 'worker-node'],
-  ['agent', 'kube-scheduler', 'kube-controller-manager', 'temporal'],
-  ['kube-apiserver'],
-  ['etcd'],
-];
-
-/** Time for a process to end by itself before it is killed; workers hand back what they are doing. */
-const PATIENCE_MS = 15_000;
-
-/** What one start of the stack is about. */
-interface Start {
-  readonly directory: string;
-  readonly state: StackState;
-  readonly signal: AbortSignal;
-  readonly log: Log;
-}
 
 /**
  * Starts the local stack and resolves when all of it is ready; a stack that runs already is left as it is, one of which
@@ -65,9 +41,7 @@ export async function stackDown(
     const names = state === undefined ? [] : Object.keys(state.processes);
     log(names.length === 0 ? `no local stack runs in ${directory}` : `ending ${names.join(', ')}`);
     if (state !== undefined) await endAll(directory);
-    if (!purge) return;
-    rmSync(directory, { recursive: true, force: true });
-    log(`removed ${directory}`);
+    if (purge && state !== undefined) removeData(directory, log);
   });
 }
 
@@ -75,7 +49,10 @@ export async function stackDown(
 export async function startProcess(info: StackInfo, name: ProcessName): Promise<void> {
   const state = requireState(info.directory);
   const running = state.processes[name];
-  if (running !== undefined && isAlive(running)) return;
+  if (running !== undefined) {
+    if (isAlive(running)) return;
+    await endProcess(running, 0); // what a killed process has left in its session
+  }
   await start(
     { directory: info.directory, state, signal: AbortSignal.timeout(READY_MS), log: () => undefined },
     name,
@@ -87,6 +64,13 @@ export async function restartProcess(info: StackInfo, name: ProcessName): Promis
   const running = requireState(info.directory).processes[name];
   if (running !== undefined) await endProcess(running, PATIENCE_MS);
   await startProcess(info, name);
+}
+
+/** Removes what the stack has made; a directory that holds something else besides stays. */
+function removeData(directory: string, log: Log): void {
+  for (const path of Object.values(layout(directory))) rmSync(path, { recursive: true, force: true });
+  if (readdirSync(directory).length === 0) rmdirSync(directory);
+  log(`removed the data in ${directory}`);
 }
 
 /** Takes the lock of a stack for the time of the work. */
@@ -114,138 +98,13 @@ async function isComplete(directory: string, state: StackState, workers: boolean
   return (await Promise.all(ready)).every(Boolean);
 }
 
-/** Processes that a stack of this shape runs. */
-export function processNames({ own, workers }: Pick<StackState, 'own' | 'workers'>): readonly ProcessName[] {
-  return [
-    ...(own.kubernetes
-      ? (['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const)
-      : []),
-    ...(own.temporal ? (['temporal'] as const) : []),
-    'agent',
-    ...(workers ? (['worker-control', 'worker-node'] as const) : []),
-  ];
-}
-
+/** Ends what is left of a stack of which something has died, so that the start that follows meets none of it. */
 async function endLeftovers(directory: string, state: StackState, log: Log): Promise<void> {
   const entries = Object.entries(state.processes) as [ProcessName, ProcessRecord][];
-  const alive = entries.filter(([, record]) => isAlive(record)).map(([name]) => name);
   const dead = entries.filter(([, record]) => !isAlive(record)).map(([name]) => name);
   if (entries.length > 0) {
-    const stopped =
-      dead.length === 0
-        ? 'not all of it answers'
-        : `${dead.join(', ')} ${dead.length > 1 ? 'have' : 'has'} ended`;
-    log(
-      `the local stack in ${directory} runs in part (${stopped}): starting it anew${alive.length > 0 ? '' : ' on its data'}`,
-    );
+    const reason = dead.length > 0 ? `ended: ${dead.join(', ')}` : 'not all that was asked for is ready';
+    log(`the local stack in ${directory} runs only in part (${reason}): starting it anew on its data`);
   }
   await endAll(directory);
-}
-
-async function startAll(directory: string, state: StackState, log: Log): Promise<StackInfo> {
-  const abort = new AbortController();
-  const interrupt = (): void => abort.abort(new Error('interrupted'));
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt);
-  const run: Start = { directory, state, signal: abort.signal, log };
-  const guarded = async (work: Promise<void>): Promise<void> =>
-    work.catch((error: unknown) => {
-      abort.abort(error);
-      throw error;
-    });
-  try {
-    const parts = [guarded(startTemporal(run)), guarded(startCluster(run))];
-    const failed = (await Promise.allSettled(parts)).some(({ status }) => status === 'rejected');
-    if (failed) throw abort.signal.reason;
-    const last = [nodeReady(run), ...workerNames(state).map((name) => startWorker(run, name))].map(guarded);
-    if ((await Promise.allSettled(last)).some(({ status }) => status === 'rejected'))
-      throw abort.signal.reason;
-    return stackInfo(directory, requireState(directory));
-  } catch (error) {
-    await endAll(directory);
-    throw error;
-  } finally {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupt);
-  }
-}
-
-function workerNames({ workers }: StackState): readonly ProcessName[] {
-  return workers ? ['worker-control', 'worker-node'] : [];
-}
-
-async function startTemporal(run: Start): Promise<void> {
-  if (run.state.own.temporal) await start(run, 'temporal');
-}
-
-async function startCluster(run: Start): Promise<void> {
-  if (run.state.own.kubernetes) {
-    const etcd = start(run, 'etcd');
-    await Promise.all([etcd, start(run, 'kube-apiserver')]);
-  }
-  const components = run.state.own.kubernetes ? (['kube-controller-manager', 'kube-scheduler'] as const) : [];
-  await Promise.all([...components.map((name) => start(run, name)), start(run, 'agent'), apply(run)]);
-}
-
-/** A new node is tainted until the controller manager has seen it Ready; workers need not wait for that. */
-async function nodeReady(run: Start): Promise<void> {
-  const wait = { what: `node ${run.state.node}`, timeoutMs: READY_MS, signal: run.signal };
-  await waitUntil(() => nodeIsReady(run), wait);
-  run.log(`node ${run.state.node} ready`);
-}
-
-async function startWorker(run: Start, name: ProcessName): Promise<void> {
-  const token = tokenPath(run.directory, name === 'worker-node' ? 'node' : 'control');
-  const wait = { what: `token of ${name}`, timeoutMs: READY_MS, signal: run.signal };
-  await waitUntil(async () => existsSync(token), wait);
-  await start(run, name);
-}
-
-async function apply({ directory, state, signal, log }: Start): Promise<void> {
-  const temporalNamespace = process.env['TEMPORAL_NAMESPACE'] ?? 'default';
-  await applyManifests(state.kubectl, { pool: layout(directory).pool, temporalNamespace, signal });
-  log('manifests of deploy/ applied');
-}
-
-/** Starts a process, remembers it, and waits until it is ready. */
-async function start({ directory, state, signal, log }: Start, name: ProcessName): Promise<void> {
-  signal.throwIfAborted();
-  const began = Date.now();
-  const record = await startDetached(commandFor(directory, state, name));
-  recordProcess(directory, name, record);
-  const wait = { what: name, timeoutMs: READY_MS, process: record, signal };
-  await waitUntil(async () => isAlive(record) && (await isReady(directory, state.ports, name)), wait);
-  log(`${name} ready after ${((Date.now() - began) / 1000).toFixed(1)} s`);
-}
-
-/** Whether the agent's node is Ready and free of taints. */
-async function nodeIsReady({ state, signal }: Start): Promise<boolean> {
-  const text = await runKubectl(
-    state.kubectl,
-    ['get', 'node', state.node, '--ignore-not-found', '-o', 'json'],
-    { signal },
-  );
-  if (text === '') return false;
-  const node = JSON.parse(text) as {
-    spec: { taints?: readonly unknown[] };
-    status: { conditions?: readonly { type: string; status: string }[] };
-  };
-  const ready =
-    node.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
-  return ready && (node.spec.taints ?? []).length === 0;
-}
-
-async function endAll(directory: string): Promise<void> {
-  for (const stage of ENDING) await Promise.all(stage.map((name) => endOne(directory, name)));
-}
-
-async function endOne(directory: string, name: ProcessName): Promise<void> {
-  const record = requireState(directory).processes[name];
-  if (record === undefined) return;
-  await endProcess(record, PATIENCE_MS);
-  recordProcess(directory, name, undefined);
-}
-
-function requireState(directory: string): StackState {
-  const state = readState(directory);
-  if (state === undefined) throw new Error(`${directory} holds no local stack`);
-  return state;
 }

@@ -31,6 +31,28 @@ export function readState(directory: string): StackState | undefined {
   }
 }
 
+/**
+ * Reads the state of a stack that must be there.
+ * @throws when the directory holds none
+ */
+export function requireState(directory: string): StackState {
+  const state = readState(directory);
+  if (state === undefined) throw new Error(`${directory} holds no local stack`);
+  return state;
+}
+
+/** Processes that a stack of this shape runs. */
+export function processNames({ own, workers }: Pick<StackState, 'own' | 'workers'>): readonly ProcessName[] {
+  return [
+    ...(own.kubernetes
+      ? (['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const)
+      : []),
+    ...(own.temporal ? (['temporal'] as const) : []),
+    'agent',
+    ...(workers ? (['worker-control', 'worker-node'] as const) : []),
+  ];
+}
+
 /** Replaces the state of a stack in one step. */
 export function writeState(directory: string, state: StackState): void {
   const path = layout(directory).state;
@@ -40,8 +62,7 @@ export function writeState(directory: string, state: StackState): void {
 
 /** Changes which processes the stack remembers. */
 export function recordProcess(directory: string, name: ProcessName, record: ProcessRecord | undefined): void {
-  const state = readState(directory);
-  if (state === undefined) throw new Error(`${directory} holds no local stack`);
+  const state = requireState(directory);
   const { [name]: _, ...others } = state.processes;
   writeState(directory, {
     ...state,

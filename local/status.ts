@@ -1,8 +1,7 @@
 import { stateDirectory } from './paths.js';
 import { isReady } from './probes.js';
 import { isAlive, signalProcess } from './processes.js';
-import { processNames } from './stack.js';
-import { readState, stackInfo } from './state.js';
+import { processNames, readState, stackInfo } from './state.js';
 import type { ProcessName, StackInfo } from './types.js';
 
 /** How one process of a stack is. */

@@ -96,7 +96,7 @@ function watch(
 ): { stop(): void } {
   let stopped = false;
   const abort = new Watch(kubeConfig).watch(path, {}, onEvent, (error: unknown) => {
-    if (!stopped && error) console.error(`watch of ${path} ended: ${String(error)}`);
+    if (!stopped && error instanceof Error) console.error(`watch of ${path} ended: ${error.message}`);
   });
   return {
     stop: () => {

@@ -1,0 +1,117 @@
+import { existsSync } from 'node:fs';
+import { applyManifests } from './cluster.js';
+import { commandFor } from './commands.js';
+import { endAll } from './end.js';
+import { tokenPath } from './kubeconfigs.js';
+import { runKubectl } from './kubectl.js';
+import { layout } from './paths.js';
+import { isReady, waitUntil } from './probes.js';
+import { isAlive, startDetached } from './processes.js';
+import { recordProcess, requireState, stackInfo, type StackState } from './state.js';
+import type { Log, ProcessName, StackInfo } from './types.js';
+
+/** A cold page cache and two busy cores; a healthy start takes a few seconds. */
+export const READY_MS = 120_000;
+
+/** What one start of the stack is about. */
+export interface Start {
+  readonly directory: string;
+  readonly state: StackState;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+}
+
+/**
+ * Starts every process of a stack, as much as possible at once, and resolves when all are ready.
+ * @throws after ending everything that was started, when one of them does not come up or the user interrupts
+ */
+export async function startAll(directory: string, state: StackState, log: Log): Promise<StackInfo> {
+  const abort = new AbortController();
+  const interrupt = (): void => abort.abort(new Error('interrupted'));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt);
+  const run: Start = { directory, state, signal: abort.signal, log };
+  const guarded = async (work: Promise<void>): Promise<void> =>
+    work.catch((error: unknown) => {
+      abort.abort(error);
+      throw error;
+    });
+  try {
+    const parts = [guarded(startTemporal(run)), guarded(startCluster(run))];
+    const failed = (await Promise.allSettled(parts)).some(({ status }) => status === 'rejected');
+    if (failed) throw abort.signal.reason;
+    const last = [nodeReady(run), ...workerNames(state).map((name) => startWorker(run, name))].map(guarded);
+    if ((await Promise.allSettled(last)).some(({ status }) => status === 'rejected'))
+      throw abort.signal.reason;
+    return stackInfo(directory, requireState(directory));
+  } catch (error) {
+    await endAll(directory);
+    throw error;
+  } finally {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupt);
+  }
+}
+
+function workerNames({ workers }: StackState): readonly ProcessName[] {
+  return workers ? ['worker-control', 'worker-node'] : [];
+}
+
+async function startTemporal(run: Start): Promise<void> {
+  if (run.state.own.temporal) await start(run, 'temporal');
+}
+
+async function startCluster(run: Start): Promise<void> {
+  if (run.state.own.kubernetes) {
+    const etcd = start(run, 'etcd');
+    await Promise.all([etcd, start(run, 'kube-apiserver')]);
+  }
+  const components = run.state.own.kubernetes ? (['kube-controller-manager', 'kube-scheduler'] as const) : [];
+  await Promise.all([...components.map((name) => start(run, name)), start(run, 'agent'), apply(run)]);
+}
+
+/** A new node is tainted until the controller manager has seen it Ready; workers need not wait for that. */
+async function nodeReady(run: Start): Promise<void> {
+  const wait = { what: `node ${run.state.node}`, timeoutMs: READY_MS, signal: run.signal };
+  await waitUntil(() => nodeIsReady(run), wait);
+  run.log(`node ${run.state.node} ready`);
+}
+
+async function startWorker(run: Start, name: ProcessName): Promise<void> {
+  const token = tokenPath(run.directory, name === 'worker-node' ? 'node' : 'control');
+  const wait = { what: `token of ${name}`, timeoutMs: READY_MS, signal: run.signal };
+  await waitUntil(async () => existsSync(token), wait);
+  await start(run, name);
+}
+
+async function apply({ directory, state, signal, log }: Start): Promise<void> {
+  const temporalNamespace = process.env['TEMPORAL_NAMESPACE'] ?? 'default';
+  await applyManifests(state.kubectl, { pool: layout(directory).pool, temporalNamespace, signal });
+  log('manifests of deploy/ applied');
+}
+
+/** Starts a process, remembers it, and waits until it is ready. */
+export async function start({ directory, state, signal, log }: Start, name: ProcessName): Promise<void> {
+  signal.throwIfAborted();
+  const began = Date.now();
+  const record = await startDetached(commandFor(directory, state, name));
+  recordProcess(directory, name, record);
+  const wait = { what: name, timeoutMs: READY_MS, process: record, signal };
+  await waitUntil(async () => isAlive(record) && (await isReady(directory, state.ports, name)), wait);
+  log(`${name} ready after ${((Date.now() - began) / 1000).toFixed(1)} s`);
+}
+
+/** Whether the agent's node is Ready and free of taints. */
+async function nodeIsReady({ state, signal }: Start): Promise<boolean> {
+  const text = await runKubectl(
+    state.kubectl,
+    ['get', 'node', state.node, '--ignore-not-found', '-o', 'json'],
+    { signal },
+  );
+  if (text === '') return false;
+  const node = JSON.parse(text) as {
+    spec: { taints?: readonly unknown[] };
+    status: { conditions?: readonly { type: string; status: string }[] };
+  };
+  const ready =
+    node.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
+  return ready && (node.spec.taints ?? []).length === 0;
+}
