@@ -79,11 +79,11 @@ export function createCredentialReader(
 }
 
 /** Activities of credentials, and the reader that the probe of a source uses. */
-export function createCredentialActivities({
-  kubernetes,
-  transferNamespace,
-}: CredentialDependencies): Pick<ControlActivities, 'copyCredentials' | 'deleteCredentials'> & {
-  readSourceRequest(dataVolume: DataVolumeRef): Promise<SourceRequest | Missing>;
+export function createCredentialActivities({ kubernetes, transferNamespace }: CredentialDependencies): Pick<
+  ControlActivities,
+  'copyCredentials' | 'deleteCredentials'
+> & {
+  readonly readSourceRequest: (dataVolume: DataVolumeRef) => Promise<SourceRequest | Missing>;
 } {
   const { core } = kubernetes;
 

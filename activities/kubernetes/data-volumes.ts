@@ -3,19 +3,15 @@ import { Context } from '@temporalio/activity';
 import { ApiException, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { DataVolumeFacts, DataVolumeManifest, DataVolumeRef, DataVolumeStart, Phase } from '../types.js';
+import type { DataVolumeFacts, DataVolumeManifest, DataVolumeRef, DataVolumeStart } from '../types.js';
 import { call, callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isAuthorizerDenial, kubernetesFailure, serverMessage } from './errors.js';
-import { displayUrl, readManifest, refuseUnsupportedSource, sourceKind } from './manifests.js';
+import { factsOf, finishedBy } from './data-volume-facts.js';
+import { readManifest, refuseUnsupportedSource, sourceKind } from './manifests.js';
 import type { ReadManifest } from './manifests.js';
 import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
-
-/** Time without progress that a lifecycle grants, in ms: 24 h. */
-const DEFAULT_DEADLINE_MS = 86_400_000;
-const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 const NO_POPULATOR = { [CDI_ANNOTATIONS.usePopulator]: 'false' };
 
@@ -27,11 +23,6 @@ export interface DataVolumeDependencies {
   readonly kubernetes: Kubernetes;
   /** Its name is part of the Kubernetes user who creates DataVolumes. */
   readonly temporalNamespace: string;
-}
-
-/** A phase that no run leaves by itself. */
-export function isTerminal(phase: Phase | undefined): boolean {
-  return phase === 'Succeeded' || phase === 'Failed';
 }
 
 /** Address of a DataVolume for the custom objects API. */
@@ -224,36 +215,6 @@ function adopt(found: DataVolume, workflowId: string): DataVolumeFacts {
     );
   }
   return { ...factsOf(found), ...finishedBy(phase) };
-}
-
-function factsOf({ metadata, spec, status }: DataVolume): DataVolumeFacts {
-  const { namespace, name, uid, annotations = {} } = metadata;
-  return {
-    namespace,
-    name,
-    uid,
-    source: sourceKind(spec),
-    displayUrl: spec.source?.http ? displayUrl(spec.source.http.url) : '',
-    contentType: spec.contentType ?? 'kubevirt',
-    phase: status?.phase ?? '',
-    deadlineMs: readDeadline(annotations[MARKS.deadline]),
-  };
-}
-
-function finishedBy(phase: Phase | undefined): { finished?: true } {
-  return isTerminal(phase) ? { finished: true } : {};
-}
-
-/** `90m`, `24h`, `1h30m`, `2d`. */
-function readDeadline(text: string | undefined): number {
-  if (text === undefined) return DEFAULT_DEADLINE_MS;
-  const parts = DURATION.test(text) ? [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)] : [];
-  const total = parts.reduce((sum, [, amount, unit = '']) => sum + Number(amount) * (UNIT_MS[unit] ?? 0), 0);
-  if (total > 0) return total;
-  throw permanentFailure(
-    'InvalidDataVolume',
-    `annotation ${MARKS.deadline} is "${text}": write a time such as 90m or 24h`,
-  );
 }
 
 function nameOf({ namespace, name }: { namespace: string; name: string }): string {

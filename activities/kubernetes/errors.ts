@@ -62,7 +62,7 @@ export function serverMessage(error: unknown): string {
 }
 
 function statusOf(error: ApiException<unknown>): ApiStatus {
-  if (typeof error.body !== 'string') return (error.body ?? {});
+  if (typeof error.body !== 'string') return error.body ?? {};
   try {
     return JSON.parse(error.body) as ApiStatus;
   } catch {

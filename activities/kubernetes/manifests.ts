@@ -17,6 +17,9 @@ export interface ReadManifest {
 
 const VERSIONS = [`${CDI_GROUP}/v1beta1`, `${CDI_GROUP}/v1alpha1`];
 
+/** A manifest repeats nothing; a text that grows when its aliases are expanded is an attack. */
+const MAX_ALIASES = 20;
+
 /** Headers that carry credentials. */
 const CREDENTIAL_HEADERS = new Set(['authorization', 'cookie', 'proxy-authorization']);
 
@@ -101,7 +104,11 @@ function parseText(text: string): unknown {
     throw invalid(
       `the text is neither JSON nor YAML: ${problem.code} at line ${problem.linePos?.[0].line ?? '?'}`,
     );
-  return document.toJS({ maxAliasCount: 20 });
+  try {
+    return document.toJS({ maxAliasCount: MAX_ALIASES });
+  } catch (error) {
+    throw permanentFailure('InvalidDataVolume', `the text uses more than ${MAX_ALIASES} aliases, or unknown ones`, error);
+  }
 }
 
 function refuseCredentials(spec: Record<string, unknown>): void {

@@ -1,0 +1,48 @@
+/** What a lifecycle decides by, read off a DataVolume. */
+import { permanentFailure } from '../failures.js';
+import type { DataVolumeFacts, Phase } from '../types.js';
+import { displayUrl, sourceKind } from './manifests.js';
+import { MARKS } from './names.js';
+import type { DataVolume } from './objects.js';
+
+/** Time without progress that a lifecycle grants, in ms: 24 h. */
+const DEFAULT_DEADLINE_MS = 86_400_000;
+const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A phase that no run leaves by itself. */
+export function isTerminal(phase: Phase | undefined): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
+}
+
+/** Facts about a DataVolume as it was read. */
+export function factsOf({ metadata, spec, status }: DataVolume): DataVolumeFacts {
+  const { namespace, name, uid, annotations = {} } = metadata;
+  return {
+    namespace,
+    name,
+    uid,
+    source: sourceKind(spec),
+    displayUrl: spec.source?.http ? displayUrl(spec.source.http.url) : '',
+    contentType: spec.contentType ?? 'kubevirt',
+    phase: status?.phase ?? '',
+    deadlineMs: readDeadline(annotations[MARKS.deadline]),
+  };
+}
+
+/** `finished` where this phase is a lifecycle's last. */
+export function finishedBy(phase: Phase | undefined): { finished?: true } {
+  return isTerminal(phase) ? { finished: true } : {};
+}
+
+/** `90m`, `24h`, `1h30m`, `2d`. */
+function readDeadline(text: string | undefined): number {
+  if (text === undefined) return DEFAULT_DEADLINE_MS;
+  const parts = DURATION.test(text) ? [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)] : [];
+  const total = parts.reduce((sum, [, amount, unit = '']) => sum + Number(amount) * (UNIT_MS[unit] ?? 0), 0);
+  if (total > 0) return total;
+  throw permanentFailure(
+    'InvalidDataVolume',
+    `annotation ${MARKS.deadline} is "${text}": write a time such as 90m or 24h`,
+  );
+}

@@ -1,0 +1,297 @@
+import assert from 'node:assert/strict';
+import { createKubernetes } from '../../activities/kubernetes/client.js';
+import type { Kubernetes } from '../../activities/kubernetes/client.js';
+import { createDataVolumeActivities } from '../../activities/kubernetes/data-volumes.js';
+import { createStatusActivities } from '../../activities/kubernetes/status.js';
+import { useControlPlane } from './support/control-plane.js';
+import {
+  act,
+  createDataVolume,
+  getDataVolume,
+  makeNamespace,
+  manifest,
+  refOf,
+  rejects,
+  rejectsForNow,
+  setStatus,
+} from './support/fixtures.js';
+
+describe('DataVolumes on a real API server', function () {
+  this.timeout(30_000);
+  const plane = useControlPlane();
+  let admin: Kubernetes;
+  let kubernetes: Kubernetes;
+  let namespace: string;
+  let openDataVolume: ReturnType<typeof createDataVolumeActivities>['openDataVolume'];
+  let recordStatus: ReturnType<typeof createStatusActivities>['recordStatus'];
+
+  before(() => {
+    admin = plane().admin;
+    kubernetes = createKubernetes(plane().control);
+    openDataVolume = createDataVolumeActivities({ kubernetes, temporalNamespace: 'default' }).openDataVolume;
+    recordStatus = createStatusActivities({ kubernetes }).recordStatus;
+  });
+  beforeEach(async () => {
+    namespace = await makeNamespace(admin);
+  });
+  const create = async (name = 'vm1', spec = {}, annotations = {}) =>
+    refOf(await createDataVolume(admin, manifest(namespace, name, spec, annotations)));
+  const read = async (name = 'vm1') => await getDataVolume(admin, namespace, name);
+  const annotate = async (name: string, annotation: string) =>
+    await plane().kubectl('annotate', '--overwrite', 'dv', '-n', namespace, name, annotation);
+
+  describe('openDataVolume from a start', () => {
+    it('reads the facts and says that no populator is in use', async () => {
+      const source = { http: { url: 'https://user:secret@images.example/a/disk.qcow2?token=x#y' } };
+      const start = await create('vm1', { source }, { 'dvflow.io/deadline': '1h30m' });
+      const facts = await act(openDataVolume, [{ start }]);
+      assert.deepEqual(facts, {
+        ...start,
+        source: 'http',
+        displayUrl: 'https://images.example/a/disk.qcow2',
+        contentType: 'kubevirt',
+        phase: '',
+        deadlineMs: 5_400_000,
+      });
+      assert.deepEqual(await act(openDataVolume, [{ start }], { attempt: 2 }), facts);
+      assert.equal((await read()).metadata.annotations?.['cdi.kubevirt.io/storage.usePopulator'], 'false');
+    });
+
+    it('says that a DataVolume is gone, also when there is another of its name', async () => {
+      const start = await create();
+      await plane().kubectl('delete', 'dv', '-n', namespace, 'vm1');
+      await rejects(act(openDataVolume, [{ start }]), 'InvalidDataVolume', /vm1 \([0-9a-f-]+\) is gone/);
+      await create();
+      await rejects(act(openDataVolume, [{ start }]), 'InvalidDataVolume', /is gone/);
+    });
+
+    for (const [kind, source] of Object.entries({
+      s3: { url: 'https://s3.example/b/k' },
+      gcs: { url: 'gs://bucket/key' },
+      registry: { url: 'docker://quay.example/image' },
+      imageio: { url: 'https://ovirt.example', diskId: '1', secretRef: 's', certConfigMap: 'c' },
+      vddk: { url: 'https://vc.example', uuid: 'u', backingFile: 'b', thumbprint: 't', secretRef: 's' },
+    })) {
+      it(`refuses source ${kind}`, async () => {
+        const start = await create('vm1', { source: { [kind]: source } });
+        await rejects(
+          act(openDataVolume, [{ start }]),
+          'UnsupportedSource',
+          new RegExp(`spec.source.${kind} .*use spec.source.http`),
+        );
+      });
+    }
+
+    it('refuses a deadline that is no time', async () => {
+      const start = await create('vm1', {}, { 'dvflow.io/deadline': 'soon' });
+      await rejects(
+        act(openDataVolume, [{ start }]),
+        'InvalidDataVolume',
+        /dvflow.io\/deadline is "soon": write a time such as 90m/,
+      );
+    });
+  });
+
+  describe('openDataVolume with a retry', () => {
+    it('answers once: writes the value, then resets the phase', async () => {
+      const ref = await create();
+      await setStatus(admin, namespace, 'vm1', { phase: 'Failed', progress: '12.00%' });
+      await annotate('vm1', 'dvflow.io/retry=2');
+      const facts = await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], { runId: 'first' });
+      assert.equal(facts.phase, 'Pending');
+      assert.equal(facts.finished, undefined);
+      const { metadata, status } = await read();
+      assert.equal(metadata.annotations?.['dvflow.io/retried'], '2');
+      assert.deepEqual(status, { phase: 'Pending', progress: 'N/A' });
+    });
+
+    it('goes on after it was killed between the two writes', async () => {
+      const ref = await create();
+      await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
+      await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], { runId: 'first' });
+      // as the first attempt leaves it that dies before the second write
+      await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
+      const facts = await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], {
+        runId: 'first',
+        attempt: 2,
+      });
+      assert.equal(facts.finished, undefined);
+      assert.equal((await read()).status?.phase, 'Pending');
+    });
+
+    it('has nothing to do when an earlier run answered and failed again', async () => {
+      const ref = await create();
+      await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
+      await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], { runId: 'first' });
+      await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
+      const facts = await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], { runId: 'second' });
+      assert.equal(facts.finished, true);
+      assert.equal((await read()).status?.phase, 'Failed');
+    });
+
+    it('never fills again what has succeeded', async () => {
+      const ref = await create();
+      await setStatus(admin, namespace, 'vm1', { phase: 'Succeeded' });
+      const facts = await act(openDataVolume, [{ start: { ...ref, retry: '2' } }]);
+      assert.equal(facts.finished, true);
+      assert.equal((await read()).status?.phase, 'Succeeded');
+      assert.equal((await read()).metadata.annotations?.['dvflow.io/retried'], '2');
+    });
+  });
+
+  describe('openDataVolume from a manifest', () => {
+    const own = { workflowId: 'start/by-hand' };
+
+    it('creates it marked, as the user of this Temporal namespace, once', async () => {
+      const facts = await act(openDataVolume, [{ manifest: manifest(namespace, 'vm1') }], own);
+      const { metadata } = await read();
+      assert.equal(facts.uid, metadata.uid);
+      assert.deepEqual(metadata.annotations, {
+        'cdi.kubevirt.io/storage.usePopulator': 'false',
+        'dvflow.io/workflow-id': 'start/by-hand',
+      });
+      const again = await act(openDataVolume, [{ manifest: manifest(namespace, 'vm1') }], {
+        ...own,
+        attempt: 2,
+      });
+      assert.deepEqual(again, facts);
+    });
+
+    it('reads YAML as kubectl does', async () => {
+      const text = `apiVersion: cdi.kubevirt.io/v1alpha1
+kind: DataVolume
+metadata: {name: vm1, namespace: ${namespace}}
+spec:
+  source: {http: {url: "http://images.example/disk.raw", insecureSkipVerify: yes}}
+  pvc: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+`;
+      await act(openDataVolume, [{ manifest: text }], own);
+      assert.equal((await read()).spec.source?.http?.insecureSkipVerify, true);
+    });
+
+    it('refuses one of another workflow, of nobody, and one that failed before', async () => {
+      await act(openDataVolume, [{ manifest: manifest(namespace, 'vm1') }], own);
+      await create('vm2');
+      await rejects(
+        act(openDataVolume, [{ manifest: manifest(namespace, 'vm1') }]),
+        'ResourceExists',
+        /is not of this workflow/,
+      );
+      await rejects(
+        act(openDataVolume, [{ manifest: manifest(namespace, 'vm2') }]),
+        'ResourceExists',
+        /is not of this workflow/,
+      );
+      await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
+      await rejects(
+        act(openDataVolume, [{ manifest: manifest(namespace, 'vm1') }], own),
+        'ResourceExists',
+        /is Failed since an earlier run/,
+      );
+      await setStatus(admin, namespace, 'vm1', { phase: 'Succeeded' });
+      assert.equal(
+        (await act(openDataVolume, [{ manifest: manifest(namespace, 'vm1') }], own)).finished,
+        true,
+      );
+    });
+
+    it("passes on the API server's judgement", async () => {
+      const two = { source: { http: { url: 'http://a.example/x' }, blank: {} } };
+      await rejects(
+        act(openDataVolume, [{ manifest: manifest(namespace, 'vm1', two) }], own),
+        'InvalidDataVolume',
+        /Multiple Data volume sources/,
+      );
+      const typo = { source: { http: { url: 'http://a.example/x', cheksum: 'x' } } };
+      await rejects(
+        act(openDataVolume, [{ manifest: manifest(namespace, 'vm1', typo) }], own),
+        'InvalidDataVolume',
+        /unknown field.*cheksum/,
+      );
+      const marked = manifest(namespace, 'vm1', {}, { 'dvflow.io/retried': '1' });
+      await rejects(
+        act(openDataVolume, [{ manifest: marked }], own),
+        'NotAuthorized',
+        /only dvflow may set.*dvflow.io\/retried/,
+      );
+      await rejects(
+        act(openDataVolume, [{ manifest: manifest('no-such-namespace', 'vm1') }], own),
+        'InvalidDataVolume',
+        /namespaces "no-such-namespace" not found/,
+      );
+    });
+
+    it('believes the third refusal of rights', async () => {
+      const restricted = createDataVolumeActivities({
+        kubernetes: admin,
+        temporalNamespace: 'unbound',
+      }).openDataVolume;
+      const input = { manifest: manifest(namespace, 'vm1') };
+      await rejectsForNow(
+        act(restricted, [input], own),
+        'KubernetesUnavailable',
+        /User "dvflow:temporal:unbound" cannot create/,
+      );
+      await rejects(
+        act(restricted, [input], { ...own, attempt: 3 }),
+        'NotAuthorized',
+        /User "dvflow:temporal:unbound" cannot create resource "datavolumes"/,
+      );
+    });
+  });
+
+  describe('recordStatus', () => {
+    const running = { type: 'Running', status: 'True', reason: 'Pod is running', message: '' } as const;
+
+    it('writes phase, conditions with times, progress and one event, twice the same', async () => {
+      const dataVolume = await create();
+      const event = {
+        type: 'Normal',
+        reason: 'ImportInProgress',
+        message: 'Import into vm1 in progress',
+      } as const;
+      const update = {
+        dataVolume,
+        phase: 'ImportInProgress',
+        claimName: 'vm1',
+        conditions: [running],
+        event,
+      } as const;
+      assert.deepEqual(await act(recordStatus, [update]), { exists: true });
+      const { status } = await read();
+      assert.deepEqual(await act(recordStatus, [update], { attempt: 2 }), { exists: true });
+      assert.deepEqual((await read()).status, status);
+      assert.equal(status?.phase, 'ImportInProgress');
+      assert.match(status?.conditions?.[0]?.lastTransitionTime ?? '', /^\d{4}-.*Z$/);
+      const events = await admin.core.listNamespacedEvent({ namespace });
+      assert.deepEqual(
+        events.items.map(({ reason, message, count }) => [reason, message, count]),
+        [['ImportInProgress', 'Import into vm1 in progress', 1]],
+      );
+      await act(recordStatus, [update], { activityId: '9' });
+      assert.equal((await admin.core.listNamespacedEvent({ namespace })).items[0]?.count, 2);
+    });
+
+    it('writes nothing after the last phase, but repeats that one', async () => {
+      const dataVolume = await create();
+      await act(recordStatus, [{ dataVolume, phase: 'Succeeded' }]);
+      assert.equal((await read()).status?.progress, '100.0%');
+      assert.deepEqual(
+        await act(recordStatus, [{ dataVolume, phase: 'ImportInProgress', progress: '45.30%' }]),
+        { exists: true },
+      );
+      await act(recordStatus, [{ dataVolume, progress: '45.30%' }]);
+      await act(recordStatus, [{ dataVolume, phase: 'Failed' }]);
+      assert.deepEqual((await read()).status, { phase: 'Succeeded', progress: '100.0%' });
+    });
+
+    it('is content when the DataVolume is gone', async () => {
+      const dataVolume = await create();
+      await plane().kubectl('delete', 'dv', '-n', namespace, 'vm1');
+      assert.deepEqual(await act(recordStatus, [{ dataVolume, phase: 'Failed' }]), { exists: false });
+      await create();
+      assert.deepEqual(await act(recordStatus, [{ dataVolume, phase: 'Failed' }]), { exists: false });
+      assert.equal((await read()).status, undefined);
+    });
+  });
+});

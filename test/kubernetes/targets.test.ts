@@ -1,0 +1,430 @@
+import assert from 'node:assert/strict';
+import type { V1StorageClass } from '@kubernetes/client-node';
+import { createKubernetes } from '../../activities/kubernetes/client.js';
+import type { Kubernetes } from '../../activities/kubernetes/client.js';
+import type { DataVolume } from '../../activities/kubernetes/objects.js';
+import { completeModes, defaultStorageClass } from '../../activities/kubernetes/storage-classes.js';
+import { createTargetActivities, plan } from '../../activities/kubernetes/targets.js';
+import type { TargetFacts } from '../../activities/kubernetes/targets.js';
+import type { FailureType } from '../../activities/types.js';
+import { failureTypeOf } from '../../activities/failures.js';
+import { useControlPlane } from './support/control-plane.js';
+import {
+  act,
+  createDataVolume,
+  makeNamespace,
+  manifest,
+  POOL,
+  refOf,
+  rejects,
+  rejectsForNow,
+} from './support/fixtures.js';
+
+const HOSTPATH: V1StorageClass = {
+  metadata: { name: 'hostpath' },
+  provisioner: 'kubevirt.io/hostpath-provisioner',
+  reclaimPolicy: 'Delete',
+  volumeBindingMode: 'Immediate',
+};
+
+function factsFor(spec: object, more: Partial<TargetFacts> = {}, annotations = {}): TargetFacts {
+  const dataVolume = {
+    apiVersion: 'cdi.kubevirt.io/v1beta1',
+    kind: 'DataVolume',
+    metadata: { name: 'vm1', namespace: 'team-a', uid: 'u', annotations },
+    spec,
+  } as DataVolume;
+  return { dataVolume, storageClass: HOSTPATH, modeDefaults: {}, pools: [POOL], ...more };
+}
+
+const sized = (storage: string, more = {}) => ({ resources: { requests: { storage } }, ...more });
+const rwo = { accessModes: ['ReadWriteOnce'] };
+
+describe('the plan of a target', () => {
+  it('takes pvc sizes as they are and inflates storage sizes', () => {
+    const pvc = plan(factsFor({ pvc: sized('1Gi', rwo) }));
+    assert.deepEqual([pvc.api, pvc.requestBytes, pvc.usableBytes], ['pvc', 1_073_741_824, 1_012_924_416]);
+    const storage = plan(factsFor({ storage: sized('1Gi') }));
+    assert.deepEqual(
+      [storage.api, storage.requestBytes, storage.usableBytes],
+      ['storage', 1_138_166_334, 1_073_741_824],
+    );
+    assert.deepEqual([storage.accessModes, storage.volumeMode], [['ReadWriteOnce'], 'Filesystem']);
+  });
+
+  it('uses the overhead of the class, then the global one', () => {
+    const filesystemOverhead = { global: '0.1', storageClass: { hostpath: '0', other: '0.5' } };
+    assert.equal(
+      plan(factsFor({ storage: sized('1Gi') }, { config: { spec: { filesystemOverhead } } })).requestBytes,
+      2 ** 30,
+    );
+    const config = { status: { filesystemOverhead: { global: '0.1', storageClass: { hostpath: 'a lot' } } } };
+    assert.equal(plan(factsFor({ storage: sized('1Gi') }, { config })).overhead, 0.1);
+  });
+
+  it('raises storage to the smallest size that the profile supports', () => {
+    const profile = { metadata: { annotations: { 'cdi.kubevirt.io/minimumSupportedPvcSize': '4Gi' } } };
+    assert.equal(plan(factsFor({ storage: sized('1Gi') }, { profile })).requestBytes, 4 * 2 ** 30);
+    assert.equal(plan(factsFor({ pvc: sized('1Gi', rwo) }, { profile })).requestBytes, 2 ** 30);
+  });
+
+  const wffc = { ...HOSTPATH, volumeBindingMode: 'WaitForFirstConsumer' };
+  const gate = { spec: { featureGates: ['HonorWaitForFirstConsumer'] } };
+  const immediate = { 'cdi.kubevirt.io/storage.bind.immediate.requested': '' };
+  for (const [waits, storageClass, config, annotations] of [
+    [true, wffc, gate, {}],
+    [false, wffc, gate, immediate],
+    [false, wffc, undefined, {}],
+    [false, HOSTPATH, gate, {}],
+  ] as const) {
+    it(`${waits ? 'waits' : 'does not wait'}: ${storageClass.volumeBindingMode}, gate ${config !== undefined}, immediate ${'cdi.kubevirt.io/storage.bind.immediate.requested' in annotations}`, () => {
+      assert.equal(
+        plan(factsFor({ storage: sized('1Gi') }, { storageClass, config }, annotations)).waitForConsumer,
+        waits,
+      );
+    });
+  }
+
+  const refusals: [string, object, Partial<TargetFacts>, FailureType, RegExp][] = [
+    [
+      'Block',
+      { storage: sized('1Gi', { volumeMode: 'Block' }) },
+      {},
+      'IncompatiblePVC',
+      /volumeMode is Block: StorageClass "hostpath" offers ReadWriteOnce/,
+    ],
+    [
+      'ReadWriteMany',
+      { pvc: sized('1Gi', { accessModes: ['ReadWriteMany'] }) },
+      {},
+      'IncompatiblePVC',
+      /ReadWriteMany.*offers ReadWriteOnce/,
+    ],
+    [
+      'a static volume',
+      { pvc: sized('1Gi', { ...rwo, volumeName: 'pv1' }) },
+      {},
+      'IncompatiblePVC',
+      /PersistentVolume pv1/,
+    ],
+    [
+      'no class',
+      { pvc: sized('1Gi', { ...rwo, storageClassName: '' }) },
+      {},
+      'IncompatiblePVC',
+      /storageClassName is empty/,
+    ],
+    ['a selector', { pvc: sized('1Gi', { ...rwo, selector: {} }) }, {}, 'IncompatiblePVC', /selector/],
+    [
+      'a foreign class',
+      { storage: sized('1Gi') },
+      { storageClass: { metadata: { name: 'fast' }, provisioner: 'csi.example' } },
+      'IncompatiblePVC',
+      /StorageClass "fast" belongs to provisioner csi.example/,
+    ],
+    [
+      'no pool',
+      { storage: sized('1Gi') },
+      { pools: [] },
+      'StorageClassNotFound',
+      /there is no HostPathProvisioner/,
+    ],
+    ['no size', { storage: {} }, {}, 'InvalidDataVolume', /requests.storage is missing/],
+    ['9 EiB', { storage: sized('8Ei') }, {}, 'InvalidDataVolume', /largest size supported/],
+  ];
+  for (const [what, spec, more, type, message] of refusals) {
+    it(`refuses ${what}`, () => {
+      assert.throws(
+        () => plan(factsFor(spec, more)),
+        (error) => failureTypeOf(error) === type && message.test(String(error)),
+      );
+    });
+  }
+
+  it('serves both names of the provisioner', () => {
+    const storageClass = { ...HOSTPATH, provisioner: 'kubevirt.io.hostpath-provisioner' };
+    assert.equal(
+      plan(factsFor({ storage: sized('1Gi') }, { storageClass })).provisioner,
+      'kubevirt.io.hostpath-provisioner',
+    );
+  });
+});
+
+describe('modes left out', () => {
+  const profile = {
+    status: {
+      claimPropertySets: [
+        { accessModes: ['ReadWriteMany'], volumeMode: 'Block' },
+        { accessModes: ['ReadWriteOnce'], volumeMode: 'Filesystem' },
+      ],
+    },
+  };
+  const rows: [string, object, Record<string, string>, typeof profile | undefined, string, string][] = [
+    ['nothing known', {}, {}, undefined, 'ReadWriteOnce', 'Filesystem'],
+    ['first set of the profile', {}, {}, profile, 'ReadWriteMany', 'Block'],
+    [
+      'set that fits the volumeMode',
+      { volumeMode: 'Filesystem' },
+      {},
+      profile,
+      'ReadWriteOnce',
+      'Filesystem',
+    ],
+    [
+      'set that fits the accessMode',
+      { accessModes: ['ReadWriteOnce'] },
+      {},
+      profile,
+      'ReadWriteOnce',
+      'Filesystem',
+    ],
+    [
+      'manifest before everything',
+      { accessModes: ['ReadOnlyMany'], volumeMode: 'Block' },
+      { 'c.accessMode': 'ReadWriteOnce' },
+      profile,
+      'ReadOnlyMany',
+      'Block',
+    ],
+    [
+      'class key before the profile',
+      {},
+      { 'c.accessMode': 'ReadWriteOnce' },
+      profile,
+      'ReadWriteOnce',
+      'Filesystem',
+    ],
+    ['profile before the global key', {}, { accessMode: 'ReadWriteOnce' }, profile, 'ReadWriteMany', 'Block'],
+    [
+      'global key',
+      {},
+      { accessMode: 'ReadWriteMany', volumeMode: 'Block' },
+      undefined,
+      'ReadWriteMany',
+      'Block',
+    ],
+  ];
+  for (const [what, template, defaults, known, accessMode, volumeMode] of rows) {
+    it(what, () => {
+      assert.deepEqual(completeModes(template, 'c', defaults, known), {
+        accessModes: [accessMode],
+        volumeMode,
+      });
+    });
+  }
+});
+
+describe('the default StorageClass', () => {
+  const made = (name: string, year: number, ...marks: string[]): V1StorageClass => ({
+    metadata: {
+      name,
+      creationTimestamp: new Date(Date.UTC(year, 0)),
+      annotations: Object.fromEntries(marks.map((mark) => [mark, 'true'])),
+    },
+    provisioner: 'p',
+  });
+  const kubernetes = 'storageclass.kubernetes.io/is-default-class';
+  const virt = 'storageclass.kubevirt.io/is-default-virt-class';
+  const choose = (api: 'pvc' | 'storage', ...classes: V1StorageClass[]) =>
+    defaultStorageClass(classes, api)?.metadata?.name;
+
+  it('is the newest, then the first by name', () => {
+    assert.equal(choose('storage', made('old', 2024, kubernetes), made('new', 2025, kubernetes)), 'new');
+    assert.equal(
+      choose('pvc', made('b', 2024, kubernetes), made('a', 2024, kubernetes), made('z', 2026)),
+      'a',
+    );
+  });
+
+  it("prefers KubeVirt's for storage only", () => {
+    const classes = [made('virt', 2024, virt), made('plain', 2025, kubernetes)];
+    assert.equal(choose('storage', ...classes), 'virt');
+    assert.equal(choose('pvc', ...classes), 'plain');
+    assert.equal(choose('pvc', made('virt', 2024, virt)), undefined);
+  });
+});
+
+describe('planTarget on a real API server', function () {
+  this.timeout(30_000);
+  const plane = useControlPlane();
+  let admin: Kubernetes;
+  let namespace: string;
+  let planTarget: ReturnType<typeof createTargetActivities>['planTarget'];
+
+  before(async () => {
+    admin = plane().admin;
+    planTarget = createTargetActivities({ kubernetes: createKubernetes(plane().control) }).planTarget;
+    const body = {
+      apiVersion: 'hostpathprovisioner.kubevirt.io/v1beta1',
+      kind: 'HostPathProvisioner',
+      metadata: { name: 'hostpath-provisioner' },
+      spec: { pathConfig: { path: '/var/hpvolumes/', useNamingPrefix: 'true' } },
+    };
+    await admin.custom.createClusterCustomObject({
+      group: 'hostpathprovisioner.kubevirt.io',
+      version: 'v1beta1',
+      plural: 'hostpathprovisioners',
+      body,
+    });
+  });
+  beforeEach(async () => {
+    namespace = await makeNamespace(admin);
+  });
+  const create = async (spec = {}, annotations = {}) =>
+    refOf(await createDataVolume(admin, manifest(namespace, 'vm1', spec, annotations)));
+  const makeClaim = async (metadata: object) =>
+    await admin.core.createNamespacedPersistentVolumeClaim({
+      namespace,
+      body: {
+        metadata: { name: 'vm1', ...metadata },
+        spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+      },
+    });
+
+  it('plans a claim of the hostpath class', async () => {
+    const target = await act(planTarget, [{ dataVolume: await create() }]);
+    assert.equal(target.claim, 'create');
+    assert.deepEqual(target.pool, { path: '/var/hpvolumes', useNamingPrefix: true });
+    assert.equal(target.waitForConsumer, true);
+  });
+
+  it('says which class does not exist, and that there is no default', async () => {
+    const size = { resources: { requests: { storage: '1Gi' } } };
+    const unknown = await create({ storage: { ...size, storageClassName: 'no-such' } });
+    await rejects(
+      act(planTarget, [{ dataVolume: unknown }]),
+      'StorageClassNotFound',
+      /"no-such" does not exist/,
+    );
+    await plane().kubectl('delete', 'dv', 'vm1', '-n', namespace);
+    await rejects(
+      act(planTarget, [{ dataVolume: await create({ storage: size }) }]),
+      'StorageClassNotFound',
+      /has no default StorageClass/,
+    );
+  });
+
+  it('refuses an archive', async () => {
+    await rejects(
+      act(planTarget, [{ dataVolume: await create({ contentType: 'archive' }) }]),
+      'ContentTypeNotSupported',
+      /archive/,
+    );
+  });
+
+  it('refuses a claim that somebody else made', async () => {
+    const dataVolume = await create();
+    await makeClaim({});
+    await rejects(act(planTarget, [{ dataVolume }]), 'ResourceExists', /is not managed by the DataVolume/);
+  });
+
+  it('adopts what is populated, and what it is allowed to', async () => {
+    const dataVolume = await create();
+    const claim = await makeClaim({ annotations: { 'cdi.kubevirt.io/storage.populatedFor': 'vm1' } });
+    const target = await act(planTarget, [{ dataVolume }]);
+    assert.deepEqual([target.claim, target.adoptUid], ['adopt', claim.metadata?.uid]);
+    await plane().kubectl('annotate', 'pvc', 'vm1', '-n', namespace, 'cdi.kubevirt.io/storage.populatedFor-');
+    await rejects(act(planTarget, [{ dataVolume }]), 'ResourceExists');
+    await plane().kubectl(
+      'annotate',
+      'dv',
+      'vm1',
+      '-n',
+      namespace,
+      'cdi.kubevirt.io/allowClaimAdoption=true',
+    );
+    assert.equal((await act(planTarget, [{ dataVolume }])).claim, 'adopt');
+  });
+
+  it('waits for a claim that is prepopulated', async () => {
+    const dataVolume = await create({}, { 'cdi.kubevirt.io/storage.prePopulated': 'vm1' });
+    assert.equal((await act(planTarget, [{ dataVolume }])).claim, 'wait');
+  });
+
+  it('goes on with a claim of its own, adopts it once it is published, waits while it goes', async () => {
+    const dataVolume = await create();
+    const own = { 'cdi.kubevirt.io/createdForDataVolume': dataVolume.uid };
+    await plane().kubectl(
+      'create',
+      '-n',
+      namespace,
+      '--as=system:serviceaccount:dvflow:dvflow-control',
+      '-f',
+      await claimFile(own, dataVolume.uid),
+    );
+    assert.equal((await act(planTarget, [{ dataVolume }])).claim, 'create');
+    await plane().kubectl(
+      'label',
+      'pvc',
+      'vm1',
+      '-n',
+      namespace,
+      'dvflow.io/unpublished-',
+      '--as=system:serviceaccount:dvflow:dvflow-control',
+    );
+    assert.equal((await act(planTarget, [{ dataVolume }])).claim, 'adopt');
+    await plane().kubectl(
+      'patch',
+      'pvc',
+      'vm1',
+      '-n',
+      namespace,
+      '--type=merge',
+      '-p',
+      '{"metadata":{"finalizers":["example/hold"]}}',
+    );
+    await plane().kubectl('delete', 'pvc', 'vm1', '-n', namespace, '--wait=false');
+    await rejectsForNow(
+      act(planTarget, [{ dataVolume }]),
+      'KubernetesUnavailable',
+      /of an earlier run and is being removed/,
+    );
+    await plane().kubectl(
+      'patch',
+      'pvc',
+      'vm1',
+      '-n',
+      namespace,
+      '--type=merge',
+      '-p',
+      '{"metadata":{"finalizers":null}}',
+    );
+  });
+
+  it('refuses a name that a volume is reserved for', async () => {
+    const dataVolume = await create();
+    const name = `static-${namespace}`;
+    await admin.core.createPersistentVolume({
+      body: {
+        metadata: { name },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          capacity: { storage: '1Gi' },
+          hostPath: { path: '/srv/x' },
+          claimRef: { namespace, name: 'vm1' },
+        },
+      },
+    });
+    await rejects(act(planTarget, [{ dataVolume }]), 'IncompatiblePVC', /is reserved for claim/);
+    await admin.core.deletePersistentVolume({ name });
+  });
+
+  async function claimFile(annotations: Record<string, string>, uid: string): Promise<string> {
+    const { writeFile } = await import('node:fs/promises');
+    const path = `${plane().directory}/claim.json`;
+    await writeFile(
+      path,
+      JSON.stringify({
+        apiVersion: 'v1',
+        kind: 'PersistentVolumeClaim',
+        metadata: { name: 'vm1', annotations, labels: { 'dvflow.io/unpublished': uid } },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          resources: { requests: { storage: '1Gi' } },
+          storageClassName: 'hostpath-provisioner',
+        },
+      }),
+    );
+    return path;
+  }
+});
