@@ -68,9 +68,15 @@ export async function loadKubernetes(given?: StackInfo): Promise<KubeConfig> {
   const { KubeConfig } = await import('@kubernetes/client-node');
   const stack = given ?? (await defaultStack());
   const kubeConfig = new KubeConfig();
-  if (stack) kubeConfig.loadFromFile(stack.kubeconfig);
-  else kubeConfig.loadFromDefault();
-  if (!kubeConfig.getCurrentCluster()) {
+  try {
+    if (stack) kubeConfig.loadFromFile(stack.kubeconfig);
+    else kubeConfig.loadFromDefault();
+  } catch (error) {
+    throw new CliError(`kubeconfig: ${(error as Error).message}`, EXIT.usage, { cause: error });
+  }
+  const server = kubeConfig.getCurrentCluster()?.server;
+  // What client-node makes up when it finds nothing.
+  if (server === undefined || server === 'http://localhost:8080') {
     throw new CliError(
       'no cluster: set KUBECONFIG, or start a local stack: dvflow local up',
       EXIT.unreachable,

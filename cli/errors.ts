@@ -46,6 +46,8 @@ export async function judge(
         exitCode: EXIT.permanent,
         message: 'ResourceExists: an import of this name is running already',
       };
+    case 'ManifestError':
+      return { exitCode: EXIT.usage, message: error.message };
     case 'TypeError':
       return judgeTypeError(error);
     default:
@@ -72,10 +74,10 @@ async function judgeFailure(error: Error) {
   return { exitCode: await exitCodeOf(failure.type), message: failureLine(failure) };
 }
 
-/** `fetch` reports a server that is away as a TypeError with a cause; others are arguments that were refused. */
+/** `fetch` reports a server that is away as a TypeError with a cause; any other one is a bug. */
 function judgeTypeError(error: Error) {
   const cause = error.cause instanceof Error ? error.cause : undefined;
-  if (!cause) return { exitCode: EXIT.usage, message: error.message };
+  if (!cause) return { exitCode: EXIT.unknown, message: error.message };
   return {
     exitCode: EXIT.unreachable,
     message: `Kubernetes does not answer: ${cause.message || nameOf(cause)}`,

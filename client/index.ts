@@ -10,6 +10,7 @@ export type {
   TransferProgress,
 } from '../activities/types.js';
 export { failureOf, type ImportFailure } from './failures.js';
+export { ManifestError } from './manifest.js';
 export { retry, type PatchDataVolume } from './retry.js';
 export { startImport, type ImportHandle, type StartImportOptions } from './start.js';
 export { status, type ImportStatus, type RunState } from './status.js';

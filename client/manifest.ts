@@ -10,13 +10,18 @@ export interface ManifestFacts {
   readonly displayUrl?: string;
 }
 
+/** The manifest cannot be started as it is; nothing has left this process. */
+export class ManifestError extends Error {
+  override name = 'ManifestError' as const;
+}
+
 /**
  * Reads identity and source of a manifest before it leaves this process.
- * @throws TypeError for a manifest without a name, and for one that carries a credential: it would be readable in Temporal
+ * @throws {@link ManifestError} for a manifest without a name, and for one that carries a credential: it would be readable in Temporal
  */
 export function readManifest(manifest: DataVolumeManifest): ManifestFacts {
   const { name, namespace = 'default' } = manifest.metadata;
-  if (!name) throw new TypeError('metadata.name is missing: dvflow does not generate names');
+  if (!name) throw new ManifestError('metadata.name is missing: dvflow does not generate names');
   const [source] = Object.keys(recordOf(manifest.spec.source));
   const fields = recordOf(recordOf(manifest.spec.source)[source ?? '']);
   refuseHeaders(fields.extraHeaders);
@@ -28,7 +33,7 @@ function refuseHeaders(headers: unknown): void {
   for (const header of Array.isArray(headers) ? headers : []) {
     const [name = ''] = String(header).split(':');
     if (!/^(authorization|cookie|proxy-authorization)$/i.test(name.trim())) continue;
-    throw new TypeError(
+    throw new ManifestError(
       `extraHeaders carries ${name.trim()}, which anybody could read in Temporal: put the header into a Secret and name it in secretExtraHeaders`,
     );
   }
@@ -39,7 +44,7 @@ function display(url: string): string | undefined {
   // Not a URL: the API server says so, in its own words.
   if (!parsed) return undefined;
   if (parsed.username !== '' || parsed.password !== '') {
-    throw new TypeError(
+    throw new ManifestError(
       `the URL of ${parsed.host} carries user info, which anybody could read in Temporal: put accessKeyId and secretKey into a Secret and name it in secretRef`,
     );
   }

@@ -27,7 +27,7 @@ export interface ImportHandle {
  * Starts the import of a DataVolume that does not exist yet; the workflow creates it. The manifest goes to the API server as it is,
  * which judges it as it would judge `kubectl create`.
  * @throws WorkflowExecutionAlreadyStartedError while an import of this id runs
- * @throws TypeError for a manifest without a name or with a credential in it
+ * @throws ManifestError for a manifest without a name or with a credential in it
  */
 export async function startImport(
   client: Client,

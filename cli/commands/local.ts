@@ -1,9 +1,7 @@
 import { Option, type Command } from 'commander';
 import type { StackInfo } from '../../local/types.js';
+import { CliError, EXIT } from '../errors.js';
 import { print } from '../output.js';
-
-/** Exit code of `local status` for anything but a stack of which all is ready. */
-const NOT_RUNNING = 1;
 
 /** Adds `local up|env|status|down`: the whole stack on one machine. */
 export function registerLocalCommands(program: Command): void {
@@ -73,5 +71,7 @@ async function printStatus(): Promise<void> {
     print(`${name.padEnd(width)}  ${String(pid ?? '-').padStart(7)}  ${how}`);
   }
   if (info !== undefined) print(`Temporal ${info.temporalAddress}, UI ${info.uiUrl}`);
-  if (state !== 'running') process.exitCode = NOT_RUNNING;
+  if (state !== 'running') {
+    throw new CliError('not all of the local stack is ready: dvflow local up starts it', EXIT.unknown);
+  }
 }

@@ -1,11 +1,9 @@
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
-import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
-import { cacheDirectory } from '../../local/paths.js';
+import { findTools } from '../../local/tools.js';
 
 /** A development server of Temporal with dvflow's search attributes, for the tests of one file. */
 export interface TestServer {
@@ -23,9 +21,11 @@ export async function startTemporal(): Promise<TestServer> {
     `${name}=Keyword`,
   ]);
   const ports = ['--port', `${port}`, '--http-port', `${http}`, '--metrics-port', `${metrics}`];
+  const [file = '', ...leading] = (await findTools({ kubernetes: false, temporal: true }, () => undefined))
+    .temporal;
   const server = spawn(
-    temporalBinary(),
-    ['server', 'start-dev', '--headless', '--log-level', 'error', ...ports, ...attributes],
+    file,
+    [...leading, 'server', 'start-dev', '--headless', '--log-level', 'error', ...ports, ...attributes],
     {
       stdio: 'ignore',
     },
@@ -54,14 +54,6 @@ async function connect(address: string, exitCode: () => number | null): Promise<
       await sleep(200);
     }
   }
-}
-
-/** The `temporal` that the local stack uses: on PATH, else the one that it has built. */
-function temporalBinary(): string {
-  const onPath = (process.env.PATH ?? '').split(delimiter).map((directory) => join(directory, 'temporal'));
-  const found = [...onPath, join(cacheDirectory(), 'bin', 'temporal')].find((path) => existsSync(path));
-  if (!found) throw new Error('no temporal on PATH and none built: run npm run setup');
-  return found;
 }
 
 async function freePorts(count: number): Promise<readonly number[]> {

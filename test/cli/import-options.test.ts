@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { manifestOf, resultText } from '../../cli/commands/import.js';
+
+const options = { name: 'vm1', namespace: 'team-a', size: '10Gi' };
+const url = 'https://images.example/disk.qcow2';
+
+describe('dvflow import', () => {
+  it('writes the manifest that a user would write', () => {
+    assert.deepEqual(manifestOf(url, options), {
+      apiVersion: 'cdi.kubevirt.io/v1beta1',
+      kind: 'DataVolume',
+      metadata: { name: 'vm1', namespace: 'team-a' },
+      spec: { source: { http: { url } }, storage: { resources: { requests: { storage: '10Gi' } } } },
+    });
+  });
+
+  it('gives a claim under pvc its one access mode', () => {
+    assert.deepEqual(manifestOf(url, { ...options, pvc: true, storageClass: 'fast' }).spec.pvc, {
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: '10Gi' } },
+      storageClassName: 'fast',
+    });
+  });
+
+  it('carries every option of the source under CDI’s name', () => {
+    const source = manifestOf(url, {
+      ...options,
+      checksum: 'sha256:00',
+      secret: 'basic',
+      certConfigMap: 'ca',
+      header: ['X-A: 1'],
+      secretHeader: ['token'],
+      insecureSkipVerify: true,
+    }).spec.source;
+    assert.deepEqual(source, {
+      http: {
+        url,
+        checksum: 'sha256:00',
+        secretRef: 'basic',
+        certConfigMap: 'ca',
+        extraHeaders: ['X-A: 1'],
+        secretExtraHeaders: ['token'],
+        insecureSkipVerify: true,
+      },
+    });
+  });
+
+  it('tells where the disk is, with what is known', () => {
+    const claim = { namespace: 'team-a', name: 'vm1' };
+    assert.equal(resultText({ claim }), 'claim team-a/vm1');
+    assert.equal(
+      resultText({
+        claim,
+        volume: 'pvc-1',
+        node: 'n1',
+        virtualSize: 2 ** 31,
+        bytesTransferred: 2 ** 20,
+        bytesWritten: 2 ** 30,
+      }),
+      'claim team-a/vm1 is Bound to pvc-1 on node n1: disk 2 GiB, read 1 MiB, wrote 1 GiB',
+    );
+  });
+});

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+
+describe('the program', function () {
+  this.timeout(30_000);
+  let home: string;
+
+  before(() => {
+    home = mkdtempSync(join(tmpdir(), 'dvflow-cli-'));
+  });
+  after(() => rmSync(home, { recursive: true }));
+
+  /** Runs the command line away from every cluster and stack of whoever runs the tests. */
+  function dvflow(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['--import=tsx', main, ...args], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, HOME: home, DVFLOW_LOCAL_DIR: join(home, 'local'), ...env },
+    });
+    return { status, stdout, stderr };
+  }
+
+  it('explains itself and every command', () => {
+    const { status, stdout } = dvflow(['--help']);
+    assert.equal(status, 0);
+    for (const command of ['import', 'get', 'describe', 'cancel', 'retry', 'worker', 'local', 'demo']) {
+      assert.match(stdout, new RegExp(`^  ${command}\\b`, 'm'));
+    }
+  });
+
+  for (const [args, message] of [
+    [['impor'], /unknown command 'impor'[\s\S]*Did you mean import/],
+    [['import', 'http://x/a', '--size', '1Gi'], /required option '--name <name>' not specified/],
+    [['import', 'http://x/a', '--name', 'a'], /required option '--size <quantity>' not specified/],
+    [
+      ['import', 'http://x/a', '--name', 'a', '--size', '1Gi', '--storage', '--pvc'],
+      /'--storage' cannot be used with option '--pvc'/,
+    ],
+    [['get', '--output', 'yaml'], /Allowed choices are json/],
+    [['describe'], /missing required argument 'name'/],
+    [['worker', 'gateway'], /unknown command 'gateway'|too many arguments/],
+  ] as const) {
+    it(`refuses '${args.join(' ')}' with 2`, () => {
+      const { status, stderr } = dvflow(args);
+      assert.match(stderr, message);
+      assert.equal(status, 2);
+    });
+  }
+
+  it('says in one line that Temporal does not answer, and where', () => {
+    const { status, stderr } = dvflow(['describe', 'vm1'], { TEMPORAL_ADDRESS: '127.0.0.1:1' });
+    assert.match(stderr, /^dvflow: Temporal does not answer at 127\.0\.0\.1:1: .*\n$/);
+    assert.equal(status, 7);
+  });
+
+  it('adds the stack for --debug', () => {
+    const { stderr } = dvflow(['describe', 'vm1', '--debug'], { TEMPORAL_ADDRESS: '127.0.0.1:1' });
+    assert.match(stderr, /CliError: Temporal does not answer[\s\S]*\n {4}at [\s\S]*caused by: /);
+  });
+
+  it('says in one line that no cluster is named', () => {
+    const { status, stderr } = dvflow(['get']);
+    assert.equal(stderr, 'dvflow: no cluster: set KUBECONFIG, or start a local stack: dvflow local up\n');
+    assert.equal(status, 7);
+  });
+
+  it('says in one line that the kubeconfig does not exist', () => {
+    const { status, stderr } = dvflow(['get'], { KUBECONFIG: join(home, 'none.yaml') });
+    assert.match(stderr, /^dvflow: kubeconfig: .*none\.yaml'\n$/);
+    assert.equal(status, 2);
+  });
+
+  it('refuses to run the demo against a cluster that it was not told to use', () => {
+    const { status, stderr } = dvflow(['demo', '--once'], { KUBECONFIG: '/etc/somebody/kubeconfig' });
+    assert.match(stderr, /KUBECONFIG=\/etc\/somebody\/kubeconfig .*DVFLOW_USE_CLUSTER=1/);
+    assert.notEqual(status, 0);
+  });
+});
