@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFileSync, readFileSync, statSync } from 'node:fs';
+import { convertFile } from './support/convert.js';
+import { makeRaw, MIB, qemuImg, qemuIo, useDirectory } from './support/images.js';
+
+const RAW_BYTES = 24 * MIB + 512 * 3;
+const USABLE = 32 * MIB;
+
+/** Images of one disk, each by the qemu-img options that make it. */
+const QCOW2: Record<string, readonly string[]> = {
+  v2: ['-o', 'compat=0.10'],
+  v3: ['-o', 'compat=1.1'],
+  '512-byte clusters': ['-o', 'cluster_size=512'],
+  '4 KiB clusters': ['-o', 'cluster_size=4k'],
+  '2 MiB clusters': ['-o', 'cluster_size=2M'],
+  zlib: ['-c'],
+  'zlib, 512-byte clusters': ['-c', '-o', 'cluster_size=512'],
+  'zlib, 2 MiB clusters': ['-c', '-o', 'cluster_size=2M'],
+  zstd: ['-c', '-o', 'compression_type=zstd'],
+  'zstd, 4 KiB clusters': ['-c', '-o', 'compression_type=zstd,cluster_size=4k'],
+  'extended L2': ['-o', 'extended_l2=on,cluster_size=128k'],
+  'extended L2, zstd': ['-c', '-o', 'extended_l2=on,cluster_size=32k,compression_type=zstd'],
+  'preallocated metadata': ['-o', 'preallocation=metadata'],
+  preallocated: ['-o', 'preallocation=full'],
+  'out of order': ['-W', '-m', '8'],
+  'out of order, zlib': ['-c', '-W', '-m', '8'],
+};
+
+const CONTAINERS: Record<string, (path: string) => string> = {
+  plain: (path) => path,
+  gz: (path) => compress('gzip', ['-1', '-k', '-f'], path, 'gz'),
+  xz: (path) => compress('xz', ['-0', '-k', '-f'], path, 'xz'),
+  'xz of several blocks': (path) => compress('xz', ['-0', '-k', '-f', '--block-size=1MiB'], path, 'xz'),
+};
+
+function compress(tool: string, args: readonly string[], path: string, suffix: string): string {
+  execFileSync(tool, [...args, path]);
+  return `${path}.${suffix}`;
+}
+
+function sha256(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
+/** The target holds what `qemu-img convert` makes of the image, and zeros after it. */
+function assertSameAsQemu(image: string, format: string, target: string): void {
+  qemuImg('convert', '-f', format, '-O', 'raw', image, `${target}.expected`);
+  execFileSync('truncate', ['-s', `${USABLE}`, `${target}.expected`]);
+  assert.equal(sha256(target), sha256(`${target}.expected`));
+}
+
+describe('convertImage', function () {
+  this.timeout(120_000);
+  const directory = useDirectory();
+  let raw = '';
+  before(() => (raw = makeRaw(`${directory()}/disk.raw`, RAW_BYTES)));
+
+  for (const [name, options] of Object.entries(QCOW2)) {
+    for (const [container, wrap] of Object.entries(CONTAINERS)) {
+      it(`reads qcow2 (${name}) in ${container} as qemu-img does`, async () => {
+        const image = `${directory()}/image.qcow2`;
+        qemuImg('convert', '-f', 'raw', '-O', 'qcow2', ...options, raw, image);
+        const target = `${directory()}/${name}-${container}.img`.replaceAll(' ', '-');
+        const result = await convertFile(wrap(image), target, { usableBytes: USABLE });
+        assert.equal(result.virtualSize, RAW_BYTES);
+        assert.equal(statSync(target).size, USABLE);
+        assertSameAsQemu(image, 'qcow2', target);
+      });
+    }
+    it(`reads qcow2 (${name}) from a server without ranges`, async () => {
+      const image = `${directory()}/image.qcow2`;
+      qemuImg('convert', '-f', 'raw', '-O', 'qcow2', ...options, raw, image);
+      const target = `${directory()}/${name}-no-ranges.img`.replaceAll(' ', '-');
+      await convertFile(image, target, { usableBytes: USABLE, ranges: false, chunk: 70_001, direct: false });
+      assertSameAsQemu(image, 'qcow2', target);
+    });
+  }
+
+  for (const [container, wrap] of Object.entries(CONTAINERS)) {
+    it(`copies a raw disk in ${container} byte for byte`, async () => {
+      const image = `${directory()}/copy.raw`;
+      copyFileSync(raw, image);
+      const target = `${directory()}/raw-${container}.img`.replaceAll(' ', '-');
+      const result = await convertFile(wrap(image), target, { usableBytes: USABLE });
+      assert.equal(result.virtualSize, RAW_BYTES);
+      assertSameAsQemu(image, 'raw', target);
+    });
+  }
+
+  it('reads a worn image (snapshots, resize, discards, overwrites) by ranges, with and without a checksum', async () => {
+    const image = `${directory()}/worn.qcow2`;
+    qemuImg('convert', '-f', 'raw', '-O', 'qcow2', '-o', 'lazy_refcounts=on', raw, image);
+    qemuImg('snapshot', '-c', 'one', image);
+    qemuIo(image, 'qcow2', 'write -P 7 3M 2M', 'write -z 9M 1M', 'discard 12M 1M', 'write -P 9 100k 3k');
+    qemuImg('snapshot', '-c', 'two', image);
+    qemuIo(image, 'qcow2', 'write -P 3 4M 64k', 'write -P 1 20M 1M');
+    qemuImg('snapshot', '-d', 'one', image);
+    const ranged = `${directory()}/worn.img`;
+    await convertFile(image, ranged, { usableBytes: USABLE });
+    assertSameAsQemu(image, 'qcow2', ranged);
+    const summed = `${directory()}/worn-sum.img`;
+    const checksum = `sha256:${sha256(image)}`;
+    const result = await convertFile(image, summed, { usableBytes: USABLE, checksum });
+    assert.equal(result.checksum, checksum);
+    assertSameAsQemu(image, 'qcow2', summed);
+  });
+
+  it('reads an image whose L1 table moved to its end', async () => {
+    const image = `${directory()}/resized.qcow2`;
+    qemuImg('convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=4k', raw, image);
+    qemuImg('resize', image, '4G');
+    const target = `${directory()}/resized.img`;
+    const result = await convertFile(image, target, { usableBytes: 4096 * MIB });
+    assert.equal(result.virtualSize, 4096 * MIB);
+    assert.match(qemuImg('compare', '-f', 'raw', '-F', 'qcow2', target, image), /identical/);
+  });
+
+  it('writes no zeros: the disk occupies what its data needs', async () => {
+    const image = `${directory()}/sparse.raw`;
+    execFileSync('truncate', ['-s', '1G', image]);
+    qemuIo(image, 'raw', 'write -P 5 512M 1M');
+    const target = `${directory()}/sparse.img`;
+    const result = await convertFile(image, target, { usableBytes: 1024 * MIB, chunk: MIB });
+    assert.equal(result.bytesWritten, MIB);
+    assert.ok(statSync(target).blocks * 512 <= 2 * MIB, `${statSync(target).blocks * 512} bytes allocated`);
+    assert.match(qemuImg('compare', '-f', 'raw', '-F', 'raw', target, image), /identical/);
+  });
+});

@@ -1,0 +1,48 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { truncateSync, writeFileSync } from 'node:fs';
+
+export const MIB = 1024 * 1024;
+
+/** A directory that is removed after the suite. */
+export function useDirectory(): () => string {
+  let directory = '';
+  before(() => (directory = mkdtempSync(join(tmpdir(), 'dvflow-image-'))));
+  after(() => rmSync(directory, { recursive: true, force: true }));
+  return () => directory;
+}
+
+/** Runs `qemu-img`; what it prints. */
+export function qemuImg(...args: readonly string[]): string {
+  return execFileSync('qemu-img', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+/** Runs `qemu-io` commands on an image. */
+export function qemuIo(path: string, format: string, ...commands: readonly string[]): void {
+  execFileSync('qemu-io', ['-f', format, ...commands.flatMap((command) => ['-c', command]), path], {
+    stdio: 'pipe',
+  });
+}
+
+/** A raw disk with text-like data, noise, zeros in between and a ragged end; `seed` varies it. */
+export function makeRaw(path: string, bytes: number, seed = 1): string {
+  let state = seed;
+  const random = (): number => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0);
+  const content = Buffer.alloc(bytes);
+  for (let at = 0; at < bytes;) {
+    const length = Math.min(bytes - at, 512 * (1 + (random() % 512)));
+    const kind = random() % 4;
+    for (let index = at; kind > 1 && index < at + length; index += 1)
+      content[index] = kind === 2 ? random() >>> 24 : 97 + (index % 13);
+    at += length;
+  }
+  writeFileSync(path, content);
+  return path;
+}
+
+/** The size a disk has after conversion, padded to `bytes` with zeros, for comparison. */
+export function padTo(path: string, bytes: number): void {
+  truncateSync(path, bytes);
+}
