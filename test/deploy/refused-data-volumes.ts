@@ -1,0 +1,268 @@
+import { IMPORT, claim, storage } from './requests.js';
+
+/** A case: what is wrong, the spec, and what the API server must say about it. */
+export type RefusedCase = readonly [title: string, spec: unknown, says: string | RegExp];
+
+const { source, pvc } = IMPORT;
+const http = (members: object): unknown => ({ source: { http: { ...source.http, ...members } }, pvc });
+const from = (members: object): unknown => ({ source: members, pvc });
+const registry = (members: object): unknown => from({ registry: members });
+const populator = { apiGroup: 'populators.example.com', kind: 'Filler', name: 'filler' };
+const imageio = { url: 'https://ovirt.example.com', diskId: '1', secretRef: 's', certConfigMap: 'ca' };
+const vddk = {
+  url: 'https://vcenter.example.com',
+  secretRef: 's',
+  uuid: 'u',
+  backingFile: '[ds] vm.vmdk',
+  thumbprint: 'AA',
+};
+const cloned = { pvc: { namespace: 'a', name: 'b' } };
+
+/** Of `spec` as a whole and of its size, modes and population. */
+const TARGETS: readonly RefusedCase[] = [
+  ['no pvc and no storage', { source }, 'Missing Data volume PVC'],
+  [
+    'both pvc and storage',
+    { source, pvc, storage: storage('1Gi') },
+    'Duplicate storage definition, both target storage and target pvc defined',
+  ],
+  ['pvc of size 0', { source, pvc: claim('0') }, "PVC size can't be equal or less than zero"],
+  ['pvc of size integer 0', { source, pvc: claim(0) }, "PVC size can't be equal or less than zero"],
+  ['pvc of a negative size', { source, pvc: claim('-1Gi') }, "PVC size can't be equal or less than zero"],
+  ['storage of size 0', { source, storage: storage('0') }, "Storage size can't be equal or less than zero"],
+  ['pvc under 1 MiB', { source, pvc: claim('1023Ki') }, 'PVC size should be at least 1MiB'],
+  ['pvc of an integer under 1 MiB', { source, pvc: claim(1048575) }, 'PVC size should be at least 1MiB'],
+  ['storage under 1 MiB', { source, storage: storage('1k') }, 'Storage size should be at least 1MiB'],
+  ['pvc of a size with a wrong unit', { source, pvc: claim('1GiB') }, /should match/],
+  ['pvc without size', { source, pvc: { accessModes: ['ReadWriteOnce'] } }, 'PVC size is missing'],
+  [
+    'pvc without size for a clone',
+    { source: cloned, pvc: { accessModes: ['ReadWriteOnce'] } },
+    'PVC size is missing',
+  ],
+  ['storage without size', { source, storage: {} }, 'Storage size is missing'],
+  [
+    'storage without size for a blank disk',
+    { source: { blank: {} }, storage: {} },
+    'Storage size is missing',
+  ],
+  [
+    'a class name of 254 characters',
+    { source, pvc: { ...pvc, storageClassName: 'c'.repeat(254) } },
+    'Name cannot be longer than 253 characters',
+  ],
+  [
+    'pvc without access modes',
+    { source, pvc: { resources: pvc.resources } },
+    'Required value: at least 1 access mode is required',
+  ],
+  [
+    'pvc with an empty list of access modes',
+    { source, pvc: { ...pvc, accessModes: [] } },
+    'Required value: at least 1 access mode is required',
+  ],
+  [
+    'pvc with two access modes',
+    { source, pvc: { ...pvc, accessModes: ['ReadWriteOnce', 'ReadOnlyMany'] } },
+    'PVC multiple accessModes',
+  ],
+  [
+    'pvc with an access mode that does not exist',
+    { source, pvc: { ...pvc, accessModes: ['ReadWriteTwice'] } },
+    'Unsupported value: "ReadWriteTwice": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"',
+  ],
+  [
+    'storage with a second access mode that does not exist',
+    { source, storage: { ...storage('1Gi'), accessModes: ['ReadWriteOnce', 'RWX'] } },
+    'Unsupported value: "RWX": supported values: "ReadOnlyMany"',
+  ],
+  [
+    'external population with a source',
+    { source, pvc: { ...pvc, dataSourceRef: populator } },
+    'External population is incompatible with Source and SourceRef',
+  ],
+  [
+    'external population with a sourceRef',
+    { sourceRef: { kind: 'DataSource', name: 'a' }, storage: { ...storage('1Gi'), dataSource: populator } },
+    'External population is incompatible with Source and SourceRef',
+  ],
+  [
+    'dataSource and dataSourceRef',
+    { pvc: { ...pvc, dataSource: populator, dataSourceRef: populator } },
+    'DataSourceRef and DataSource must match',
+  ],
+  [
+    'a dataSource without name',
+    { pvc: { ...pvc, dataSource: { ...populator, name: '' } } },
+    'Required value: DataSource name',
+  ],
+  [
+    'a dataSourceRef without kind',
+    { pvc: { ...pvc, dataSourceRef: { ...populator, kind: '' } } },
+    'Required value: DataSource kind',
+  ],
+  [
+    'a dataSource without apiGroup',
+    { storage: { ...storage('1Gi'), dataSource: { kind: 'Filler', name: 'a' } } },
+    "Required value: DataSource apiGroup when kind is not 'PersistentVolumeClaim'",
+  ],
+  [
+    'a dataSourceRef into another namespace',
+    { pvc: { ...pvc, dataSourceRef: { ...populator, namespace: 'b' } } },
+    'Invalid value: DataSourceRef namespace not supported',
+  ],
+];
+
+/** Of where the content comes from. */
+const SOURCES: readonly RefusedCase[] = [
+  ['no source', { pvc }, 'Data volume should have either Source or SourceRef, or be externally populated'],
+  [
+    'source and sourceRef',
+    { source, sourceRef: { kind: 'DataSource', name: 'a' }, pvc },
+    'Data volume should have either Source or SourceRef, or be externally populated',
+  ],
+  ['a sourceRef of kind ""', { sourceRef: { kind: '', name: 'a' }, pvc }, 'Missing sourceRef kind'],
+  [
+    'a sourceRef of another kind',
+    { sourceRef: { kind: 'ConfigMap', name: 'a' }, pvc },
+    'Unsupported sourceRef kind ConfigMap, currently only DataSource is supported',
+  ],
+  ['a sourceRef of name ""', { sourceRef: { kind: 'DataSource', name: '' }, pvc }, 'Missing sourceRef name'],
+  ['an empty source', from({}), 'Missing Data volume source'],
+  ['two sources', from({ ...source, blank: {} }), 'Multiple Data volume sources'],
+  [
+    'a content type of its own',
+    { ...IMPORT, contentType: 'iso' },
+    'ContentType not one of: kubevirt, archive',
+  ],
+  [
+    'a blank archive',
+    { source: { blank: {} }, pvc, contentType: 'archive' },
+    'SourceType cannot be blank and the contentType be archive',
+  ],
+  ['an empty URL', http({ url: '' }), 'spec.source source URL is empty'],
+  ['a missing URL', from({ http: {} }), /http.url: Required value/],
+  ['a URL that is none', http({ url: 'example' }), 'spec.source Invalid source URL: example'],
+  [
+    'a URL with a broken escape',
+    http({ url: 'http://a/%zz' }),
+    'spec.source Invalid source URL: http://a/%zz',
+  ],
+  ['a path instead of a URL', http({ url: '/disk.img' }), 'spec.source Invalid source URL scheme: /disk.img'],
+  ['ftp', http({ url: 'ftp://a/b' }), 'spec.source Invalid source URL scheme: ftp://a/b'],
+  ['httpx', http({ url: 'httpx://a/b' }), 'spec.source Invalid source URL scheme: httpx://a/b'],
+  [
+    's3 with the scheme s3',
+    from({ s3: { url: 's3://b/k' } }),
+    'spec.source Invalid source URL scheme: s3://b/k',
+  ],
+  ['gcs with an empty URL', from({ gcs: { url: '' } }), 'spec.source source URL is empty'],
+  [
+    'imageio with an empty URL',
+    from({ imageio: { ...imageio, url: '' } }),
+    'spec.source source URL is empty',
+  ],
+  [
+    'vddk with a wrong scheme',
+    from({ vddk: { ...vddk, url: 'vmw://a' } }),
+    'spec.source Invalid source URL scheme: vmw://a',
+  ],
+  ['vddk without URL', from({ vddk: { ...vddk, url: undefined } }), 'spec.source source URL is empty'],
+  [
+    'imageio without diskId',
+    from({ imageio: { ...imageio, diskId: '' } }),
+    'spec.source.Imageio source Imageio is not valid',
+  ],
+  [
+    'imageio without secretRef',
+    from({ imageio: { ...imageio, secretRef: undefined } }),
+    'spec.source.Imageio source Imageio is not valid',
+  ],
+  [
+    'imageio that trusts nobody',
+    from({ imageio: { ...imageio, certConfigMap: undefined } }),
+    'spec.source.Imageio source Imageio requires CertConfigMap or InsecureSkipVerify',
+  ],
+  ...(['secretRef', 'uuid', 'backingFile', 'thumbprint'] as const).map((member): RefusedCase => [
+    `vddk without ${member}`,
+    from({ vddk: { ...vddk, [member]: undefined } }),
+    'spec.source.VDDK source VDDK is not valid',
+  ]),
+  ['a clone of a claim without name', from({ pvc: { namespace: 'a', name: '' } }), 'source PVC is not valid'],
+  [
+    'a clone of a claim without namespace',
+    from({ pvc: { namespace: '', name: 'a' } }),
+    'source PVC is not valid',
+  ],
+  [
+    'a clone of a snapshot without name',
+    from({ snapshot: { namespace: 'a', name: '' } }),
+    'source snapshot is not valid',
+  ],
+];
+
+/** Of a registry. */
+const REGISTRIES: readonly RefusedCase[] = [
+  [
+    'an archive from a registry',
+    { source: { registry: { url: 'docker://a/b' } }, pvc, contentType: 'archive' },
+    'ContentType must be kubevirt when Source is Registry',
+  ],
+  ['neither URL nor image stream', registry({}), 'Source registry should have either URL or ImageStream'],
+  [
+    'both URL and image stream',
+    registry({ url: 'docker://a/b', imageStream: 'c', pullMethod: 'node' }),
+    'Source registry should have either URL or ImageStream',
+  ],
+  ['a registry URL that is none', registry({ url: 'example' }), 'Illegal registry source URL example'],
+  ['an https registry', registry({ url: 'https://a/b' }), 'Illegal registry source URL scheme https'],
+  [
+    'an unknown pull method',
+    registry({ url: 'docker://a/b', pullMethod: 'x' }),
+    'ImportMethod x is neither pod, node or ""',
+  ],
+  [
+    'an empty image stream',
+    registry({ imageStream: '', pullMethod: 'node' }),
+    'Source registry ImageStream is not valid',
+  ],
+  [
+    'an image stream with pull method pod',
+    registry({ imageStream: 'a', pullMethod: 'pod' }),
+    'Source registry ImageStream is supported only with node pull import method',
+  ],
+];
+
+const checksum = (title: string, text: string, says: string): RefusedCase => [
+  `checksum: ${title}`,
+  http({ checksum: text }),
+  `Invalid checksum format: ${says}`,
+];
+
+/** Of a checksum. */
+const CHECKSUMS: readonly RefusedCase[] = [
+  checksum('no algorithm', 'abc', "invalid checksum format: expected 'algorithm:hash', got 'abc'"),
+  checksum('two colons', 'md5:a:b', "invalid checksum format: expected 'algorithm:hash', got 'md5:a:b'"),
+  checksum('empty digest', 'sha256:', 'checksum hash value cannot be empty'),
+  checksum(
+    'unknown algorithm',
+    'CRC32:abcd',
+    "unsupported hash algorithm 'crc32': supported algorithms are: md5, sha1, sha256, sha512",
+  ),
+  checksum(
+    'md5 too long',
+    `md5:${'a'.repeat(33)}`,
+    'invalid md5 hash length: expected 32 hex characters, got 33',
+  ),
+  checksum('sha1 too short', 'SHA1:abc', 'invalid sha1 hash length: expected 40 hex characters, got 3'),
+  checksum('sha256 too short', 'sha256:abc', 'invalid sha256 hash length: expected 64 hex characters, got 3'),
+  checksum(
+    'sha512 of sha256 length',
+    `sha512:${'a'.repeat(64)}`,
+    'invalid sha512 hash length: expected 128 hex characters, got 64',
+  ),
+  checksum('not hexadecimal', `sha256:${'g'.repeat(64)}`, 'checksum hash is not valid hexadecimal'),
+];
+
+/** Everything that CDI's webhook refuses in a spec, by the number of its check (`reference/cdi.md` §1.5), and what is said. */
+export const REFUSED: readonly RefusedCase[] = [...TARGETS, ...SOURCES, ...REGISTRIES, ...CHECKSUMS];
