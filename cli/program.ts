@@ -59,6 +59,7 @@ function addImport(program: Command): void {
       new Option('--storage', 'size of the disk, file system overhead is added (default)').conflicts('pvc'),
     )
     .addOption(new Option('--pvc', 'size of the claim, taken as it is'))
+    .option('--wait-for-consumer', 'let the first pod that uses the claim choose the node, and wait for it')
     .option('--wait', 'wait for the end and show progress (default)')
     .option('--no-wait', 'return once the import is started')
     .addOption(output())
@@ -104,6 +105,7 @@ function addChanges(program: Command): void {
     .command('retry <name>')
     .description('let a Failed DataVolume run once more')
     .addOption(namespace())
+    .option('--wait-for-consumer', 'let the first pod that uses the claim choose the node, and wait for it')
     .option('--wait', 'wait for the end and show progress')
     .action(async (name: string, options) => {
       const { runRetry } = await import('./commands/retry.js');

@@ -23,7 +23,7 @@ export interface DemoOptions {
 }
 
 /** Rate of the demo's web server, in bytes a second: a few seconds to watch. */
-const SERVED_RATE = 24 * 1024 * 1024;
+const SERVED_RATE = 12 * 1024 * 1024;
 
 /** Imports a disk end to end: stack, source, DataVolume, progress, and the proof that the bytes are the same. */
 export async function runDemo(options: DemoOptions): Promise<void> {

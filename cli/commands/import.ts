@@ -19,6 +19,7 @@ export interface ImportOptions extends OutputOptions {
   readonly secretHeader?: readonly string[];
   readonly insecureSkipVerify?: boolean;
   readonly pvc?: boolean;
+  readonly waitForConsumer?: boolean;
   readonly wait?: boolean;
 }
 
@@ -50,9 +51,12 @@ export function viewOf({ output }: OutputOptions): View {
   return process.stderr.isTTY ? createView(process.stderr) : SILENT;
 }
 
+/** Who types this command waits for a disk, not for a pod that would use it. */
+const AT_ONCE = { 'cdi.kubevirt.io/storage.bind.immediate.requested': 'true' };
+
 /** The manifest that a user would have written for these options. */
 export function manifestOf(url: string, options: ImportOptions): DataVolumeManifest {
-  const { name, namespace, size, storageClass, accessMode, pvc } = options;
+  const { name, namespace, size, storageClass, accessMode, pvc, waitForConsumer } = options;
   const accessModes = accessMode ?? (pvc ? ['ReadWriteOnce'] : undefined);
   const claim = {
     ...(accessModes ? { accessModes } : {}),
@@ -62,7 +66,7 @@ export function manifestOf(url: string, options: ImportOptions): DataVolumeManif
   return {
     apiVersion: 'cdi.kubevirt.io/v1beta1',
     kind: 'DataVolume',
-    metadata: { name, namespace },
+    metadata: { name, namespace, ...(waitForConsumer ? {} : { annotations: AT_ONCE }) },
     spec: { source: { http: sourceOf(url, options) }, [pvc ? 'pvc' : 'storage']: claim },
   };
 }

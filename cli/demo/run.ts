@@ -43,6 +43,8 @@ kind: DataVolume
 metadata:
   name: ${name}
   namespace: ${DEMO_NAMESPACE}
+  annotations:
+    cdi.kubevirt.io/storage.bind.immediate.requested: "true"
 spec:
   source:
     http:

@@ -9,9 +9,17 @@ describe('dvflow import', () => {
     assert.deepEqual(manifestOf(url, options), {
       apiVersion: 'cdi.kubevirt.io/v1beta1',
       kind: 'DataVolume',
-      metadata: { name: 'vm1', namespace: 'team-a' },
+      metadata: {
+        name: 'vm1',
+        namespace: 'team-a',
+        annotations: { 'cdi.kubevirt.io/storage.bind.immediate.requested': 'true' },
+      },
       spec: { source: { http: { url } }, storage: { resources: { requests: { storage: '10Gi' } } } },
     });
+  });
+
+  it('waits for a consumer only when told to', () => {
+    assert.equal(manifestOf(url, { ...options, waitForConsumer: true }).metadata.annotations, undefined);
   });
 
   it('gives a claim under pvc its one access mode', () => {
