@@ -1,0 +1,61 @@
+import type { ImageSource } from './source/types.js';
+import type { Durable, RecordStore, ResumeRecord } from './resume-record.js';
+import type { SparseWriter } from './writer.js';
+
+/** A record is due after so many fetched bytes or so much time (`design.md` §7.9). */
+const EVERY_BYTES = 256 * 1024 * 1024;
+const EVERY_MS = 5000;
+
+/** Makes progress durable now and then. */
+export interface Checkpoints {
+  /** `completed` is written (after `flush`); recorded if a record is due. */
+  offer(completed: number, flush?: () => Promise<void>): Promise<void>;
+  /** The newest record. */
+  readonly record: ResumeRecord;
+}
+
+interface CheckpointOptions {
+  readonly records: RecordStore;
+  readonly writer: SparseWriter;
+  readonly source: ImageSource;
+  /** The record as this attempt found it. */
+  readonly record: ResumeRecord;
+  /** What is durable now, `completed` included. */
+  readonly durable: Durable;
+  /** @default 256 MiB */
+  readonly everyBytes?: number;
+  /** @default 5000 */
+  readonly everyMs?: number;
+}
+
+/** Order matters: data on stable storage first, then the record that vouches for it. */
+export function createCheckpoints(options: CheckpointOptions): Checkpoints {
+  const { records, writer, source, durable, everyBytes = EVERY_BYTES, everyMs = EVERY_MS } = options;
+  let record: ResumeRecord = { ...options.record, durable };
+  let lastBytes = source.bytesRead;
+  let lastTime = performance.now();
+  const writtenBefore = durable.bytesWritten;
+
+  async function offer(completed: number, flush?: () => Promise<void>): Promise<void> {
+    if (completed <= (record.durable?.completed ?? 0)) return;
+    if (source.bytesRead - lastBytes < everyBytes && performance.now() - lastTime < everyMs) return;
+    await flush?.();
+    const bytesWritten = writtenBefore + writer.bytesWritten;
+    await writer.syncData();
+    record = {
+      ...record,
+      barren: 0,
+      bytesRead: options.record.bytesRead + source.bytesRead,
+      durable: { ...durable, completed, bytesWritten },
+    };
+    await records.save(record);
+    lastBytes = source.bytesRead;
+    lastTime = performance.now();
+  }
+  return {
+    offer,
+    get record() {
+      return record;
+    },
+  };
+}

@@ -1,0 +1,72 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { invalid } from '../refusals.js';
+import { xzWithoutTool } from './xz-wasm.js';
+
+/** Memory that several decoder threads may use together; beyond it xz decodes with one. In bytes. */
+const THREADED_MEMORY = 64 * 1024 * 1024;
+const STDERR_TAIL = 2048;
+
+/** How to run the tool. */
+export interface XzOptions {
+  /** @default 'xz' */
+  readonly tool?: string;
+  /** Decoder threads; 0 is one a core. @default 0 */
+  readonly threads?: number;
+}
+
+/**
+ * Decompresses xz, all blocks, streams and padding, with the `xz` tool as a child, or in WebAssembly where it is not installed.
+ * @throws {@link FailureType} `ImageInvalid` where the stream is damaged or cut short, with what the tool said
+ */
+export async function* unxz(
+  source: AsyncIterable<Buffer>,
+  { tool = 'xz', threads = 0 }: XzOptions = {},
+): AsyncGenerator<Buffer> {
+  const args = [
+    '--decompress',
+    '--stdout',
+    '--format=xz',
+    `--threads=${threads}`,
+    `--memlimit-mt-decompress=${THREADED_MEMORY}`,
+  ];
+  const child = spawn(tool, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  try {
+    await once(child, 'spawn');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return yield* xzWithoutTool(source);
+  }
+  const fed = feed(source, child.stdin);
+  // a source that fails must not be taken for the end of the file: no byte is handed on after it
+  let sourceError: { error: unknown } | undefined;
+  fed.catch((error: unknown) => {
+    if (!isBrokenPipe(error)) sourceError = { error };
+    child.kill('SIGKILL');
+  });
+  try {
+    for await (const chunk of child.stdout) yield chunk as Buffer;
+    const code = await ended;
+    await fed.catch(() => undefined);
+    if (sourceError) throw sourceError.error;
+    if (code !== 0)
+      throw invalid(`xz stream is damaged or cut short: ${stderr.trim() || `xz ended with code ${code}`}`);
+  } finally {
+    child.kill('SIGKILL');
+  }
+}
+
+async function feed(source: AsyncIterable<Buffer>, stdin: NodeJS.WritableStream): Promise<void> {
+  await pipeline(Readable.from(source, { objectMode: false, highWaterMark: 1024 * 1024 }), stdin);
+}
+
+/** The tool stopped reading (damaged input): its exit code says why. */
+function isBrokenPipe(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'EPIPE' || code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE';
+}

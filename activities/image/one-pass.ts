@@ -1,0 +1,167 @@
+import { decodeCluster } from './formats/qcow2/cluster.js';
+import { createPieceReader, type PieceReader } from './formats/qcow2/cluster-reader.js';
+import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
+import { createHostMap } from './formats/qcow2/host-map.js';
+import { createLookAhead } from './formats/qcow2/look-ahead.js';
+import { createMetadataCheck, parseL1, parseL2, type Extent } from './formats/qcow2/mapping.js';
+import type { L1Table, L2Tables } from './formats/qcow2/tables.js';
+import { createSegmentPool } from './pool.js';
+import type { ReadOutcome, Sink } from './progress.js';
+import { LOOK_AHEAD_BYTES } from './read-plan.js';
+import { invalid } from './refusals.js';
+import { assertFits, type TargetSize } from './size.js';
+import { createStage } from './stage.js';
+
+const POOL = { segmentBytes: 4 * 1024 * 1024, count: 6 };
+/** All of a header that the parser looks at. */
+const HEADER_PEEK = 64 * 1024;
+
+/** Tables fetched by range before the stream begins, for layouts that put them after the data. */
+export interface KnownTables {
+  readonly l1: L1Table;
+  readonly l2: L2Tables;
+}
+
+/** What one pass is told besides the bytes. */
+export interface OnePassOptions {
+  readonly size: TargetSize;
+  readonly fileBytes?: number;
+  /** Fetches the tables, given the header; absent for a source that can only be read in order. */
+  readonly tables?: (header: Qcow2Header) => Promise<KnownTables>;
+}
+
+/**
+ * Decodes a qcow2 in the order of its file. Clusters that come before the table that maps them wait in a bounded look-ahead.
+ * What an earlier attempt made durable (`sink.completed`, a file offset) is decoded again and not written again: each write
+ * happens at a fixed point of the file, so "before that point" is the same in every attempt.
+ */
+export async function copyQcow2(
+  bytes: AsyncIterable<Buffer>,
+  options: OnePassOptions,
+  sink: Sink,
+): Promise<ReadOutcome> {
+  const reader = createPieceReader(bytes);
+  const header = parseHeader(await reader.peek(HEADER_PEEK), options.fileBytes);
+  assertFits(header.virtualSize, options.size);
+  const stage = createStage(createSegmentPool(POOL), sink.writer, sink);
+  let position = 0;
+  const decoder = createDecoder(header, options.fileBytes, async (guest, data) => {
+    if (position * header.clusterSize >= sink.completed) await stage.write(guest, data);
+  });
+  try {
+    if (options.tables) await decoder.know(await options.tables(header));
+    for await (const cluster of clustersOf(reader, header.clusterSize)) {
+      sink.signal.throwIfAborted();
+      await decoder.accept(position, cluster);
+      position += 1;
+      const offset = position * header.clusterSize;
+      if (offset > sink.completed) await sink.checkpoint(offset, () => stage.flush());
+    }
+    await decoder.finish(position);
+    await stage.flush();
+    return { virtualSize: header.virtualSize };
+  } finally {
+    await stage.close();
+  }
+}
+
+/** Whole clusters; the last is padded with zeros, as QEMU reads a file that ends inside one. */
+async function* clustersOf(reader: PieceReader, clusterSize: number): AsyncGenerator<Buffer> {
+  for (let piece = await reader.next(clusterSize); piece; piece = await reader.next(clusterSize))
+    yield piece.length === clusterSize ? piece : Buffer.concat([piece], clusterSize);
+}
+
+type Emit = (guest: number, data: Buffer) => Promise<void>;
+
+interface Decoder {
+  know(tables: KnownTables): Promise<void>;
+  accept(index: number, cluster: Buffer): Promise<void>;
+  finish(clusters: number): Promise<void>;
+}
+
+function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit: Emit): Decoder {
+  const { clusterSize, virtualSize } = header;
+  const map = createHostMap(clusterSize, virtualSize);
+  const past = createLookAhead(clusterSize, LOOK_AHEAD_BYTES);
+  const l2At = new Map<number, number>();
+  const l1Bytes = Buffer.alloc(Math.ceil((header.l1Entries * 8) / clusterSize) * clusterSize);
+  const l1First = header.l1Offset / clusterSize;
+  const l1Last = l1First + l1Bytes.length / clusterSize - 1;
+  let check = createMetadataCheck(header, fileBytes);
+  let l1Known = header.l1Entries === 0;
+
+  const isWhole = ({ kind, guest, length }: Extent): boolean =>
+    kind === 'data' && guest % clusterSize === 0 && length === Math.min(clusterSize, virtualSize - guest);
+  const lastCluster = ({ kind, host, length }: Extent): number =>
+    Math.floor((host + (kind === 'compressed' ? length - 1 : 0)) / clusterSize);
+
+  async function know({ l1, l2 }: KnownTables): Promise<void> {
+    check = l1.check;
+    l1Known = true;
+    for (let index = 0; index < header.l1Entries; index += 1) {
+      const [table] = await l2.load(index, index + 1);
+      if (table) for (const extent of parseL2(header, table, index, check)) map.add(extent, isWhole(extent));
+    }
+  }
+
+  async function resolve(extent: Extent, bytesOf: (index: number) => Buffer): Promise<void> {
+    const first = Math.floor(extent.host / clusterSize);
+    const within = extent.host - first * clusterSize;
+    if (extent.kind === 'data')
+      return emit(extent.guest, bytesOf(first).subarray(within, within + extent.length));
+    const pieces: Buffer[] = [];
+    for (let index = first; index <= lastCluster(extent); index += 1) pieces.push(bytesOf(index));
+    const stored = Buffer.concat(pieces).subarray(within, within + extent.length);
+    const plain = decodeCluster(header, extent.guest, stored);
+    await emit(extent.guest, plain.subarray(0, Math.min(clusterSize, virtualSize - extent.guest)));
+  }
+
+  async function applyL2(l1Index: number, table: Buffer, now: number): Promise<void> {
+    for (const extent of parseL2(header, table, l1Index, check)) {
+      if (lastCluster(extent) <= now) await resolve(extent, past.get);
+      else map.add(extent, isWhole(extent));
+    }
+  }
+
+  async function acceptL1(index: number, cluster: Buffer): Promise<void> {
+    cluster.copy(l1Bytes, (index - l1First) * clusterSize);
+    if (index !== l1Last) return;
+    l1Known = true;
+    const offsets = parseL1(header, l1Bytes, check);
+    for (const [l1Index, offset] of offsets.entries()) {
+      const at = offset / clusterSize;
+      if (offset !== 0 && at > index) l2At.set(at, l1Index);
+      else if (offset !== 0) await applyL2(l1Index, past.get(at), index);
+    }
+  }
+
+  async function accept(index: number, cluster: Buffer): Promise<void> {
+    const extents = map.take(index);
+    for (const extent of extents)
+      await resolve(extent, (wanted) => (wanted === index ? cluster : past.get(wanted)));
+    if (!l1Known && index >= l1First && index <= l1Last) return acceptL1(index, cluster);
+    const l1Index = l2At.get(index);
+    if (l1Index === undefined) return extents.some(isWhole) ? undefined : past.hold(index, cluster);
+    l2At.delete(index);
+    return applyL2(l1Index, cluster, index);
+  }
+
+  async function finish(clusters: number): Promise<void> {
+    if (!l1Known)
+      throw invalid(
+        `qcow2 image is cut short: the stream ends after ${clusters * clusterSize} bytes, before its L1 table`,
+      );
+    if (l2At.size > 0)
+      throw invalid(`qcow2 image is cut short: the stream ends before ${l2At.size} of its L2 tables`);
+    for (const extent of map.rest()) {
+      // a compressed cluster's sector count may reach beyond the end of the file
+      const begins = extent.kind === 'compressed' && Math.floor(extent.host / clusterSize) < clusters;
+      if (!begins)
+        throw invalid(
+          `qcow2 image is cut short: cluster of guest offset ${extent.guest} is at ${extent.host}, the stream ends before`,
+        );
+      await resolve(extent, (index) => (index < clusters ? past.get(index) : Buffer.alloc(clusterSize)));
+    }
+  }
+  return { know, accept, finish };
+}

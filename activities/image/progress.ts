@@ -1,0 +1,19 @@
+import type { SparseWriter } from './writer.js';
+
+/** What a reader of any plan works with. */
+export interface Sink {
+  readonly writer: SparseWriter;
+  readonly diskBytes: number;
+  /** The target may hold data of an earlier attempt. */
+  readonly existing: boolean;
+  /** Where the durable part ends, in the plan's own offsets; 0 to begin. */
+  readonly completed: number;
+  /** Call with the offset below which everything is written; makes it durable when a record is due. */
+  checkpoint(completed: number, flush?: () => Promise<void>): Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+/** What a reader learnt by the end. */
+export interface ReadOutcome {
+  readonly virtualSize: number;
+}

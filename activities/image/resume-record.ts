@@ -1,0 +1,136 @@
+import { open, readFile, rename, rm } from 'node:fs/promises';
+import type { Compression, ImageFacts, ImageFormat, SourceValidators, TransferResult } from '../types.js';
+
+/** How far a transfer has come, in a form that a later attempt can prove (`design.md` §7.9). */
+export interface Durable {
+  readonly validators: SourceValidators;
+  readonly format: ImageFormat;
+  readonly compression: readonly Compression[];
+  readonly plan: ImageFacts['plan'];
+  readonly virtualSize?: number;
+  readonly diskBytes: number;
+  /** Ranged plan and raw: guest offset below which all is durable; one-pass qcow2: offset in the decompressed file. */
+  readonly completed: number;
+  readonly bytesWritten: number;
+}
+
+/** The resume record of one DataVolume; one file, replaced as a whole. */
+export interface ResumeRecord {
+  readonly version: 1;
+  /** Fencing number of the attempt that wrote it. */
+  readonly fence: number;
+  /** Attempts in a row that made no durable byte, the running one included. */
+  readonly barren: number;
+  /** Times the source changed under a transfer. */
+  readonly changes: number;
+  /** Bytes fetched, all attempts together. */
+  readonly bytesRead: number;
+  readonly durable?: Durable;
+  /** The finished transfer; set once, after the last sync. */
+  readonly result?: TransferResult;
+}
+
+/** What a DataVolume without a record starts with. */
+export const EMPTY_RECORD: ResumeRecord = { version: 1, fence: 0, barren: 0, changes: 0, bytesRead: 0 };
+
+/** Keeps the record in a directory, and guards it by fencing number. */
+export interface RecordStore {
+  load(): Promise<ResumeRecord>;
+  /** Durable when it resolves. @throws Error where a later attempt holds the fence */
+  save(record: ResumeRecord): Promise<void>;
+}
+
+/** A store in `directory` (a path, or `/proc/self/fd/<n>`). A record that cannot be read counts as none: work starts over. */
+export function createRecordStore(directory: string): RecordStore {
+  const path = `${directory}/record.json`;
+
+  async function load(): Promise<ResumeRecord> {
+    const text = await readFile(path, 'utf8').catch(() => '');
+    return parseRecord(text) ?? EMPTY_RECORD;
+  }
+
+  async function save(record: ResumeRecord): Promise<void> {
+    const current = await load();
+    if (current.fence > record.fence) throw new FencedError(record.fence, current.fence);
+    const temporary = `${directory}/record.${record.fence}.tmp`;
+    await writeDurably(temporary, JSON.stringify(record));
+    await rename(temporary, path);
+    await syncPath(directory);
+  }
+  return { load, save };
+}
+
+/** A later attempt has taken over; this one stops and touches nothing more. */
+export class FencedError extends Error {
+  override readonly name = 'FencedError';
+  constructor(own: number, current: number) {
+    super(`attempt with fencing number ${own} was replaced by number ${current}`);
+  }
+}
+
+/** The durable part, if it describes the same bytes read by the same plan into a target of the same size; else why not. */
+export function prove(
+  record: ResumeRecord,
+  image: ImageFacts,
+  diskBytes: number,
+): { durable: Durable } | { mismatch: string } | undefined {
+  const { durable } = record;
+  if (!durable) return undefined;
+  const identity = { validators: image.validators, format: image.format, compression: image.compression };
+  const known = { validators: durable.validators, format: durable.format, compression: durable.compression };
+  if (!isStrong(image.validators))
+    return { mismatch: 'the source has no validator that would prove it unchanged' };
+  if (!sameJson(identity, known)) return { mismatch: 'the source has changed' };
+  if (durable.plan !== image.plan)
+    return { mismatch: `the plan is now ${image.plan}, it was ${durable.plan}` };
+  if (durable.diskBytes !== diskBytes)
+    return { mismatch: `the disk has ${diskBytes} bytes now, it had ${durable.diskBytes}` };
+  return { durable };
+}
+
+/** An ETag or a date tells versions apart; a length alone does not. */
+function isStrong({ etag, lastModified }: SourceValidators): boolean {
+  return etag !== undefined || lastModified !== undefined;
+}
+
+/** Same content, whatever the order of the keys. */
+function sameJson(left: unknown, right: unknown): boolean {
+  return canonical(left) === canonical(right);
+}
+
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    inner && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}
+
+function parseRecord(text: string): ResumeRecord | undefined {
+  try {
+    const value = JSON.parse(text) as ResumeRecord;
+    return value.version === 1 && Number.isInteger(value.fence) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  await rm(path, { force: true });
+  const file = await open(path, 'wx', 0o660);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncPath(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

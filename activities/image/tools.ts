@@ -1,0 +1,40 @@
+import { spawn } from 'node:child_process';
+
+const STDERR_TAIL = 2048;
+
+/** How a tool is run. */
+export interface ToolOptions {
+  /** Descriptors that the tool gets as 3, 4, …. */
+  readonly fds?: readonly number[];
+  readonly signal?: AbortSignal;
+}
+
+/** Runs a tool to its end, without a shell; the error of one that fails carries its name, code and the tail of what it said. */
+export async function runTool(
+  file: string,
+  args: readonly string[],
+  { fds = [], signal }: ToolOptions = {},
+): Promise<void> {
+  const child = spawn(file, args, {
+    stdio: ['ignore', 'ignore', 'pipe', ...fds],
+    ...(signal ? { signal } : {}),
+  });
+  let stderr = '';
+  child.stderr?.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
+  const code = await new Promise<number | null>((resolve, reject) =>
+    child.once('error', reject).once('close', resolve),
+  );
+  if (code !== 0) throw new ToolError(file, code, stderr.trim());
+}
+
+/** A tool ended with another code than 0. */
+export class ToolError extends Error {
+  override readonly name = 'ToolError';
+  constructor(
+    file: string,
+    readonly code: number | null,
+    readonly stderr: string,
+  ) {
+    super(`${file} ended with code ${code}${stderr === '' ? '' : `: ${stderr}`}`);
+  }
+}
