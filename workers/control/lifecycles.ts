@@ -1,0 +1,74 @@
+import type { WorkflowStartOptions } from '@temporalio/client';
+import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
+import { displayUrl, sourceKind } from '../../activities/kubernetes/manifests.js';
+import type { DataVolume } from '../../activities/kubernetes/objects.js';
+import type { DataVolumeRef, DataVolumeStart, SourceKind } from '../../activities/types.js';
+import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+import { CONTROL_QUEUE, dataVolumeWorkflowId } from '../../workflows/task-queues.js';
+
+/** Which workflow serves a DataVolume; without one, why not (yet). */
+export type Lifecycle =
+  | { readonly workflowType: 'importDataVolume'; readonly source: SourceKind }
+  | { readonly workflowType?: never; readonly source: SourceKind; readonly reason: string };
+
+/** Sources whose lifecycle comes with a later release: they wait, phase empty, until it is there. */
+const NOT_YET: Partial<Record<SourceKind, string>> = {
+  upload: 'spec.source.upload',
+  pvc: 'spec.source.pvc',
+  snapshot: 'spec.source.snapshot',
+  blank: 'spec.source.blank',
+  sourceRef: 'spec.sourceRef',
+  external: 'a DataVolume that is populated from outside (dataSource, dataSourceRef)',
+};
+
+/**
+ * Chooses the lifecycle by the source. Sources that no release will serve as they are (`s3`, `registry`, …) go to the import
+ * too: it fails them with `UnsupportedSource`, so that phases have one writer.
+ */
+export function pickLifecycle({ spec }: Pick<DataVolume, 'spec'>): Lifecycle {
+  const source = sourceKind(spec);
+  const what = NOT_YET[source];
+  if (what === undefined) return { workflowType: 'importDataVolume', source };
+  return {
+    source,
+    reason: `${what} is not served by this release of dvflow; the DataVolume waits until one that serves it is installed`,
+  };
+}
+
+/** Identity of a DataVolume. */
+export function refOf({ metadata: { namespace, name, uid } }: Pick<DataVolume, 'metadata'>): DataVolumeRef {
+  return { namespace, name, uid };
+}
+
+/**
+ * Options by which every replica may start the same run: the first one wins, and a run that has ended is not started again.
+ * Only a retry may follow an earlier run.
+ */
+export function startOptions(
+  dataVolume: DataVolume,
+  source: SourceKind,
+  retry?: string,
+): WorkflowStartOptions {
+  const ref = refOf(dataVolume);
+  const url = dataVolume.spec.source?.http?.url;
+  const from = url === undefined ? ` (${source})` : ` from ${displayUrl(url)}`;
+  const start: DataVolumeStart = { ...ref, ...(retry === undefined ? {} : { retry }) };
+  return {
+    workflowId: dataVolumeWorkflowId(ref),
+    taskQueue: CONTROL_QUEUE,
+    args: [start],
+    workflowIdReusePolicy:
+      retry === undefined ? WorkflowIdReusePolicy.REJECT_DUPLICATE : WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+    workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+    typedSearchAttributes: [
+      { key: SEARCH_ATTRIBUTES.namespace, value: ref.namespace },
+      { key: SEARCH_ATTRIBUTES.name, value: ref.name },
+      { key: SEARCH_ATTRIBUTES.uid, value: ref.uid },
+      { key: SEARCH_ATTRIBUTES.phase, value: 'Pending' },
+      { key: SEARCH_ATTRIBUTES.source, value: source },
+    ],
+    // Temporal keeps 200 bytes of it for its list.
+    staticSummary: Buffer.from(`Import ${ref.namespace}/${ref.name}${from}`).subarray(0, 190).toString(),
+    staticDetails: `DataVolume \`${ref.name}\` in namespace \`${ref.namespace}\`${from}. Cancel removes everything but the DataVolume.`,
+  };
+}

@@ -1,0 +1,135 @@
+/**
+ * Carries the heartbeats of transfers into `.status.progress`, which is all that is written here, and notices runs that ended
+ * without a word.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Logger } from '@temporalio/common';
+import { isTerminal } from '../../activities/kubernetes/data-volume-facts.js';
+import type { DataVolumeStatus } from '../../activities/kubernetes/objects.js';
+import type { Phase } from '../../activities/types.js';
+import type { DataVolumeWrites } from './data-volume-writes.js';
+import type { DataVolumeWatch, ServedDataVolume } from './data-volumes.js';
+import { keyOf } from './list-watch.js';
+import type { RunFacts, Runs } from './runs.js';
+
+/** One look a second at each transfer. */
+const ROUND_MS = 1_000;
+
+/** Looks a second, over all DataVolumes: with more of them each is looked at less often. */
+const MOST_A_SECOND = 200;
+
+/** Runs that move no bytes are only looked at to see that they live, in ms. */
+const IDLE_MS = 10_000;
+
+const TRANSFER_PHASES: ReadonlySet<Phase | undefined> = new Set<Phase>(['ImportInProgress']);
+
+/** Two figures of a status. */
+export type ProgressStatus = Required<Pick<DataVolumeStatus, 'progress' | 'restartCount'>>;
+
+/** What the poller works with. */
+export interface ProgressOptions {
+  readonly watch: Pick<DataVolumeWatch, 'served' | 'get' | 'doubt'>;
+  readonly runs: Pick<Runs, 'describe'>;
+  readonly writes: Pick<DataVolumeWrites, 'progress'>;
+  readonly logger: Pick<Logger, 'debug'>;
+  /** Told how long a round took, in ms: above a second, progress is slower than promised. */
+  readonly observeRound?: ((ms: number) => void) | undefined;
+}
+
+/** Starts to look, until stopped. */
+export function startProgress(options: ProgressOptions): { stop(): Promise<void> } {
+  const stopping = new AbortController();
+  const lookedAt = new Map<string, number>();
+
+  function isDue({ dataVolume: { metadata, status } }: ServedDataVolume, now: number): boolean {
+    if (TRANSFER_PHASES.has(status?.phase)) return true;
+    return now - (lookedAt.get(metadata.uid) ?? 0) >= IDLE_MS;
+  }
+
+  async function round(): Promise<void> {
+    const startedAt = Date.now();
+    const served = options.watch.served();
+    const known = new Set(served.map(({ dataVolume }) => dataVolume.metadata.uid));
+    for (const uid of lookedAt.keys()) if (!known.has(uid)) lookedAt.delete(uid);
+    const due = served.filter((one) => isDue(one, startedAt));
+    do {
+      const next = AbortSignal.timeout(ROUND_MS);
+      await Promise.all(due.splice(0, MOST_A_SECOND).map(lookAt));
+      if (!next.aborted) await once(next, stopping.signal);
+    } while (due.length > 0 && !stopping.signal.aborted);
+    options.observeRound?.(Date.now() - startedAt);
+  }
+
+  async function lookAt({ dataVolume, workflowId }: ServedDataVolume): Promise<void> {
+    const { namespace, name, uid } = dataVolume.metadata;
+    lookedAt.set(uid, Date.now());
+    try {
+      const run = await options.runs.describe(workflowId);
+      if (!run?.running) options.watch.doubt(keyOf(dataVolume));
+      else await show(keyOf(dataVolume), uid, run);
+    } catch (error) {
+      // The next look says the same or better; nothing depends on this one.
+      options.logger.debug('progress was not updated', { namespace, name, error });
+    }
+  }
+
+  async function show(key: string, uid: string, run: RunFacts): Promise<void> {
+    // As it is now: the answer took a while.
+    const dataVolume = options.watch.get(key);
+    if (dataVolume?.metadata.uid !== uid || isTerminal(dataVolume.status?.phase)) return;
+    const next = nextProgress(dataVolume.status, run.transfer);
+    if (next) await options.writes.progress(dataVolume, next);
+  }
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) await round();
+  }
+
+  const running = run();
+  return {
+    async stop() {
+      stopping.abort();
+      await running;
+    },
+  };
+}
+
+/**
+ * Progress after a heartbeat, or `undefined` where nothing is new. Within one attempt it never goes back; a new attempt may
+ * start lower.
+ */
+export function nextProgress(
+  status: DataVolumeStatus | undefined,
+  transfer: RunFacts['transfer'],
+): ProgressStatus | undefined {
+  if (!transfer) return undefined;
+  const { phase, progress = 'N/A', restartCount = 0 } = status ?? {};
+  if (!TRANSFER_PHASES.has(phase)) return undefined;
+  const attempt = Math.max(transfer.attempt, transfer.progress?.attempt ?? 1);
+  const restarts = Math.max(restartCount, attempt - 1);
+  const told = formatProgress(transfer.progress?.fraction);
+  const next = restarts === restartCount ? later(progress, told) : told;
+  return next === progress && restarts === restartCount
+    ? undefined
+    : { progress: next, restartCount: restarts };
+}
+
+/** `45.30%`, as CDI writes it; `N/A` without an honest denominator. Never 100 %: that is said after verification. */
+export function formatProgress(fraction: number | undefined): string {
+  if (fraction === undefined || !Number.isFinite(fraction)) return 'N/A';
+  const hundredths = Math.floor(Math.max(0, fraction) * 10_000);
+  return `${(Math.min(hundredths, 9_999) / 100).toFixed(2)}%`;
+}
+
+/** The later of two, where `N/A` is before everything. */
+function later(before: string, after: string): string {
+  const [a, b] = [Number.parseFloat(before), Number.parseFloat(after)];
+  if (Number.isNaN(b)) return before;
+  return Number.isNaN(a) || b > a ? after : before;
+}
+
+async function once(signal: AbortSignal, stopping: AbortSignal): Promise<void> {
+  await pause(ROUND_MS * 2, undefined, { signal: AbortSignal.any([signal, stopping]) }).catch(
+    () => undefined,
+  );
+}

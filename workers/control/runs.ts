@@ -1,0 +1,149 @@
+/** What Temporal says about the runs of DataVolumes: asked by id, believed only for the DataVolume that a run itself names. */
+import {
+  WorkflowFailedError,
+  WorkflowNotFoundError,
+  type Client,
+  type WorkflowExecutionDescription,
+} from '@temporalio/client';
+import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
+import type { DataVolumeRef, TransferProgress } from '../../activities/types.js';
+import { SEARCH_ATTRIBUTES, wakeSignal } from '../../workflows/messages.js';
+
+/** Latest run of a workflow id. */
+export interface RunFacts {
+  readonly workflowId: string;
+  readonly runId: string;
+  readonly running: boolean;
+  /** Cancellation was asked for already. */
+  readonly cancelRequested: boolean;
+  /** Temporal's word: `RUNNING`, `TERMINATED`. */
+  readonly status: string;
+  /** The DataVolume that the run names by its search attributes, as far as it does. */
+  readonly names: Partial<DataVolumeRef>;
+  /** A transfer under way: Temporal's attempt, and the details of its last heartbeat. */
+  readonly transfer?: { readonly attempt: number; readonly progress?: TransferProgress };
+}
+
+/** Questions to Temporal; every method rejects while Temporal is away. */
+export interface Runs {
+  /** The latest run, or `undefined` where Temporal knows none. */
+  describe(workflowId: string): Promise<RunFacts | undefined>;
+  /** Why a closed run ended, in the words of its failure. */
+  explain(run: RunFacts): Promise<{ type: string; message: string }>;
+  /** Asks a run for cancellation; one that has ended or was asked before is success. */
+  cancel(run: RunFacts): Promise<void>;
+  /** Tells a run to look again. `false` where it does not run. */
+  wake(workflowId: string): Promise<boolean>;
+  /** Every running workflow that names a DataVolume, by the visibility list: a hint. */
+  listRunning(): AsyncIterable<{ workflowId: string; names: Partial<DataVolumeRef> }>;
+}
+
+/** Name of the activity whose heartbeats carry {@link TransferProgress}. */
+const TRANSFER_ACTIVITY = 'transferImage';
+
+type Attributes = Pick<WorkflowExecutionDescription, 'typedSearchAttributes'>;
+
+/** Asks through this client. */
+export function createRuns(client: Client): Runs {
+  const { payloadConverter } = client.options.loadedDataConverter;
+
+  async function describe(workflowId: string): Promise<RunFacts | undefined> {
+    const found = await unlessMissing(client.workflow.getHandle(workflowId).describe());
+    if (!found) return undefined;
+    const status = found.status.name;
+    const transfer = transferOf(found);
+    return {
+      workflowId,
+      runId: found.runId,
+      // A paused workflow is one that somebody wants to go on.
+      running: status === 'RUNNING' || status === 'PAUSED',
+      cancelRequested: found.raw.workflowExtendedInfo?.cancelRequested ?? false,
+      status,
+      names: namesOf(found),
+      ...(transfer ? { transfer } : {}),
+    };
+  }
+
+  function transferOf({ raw }: WorkflowExecutionDescription): RunFacts['transfer'] {
+    const pending = raw.pendingActivities?.find(
+      ({ activityType }) => activityType?.name === TRANSFER_ACTIVITY,
+    );
+    if (!pending) return undefined;
+    const attempt = pending.attempt ?? 1;
+    const payload = pending.heartbeatDetails?.payloads?.[0];
+    return payload
+      ? { attempt, progress: payloadConverter.fromPayload<TransferProgress>(payload) }
+      : { attempt };
+  }
+
+  async function explain({
+    workflowId,
+    runId,
+    status,
+  }: RunFacts): Promise<{ type: string; message: string }> {
+    const terminated = {
+      type: 'Terminated',
+      message: `workflow ${workflowId} was ended from outside (${status})`,
+    };
+    if (status === 'CANCELLED') return { type: 'Cancelled', message: 'the import was cancelled' };
+    if (status !== 'FAILED') return terminated;
+    try {
+      await client.workflow.getHandle(workflowId, runId).result();
+      return terminated;
+    } catch (error) {
+      if (!(error instanceof WorkflowFailedError)) throw error;
+      const cause = error.cause instanceof ActivityFailure ? error.cause.cause : error.cause;
+      const type = cause instanceof ApplicationFailure ? cause.type : undefined;
+      return { type: type ?? 'Error', message: cause?.message ?? error.message };
+    }
+  }
+
+  async function cancel({ workflowId, runId }: RunFacts): Promise<void> {
+    await unlessMissing(client.workflow.getHandle(workflowId, runId).cancel());
+  }
+
+  async function wake(workflowId: string): Promise<boolean> {
+    const sent = await unlessMissing(
+      client.workflow
+        .getHandle(workflowId)
+        .signal(wakeSignal)
+        .then(() => true),
+    );
+    return sent ?? false;
+  }
+
+  async function* listRunning(): AsyncIterable<{ workflowId: string; names: Partial<DataVolumeRef> }> {
+    const query = `ExecutionStatus = 'Running' AND ${SEARCH_ATTRIBUTES.uid.name} IS NOT NULL`;
+    for await (const found of client.workflow.list({ query })) {
+      yield { workflowId: found.workflowId, names: namesOf(found) };
+    }
+  }
+
+  return { describe, explain, cancel, wake, listRunning };
+}
+
+/** Whether a run names this very DataVolume; before it has read the uid, its namespace and name must do. */
+export function isRunOf(
+  { names }: Pick<RunFacts, 'names'>,
+  { namespace, name, uid }: DataVolumeRef,
+): boolean {
+  return names.namespace === namespace && names.name === name && (names.uid ?? uid) === uid;
+}
+
+function namesOf({ typedSearchAttributes: attributes }: Attributes): Partial<DataVolumeRef> {
+  const [namespace, name, uid] = [
+    SEARCH_ATTRIBUTES.namespace,
+    SEARCH_ATTRIBUTES.name,
+    SEARCH_ATTRIBUTES.uid,
+  ].map((key) => attributes.get(key));
+  return { ...(namespace ? { namespace } : {}), ...(name ? { name } : {}), ...(uid ? { uid } : {}) };
+}
+
+async function unlessMissing<T>(request: Promise<T>): Promise<T | undefined> {
+  try {
+    return await request;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw error;
+  }
+}

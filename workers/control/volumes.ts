@@ -1,0 +1,70 @@
+import type { Client } from '@temporalio/client';
+import type { KubeConfig, V1PersistentVolume } from '@kubernetes/client-node';
+import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy, type Logger } from '@temporalio/common';
+import { isReclaimable } from '../../activities/kubernetes/reclaim.js';
+import { CONTROL_QUEUE, reclaimWorkflowId } from '../../workflows/task-queues.js';
+import type { DataVolumeWatch } from './data-volumes.js';
+import { createKeyQueue } from './key-queue.js';
+import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
+
+/** A volume as raw JSON. */
+type Volume = V1PersistentVolume & WatchedObject;
+
+/** Reasons of condition `Running` of those who wait for what a volume that goes gives back. */
+const WAITING_FOR_ROOM: ReadonlySet<string | undefined> = new Set([
+  'InsufficientCapacity',
+  'ErrExceededQuota',
+]);
+
+/** Reclaims volumes of ours whose claim is gone, and wakes those who wait for room when one has gone. */
+export function watchVolumes(options: {
+  readonly kubeConfig: KubeConfig;
+  readonly client: Client;
+  readonly dataVolumes: Pick<DataVolumeWatch, 'served' | 'wake'>;
+  readonly logger: Logger;
+  readonly relistMs?: number | undefined;
+}): Pick<ListWatch<Volume>, 'synced' | 'stop'> {
+  const { client, dataVolumes, logger } = options;
+  const queue = createKeyQueue(reclaim, logger);
+  const list: ListWatch<Volume> = startListWatch<Volume>({
+    ...options,
+    path: '/api/v1/persistentvolumes',
+    changed(key, { after }) {
+      if (!after) wakeWaiting();
+      else if (isReclaimable(after)) queue.add(key);
+    },
+  });
+
+  /** A run that found nothing to do (its node was gone) may be followed by another one; one that runs is enough. */
+  async function reclaim(key: string): Promise<void> {
+    const volume = list.get(key);
+    if (!volume || !isReclaimable(volume)) return;
+    const { name, uid } = volume.metadata;
+    await client.workflow.start('reclaimVolume', {
+      workflowId: reclaimWorkflowId(uid),
+      taskQueue: CONTROL_QUEUE,
+      args: [{ name, uid }],
+      workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+      staticSummary: `Reclaim volume ${name}`,
+    });
+  }
+
+  function wakeWaiting(): void {
+    for (const { dataVolume } of dataVolumes.served()) {
+      const { metadata, status } = dataVolume;
+      const waits = status?.conditions?.some(
+        ({ type, reason }) => type === 'Running' && WAITING_FOR_ROOM.has(reason),
+      );
+      if (waits) dataVolumes.wake(`${metadata.namespace}/${metadata.name}`);
+    }
+  }
+
+  return {
+    synced: () => list.synced(),
+    async stop() {
+      await list.stop();
+      await queue.stop();
+    },
+  };
+}
