@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { AuthorizationV1Api } from '@kubernetes/client-node';
+import { useStack } from '../support/stack.js';
+import { as, create, dataVolume, storage } from './requests.js';
+
+const CONTROL = 'system:serviceaccount:dvflow:dvflow-control';
+const NODE = 'system:serviceaccount:dvflow-nodes:dvflow-node';
+const TEMPORAL = 'dvflow:temporal:default';
+
+/** A row: who, which verbs, on what (`group/resource[/subresource]`), in which namespace (`*`: everywhere), and the answer. */
+type Row = readonly [user: string, verbs: string, on: string, namespace: string, allowed: boolean];
+
+const ROWS: readonly Row[] = [
+  [CONTROL, 'get list watch update patch', 'cdi.kubevirt.io/datavolumes', '*', true],
+  [CONTROL, 'create delete deletecollection', 'cdi.kubevirt.io/datavolumes', '*', false],
+  [CONTROL, 'get update patch', 'cdi.kubevirt.io/datavolumes/status', '*', true],
+  [CONTROL, 'get list watch create update patch delete', '/persistentvolumeclaims', '*', true],
+  [CONTROL, 'get list watch create update patch delete', '/persistentvolumes', '*', true],
+  [CONTROL, 'deletecollection', '/persistentvolumeclaims', '*', false],
+  [CONTROL, 'create patch', '/events', '*', true],
+  [CONTROL, 'get list watch', '/nodes', '*', true],
+  [CONTROL, 'update patch delete', '/nodes', '*', false],
+  [CONTROL, 'get list watch', 'storage.k8s.io/storageclasses', '*', true],
+  [CONTROL, 'create update patch delete', 'storage.k8s.io/storageclasses', '*', false],
+  [CONTROL, 'get list watch', 'storage.k8s.io/csidrivers', '*', true],
+  [CONTROL, 'get list watch', 'cdi.kubevirt.io/storageprofiles', '*', true],
+  [CONTROL, 'get list watch', 'cdi.kubevirt.io/cdiconfigs', '*', true],
+  [CONTROL, 'get list watch', 'cdi.kubevirt.io/cdis', '*', true],
+  [CONTROL, 'get list watch', 'hostpathprovisioner.kubevirt.io/hostpathprovisioners', '*', true],
+  [CONTROL, 'update patch delete', 'hostpathprovisioner.kubevirt.io/hostpathprovisioners', '*', false],
+  [CONTROL, 'update patch', 'hostpathprovisioner.kubevirt.io/hostpathprovisioners/status', '*', true],
+  [CONTROL, 'get', '/secrets', '*', true],
+  [CONTROL, 'list watch create update patch delete', '/secrets', '*', false],
+  [CONTROL, 'get', '/configmaps', '*', true],
+  [CONTROL, 'list create update', '/configmaps', '*', false],
+  [CONTROL, 'get list create update patch delete', '/secrets', 'dvflow-transfers', true],
+  [CONTROL, 'watch deletecollection', '/secrets', 'dvflow-transfers', false],
+  [CONTROL, 'list create', '/secrets', 'dvflow', false],
+  [CONTROL, 'create get list delete', '/pods', '*', false],
+  [CONTROL, 'create', '/pods/exec', '*', false],
+  [CONTROL, 'create', '/serviceaccounts/token', 'dvflow', false],
+  [CONTROL, 'impersonate', '/groups', '*', false],
+  [CONTROL, 'impersonate', '/serviceaccounts', '*', false],
+  [CONTROL, 'create bind escalate', 'rbac.authorization.k8s.io/clusterroles', '*', false],
+  [NODE, 'get', '/secrets', 'dvflow-transfers', true],
+  [NODE, 'list watch create update patch delete', '/secrets', 'dvflow-transfers', false],
+  [NODE, 'get list', '/secrets', 'default', false],
+  [NODE, 'get list', '/secrets', 'dvflow', false],
+  [NODE, 'get list', '/configmaps', 'default', false],
+  [NODE, 'get list watch create update patch delete', '/persistentvolumes', '*', false],
+  [NODE, 'get list watch create update patch delete', '/persistentvolumeclaims', '*', false],
+  [NODE, 'get list create', 'cdi.kubevirt.io/datavolumes', '*', false],
+  [NODE, 'get list', '/nodes', '*', false],
+  [NODE, 'create', '/events', '*', false],
+  [NODE, 'impersonate', '/users', '*', false],
+  [TEMPORAL, 'create get', 'cdi.kubevirt.io/datavolumes', 'default', true],
+  [TEMPORAL, 'list update patch delete', 'cdi.kubevirt.io/datavolumes', 'default', false],
+  [TEMPORAL, 'get', '/secrets', 'default', false],
+  ['alice', 'get list watch', 'cdi.kubevirt.io/cdiconfigs', '*', true],
+  ['alice', 'get list watch', 'cdi.kubevirt.io/storageprofiles', '*', true],
+  ['alice', 'update patch', 'cdi.kubevirt.io/cdiconfigs', '*', false],
+  ['alice', 'get create', 'cdi.kubevirt.io/datavolumes', 'default', false],
+];
+
+describe('rights', function () {
+  this.timeout(20_000);
+  const stack = useStack();
+
+  ROWS.forEach((row) => {
+    const [user, verbs, on, namespace, allowed] = row;
+    const place = namespace === '*' ? 'everywhere' : `in ${namespace}`;
+    it(`${user} ${allowed ? 'may' : 'may not'} ${verbs} ${on} ${place}`, async () => {
+      for (const verb of verbs.split(' '))
+        assert.equal(await may({ user, verb, on, namespace }), allowed, `${verb} ${on}`);
+    });
+  });
+
+  it('the control worker becomes the user of its Temporal namespace and nobody else', async () => {
+    const impersonate = async (name: string): Promise<boolean> =>
+      await may({ user: CONTROL, verb: 'impersonate', on: '/users', namespace: '*', name });
+    assert.equal(await impersonate(TEMPORAL), true);
+    assert.equal(await impersonate('dvflow:temporal:other'), false);
+    assert.equal(await impersonate('admin'), false);
+  });
+
+  it("CDI's roles reach a namespace's admin, editor and viewer by aggregation", async () => {
+    const namespace = 'default';
+    for (const role of ['admin', 'edit', 'view'])
+      await stack.kubectl([
+        'create',
+        'rolebinding',
+        `rights-${role}`,
+        `--clusterrole=${role}`,
+        `--user=${role}or`,
+        '-n',
+        namespace,
+      ]);
+    for (const user of ['adminor', 'editor']) {
+      assert.equal(
+        await eventually({ user, verb: 'create', on: 'cdi.kubevirt.io/datavolumes', namespace }),
+        true,
+      );
+      assert.equal(
+        await may({ user, verb: 'create', on: 'cdi.kubevirt.io/datavolumes/source', namespace }),
+        true,
+      );
+      assert.equal(
+        await may({ user, verb: 'create', on: 'upload.cdi.kubevirt.io/uploadtokenrequests', namespace }),
+        true,
+      );
+    }
+    assert.equal(
+      await eventually({ user: 'viewor', verb: 'list', on: 'cdi.kubevirt.io/datavolumes', namespace }),
+      true,
+    );
+    assert.equal(
+      await may({ user: 'viewor', verb: 'create', on: 'cdi.kubevirt.io/datavolumes', namespace }),
+      false,
+    );
+  });
+
+  it('a user without a role makes no DataVolume', async () => {
+    const manifest = dataVolume('not-allowed', { source: { upload: {} }, storage: storage('1Gi') });
+    const message = await create(as(stack.kubeConfig, 'alice'), manifest);
+    assert.match(message ?? '', /User "alice" cannot create resource "datavolumes"/);
+  });
+
+  interface Question {
+    readonly user: string;
+    readonly verb: string;
+    readonly on: string;
+    readonly namespace: string;
+    readonly name?: string;
+  }
+
+  async function may({ user, verb, on, namespace, name }: Question): Promise<boolean> {
+    const [group, resource, subresource] = on.split('/');
+    const where = namespace === '*' ? {} : { namespace };
+    const what = { ...(subresource ? { subresource } : {}), ...(name ? { name } : {}) };
+    const body = {
+      spec: {
+        user,
+        groups: groupsOf(user),
+        resourceAttributes: { verb, group, resource, ...what, ...where },
+      },
+    };
+    const review = await stack.kubeConfig
+      .makeApiClient(AuthorizationV1Api)
+      .createSubjectAccessReview({ body });
+    return review.status?.allowed ?? false;
+  }
+
+  /** Asks until the answer is yes: the controller manager aggregates roles a moment after they appear. */
+  async function eventually(question: Question): Promise<boolean> {
+    while (!(await may(question))) await new Promise((resolve) => setTimeout(resolve, 100));
+    return true;
+  }
+});
+
+function groupsOf(user: string): string[] {
+  const [, , namespace] = user.startsWith('system:serviceaccount:') ? user.split(':') : [];
+  const accounts = namespace ? ['system:serviceaccounts', `system:serviceaccounts:${namespace}`] : [];
+  return ['system:authenticated', ...accounts];
+}
