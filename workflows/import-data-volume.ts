@@ -1,7 +1,6 @@
 import { ActivityFailure, ApplicationFailure, CancellationScope, workflowInfo } from '@temporalio/workflow';
 import type {
   ClaimRef,
-  DataVolumeRef,
   FailureType,
   ImageFacts,
   ImportResult,
@@ -22,6 +21,7 @@ import {
 } from './activity-options.js';
 import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
+import { refOf } from './run-state.js';
 
 /**
  * Fills a volume from an image and offers it to the claim only when it is complete, verified and synced. Phases: CDI's import
@@ -30,7 +30,7 @@ import { reserveOnSomeNode } from './placement.js';
  */
 export async function importDataVolume(input: LifecycleInput): Promise<ImportResult | undefined> {
   return await runLifecycle(input, async (volume) => {
-    const dataVolume = refOf(volume);
+    const dataVolume = refOf(volume.facts);
     await volume.enter('Pending');
     const target = await planTarget(volume);
     if (target.claim === 'adopt') return await adopt(volume, target);
@@ -69,14 +69,17 @@ async function planTarget(volume: Lifecycle): Promise<TargetPlan> {
     message: () => `claim ${volume.facts.name} does not exist yet (cdi.kubevirt.io/storage.prePopulated)`,
   };
   return await volume.until(wait, async () => {
-    const target = await control.planTarget({ dataVolume: refOf(volume) });
+    const target = await control.planTarget({ dataVolume: refOf(volume.facts) });
     return target.claim === 'wait' ? undefined : target;
   });
 }
 
 async function adopt(volume: Lifecycle, target: TargetPlan): Promise<ImportResult> {
   const { namespace, name } = volume.facts;
-  const claim = await control.adoptClaim({ dataVolume: refOf(volume), claimUid: target.adoptUid ?? '' });
+  const claim = await control.adoptClaim({
+    dataVolume: refOf(volume.facts),
+    claimUid: target.adoptUid ?? '',
+  });
   volume.note({ claim });
   await volume.enter('Succeeded');
   return { claim: { namespace, name }, ...(claim.volume ? { volume: claim.volume } : {}) };
@@ -84,11 +87,13 @@ async function adopt(volume: Lifecycle, target: TargetPlan): Promise<ImportResul
 
 async function inspect(volume: Lifecycle, target: TargetPlan): Promise<ImageFacts> {
   volume.step('inspecting the source');
-  return await untilNamed(volume, () => inspecting.inspectSource({ dataVolume: refOf(volume), target }));
+  return await untilNamed(volume, () =>
+    inspecting.inspectSource({ dataVolume: refOf(volume.facts), target }),
+  );
 }
 
 async function copyCredentials(volume: Lifecycle): Promise<void> {
-  const dataVolume = refOf(volume);
+  const dataVolume = refOf(volume.facts);
   volume.onFailure(`delete Secret transfer-${dataVolume.uid}`, () =>
     control.deleteCredentials({ dataVolume }),
   );
@@ -115,7 +120,7 @@ function isMissing(found: object): found is Missing {
 }
 
 async function ensureClaim(volume: Lifecycle, target: TargetPlan): Promise<ClaimRef> {
-  const dataVolume = refOf(volume);
+  const dataVolume = refOf(volume.facts);
   let refusal = '';
   const wait = { reason: 'ErrExceededQuota', counts: true, message: () => refusal };
   const claim = await volume.until(wait, async () => {
@@ -188,7 +193,7 @@ async function publish(
   { claim, target, directory }: Omit<Filling, 'image'>,
 ): Promise<{ volume: string }> {
   volume.step('publishing the volume');
-  const dataVolume = refOf(volume);
+  const dataVolume = refOf(volume.facts);
   volume.onFailure('delete the unpublished volume', () =>
     control.deleteUnpublishedVolume({ dataVolume, claim }),
   );
@@ -208,8 +213,4 @@ async function publish(
     }
     return published;
   });
-}
-
-function refOf({ facts: { namespace, name, uid } }: Lifecycle): DataVolumeRef {
-  return { namespace, name, uid };
 }

@@ -1,24 +1,17 @@
 /** What the lifecycles share: opening the DataVolume, status, waiting, the deadline, compensation and how a run ends. */
 import {
-  ActivityFailure,
   ApplicationFailure,
   CancellationScope,
-  condition,
   ContinueAsNew,
-  continueAsNew,
-  isCancellation,
-  log,
   setCurrentDetails,
   setHandler,
-  sleep,
   upsertSearchAttributes,
-  workflowInfo,
 } from '@temporalio/workflow';
 import type {
-  Condition,
   DataVolumeEvent,
   DataVolumeFacts,
   DataVolumeManifest,
+  DataVolumeRef,
   DataVolumeStart,
   ImageFacts,
   LifecycleInput,
@@ -27,22 +20,10 @@ import type {
 } from '../activities/types.js';
 import { control } from './activity-options.js';
 import { statusFor } from './conditions.js';
+import { fail } from './ending.js';
 import { SEARCH_ATTRIBUTES, statusQuery, wakeSignal } from './messages.js';
-
-/** Longest time between two looks at something that is waited for, in ms; a `wake` signal comes sooner. */
-const RECHECK_MS = 600_000;
-
-/** What is waited for. */
-export interface Wait {
-  /** Reason of condition `Running`: `InsufficientCapacity`. */
-  readonly reason: string;
-  /** In words, with names and figures; asked for again after each look, since figures change. */
-  message(): string;
-  /** Time counts towards the deadline (room, quota); it stands still for a consumer or a source that does not exist yet. */
-  readonly counts: boolean;
-  /** Phase while waiting. @default the phase before */
-  readonly phase?: Phase;
-}
+import { refOf, type Run } from './run-state.js';
+import { until, within, type Wait } from './waiting.js';
 
 /** A lifecycle as its workflow sees it. */
 export interface Lifecycle {
@@ -65,20 +46,6 @@ export interface Lifecycle {
   within<T>(what: string, work: () => Promise<T>, measure: () => Promise<number>): Promise<T>;
 }
 
-interface Undo {
-  readonly what: string;
-  readonly run: () => Promise<unknown>;
-}
-
-/** State of one run; the query reads it. */
-interface Run {
-  status: LifecycleStatus;
-  undo: Undo[];
-  woken: boolean;
-  /** Time of the last progress, ms since the epoch. */
-  progressAt: number;
-}
-
 /**
  * Runs one lifecycle from its input to its end. A run that fails or is cancelled undoes what it did and leaves the DataVolume
  * `Failed`; failures pass through with their type.
@@ -97,25 +64,31 @@ export async function runLifecycle<T>(
   setHandler(wakeSignal, () => {
     run.woken = true;
   });
-  const facts = await open(input, run);
-  if (facts.finished) return undefined;
+  const start = asStart(input);
+  let ref: DataVolumeRef | undefined = start;
   try {
+    const facts = await (start
+      ? openStart(start, run)
+      : openManifest(input as DataVolumeManifest | string, run));
+    if (facts.finished) return undefined;
+    ref = refOf(facts);
     return await body(createLifecycle(facts, run));
   } catch (error) {
     if (error instanceof ContinueAsNew) throw error;
-    await CancellationScope.nonCancellable(() => fail(facts, run, error));
+    // Without a uid nothing was made for it, and nobody has a phase to read.
+    const made = ref;
+    if (made) await CancellationScope.nonCancellable(() => fail(made, run, error));
     throw error;
   }
 }
 
-async function open(input: LifecycleInput, run: Run): Promise<DataVolumeFacts> {
-  const start = asStart(input);
-  if (start) {
-    run.progressAt = start.progressAt ?? run.progressAt;
-    identify(start, run);
-    return await opened(control.openDataVolume({ start }), run);
-  }
-  const manifest = input as DataVolumeManifest | string;
+async function openStart(start: DataVolumeStart, run: Run): Promise<DataVolumeFacts> {
+  run.progressAt = start.progressAt ?? run.progressAt;
+  identify(start, run);
+  return await opened(control.openDataVolume({ start }), run);
+}
+
+async function openManifest(manifest: DataVolumeManifest | string, run: Run): Promise<DataVolumeFacts> {
   // The watch believes the mark only of an execution that names the DataVolume: so it is named before it exists.
   identify(await nameOf(manifest), run);
   return await opened(control.openDataVolume({ manifest }), run);
@@ -191,128 +164,4 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
     until: (wait, look) => until({ facts, run, enter }, wait, look),
     within: (what, work, measure) => within({ facts, run }, what, work, measure),
   };
-}
-
-interface Waiting {
-  readonly facts: DataVolumeFacts;
-  readonly run: Run;
-  readonly enter: (phase: Phase, waiting?: { reason: string; message: string }) => Promise<void>;
-}
-
-async function until<T>(
-  { facts, run, enter }: Waiting,
-  wait: Wait,
-  look: () => Promise<T | undefined>,
-): Promise<T> {
-  const before = run.status.phase;
-  for (let pause = 5_000; ; pause = Math.min(pause * 2, RECHECK_MS)) {
-    run.woken = false;
-    const found = await look();
-    if (found !== undefined) {
-      const { waiting, ...status } = run.status;
-      run.status = status;
-      if (waiting) run.progressAt = Date.now();
-      return found;
-    }
-    const message = wait.message();
-    if (run.status.waiting?.for !== message) {
-      run.status = {
-        ...run.status,
-        waiting: { for: message, since: run.status.waiting?.since ?? new Date().toISOString() },
-      };
-      setCurrentDetails(message);
-      await enter(wait.phase ?? before, { reason: wait.reason, message });
-    }
-    const left = wait.counts ? run.progressAt + facts.deadlineMs - Date.now() : Infinity;
-    if (left <= 0) throw deadlineExceeded(facts, message);
-    if (workflowInfo().continueAsNewSuggested) {
-      // Everything is level-based: a new run finds the claim, directory and mark of this one and waits on.
-      await continueAsNew({ ...refOf(facts), progressAt: run.progressAt } satisfies DataVolumeStart);
-    }
-    await condition(() => run.woken, Math.min(pause, left));
-  }
-}
-
-async function within<T>(
-  { facts, run }: Pick<Waiting, 'facts' | 'run'>,
-  what: string,
-  work: () => Promise<T>,
-  measure: () => Promise<number>,
-): Promise<T> {
-  const scope = new CancellationScope();
-  let settled = false;
-  const done = scope.run(work).finally(() => {
-    settled = true;
-  });
-  for (let before = 0; !(await settledWithin(() => settled, done, facts.deadlineMs));) {
-    const now = await measure();
-    if (now <= before) {
-      scope.cancel();
-      await done.catch(() => undefined);
-      throw deadlineExceeded(facts, what);
-    }
-    before = now;
-  }
-  run.progressAt = Date.now();
-  return await done;
-}
-
-/** Whether the work ended in time; its failure counts as an end and is thrown by whoever awaits it. */
-async function settledWithin(settled: () => boolean, done: Promise<unknown>, ms: number): Promise<boolean> {
-  done.catch(() => undefined);
-  return await condition(settled, ms);
-}
-
-function deadlineExceeded(facts: DataVolumeFacts, what: string): ApplicationFailure {
-  return ApplicationFailure.create({
-    type: 'DeadlineExceeded',
-    message: `no progress for ${facts.deadlineMs} ms (dvflow.io/deadline) while waiting: ${what}`,
-    nonRetryable: true,
-  });
-}
-
-/** Undoes and says why. The status does not wait longer than 5 s for a node that is away. */
-async function fail(facts: DataVolumeFacts, run: Run, error: unknown): Promise<void> {
-  const failure = failureOf(error);
-  run.status = { ...run.status, step: 'cleaning up', failure };
-  const undone = undoAll(facts, run);
-  await Promise.race([undone, sleep('5s')]);
-  const update = statusFor('Failed', { claim: facts.name, failure });
-  run.status = { ...run.status, phase: 'Failed', conditions: update.conditions as readonly Condition[] };
-  upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: 'Failed' }]);
-  await control.recordStatus({ dataVolume: refOf(facts), ...update });
-  await undone;
-  run.status = { ...run.status, step: failure.type === 'Cancelled' ? 'cancelled' : 'failed' };
-}
-
-async function undoAll(facts: DataVolumeFacts, run: Run): Promise<void> {
-  for (const { what, run: undo } of run.undo.reverse()) {
-    try {
-      await undo();
-    } catch (error) {
-      log.error('clean-up failed, left to the sweeper', { what, error });
-      const message = `could not ${what}: ${messageOf(error)}; the sweeper will`;
-      await control.recordStatus({
-        dataVolume: refOf(facts),
-        event: { type: 'Warning', reason: 'CleanupDeferred', message },
-      });
-    }
-  }
-  run.undo = [];
-}
-
-function failureOf(error: unknown): { type: string; message: string } {
-  if (isCancellation(error)) return { type: 'Cancelled', message: 'the import was cancelled' };
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  const type = cause instanceof ApplicationFailure ? cause.type : undefined;
-  return { type: type ?? 'Error', message: messageOf(cause) };
-}
-
-function messageOf(error: unknown): string {
-  if (error instanceof ActivityFailure && error.cause) return messageOf(error.cause);
-  return error instanceof Error ? error.message : String(error);
-}
-
-function refOf({ namespace, name, uid }: DataVolumeFacts): { namespace: string; name: string; uid: string } {
-  return { namespace, name, uid };
 }

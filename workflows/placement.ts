@@ -8,6 +8,7 @@ import type {
 } from '../activities/types.js';
 import { cleaningUp, control, onNode, probing } from './activity-options.js';
 import type { Lifecycle } from './lifecycle.js';
+import { refOf } from './run-state.js';
 
 type Ranked = NodeCandidate & { readonly pool: PoolFacts };
 
@@ -73,8 +74,7 @@ async function reserve(
   target: TargetPlan,
   on: Ranked,
 ): Promise<ReservedDirectory> {
-  const { namespace, name, uid } = volume.facts;
-  const dataVolume = { namespace, name, uid };
+  const dataVolume = refOf(volume.facts);
   const directory: ReservedDirectory = {
     node: on.node,
     hostname: on.hostname,

@@ -31,6 +31,7 @@ const ENTRIES: Record<string, readonly string[]> = {
   'import-data-volume.ts': ['importDataVolume'],
   'placement.ts': ['importDataVolume'],
   'lifecycle.ts': ['importDataVolume'],
+  'ending.ts': ['importDataVolume'],
   'reclaim-volume.ts': ['reclaimVolume'],
   'sweep.ts': ['sweep'],
 };

@@ -1,0 +1,56 @@
+/** How a run that does not succeed ends: everything is undone, and the DataVolume says why. */
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  isCancellation,
+  log,
+  sleep,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
+import type { Condition, DataVolumeRef } from '../activities/types.js';
+import { control } from './activity-options.js';
+import { statusFor } from './conditions.js';
+import { SEARCH_ATTRIBUTES } from './messages.js';
+import type { Run } from './run-state.js';
+
+/** Undoes and says why. The status does not wait longer than 5 s for a node that is away. */
+export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promise<void> {
+  const failure = failureOf(error);
+  run.status = { ...run.status, step: 'cleaning up', failure };
+  const undone = undoAll(ref, run);
+  await Promise.race([undone, sleep('5s')]);
+  const update = statusFor('Failed', { claim: ref.name, failure });
+  run.status = { ...run.status, phase: 'Failed', conditions: update.conditions as readonly Condition[] };
+  upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: 'Failed' }]);
+  await control.recordStatus({ dataVolume: ref, ...update });
+  await undone;
+  run.status = { ...run.status, step: failure.type === 'Cancelled' ? 'cancelled' : 'failed' };
+}
+
+async function undoAll(ref: DataVolumeRef, run: Run): Promise<void> {
+  for (const { what, run: undo } of run.undo.reverse()) {
+    try {
+      await undo();
+    } catch (error) {
+      log.error('clean-up failed, left to the sweeper', { what, error });
+      const message = `could not ${what}: ${messageOf(error)}; the sweeper will`;
+      await control.recordStatus({
+        dataVolume: ref,
+        event: { type: 'Warning', reason: 'CleanupDeferred', message },
+      });
+    }
+  }
+  run.undo = [];
+}
+
+function failureOf(error: unknown): { type: string; message: string } {
+  if (isCancellation(error)) return { type: 'Cancelled', message: 'the import was cancelled' };
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  const type = cause instanceof ApplicationFailure ? cause.type : undefined;
+  return { type: type ?? 'Error', message: messageOf(cause) };
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof ActivityFailure && error.cause) return messageOf(error.cause);
+  return error instanceof Error ? error.message : String(error);
+}

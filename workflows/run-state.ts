@@ -1,0 +1,21 @@
+import type { DataVolumeFacts, DataVolumeRef, LifecycleStatus } from '../activities/types.js';
+
+/** Something to undo when the run does not succeed. */
+export interface Undo {
+  readonly what: string;
+  readonly run: () => Promise<unknown>;
+}
+
+/** State of one run; the query reads it. */
+export interface Run {
+  status: LifecycleStatus;
+  undo: Undo[];
+  woken: boolean;
+  /** Time of the last progress, ms since the epoch. */
+  progressAt: number;
+}
+
+/** Identity of the DataVolume, without the facts that change. */
+export function refOf({ namespace, name, uid }: DataVolumeFacts): DataVolumeRef {
+  return { namespace, name, uid };
+}

@@ -1,0 +1,107 @@
+/** Waiting for what may take long, and the deadline that bounds it (`design.md` §6, Waiting). */
+import {
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  continueAsNew,
+  setCurrentDetails,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { DataVolumeFacts, DataVolumeStart, Phase } from '../activities/types.js';
+import { refOf, type Run } from './run-state.js';
+
+/** Longest time between two looks at something that is waited for, in ms; a `wake` signal comes sooner. */
+const RECHECK_MS = 600_000;
+
+/** What is waited for. */
+export interface Wait {
+  /** Reason of condition `Running`: `InsufficientCapacity`. */
+  readonly reason: string;
+  /** In words, with names and figures; asked for again after each look, since figures change. */
+  message(): string;
+  /** Time counts towards the deadline (room, quota); it stands still for a consumer or a source that does not exist yet. */
+  readonly counts: boolean;
+  /** Phase while waiting. @default the phase before */
+  readonly phase?: Phase;
+}
+
+/** The run that waits. */
+export interface Waiting {
+  readonly facts: DataVolumeFacts;
+  readonly run: Run;
+  readonly enter: (phase: Phase, waiting?: { reason: string; message: string }) => Promise<void>;
+}
+
+/** See {@link Lifecycle.until}. @throws `DeadlineExceeded` */
+export async function until<T>(
+  { facts, run, enter }: Waiting,
+  wait: Wait,
+  look: () => Promise<T | undefined>,
+): Promise<T> {
+  const before = run.status.phase;
+  for (let pause = 5_000; ; pause = Math.min(pause * 2, RECHECK_MS)) {
+    run.woken = false;
+    const found = await look();
+    if (found !== undefined) {
+      const { waiting, ...status } = run.status;
+      run.status = status;
+      if (waiting) run.progressAt = Date.now();
+      return found;
+    }
+    const message = wait.message();
+    if (run.status.waiting?.for !== message) {
+      run.status = {
+        ...run.status,
+        waiting: { for: message, since: run.status.waiting?.since ?? new Date().toISOString() },
+      };
+      setCurrentDetails(message);
+      await enter(wait.phase ?? before, { reason: wait.reason, message });
+    }
+    const left = wait.counts ? run.progressAt + facts.deadlineMs - Date.now() : Infinity;
+    if (left <= 0) throw deadlineExceeded(facts, message);
+    if (workflowInfo().continueAsNewSuggested) {
+      // Everything is level-based: a new run finds the claim, directory and mark of this one and waits on.
+      await continueAsNew({ ...refOf(facts), progressAt: run.progressAt } satisfies DataVolumeStart);
+    }
+    await condition(() => run.woken, Math.min(pause, left));
+  }
+}
+
+/** See {@link Lifecycle.within}. @throws `DeadlineExceeded` */
+export async function within<T>(
+  { facts, run }: Pick<Waiting, 'facts' | 'run'>,
+  what: string,
+  work: () => Promise<T>,
+  measure: () => Promise<number>,
+): Promise<T> {
+  const scope = new CancellationScope();
+  let settled = false;
+  const done = scope.run(work).finally(() => {
+    settled = true;
+  });
+  for (let before = 0; !(await settledWithin(() => settled, done, facts.deadlineMs));) {
+    const now = await measure();
+    if (now <= before) {
+      scope.cancel();
+      await done.catch(() => undefined);
+      throw deadlineExceeded(facts, what);
+    }
+    before = now;
+  }
+  run.progressAt = Date.now();
+  return await done;
+}
+
+/** Whether the work ended in time; its failure counts as an end and is thrown by whoever awaits it. */
+async function settledWithin(settled: () => boolean, done: Promise<unknown>, ms: number): Promise<boolean> {
+  done.catch(() => undefined);
+  return await condition(settled, ms);
+}
+
+function deadlineExceeded(facts: DataVolumeFacts, what: string): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: 'DeadlineExceeded',
+    message: `no progress for ${facts.deadlineMs} ms (dvflow.io/deadline) while waiting: ${what}`,
+    nonRetryable: true,
+  });
+}
