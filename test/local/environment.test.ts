@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { environmentLines } from '../../cli/commands/local.js';
+import { foreignEnvironment, processEnvironment, refuseForeign } from '../../local/environment.js';
+import { cacheDirectory, stateDirectory } from '../../local/paths.js';
+import { DEFAULT_PORTS } from '../../local/ports.js';
+import { SEARCH_ATTRIBUTE_NAMES } from '../../local/temporal.js';
+import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+
+const directory = '/nowhere/stack';
+const own = { KUBECONFIG: `${directory}/kubeconfigs/admin.yaml`, TEMPORAL_ADDRESS: '127.0.0.1:7233' };
+
+describe('what the environment names', () => {
+  it('is nobody else’s while it is unset or the stack’s own', () => {
+    assert.deepEqual(foreignEnvironment(directory, {}), {});
+    assert.deepEqual(foreignEnvironment(directory, own), {});
+    assert.deepEqual(foreignEnvironment(directory, { TEMPORAL_ADDRESS: 'localhost:7233' }), {});
+    const ofDefault = { DVFLOW_LOCAL_DIR: '/other', KUBECONFIG: '/other/kubeconfigs/admin.yaml' };
+    assert.deepEqual(foreignEnvironment(directory, ofDefault), {});
+  });
+
+  it('is foreign when it differs, even in one file of a list', () => {
+    const KUBECONFIG = `${own.KUBECONFIG}:/home/user/.kube/config`;
+    assert.deepEqual(foreignEnvironment(directory, { KUBECONFIG }), { kubeconfig: KUBECONFIG });
+    const TEMPORAL_ADDRESS = 'temporal.example.com:7233';
+    assert.deepEqual(foreignEnvironment(directory, { TEMPORAL_ADDRESS }), {
+      temporalAddress: TEMPORAL_ADDRESS,
+    });
+  });
+
+  it('stops a demo or test by name, unless the cluster is meant', () => {
+    const env = { KUBECONFIG: '/home/user/.kube/config', TEMPORAL_ADDRESS: 'temporal.example.com:7233' };
+    assert.throws(
+      () => refuseForeign('npm test', directory, env),
+      /KUBECONFIG=\/home\/user\/\.kube\/config and TEMPORAL_ADDRESS=temporal\.example\.com:7233 .*npm test.*DVFLOW_USE_CLUSTER=1/,
+    );
+    refuseForeign('npm test', directory, { ...env, DVFLOW_USE_CLUSTER: '1' });
+    refuseForeign('npm test', directory, own);
+  });
+
+  it('reaches the stack’s processes only as far as they need it', () => {
+    const env = processEnvironment({ PATH: '/bin', ETCD_NAME: 'x', KUBECONFIG: '/k', NO_PROXY: 'intranet' });
+    assert.deepEqual(env, {
+      PATH: '/bin',
+      NO_PROXY: 'intranet,127.0.0.1,localhost',
+      no_proxy: 'intranet,127.0.0.1,localhost',
+    });
+  });
+});
+
+describe('where the local stack keeps things', () => {
+  it('follows DVFLOW_LOCAL_DIR, then the XDG directories', () => {
+    assert.equal(stateDirectory({ DVFLOW_LOCAL_DIR: '/a', XDG_STATE_HOME: '/b' }), '/a');
+    assert.equal(stateDirectory({ XDG_STATE_HOME: '/b' }), '/b/dvflow/local');
+    assert.equal(cacheDirectory({ XDG_CACHE_HOME: '/c' }), '/c/dvflow');
+  });
+});
+
+describe('dvflow local env', () => {
+  it('prints what a shell reads back unchanged', () => {
+    const info = {
+      directory,
+      kubeconfig: "/home/o'brien/a b/admin.yaml",
+      temporalAddress: '127.0.0.1:7233',
+      uiUrl: 'http://127.0.0.1:8233',
+      node: 'n',
+      pool: '/p',
+      kubectl: [],
+      ports: DEFAULT_PORTS,
+      pids: {},
+    };
+    const script = `${environmentLines(info).join('\n')}\nprintf '%s\\n' "$KUBECONFIG" "$TEMPORAL_ADDRESS" "$DVFLOW_UI"`;
+    const lines = execFileSync('sh', ['-c', script], { encoding: 'utf8' }).trimEnd().split('\n');
+    assert.deepEqual(lines, [info.kubeconfig, info.temporalAddress, info.uiUrl]);
+  });
+});
+
+describe('the Temporal server', () => {
+  it('registers the search attributes that lifecycles carry', () => {
+    assert.deepEqual(
+      [...SEARCH_ATTRIBUTE_NAMES],
+      Object.values(SEARCH_ATTRIBUTES).map(({ name }) => name),
+    );
+  });
+});
