@@ -18,16 +18,11 @@ export function displayUrl(url: string | URL): string {
 export function parseSourceUrl(url: string): URL {
   const parsed = URL.parse(url.trim());
   if (!parsed) throw permanentFailure('InvalidDataVolume', 'source URL is not an absolute URL');
-  if (!isHttp(parsed)) {
+  if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
     const scheme = parsed.protocol.slice(0, -1);
     throw permanentFailure('InvalidDataVolume', `source URL has scheme ${scheme}, expected http or https`);
   }
   return parsed;
-}
-
-/** Whether a URL is one that this source can follow. */
-export function isHttp(url: URL): boolean {
-  return url.protocol === 'http:' || url.protocol === 'https:';
 }
 
 /** A URL to connect to: credentials travel in headers, where each origin gets its own, and the fragment does not travel at all. */

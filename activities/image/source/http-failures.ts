@@ -85,12 +85,14 @@ export function networkFailure(error: unknown, display: string): ApplicationFail
   const codes = chain.map(codeOf).filter((code) => code !== undefined);
   const certificate = codes.find((code) => CERTIFICATE_CODES.test(code));
   if (certificate !== undefined) {
-    const text = `GET ${display}: server certificate is not valid: ${root?.message ?? ''} (${certificate})`;
-    return permanentFailure('SourceCertificateInvalid', text, root);
+    // what follows a semicolon is Node's advice to those who start Node
+    const reason = root?.message.split(';')[0] ?? '';
+    const text = `GET ${display}: server certificate is not valid: ${reason} (${certificate})`;
+    return permanentFailure('SourceCertificateInvalid', text, bare(root));
   }
   const code = codes.at(-1);
-  if (code === undefined) return unavailable(display, root?.message || 'connection failed', root);
-  return unavailable(display, `${CAUSES[code] ?? 'connection failed'} (${code})`, root);
+  if (code === undefined) return unavailable(display, root?.message || 'connection failed', bare(root));
+  return unavailable(display, `${CAUSES[code] ?? 'connection failed'} (${code})`, bare(root));
 }
 
 /** Retry-After (RFC 9110 §10.2.3) in ms. */
@@ -109,6 +111,15 @@ function causesOf(error: unknown): Error[] {
     link = link instanceof AggregateError ? link.errors[0] : link.cause;
   }
   return chain;
+}
+
+/** An error without its properties: parser errors carry the packet, URL errors the URL, and loggers print what they find. */
+function bare(error: Error | undefined): Error | undefined {
+  if (!error) return undefined;
+  const copy = new Error(error.message);
+  copy.name = error.name;
+  if (error.stack !== undefined) copy.stack = error.stack;
+  return copy;
 }
 
 function codeOf(error: Error): string | undefined {

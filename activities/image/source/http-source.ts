@@ -30,7 +30,7 @@ export function createHttpSource(request: SourceRequest, options: SourceOptions)
   let rest: BodyReader | undefined;
 
   function probeOnce(): Promise<Probed> {
-    probing ??= probeSource(session, route, options.expected).then(
+    probing ??= probeSource({ session, route, ranges }, options.expected).then(
       (probed) => {
         rest = probed.rest;
         return probed;

@@ -1,10 +1,11 @@
-import { permanentFailure } from '../../failures.js';
+import { failureTypeOf, permanentFailure } from '../../failures.js';
 import { discard } from './answer.js';
 import type { Answer } from './answer.js';
 import type { BodyReader } from './body.js';
 import { createBodyReader } from './body.js';
 import { changed, unavailable } from './http-failures.js';
 import { contentLength, differenceBetween, exactRange, unsatisfiedTotal, validatorsOf } from './ranges.js';
+import type { RangeReader } from './range-reader.js';
 import type { Route } from './route.js';
 import type { Session } from './session.js';
 import type { SourceFacts } from './types.js';
@@ -22,6 +23,13 @@ export interface Probed {
   readonly received: readonly Buffer[];
 }
 
+/** What a probe is made with. */
+export interface ProbeParts {
+  readonly session: Session;
+  readonly route: Route;
+  readonly ranges: RangeReader;
+}
+
 /**
  * Asks for the first MiB by range. An exact 206 proves that ranges work; 200 is a server without them; everything else (a 416
  * for a source that is not empty, another range than asked, several parts, no total) is asked again without a range.
@@ -29,21 +37,22 @@ export interface Probed {
  * @throws what {@link Route} throws; `SourceChanged` when it is not the `expected` version.
  */
 export async function probeSource(
-  session: Session,
-  route: Route,
+  parts: ProbeParts,
   expected: SourceValidators | undefined,
 ): Promise<Probed> {
+  const { session, route } = parts;
   const answer = await route.open({ range: { start: 0, end: HEAD_BYTES } });
   const probed =
-    (await probedByRange(session, answer)) ?? (await probedWhole(session, await wholeAnswer(route, answer)));
+    (await probedByRange(parts, answer)) ?? (await probedWhole(session, await wholeAnswer(route, answer)));
   const difference = expected && differenceBetween(expected, probed.facts.validators);
   if (difference === undefined) return probed;
   probed.rest?.close();
   throw changed(session.display, difference);
 }
 
-async function probedByRange(session: Session, answer: Answer): Promise<Probed | undefined> {
-  const { status, headers, body } = answer;
+async function probedByRange(parts: ProbeParts, answer: Answer): Promise<Probed | undefined> {
+  const { session } = parts;
+  const { status, headers } = answer;
   if (status === 416 && unsatisfiedTotal(headers) === 0) {
     discard(answer);
     return known(session, { ranges: false, validators: validatorsOf(headers, 0) }, []);
@@ -51,14 +60,34 @@ async function probedByRange(session: Session, answer: Answer): Promise<Probed |
   const range = status === 206 ? exactRange(headers) : undefined;
   if (range?.start !== 0 || range.end !== Math.min(HEAD_BYTES, range.total)) return undefined;
   requireReadable(session, answer);
-  const reader = createBodyReader(body, session);
-  const { chunks } = await readHead(reader, range.end + 1);
-  const got = lengthOf(chunks);
-  if (got !== range.end) {
-    reader.close();
-    throw unavailable(session.display, `body of a range of ${range.end} bytes has ${got}`);
+  const facts = { ranges: true, validators: validatorsOf(headers, range.total) };
+  return known(session, facts, await rangedHead(parts, answer, facts, range.end));
+}
+
+/** The body of the first range; what a lost connection leaves out is asked for like any other range. */
+async function rangedHead(
+  { session, ranges }: ProbeParts,
+  answer: Answer,
+  facts: Pick<SourceFacts, 'ranges' | 'validators'>,
+  length: number,
+): Promise<readonly Buffer[]> {
+  const reader = createBodyReader(answer.body, session);
+  const chunks: Buffer[] = [];
+  try {
+    await readHead(reader, length + 1, chunks);
+  } catch (error) {
+    if (failureTypeOf(error) !== 'SourceUnavailable') throw error;
   }
-  return known(session, { ranges: true, validators: validatorsOf(headers, range.total) }, chunks);
+  const got = lengthOf(chunks);
+  if (got > length) {
+    reader.close();
+    throw unavailable(session.display, `body of a range of ${length} bytes is longer`);
+  }
+  if (got === length) return chunks;
+  const missing = Buffer.alloc(length - got);
+  session.notice(`reconnecting: body ended after ${got} of ${length} bytes (attempt 2)`);
+  await ranges.readInto(known(session, facts, []).facts, got, missing);
+  return [...chunks, missing];
 }
 
 async function wholeAnswer(route: Route, answer: Answer): Promise<Answer> {
@@ -76,7 +105,8 @@ async function probedWhole(session: Session, answer: Answer): Promise<Probed> {
   }
   const length = contentLength(headers);
   const reader = createBodyReader(body, session);
-  const { chunks, ended } = await readHead(reader, HEAD_BYTES + 1);
+  const chunks: Buffer[] = [];
+  const ended = await readHead(reader, HEAD_BYTES + 1, chunks);
   const got = lengthOf(chunks);
   if (ended && length !== undefined && got < length) {
     throw unavailable(session.display, `body ended after ${got} of ${length} bytes`);
@@ -95,16 +125,14 @@ function known(
   return { facts: { displayUrl: session.display, ...facts, head }, received };
 }
 
-/** Reads until `wanted` bytes are there or the body ends. */
-async function readHead(reader: BodyReader, wanted: number): Promise<{ chunks: Buffer[]; ended: boolean }> {
-  const chunks: Buffer[] = [];
-  for (let got = 0; got < wanted;) {
+/** Reads until `wanted` bytes are there, or to the end of the body: then it answers true. */
+async function readHead(reader: BodyReader, wanted: number, chunks: Buffer[]): Promise<boolean> {
+  while (lengthOf(chunks) < wanted) {
     const chunk = await reader.next();
-    if (!chunk) return { chunks, ended: true };
+    if (!chunk) return true;
     chunks.push(chunk);
-    got += chunk.length;
   }
-  return { chunks, ended: false };
+  return false;
 }
 
 function lengthOf(chunks: readonly Buffer[]): number {

@@ -1,10 +1,11 @@
 import type { IncomingMessage } from 'node:http';
-import got, { MaxRedirectsError } from 'got';
+import got from 'got';
+import type { RequestError } from 'got';
 import { permanentFailure } from '../../failures.js';
 import type { Answer } from './answer.js';
 import { awaitHead } from './answer.js';
 import { networkFailure } from './http-failures.js';
-import { isHttp, withoutUserInfo } from './display-url.js';
+import { withoutUserInfo } from './display-url.js';
 import type { Session } from './session.js';
 
 /** As many as CDI's client follows. */
@@ -14,7 +15,7 @@ const MAX_REDIRECTS = 10;
  * Asks the URL that the user named and follows its redirects; each hop gets the headers that are meant for it. A step from
  * https down to http is followed like any other: it is another origin, so no credential goes there.
  *
- * @throws `SourceNotFound` after 10 redirects, `SourceNotAllowed` for a redirect to another scheme, and what {@link awaitHead} throws.
+ * @throws `SourceNotFound` after 10 redirects or for one to no URL, `SourceNotAllowed` for a redirect to another scheme, and what {@link awaitHead} throws.
  */
 export async function resolveFromOrigin(
   session: Session,
@@ -32,13 +33,12 @@ export async function resolveFromOrigin(
       beforeRedirect: [
         (options) => {
           const target = options.url as URL;
-          if (!isHttp(target)) throw schemeRefused(display, target);
           options.username = '';
           options.password = '';
           options.headers = headers.for(target, own);
         },
       ],
-      beforeError: [(error) => (error instanceof MaxRedirectsError ? tooManyRedirects(display) : error)],
+      beforeError: [(error) => redirectFailure(error, display)],
     },
   });
   const response = await awaitHead<IncomingMessage & { url?: string }>(session, stream, (resolve) => {
@@ -51,14 +51,19 @@ export async function resolveFromOrigin(
   return { status: response.statusCode ?? 0, headers: response.headers, url, body: stream };
 }
 
-function tooManyRedirects(display: string): Error {
-  return permanentFailure('SourceNotFound', `GET ${display}: more than ${MAX_REDIRECTS} redirects`);
-}
-
-function schemeRefused(display: string, target: URL): Error {
-  const scheme = target.protocol.slice(0, -1);
-  return permanentFailure(
-    'SourceNotAllowed',
-    `GET ${display}: redirect to scheme ${scheme}, expected http or https`,
-  );
+function redirectFailure(error: RequestError, display: string): Error {
+  if (error.code === 'ERR_TOO_MANY_REDIRECTS') {
+    return permanentFailure('SourceNotFound', `GET ${display}: more than ${MAX_REDIRECTS} redirects`);
+  }
+  if (error.code === 'ERR_UNSUPPORTED_PROTOCOL') {
+    return permanentFailure(
+      'SourceNotAllowed',
+      `GET ${display}: redirect to a scheme that is neither http nor https`,
+    );
+  }
+  if (error.code === 'ERR_INVALID_URL') {
+    // the cause would hold the address, and with it perhaps a signature
+    return permanentFailure('SourceNotFound', `GET ${display}: redirect to an address that is no URL`);
+  }
+  return error;
 }

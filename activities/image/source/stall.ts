@@ -17,6 +17,8 @@ export function createStallWatch(limitMs: number, onStall: () => void): StallWat
     fired = true;
     onStall();
   }, limitMs);
+  // the connection keeps the process alive, not the watch over it
+  timer.unref();
   return {
     arm() {
       armed = true;

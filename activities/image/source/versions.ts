@@ -3,6 +3,7 @@ import type { Answer } from './answer.js';
 import { changed, unavailable } from './http-failures.js';
 import { contentLength, differenceBetween, exactRange, unsatisfiedTotal, validatorsOf } from './ranges.js';
 import type { ByteRange } from './ranges.js';
+import type { SourceValidators } from '../../types.js';
 import type { Session } from './session.js';
 import type { SourceFacts } from './types.js';
 
@@ -37,8 +38,9 @@ function verified(
   const { display } = session;
   const { status, headers } = answer;
   if (status === 416) {
-    requireSame(session, facts, { length: unsatisfiedTotal(headers) });
-    throw unavailable(display, `answered 416 to a range inside of the source`);
+    const [before, now] = [facts.validators.length, unsatisfiedTotal(headers)];
+    if (now !== undefined && now !== before) throw changed(display, `length was ${before}, is ${now}`);
+    throw unavailable(display, 'answered 416 to a range inside of the source');
   }
   if (status === 200) {
     requireSame(session, facts, validatorsOf(headers, contentLength(headers)));
@@ -56,15 +58,7 @@ function verified(
   );
 }
 
-function requireSame(
-  session: Session,
-  facts: SourceFacts,
-  now: { etag?: string; lastModified?: string; length?: number | undefined },
-): void {
-  const { length, ...rest } = now;
-  const difference = differenceBetween(facts.validators, {
-    ...rest,
-    ...(length === undefined ? {} : { length }),
-  });
+function requireSame(session: Session, facts: SourceFacts, now: SourceValidators): void {
+  const difference = differenceBetween(facts.validators, now);
   if (difference !== undefined) throw changed(session.display, difference);
 }

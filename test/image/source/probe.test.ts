@@ -130,6 +130,14 @@ describe('probe of an HTTP source', () => {
     );
   });
 
+  it('completes the first MiB over connections that drop every 300 kB', async () => {
+    const server = await serve({ dropAfter: 300_000 });
+    const { source } = bench.open(server.url);
+    assert.ok((await source.probe()).head.equals(BYTES.subarray(0, MiB)));
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    assert.equal(source.bytesRead, BYTES.length);
+  });
+
   it('fails when the body is shorter than it says', async () => {
     const server = await serve({ ranges: false, truncateAfter: 5000 });
     await fails(bench.open(server.url).source.probe(), 'SourceUnavailable', /reset|closed|ended/u);

@@ -18,9 +18,9 @@ export interface Behaviour {
   readonly retryAfter?: string;
   /** Location header that goes with a `status` of 3xx. */
   readonly location?: string;
-  /** The connection is reset after so many bytes of the body. */
+  /** The connection is reset after so many bytes of the body; the last of them may be lost on the way. */
   readonly dropAfter?: number;
-  /** The connection is closed in order after so many bytes: a body that is too short. */
+  /** The connection is closed in order after so many bytes, all of which arrive: a body that is too short. */
   readonly truncateAfter?: number;
   /** Nothing more is sent after so many bytes of the body. */
   readonly stallAfter?: number;

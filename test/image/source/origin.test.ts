@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import {
+  bufferContent,
+  startContentServer,
+  startRedirectServer,
+  startServer,
+} from '../../support/servers/index.js';
+import type { RunningServer } from '../../support/servers/index.js';
+import { BYTES, collect, fails, useBench } from './open.js';
+
+const LOGIN = { username: 'me', password: 'pass-word' };
+const BASIC = `Basic ${Buffer.from('me:pass-word').toString('base64')}`;
+
+describe('headers, credentials and redirects of an HTTP source', () => {
+  const bench = useBench();
+  const serve = () => bench.serve(startContentServer(bufferContent(BYTES)));
+  const headersOf = (server: RunningServer) => server.requests().map(({ headers }) => headers);
+
+  it('sends basic auth and extra headers with each request', async () => {
+    const server = await bench.serve(
+      startContentServer(bufferContent(BYTES), { basicAuth: LOGIN, requiredHeader: ['X-Token', 'sesame'] }),
+    );
+    const { source } = bench.open(server.url, {
+      ...LOGIN,
+      headers: [
+        ['X-Plain', 'yes: it is'],
+        ['X-Twice', '1'],
+        ['X-Twice', '2'],
+        ['Range', 'bytes=0-0'],
+        ['Accept-Encoding', 'gzip'],
+      ],
+      secretHeaders: [['X-Token', 'sesame\n']],
+    });
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    await source.readInto(7, Buffer.alloc(9));
+    for (const headers of headersOf(server)) {
+      assert.equal(headers['x-plain'], 'yes: it is');
+      assert.equal(headers['x-twice'], '1, 2');
+      assert.equal(headers['accept-encoding'], 'identity');
+      assert.notEqual(headers.range, 'bytes=0-0');
+    }
+  });
+
+  it('takes user info from the URL, and shows it nowhere', async () => {
+    const server = await bench.serve(startContentServer(bufferContent(BYTES), { basicAuth: LOGIN }));
+    const url = server.url.replace('//', '//me:pass%2Dword@');
+    const { source } = bench.open(`${url}/disk?signature=x#part`);
+    assert.equal((await source.probe()).displayUrl, `${server.url}/disk`);
+    const { source: refused } = bench.open(`${url.replace('me', 'you')}/disk?signature=x`);
+    await fails(
+      refused.probe(),
+      'SourceForbidden',
+      /^GET http:\/\/127\.0\.0\.1:\d+\/disk: 401 Unauthorized$/u,
+    );
+  });
+
+  it('sends no credentials when one half of them is missing', async () => {
+    const server = await serve();
+    await bench.open(server.url, { username: 'me' }).source.probe();
+    assert.equal(headersOf(server)[0]?.authorization, undefined);
+  });
+
+  it('gives secrets to the origin that the user named, and to no other', async () => {
+    const target = await serve();
+    const origin = await bench.serve(startRedirectServer(() => `${target.url}/disk?signature=x`));
+    const { source } = bench.open(origin.url, {
+      ...LOGIN,
+      headers: [
+        ['X-Plain', 'yes'],
+        ['Cookie', 'a=b'],
+      ],
+      secretHeaders: [['X-Token', 'sesame']],
+    });
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    await source.readInto(1, Buffer.alloc(10));
+    const [asked, ...more] = headersOf(origin);
+    assert.equal(more.length, 0, 'the target is pinned');
+    assert.equal(asked?.authorization, BASIC);
+    assert.equal(asked['x-token'], 'sesame');
+    assert.equal(asked.cookie, 'a=b');
+    assert.equal(headersOf(target).length, 3);
+    for (const headers of headersOf(target)) {
+      assert.equal(headers['x-plain'], 'yes');
+      assert.equal(headers['user-agent'], 'dvflow');
+      for (const name of ['authorization', 'cookie', 'x-token']) assert.equal(headers[name], undefined, name);
+    }
+  });
+
+  it('gives secrets again to the origin when a redirect comes back to it', async () => {
+    const away: RunningServer = await bench.serve(startRedirectServer(() => `${origin.url}/disk`));
+    const files = bufferContent(BYTES);
+    const origin: RunningServer = await bench.serve(
+      startContentServer(files, (_index, { path }) =>
+        path === '/disk' ? { basicAuth: LOGIN } : { status: 302, location: away.url },
+      ),
+    );
+    await bench.open(`${origin.url}/start`, LOGIN).source.probe();
+    assert.equal(headersOf(away)[0]?.authorization, undefined);
+    assert.deepEqual(
+      headersOf(origin).map(({ authorization }) => authorization),
+      [BASIC, BASIC],
+    );
+  });
+
+  for (const status of [301, 302, 303, 307, 308]) {
+    it(`follows ${status} within the origin with everything`, async () => {
+      const server = await bench.serve(
+        startContentServer(bufferContent(BYTES), (_index, { path }) =>
+          path === '/disk' ? { basicAuth: LOGIN } : { status, location: '/disk' },
+        ),
+      );
+      assert.equal((await bench.open(`${server.url}/old`, LOGIN).source.probe()).ranges, true);
+    });
+  }
+
+  it('does not take credentials out of a redirect', async () => {
+    const target = await serve();
+    const origin = await bench.serve(
+      startRedirectServer(() => `${target.url.replace('//', '//you:other@')}/disk`),
+    );
+    assert.ok((await collect(bench.open(origin.url).source.stream(0))).equals(BYTES));
+    for (const { authorization } of headersOf(target)) assert.equal(authorization, undefined);
+  });
+
+  it('follows ten redirects and no eleventh', async () => {
+    const target = await serve();
+    const chain = await bench.serve(
+      startRedirectServer((path) => {
+        const left = Number(path.slice(1));
+        return left === 1 ? target.url : `/${left - 1}`;
+      }),
+    );
+    await bench.open(`${chain.url}/10`).source.probe();
+    await fails(bench.open(`${chain.url}/11`).source.probe(), 'SourceNotFound', /more than 10 redirects$/u);
+    const loop = await bench.serve(startRedirectServer(() => '/again'));
+    await fails(bench.open(loop.url).source.probe(), 'SourceNotFound', /more than 10 redirects$/u);
+    assert.equal(loop.requests().length, 11);
+  });
+
+  it('resolves again when the target of a redirect expires', async () => {
+    let valid = 1;
+    const target = await bench.serve(
+      startContentServer(bufferContent(BYTES), (_index, { path }) =>
+        path === `/disk-${valid}` ? {} : { status: 403 },
+      ),
+    );
+    const origin = await bench.serve(startRedirectServer(() => `${target.url}/disk-${valid}`));
+    const { source, notices } = bench.open(origin.url, LOGIN);
+    await source.probe();
+    valid = 2;
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    const bytes = Buffer.alloc(100);
+    valid = 3;
+    await source.readInto(50, bytes);
+    assert.ok(bytes.equals(BYTES.subarray(50, 150)));
+    assert.equal(origin.requests().length, 3);
+    assert.match(notices[0] ?? '', /^redirect target answered 403 Forbidden: resolving the source again$/u);
+  });
+
+  it('takes a refusal as final from the origin only, once it has worked', async () => {
+    let status: number | undefined = undefined;
+    const target = await bench.serve(startContentServer(bufferContent(BYTES), () => ({ status })));
+    const origin = await bench.serve(
+      startServer((_request, response) => {
+        response.writeHead(gone ? 404 : 302, { location: target.url }).end();
+      }),
+    );
+    let gone = false;
+    const { source } = bench.open(origin.url, {}, { maxReconnects: 1 });
+    await source.probe();
+    status = 403;
+    await fails(
+      source.readInto(0, Buffer.alloc(5)),
+      'SourceUnavailable',
+      /403 Forbidden from a redirect target$/u,
+    );
+    gone = true;
+    await fails(source.readInto(0, Buffer.alloc(5)), 'SourceNotFound', /404 Not Found$/u);
+  });
+
+  for (const [headers, message] of [
+    [[['X Bad', 'sesame']], /^header name "X Bad" is not valid in HTTP$/u],
+    [[['X-Bad', 'ses\name']], /^value of header X-Bad holds characters/u],
+    [[['X-Bad', 'sesame\u{1f512}']], /^value of header X-Bad holds characters/u],
+  ] as const) {
+    it(`refuses ${JSON.stringify(headers)} by the name only`, async () => {
+      const make = async () => bench.open('http://127.0.0.1/', { secretHeaders: headers });
+      await fails(make(), 'InvalidDataVolume', message);
+    });
+  }
+
+  for (const [url, message] of [
+    ['disk.img', /not an absolute URL/u],
+    ['ftp://me:pass-word@host/disk', /scheme ftp, expected http or https/u],
+    ['http://', /not an absolute URL/u],
+  ] as const) {
+    it(`refuses the URL ${url.replace('pass-word', '…')}`, async () => {
+      await fails((async () => bench.open(url))(), 'InvalidDataVolume', message);
+    });
+  }
+});
