@@ -15,7 +15,12 @@ import type { HttpSource } from './objects.js';
 const SOURCE_KEY = 'source.json';
 
 /** Digits of each digest, `cdi.md` §2.8. */
-const CHECKSUM_LENGTHS: Readonly<Record<string, number>> = { md5: 32, sha1: 40, sha256: 64, sha512: 128 };
+const CHECKSUM_LENGTHS = new Map([
+  ['md5', 32],
+  ['sha1', 40],
+  ['sha256', 64],
+  ['sha512', 128],
+]);
 
 /** What the activities of credentials need. */
 export interface CredentialDependencies {
@@ -191,17 +196,23 @@ function bundleOf({ metadata, data = {} }: V1ConfigMap): string {
 /** `algorithm:hex` in lower case. @throws {@link FailureType} `InvalidDataVolume`, with CDI's texts */
 function readChecksum(text: string): string {
   const [algorithm = '', digest = '', ...rest] = text.trim().toLowerCase().split(':');
-  const length = CHECKSUM_LENGTHS[algorithm];
-  const problem =
-    !text.includes(':') || rest.length > 0
-      ? `expected 'algorithm:hash', got '${text}'`
-      : length === undefined
-        ? `unsupported hash algorithm '${algorithm}': supported algorithms are: md5, sha1, sha256, sha512`
-        : digest.length !== length
-          ? `invalid ${algorithm} hash length: expected ${length} hex characters, got ${digest.length}`
-          : /^[0-9a-f]+$/.test(digest)
-            ? undefined
-            : 'checksum hash is not valid hexadecimal';
+  const length = CHECKSUM_LENGTHS.get(algorithm);
+  const problem = problemOf(text, length, { algorithm, digest, rest });
   if (problem === undefined) return `${algorithm}:${digest}`;
   throw permanentFailure('InvalidDataVolume', `Invalid checksum format: ${problem}`);
+}
+
+function problemOf(
+  text: string,
+  length: number | undefined,
+  { algorithm, digest, rest }: { algorithm: string; digest: string; rest: readonly string[] },
+): string | undefined {
+  if (!text.includes(':') || rest.length > 0) return `expected 'algorithm:hash', got '${text}'`;
+  if (length === undefined) {
+    return `unsupported hash algorithm '${algorithm}': supported algorithms are: ${[...CHECKSUM_LENGTHS.keys()].join(', ')}`;
+  }
+  if (digest.length !== length) {
+    return `invalid ${algorithm} hash length: expected ${length} hex characters, got ${digest.length}`;
+  }
+  return /^[0-9a-f]+$/.test(digest) ? undefined : 'checksum hash is not valid hexadecimal';
 }

@@ -107,7 +107,11 @@ function parseText(text: string): unknown {
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASES });
   } catch (error) {
-    throw permanentFailure('InvalidDataVolume', `the text uses more than ${MAX_ALIASES} aliases, or unknown ones`, error);
+    throw permanentFailure(
+      'InvalidDataVolume',
+      `the text uses more than ${MAX_ALIASES} aliases, or unknown ones`,
+      error,
+    );
   }
 }
 

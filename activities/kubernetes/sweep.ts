@@ -68,7 +68,8 @@ export function createSweepActivities({
     item: UnpublishedItem,
     volumes: readonly V1PersistentVolume[],
   ): Promise<boolean> {
-    if (!item.dataVolume.uid || !item.workflowId) return false;
+    const { uid, name } = item.dataVolume;
+    if (!uid || !name || !item.workflowId) return false;
     if (!(Date.parse(item.createdAt) < Date.now() - grace)) return false;
     if (item.kind !== 'Directory' && (await readMarked(item)) === undefined) return false;
     if (await isInUse(item, volumes)) return false;

@@ -254,18 +254,6 @@ describe('planTarget on a real API server', function () {
   before(async () => {
     admin = plane().admin;
     planTarget = createTargetActivities({ kubernetes: createKubernetes(plane().control) }).planTarget;
-    const body = {
-      apiVersion: 'hostpathprovisioner.kubevirt.io/v1beta1',
-      kind: 'HostPathProvisioner',
-      metadata: { name: 'hostpath-provisioner' },
-      spec: { pathConfig: { path: '/var/hpvolumes/', useNamingPrefix: 'true' } },
-    };
-    await admin.custom.createClusterCustomObject({
-      group: 'hostpathprovisioner.kubevirt.io',
-      version: 'v1beta1',
-      plural: 'hostpathprovisioners',
-      body,
-    });
   });
   beforeEach(async () => {
     namespace = await makeNamespace(admin);
@@ -284,7 +272,7 @@ describe('planTarget on a real API server', function () {
   it('plans a claim of the hostpath class', async () => {
     const target = await act(planTarget, [{ dataVolume: await create() }]);
     assert.equal(target.claim, 'create');
-    assert.deepEqual(target.pool, { path: '/var/hpvolumes', useNamingPrefix: true });
+    assert.deepEqual(target.pool, { path: plane().info.pool, useNamingPrefix: false });
     assert.equal(target.waitForConsumer, true);
   });
 
@@ -411,7 +399,7 @@ describe('planTarget on a real API server', function () {
 
   async function claimFile(annotations: Record<string, string>, uid: string): Promise<string> {
     const { writeFile } = await import('node:fs/promises');
-    const path = `${plane().directory}/claim.json`;
+    const path = `${plane().info.directory}/claim.json`;
     await writeFile(
       path,
       JSON.stringify({

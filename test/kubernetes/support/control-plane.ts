@@ -1,215 +1,83 @@
-/** A real etcd, kube-apiserver and kube-controller-manager on random loopback ports, for the tests of this folder. */
-import { execFile, spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+/** Kubernetes and Temporal without dvflow's workers: a watch would start lifecycles for the DataVolumes of these tests. */
+import { mkdtempSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { KubeConfig } from '@kubernetes/client-node';
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { Client, Connection } from '@temporalio/client';
 import { createKubernetes, loadKubeConfig } from '../../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../../activities/kubernetes/client.js';
+import { stackDown, stackUp } from '../../../local/index.js';
+import type { StackInfo } from '../../../local/index.js';
+import { runKubectl } from '../../../local/kubectl.js';
 
-const run = promisify(execFile);
-const BINARY = process.env.DVFLOW_CONTROL_PLANE ?? '/tmp/build/bin/dvflow-control-plane';
-const CONTROLLERS = [
-  'persistentvolume-binder-controller',
-  'persistentvolumeclaim-protection-controller',
-  'persistentvolume-protection-controller',
-  'garbage-collector-controller',
-  'resourcequota-controller',
-];
+const START_MS = 180_000;
 
 /** A running control plane. */
 export interface ControlPlane {
+  readonly info: StackInfo;
   /** As cluster administrator. */
   readonly admin: Kubernetes;
-  /** Kubeconfig of the control role's own ServiceAccount, with its token in a file. */
+  /** Kubeconfig of the control role's own ServiceAccount. */
   readonly control: KubeConfig;
+  /** Kubeconfig of a ServiceAccount, with its token in a file that the kubeconfig names by a relative path. */
+  readonly configFor: (namespace: string, account: string) => Promise<KubeConfig>;
   readonly kubectl: (...args: string[]) => Promise<string>;
-  readonly directory: string;
+  readonly temporal: Client;
+  /** Ends it and removes its state. */
+  readonly stop: () => Promise<void>;
 }
 
-let shared: Promise<ControlPlane & { stop(): Promise<void> }> | undefined;
-let users = 0;
+let shared: Promise<ControlPlane> | undefined;
 
-/** Starts one control plane for all suites that ask, ends it after the last of them. */
+/** The control plane of all suites of this folder, started for the first of them. Called in the body of `describe`. */
 export function useControlPlane(): () => ControlPlane {
   let plane: ControlPlane | undefined;
-  users++;
-  before(async function () {
-    this.timeout(90_000);
+  before('start the control plane', async function () {
+    this.timeout(START_MS);
     shared ??= start();
     plane = await shared;
   });
-  after(async function () {
-    this.timeout(30_000);
-    if (--users === 0) await (await shared)?.stop();
-  });
-  return () => plane!;
-}
-
-async function start(): Promise<ControlPlane & { stop(): Promise<void> }> {
-  const directory = await mkdtemp(join(tmpdir(), 'kube-test-'));
-  const [etcd, peer, secure, manager] = (await Promise.all([
-    freePort(),
-    freePort(),
-    freePort(),
-    freePort(),
-  ])) as [number, number, number, number];
-  await makeCertificates(directory);
-  const children: ChildProcess[] = [];
-  const launch = async (name: string, args: string[]) => {
-    const log = await open(join(directory, `${name}.log`), 'w');
-    children.push(spawn(BINARY, [name, ...args], { stdio: ['ignore', log.fd, log.fd] }));
-    await log.close();
+  return () => {
+    if (!plane) throw new Error('the control plane is used outside of hooks and tests');
+    return plane;
   };
-  const file = (name: string) => join(directory, name);
-  await launch('etcd', [
-    `--data-dir=${file('etcd')}`,
-    `--listen-client-urls=http://127.0.0.1:${etcd}`,
-    `--advertise-client-urls=http://127.0.0.1:${etcd}`,
-    `--listen-peer-urls=http://127.0.0.1:${peer}`,
-    '--unsafe-no-fsync',
-    '--log-level=error',
-  ]);
-  await launch('kube-apiserver', [
-    `--etcd-servers=http://127.0.0.1:${etcd}`,
-    '--bind-address=127.0.0.1',
-    `--secure-port=${secure}`,
-    `--tls-cert-file=${file('server.crt')}`,
-    `--tls-private-key-file=${file('server.key')}`,
-    `--client-ca-file=${file('ca.crt')}`,
-    `--service-account-key-file=${file('server.key')}`,
-    `--service-account-signing-key-file=${file('server.key')}`,
-    '--service-account-issuer=https://kubernetes.default.svc',
-    '--authorization-mode=Node,RBAC',
-    '--service-cluster-ip-range=10.0.0.0/24',
-    '--disable-admission-plugins=ServiceAccount',
-  ]);
-  const server = `https://127.0.0.1:${secure}`;
-  await writeFile(
-    file('admin.kubeconfig'),
-    kubeconfig(server, directory, {
-      'client-certificate': file('admin.crt'),
-      'client-key': file('admin.key'),
-    }),
-  );
-  const kubectl = async (...args: string[]) =>
-    (await run(BINARY, ['kubectl', `--kubeconfig=${file('admin.kubeconfig')}`, ...args])).stdout;
-  await until(async () => (await kubectl('get', '--raw', '/readyz')) === 'ok', file('kube-apiserver.log'));
-  await launch('kube-controller-manager', [
-    `--kubeconfig=${file('admin.kubeconfig')}`,
-    `--controllers=${CONTROLLERS.join(',')}`,
-    `--secure-port=${manager}`,
-    '--bind-address=127.0.0.1',
-    '--leader-elect=false',
-  ]);
-  const stop = async () => {
-    for (const child of children.reverse()) {
-      const gone = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGKILL');
-      await gone;
-    }
-    await rm(directory, { recursive: true, force: true });
+}
+
+// a hook of the root suite, so that it ends after the last suite, whichever of them run
+after('end the control plane', async function () {
+  this.timeout(START_MS);
+  await (await shared?.catch(() => undefined))?.stop();
+});
+
+async function start(): Promise<ControlPlane> {
+  const directory = mkdtempSync(join(tmpdir(), 'dvflow-test-'));
+  const info = await stackUp({ directory, ports: 'free', workers: false }, () => undefined);
+  const kubectl = async (...args: string[]) => await runKubectl(info.kubectl, args);
+  const configFor = async (namespace: string, account: string): Promise<KubeConfig> => {
+    await writeFile(
+      join(directory, `${account}.token`),
+      await kubectl('create', 'token', account, '-n', namespace),
+    );
+    const config = JSON.parse(await kubectl('config', 'view', '--raw', '-o', 'json')) as {
+      users: { user: object }[];
+    };
+    for (const user of config.users) user.user = { tokenFile: `${account}.token` };
+    const file = join(directory, `${account}.kubeconfig`);
+    await writeFile(file, JSON.stringify(config));
+    return loadKubeConfig(file);
   };
-  try {
-    await kubectl('apply', '-k', 'deploy/api');
-    await kubectl('apply', '-k', 'deploy/temporal');
-    await kubectl('wait', '--for=condition=established', 'crd', '--all', '--timeout=30s');
-    await kubectl('apply', '-k', 'deploy/defaults');
-    const token = await kubectl('create', 'token', 'dvflow-control', '-n', 'dvflow');
-    await writeFile(file('token'), token.trim());
-    // relative, as people write it
-    await writeFile(file('control.kubeconfig'), kubeconfig(server, directory, { tokenFile: 'token' }));
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  const admin = createKubernetes(loadKubeConfig(file('admin.kubeconfig')));
-  return { admin, control: loadKubeConfig(file('control.kubeconfig')), kubectl, directory, stop };
-}
-
-async function makeCertificates(directory: string): Promise<void> {
-  const openssl = (...args: string[]) => run('openssl', args, { cwd: directory });
-  await openssl(
-    'req',
-    '-x509',
-    '-newkey',
-    'rsa:2048',
-    '-nodes',
-    '-keyout',
-    'ca.key',
-    '-out',
-    'ca.crt',
-    '-subj',
-    '/CN=ca',
-    '-days',
-    '2',
-  );
-  for (const [name, subject] of [
-    ['server', '/CN=kube-apiserver'],
-    ['admin', '/O=system:masters/CN=admin'],
-  ] as const) {
-    await openssl(
-      'req',
-      '-newkey',
-      'rsa:2048',
-      '-nodes',
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.csr`,
-      '-subj',
-      subject,
-    );
-    await writeFile(join(directory, 'ext'), 'subjectAltName=IP:127.0.0.1,DNS:localhost\n');
-    await openssl(
-      'x509',
-      '-req',
-      '-in',
-      `${name}.csr`,
-      '-CA',
-      'ca.crt',
-      '-CAkey',
-      'ca.key',
-      '-CAcreateserial',
-      '-out',
-      `${name}.crt`,
-      '-days',
-      '2',
-      '-extfile',
-      'ext',
-    );
-  }
-}
-
-function kubeconfig(server: string, directory: string, user: Record<string, string>): string {
-  return JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Config',
-    'current-context': 'test',
-    clusters: [{ name: 'test', cluster: { server, 'certificate-authority': join(directory, 'ca.crt') } }],
-    users: [{ name: 'test', user }],
-    contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
-  });
-}
-
-async function until(isReady: () => Promise<boolean>, log: string): Promise<void> {
-  for (let waited = 0; waited < 60_000; waited += 250) {
-    if (await isReady().catch(() => false)) return;
-    await sleep(250);
-  }
-  throw new Error(`not ready within 60 s:\n${(await readFile(log, 'utf8')).slice(-2000)}`);
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
+  const connection = await Connection.connect({ address: info.temporalAddress });
+  return {
+    info,
+    admin: createKubernetes(loadKubeConfig(info.kubeconfig)),
+    control: await configFor('dvflow', 'dvflow-control'),
+    configFor,
+    kubectl,
+    temporal: new Client({ connection }),
+    stop: async () => {
+      await connection.close();
+      await stackDown({ directory, purge: true }, () => undefined);
+    },
+  };
 }

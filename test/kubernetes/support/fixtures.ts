@@ -143,3 +143,21 @@ export const TARGET: TargetPlan = {
 export function plain(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value));
 }
+
+/** A second HostPathProvisioner, of {@link POOL}, once a control plane. */
+export async function ensurePool({ custom }: Kubernetes): Promise<void> {
+  const path = {
+    group: 'hostpathprovisioner.kubevirt.io',
+    version: 'v1beta1',
+    plural: 'hostpathprovisioners',
+  };
+  const body = {
+    apiVersion: 'hostpathprovisioner.kubevirt.io/v1beta1',
+    kind: 'HostPathProvisioner',
+    metadata: { name: 'tests' },
+    spec: { pathConfig: { path: `${POOL.path}/`, useNamingPrefix: String(POOL.useNamingPrefix) } },
+  };
+  await custom.createClusterCustomObject({ ...path, body }).catch((error: unknown) => {
+    if ((error as { code?: number }).code !== 409) throw error;
+  });
+}

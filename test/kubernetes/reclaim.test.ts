@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createClaimActivities } from '../../activities/kubernetes/claims.js';
+import { createKubernetes } from '../../activities/kubernetes/client.js';
+import type { Kubernetes } from '../../activities/kubernetes/client.js';
+import { createNodeActivities } from '../../activities/kubernetes/nodes.js';
+import { createReclaimActivities } from '../../activities/kubernetes/reclaim.js';
+import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
+import type { ClaimRef, TargetPlan } from '../../activities/types.js';
+import { useControlPlane } from './support/control-plane.js';
+import {
+  act,
+  createDataVolume,
+  ensurePool,
+  makeNamespace,
+  manifest,
+  POOL,
+  refOf,
+  rejects,
+  TARGET,
+} from './support/fixtures.js';
+
+describe('nodes and released volumes on a real API server', function () {
+  this.timeout(30_000);
+  const plane = useControlPlane();
+  let admin: Kubernetes;
+  let kubernetes: Kubernetes;
+  let namespace: string;
+  let node: string;
+  let reclaim: ReturnType<typeof createReclaimActivities>;
+  let nodes: ReturnType<typeof createNodeActivities>;
+
+  before(async () => {
+    admin = plane().admin;
+    kubernetes = createKubernetes(plane().control);
+    reclaim = createReclaimActivities({ kubernetes });
+    nodes = createNodeActivities({ kubernetes });
+    await ensurePool(admin);
+    node = plane().info.node;
+  });
+  beforeEach(async () => {
+    namespace = await makeNamespace(admin);
+  });
+
+  const makeClaim = async (target: TargetPlan = TARGET, annotations = {}): Promise<ClaimRef> => {
+    const dataVolume = refOf(await createDataVolume(admin, manifest(namespace, 'vm1', {}, annotations)));
+    return await act(createClaimActivities({ kubernetes }).ensureClaim, [{ dataVolume, target }]);
+  };
+  /** A published volume whose claim was deleted. */
+  const release = async (
+    target: TargetPlan = TARGET,
+    pool = POOL.path,
+  ): Promise<{ name: string; uid: string }> => {
+    const claim = await makeClaim(target);
+    const dataVolume = { namespace, name: 'vm1', uid: 'x' };
+    const directory = {
+      node,
+      hostname: node,
+      pool,
+      directory: `pvc-${claim.uid}`,
+      dataVolume,
+      promisedBytes: 1,
+    };
+    const { volume: name } = await act(createVolumeActivities({ kubernetes }).publishVolume, [
+      { dataVolume, claim, target, directory },
+    ]);
+    await plane().kubectl('delete', 'pvc', 'vm1', '-n', namespace);
+    for (let waited = 0; waited < 10_000; waited += 100) {
+      const volume = await admin.core.readPersistentVolume({ name });
+      if (volume.status?.phase === 'Released') return { name, uid: volume.metadata?.uid ?? '' };
+      await sleep(100);
+    }
+    throw new Error(`${name} was not released`);
+  };
+
+  it('says where the data of a released volume is, and deletes the object, by uid', async () => {
+    const volume = await release();
+    assert.deepEqual(await act(reclaim.observeReleasedVolume, [volume]), {
+      volume: { ...volume, node, path: `${POOL.path}/${volume.name}`, pool: POOL },
+    });
+    assert.deepEqual(await act(reclaim.observeReleasedVolume, [{ ...volume, uid: 'other' }]), {});
+    await act(reclaim.deleteVolume, [{ ...volume, uid: '00000000-0000-4000-8000-000000000000' }]);
+    assert.equal(
+      (await admin.core.readPersistentVolume({ name: volume.name })).metadata?.deletionTimestamp,
+      undefined,
+    );
+    await act(reclaim.deleteVolume, [volume]);
+    await act(reclaim.deleteVolume, [volume], { attempt: 2 });
+    await assert.rejects(admin.core.readPersistentVolume({ name: volume.name }), { code: 404 });
+    assert.deepEqual(await act(reclaim.observeReleasedVolume, [volume]), {});
+  });
+
+  it('leaves Retain, Bound, foreign and outlying volumes alone', async () => {
+    const retained = await release({ ...TARGET, reclaimPolicy: 'Retain' });
+    assert.deepEqual(await act(reclaim.observeReleasedVolume, [retained]), {});
+    namespace = await makeNamespace(admin);
+    const outlying = await release(TARGET, `${POOL.path}/deeper`);
+    assert.deepEqual(await act(reclaim.observeReleasedVolume, [outlying]), {});
+    namespace = await makeNamespace(admin);
+    const foreign = await release();
+    await plane().kubectl(
+      'annotate',
+      '--overwrite',
+      'pv',
+      foreign.name,
+      'hostPathProvisionerIdentity=kubevirt.io/hostpath-provisioner-node01',
+    );
+    assert.deepEqual(await act(reclaim.observeReleasedVolume, [foreign]), {});
+    await plane().kubectl('delete', 'pv', retained.name, outlying.name, foreign.name);
+  });
+
+  it('says why a volume could not be deleted', async () => {
+    const volume = await release();
+    const event = {
+      ...volume,
+      reason: 'VolumeFailedDelete',
+      message: `node node01 does not answer (${volume.name})`,
+    };
+    await act(reclaim.recordVolumeEvent, [event]);
+    await act(reclaim.recordVolumeEvent, [event], { attempt: 2 });
+    const { items } = await admin.core.listNamespacedEvent({ namespace: 'default' });
+    const said = items.filter(({ involvedObject }) => involvedObject.uid === volume.uid);
+    assert.deepEqual(
+      said.map(({ reason, count, type }) => [reason, count, type]),
+      [['VolumeFailedDelete', 1, 'Warning']],
+    );
+  });
+
+  it('lists nodes and pools', async () => {
+    assert.deepEqual(await act(nodes.listNodes, []), {
+      nodes: [node],
+      pools: [{ path: plane().info.pool, useNamingPrefix: false }, POOL],
+    });
+  });
+
+  it('takes the node that the user names on the DataVolume', async () => {
+    const claim = await makeClaim(TARGET, { 'kubevirt.io/provisionOnNode': node });
+    assert.deepEqual(await act(nodes.listCandidates, [{ claim, target: TARGET }]), {
+      candidates: [{ node, hostname: node, foreignBytes: 0 }],
+      chosenBy: 'provisionOnNode',
+    });
+    await rejects(
+      act(nodes.listCandidates, [{ claim: { ...claim, uid: 'other' }, target: TARGET }]),
+      'ClaimLost',
+    );
+  });
+
+  it("answers the scheduler's choice without room by an event and by taking the choice back, once", async () => {
+    const claim = await makeClaim();
+    await plane().kubectl(
+      'annotate',
+      'pvc',
+      'vm1',
+      '-n',
+      namespace,
+      `volume.kubernetes.io/selected-node=${node}`,
+    );
+    assert.equal((await act(nodes.listCandidates, [{ claim, target: TARGET }])).chosenBy, 'selected-node');
+    const refusal = { claim, node, roomBytes: 5, requestBytes: 7 };
+    await act(nodes.refuseSelectedNode, [refusal]);
+    await act(nodes.refuseSelectedNode, [refusal], { attempt: 2 });
+    const selected = async () =>
+      (await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name: 'vm1' })).metadata
+        ?.annotations?.['volume.kubernetes.io/selected-node'];
+    assert.equal(await selected(), undefined);
+    const { items } = await admin.core.listNamespacedEvent({
+      namespace,
+      fieldSelector: 'reason=InsufficientCapacity',
+    });
+    assert.deepEqual(
+      items.map(({ message, count }) => [message, count]),
+      [[`node ${node} has room for 5 bytes, the claim requests 7`, 1]],
+    );
+    await plane().kubectl(
+      'annotate',
+      'pvc',
+      'vm1',
+      '-n',
+      namespace,
+      'volume.kubernetes.io/selected-node=node02',
+    );
+    await act(nodes.refuseSelectedNode, [refusal], { attempt: 3 });
+    assert.equal(await selected(), 'node02');
+  });
+});

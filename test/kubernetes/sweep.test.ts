@@ -1,0 +1,224 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { Client, Connection, defaultGrpcRetryOptions, makeGrpcRetryInterceptor } from '@temporalio/client';
+import { createClaimActivities } from '../../activities/kubernetes/claims.js';
+import { createKubernetes } from '../../activities/kubernetes/client.js';
+import type { Kubernetes } from '../../activities/kubernetes/client.js';
+import { createCredentialActivities } from '../../activities/kubernetes/credentials.js';
+import { createExecutionObserver } from '../../activities/kubernetes/executions.js';
+import { createSweepActivities } from '../../activities/kubernetes/sweep.js';
+import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
+import type { ClaimRef, DataVolumeRef, UnpublishedItem } from '../../activities/types.js';
+import { useControlPlane } from './support/control-plane.js';
+import { act, createDataVolume, makeNamespace, manifest, POOL, refOf, TARGET } from './support/fixtures.js';
+
+const KINDS = ['PersistentVolumeClaim', 'Secret'];
+
+describe('the sweeper on a real API server and a real Temporal server', function () {
+  this.timeout(30_000);
+  const plane = useControlPlane();
+  let admin: Kubernetes;
+  let kubernetes: Kubernetes;
+  let namespace: string;
+  const transferNamespace = 'dvflow-transfers';
+
+  before(() => {
+    admin = plane().admin;
+    kubernetes = createKubernetes(plane().control);
+  });
+  beforeEach(async () => {
+    namespace = await makeNamespace(admin);
+  });
+
+  const sweeper = (graceMs = -10_000, temporal = plane().temporal) =>
+    createSweepActivities({
+      kubernetes,
+      executions: createExecutionObserver(temporal),
+      transferNamespace,
+      graceMs,
+    });
+  /** A lifecycle's claim and Secret, left by workflow `workflowId`. */
+  const leave = async (workflowId: string): Promise<{ dataVolume: DataVolumeRef; claim: ClaimRef }> => {
+    const dataVolume = refOf(
+      await createDataVolume(admin, manifest(namespace, `vm-${randomUUID().slice(0, 8)}`)),
+    );
+    const claim = await act(
+      createClaimActivities({ kubernetes }).ensureClaim,
+      [{ dataVolume, target: TARGET }],
+      { workflowId },
+    );
+    const { copyCredentials } = createCredentialActivities({ kubernetes, transferNamespace });
+    await act(copyCredentials, [{ dataVolume }], { workflowId });
+    return { dataVolume, claim };
+  };
+  const publish = async (dataVolume: DataVolumeRef, claim: ClaimRef) => {
+    const directory = {
+      node: 'n',
+      hostname: 'n',
+      pool: POOL.path,
+      directory: `pvc-${claim.uid}`,
+      dataVolume,
+      promisedBytes: 1,
+    };
+    await act(createVolumeActivities({ kubernetes }).publishVolume, [
+      { dataVolume, claim, target: TARGET, directory },
+    ]);
+  };
+  const startWorkflow = async (workflowId: string) =>
+    await plane().temporal.workflow.start('importDataVolume', { workflowId, taskQueue: 'nobody', args: [] });
+  const itemsOf = async ({ uid }: DataVolumeRef): Promise<readonly UnpublishedItem[]> =>
+    (await act(sweeper().listUnpublished, [])).filter((item) => item.dataVolume.uid === uid);
+  const judge = async (items: readonly UnpublishedItem[], graceMs?: number) =>
+    (await act(sweeper(graceMs).judgeUnpublished, [{ items }])).map(({ kind }) => kind);
+
+  it('lists what carries the mark, with everything that a judgement needs', async () => {
+    const { dataVolume, claim } = await leave('w/list');
+    const items = await itemsOf(dataVolume);
+    assert.deepEqual(
+      items.map(({ kind }) => kind),
+      KINDS,
+    );
+    const [item] = items;
+    assert.deepEqual(
+      { ...item, createdAt: '' },
+      {
+        kind: 'PersistentVolumeClaim',
+        where: namespace,
+        name: claim.name,
+        objectUid: claim.uid,
+        dataVolume,
+        workflowId: 'w/list',
+        createdAt: '',
+      },
+    );
+    assert.ok(Math.abs(Date.parse(item?.createdAt ?? '') - Date.now()) < 60_000);
+  });
+
+  it('keeps what a running workflow holds, and takes it when it was terminated', async () => {
+    const handle = await startWorkflow('w/running');
+    const { dataVolume } = await leave('w/running');
+    const items = await itemsOf(dataVolume);
+    assert.deepEqual(await judge(items), []);
+    await handle.terminate('by hand');
+    assert.deepEqual(await judge(items), KINDS);
+    for (const item of items) {
+      await act(sweeper().removeUnpublished, [{ item }]);
+      await act(sweeper().removeUnpublished, [{ item }], { attempt: 2 });
+    }
+    assert.deepEqual(await judge(await itemsOf(dataVolume)), []);
+  });
+
+  it('believes the latest run: a workflow that was started again is running', async () => {
+    await (await startWorkflow('w/again')).terminate();
+    const { dataVolume } = await leave('w/again');
+    await startWorkflow('w/again');
+    assert.deepEqual(await judge(await itemsOf(dataVolume)), []);
+  });
+
+  it('keeps what a Temporal server does not know while the DataVolume lives', async () => {
+    const { dataVolume } = await leave('w/forgotten');
+    const items = await itemsOf(dataVolume);
+    assert.deepEqual(await judge(items), []);
+    const { namespace: where, name } = dataVolume;
+    await plane().kubectl('delete', 'dv', name, '-n', where);
+    // the garbage collector takes the claim, nobody but the sweeper the Secret
+    const secret = items.filter(({ kind }) => kind === 'Secret');
+    assert.deepEqual(await judge(secret), ['Secret']);
+    await createDataVolume(admin, manifest(where, name));
+    assert.deepEqual(await judge(secret), ['Secret']);
+  });
+
+  it('keeps what is young', async () => {
+    await (await startWorkflow('w/young')).terminate();
+    const { dataVolume } = await leave('w/young');
+    assert.deepEqual(await judge(await itemsOf(dataVolume), 600_000), []);
+  });
+
+  it('keeps a disk that was offered, published or not', async () => {
+    await (await startWorkflow('w/offered')).terminate();
+    const { dataVolume, claim } = await leave('w/offered');
+    const [, secret] = await itemsOf(dataVolume);
+    await publish(dataVolume, claim);
+    // as it is left by a worker that dies before it removes the marks
+    const mark = JSON.stringify({
+      metadata: {
+        labels: { 'dvflow.io/unpublished': dataVolume.uid },
+        annotations: {
+          'dvflow.io/workflow-id': 'w/offered',
+          'dvflow.io/data-volume': `${namespace}/${claim.name}`,
+        },
+      },
+    });
+    const as = '--as=system:serviceaccount:dvflow:dvflow-control';
+    await plane().kubectl('patch', 'pvc', claim.name, '-n', namespace, '-p', mark, as);
+    await plane().kubectl('patch', 'pv', `pvc-${claim.uid}`, '-p', mark, as);
+    const directory: UnpublishedItem = {
+      ...secret!,
+      kind: 'Directory',
+      where: 'n',
+      pool: POOL.path,
+      name: `pvc-${claim.uid}`,
+    };
+    const items = [...(await itemsOf(dataVolume)), directory];
+    assert.deepEqual(
+      items.map(({ kind }) => kind),
+      ['PersistentVolumeClaim', 'PersistentVolume', 'Secret', 'Directory'],
+    );
+    assert.deepEqual(await judge(items), ['Secret']);
+    for (const item of items) {
+      if (item.kind === 'PersistentVolumeClaim') await act(sweeper().removeUnpublished, [{ item }]);
+    }
+    const kept = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name: claim.name });
+    assert.equal(kept.metadata?.deletionTimestamp, undefined);
+  });
+
+  it('takes a directory without a volume, and never one that names no workflow', async () => {
+    await (await startWorkflow('w/dir')).terminate();
+    const { dataVolume, claim } = await leave('w/dir');
+    const [, secret] = await itemsOf(dataVolume);
+    const directory: UnpublishedItem = {
+      ...secret!,
+      kind: 'Directory',
+      where: 'n',
+      pool: POOL.path,
+      name: `pvc-${claim.uid}`,
+    };
+    assert.deepEqual(await judge([directory]), ['Directory']);
+    assert.deepEqual(await judge([{ ...directory, workflowId: '' }]), []);
+    assert.deepEqual(await judge([{ ...directory, createdAt: 'nonsense' }]), []);
+  });
+
+  it('removes nothing when the mark went, or the version changed, since the look', async () => {
+    await (await startWorkflow('w/race')).terminate();
+    const { dataVolume, claim } = await leave('w/race');
+    const items = await itemsOf(dataVolume);
+    await plane().kubectl(
+      'label',
+      'pvc',
+      claim.name,
+      '-n',
+      namespace,
+      'dvflow.io/unpublished-',
+      '--as=system:serviceaccount:dvflow:dvflow-control',
+    );
+    assert.deepEqual(await judge(items), ['Secret']);
+    for (const item of items) await act(sweeper().removeUnpublished, [{ item }]);
+    const kept = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name: claim.name });
+    assert.equal(kept.metadata?.deletionTimestamp, undefined);
+  });
+
+  it('removes nothing with Temporal away', async function () {
+    await (await startWorkflow('w/away')).terminate();
+    const { dataVolume } = await leave('w/away');
+    const items = await itemsOf(dataVolume);
+    // port 1 refuses every connection; a second try is enough to know
+    const interceptors = [makeGrpcRetryInterceptor(defaultGrpcRetryOptions({ maxAttempts: 2 }))];
+    const away = new Client({ connection: Connection.lazy({ address: '127.0.0.1:1', interceptors }) });
+    const { judgeUnpublished } = sweeper(-10_000, away);
+    await assert.rejects(
+      act(judgeUnpublished, [{ items }]),
+      (error) => error instanceof Error && (error as { nonRetryable?: boolean }).nonRetryable !== true,
+    );
+    await away.connection.close();
+  });
+});
