@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
@@ -86,7 +87,10 @@ describe('client, against a Temporal server', function () {
     const handle = await startImport(server.client, manifest('vm1'));
     assert.equal(handle.workflowId, 'import/team-a/vm1');
     await end(handle.workflowId);
-    assert.deepEqual(await handle.result(), { claim: { namespace: 'team-a', name: 'vm1' } });
+    assert.deepEqual(await handle.result(), {
+      claim: { namespace: 'team-a', name: 'vm1' },
+      volume: 'pvc-of-vm1',
+    });
   });
 
   it('sets search attributes and a summary that hold no query of the URL', async () => {
@@ -185,6 +189,35 @@ describe('client, against a Temporal server', function () {
       cancel(server.client, handle.workflowId),
       /does not run, so that there is nothing to cancel/,
     );
+  });
+
+  /** Runs the program of the README, as another service would. */
+  async function runExample(name: string) {
+    const program = fileURLToPath(new URL('../docs/start-import.ts', import.meta.url));
+    const child = spawn(process.execPath, ['--import=tsx', program, name, 'http://images.example/a'], {
+      env: { ...process.env, TEMPORAL_ADDRESS: server.address },
+    });
+    const chunks: Buffer[] = [];
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    const said = async () => ({ code: await ended, text: Buffer.concat(chunks).toString() });
+    const workflowId = `import/default/${name}`;
+    await until(() => findRun(server.client, { namespace: 'default', name }).catch(() => undefined), Boolean);
+    return { workflowId, said };
+  }
+
+  it('serves the example program of the README', async () => {
+    const { workflowId, said } = await runExample('example');
+    await end(workflowId);
+    assert.deepEqual(await said(), { code: 0, text: 'claim default/example is Bound to pvc-of-example\n' });
+  });
+
+  it('tells the example program why an import failed', async () => {
+    const { workflowId, said } = await runExample('example-gone');
+    await end(workflowId, { type: 'SourceNotFound', message: 'it answers 404' });
+    const text = 'import/default/example-gone failed: SourceNotFound: it answers 404\n';
+    assert.deepEqual(await said(), { code: 1, text });
   });
 
   it('reads the failure type from the bottom of the chain', async () => {

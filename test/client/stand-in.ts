@@ -49,5 +49,5 @@ export async function importDataVolume(manifest: DataVolumeManifest): Promise<Im
   await condition(() => end !== undefined);
   if (end?.type)
     throw ApplicationFailure.create({ type: end.type, message: end.message ?? '', nonRetryable: true });
-  return { claim: { namespace, name } };
+  return { claim: { namespace, name }, volume: `pvc-of-${name}` };
 }
