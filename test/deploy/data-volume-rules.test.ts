@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { useStack } from '../support/stack.js';
-import { REFUSED } from './refused-data-volumes.js';
+import { REFUSED_SOURCES } from './refused-sources.js';
+import { REFUSED_TARGETS } from './refused-targets.js';
 import { IMPORT, claim, dataVolume, refusal, storage } from './requests.js';
 
 const { source, pvc } = IMPORT;
@@ -43,6 +44,7 @@ const ACCEPTED: readonly (readonly [title: string, spec: unknown])[] = [
   ['a blank disk', { source: { blank: {} }, pvc }],
   ['an upper-case scheme', http({ url: 'HTTPS://images.example.com/a' })],
   ['a URL with user, port and query', http({ url: 'http://u:p@[2001:db8::1]:8080/a%20b?c=d&e=f' })],
+  ['a URL of 8192 characters', http({ url: `http://a/${'b'.repeat(8183)}` })],
   ['s3', { source: { s3: { url: 'https://s3.example.com/b/k', secretRef: 's' } }, pvc }],
   ['gcs', { source: { gcs: { url: 'gs://bucket/object' } }, pvc }],
   ['a registry', { source: { registry: { url: 'docker://registry.example.com/a:b' } }, pvc }],
@@ -67,7 +69,7 @@ describe('DataVolume rules', function () {
   const stack = useStack();
 
   describe('refuse', () => {
-    REFUSED.forEach(([title, spec, says]) => {
+    [...REFUSED_TARGETS, ...REFUSED_SOURCES].forEach(([title, spec, says]) => {
       it(title, async () => {
         const message = (await refusal(stack.kubeConfig, dataVolume('refused', spec))) ?? 'accepted';
         const said = typeof says === 'string' ? message.includes(says) : says.test(message);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KubernetesObjectApi } from '@kubernetes/client-node';
+import { KubernetesObjectApi, type KubernetesObject } from '@kubernetes/client-node';
 import { useStack, type TestStack } from '../support/stack.js';
 import { claim, create, dataVolume } from './requests.js';
 
@@ -128,10 +128,9 @@ describe('DataVolume versions and updates', function () {
   });
 
   it('take a name that the API server makes up', async () => {
-    const { metadata, ...rest } = dataVolume('', UPLOAD);
-    const { name: _, ...named } = metadata;
+    const metadata = { namespace: 'default', generateName: 'made-up-' };
     const api = KubernetesObjectApi.makeApiClient(stack.kubeConfig);
-    const created = await api.create({ ...rest, metadata: { ...named, generateName: 'made-up-' } });
+    const created = await api.create<KubernetesObject>({ ...dataVolume('', UPLOAD), metadata });
     assert.match(created.metadata?.name ?? '', /^made-up-\w{5}$/);
   });
 });

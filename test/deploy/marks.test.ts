@@ -112,6 +112,32 @@ describe('marks of dvflow', function () {
     );
   });
 
+  it("do not stand in the way of Kubernetes' own controllers, which bind and release a marked claim", async () => {
+    const control = asUser(stack, CONTROL);
+    const labels = { 'dvflow.io/unpublished': 'uid' };
+    await create(control, persistentVolumeClaim('bound', { labels }));
+    const uid = await stack.kubectl(['get', 'pvc', 'bound', '-o', 'jsonpath={.metadata.uid}']);
+    const volume = persistentVolume('bound', { labels });
+    const claimRef = {
+      kind: 'PersistentVolumeClaim',
+      apiVersion: 'v1',
+      namespace: 'default',
+      name: 'bound',
+      uid,
+    };
+    await create(control, { ...volume, spec: { ...(volume.spec as object), claimRef } });
+    await stack.kubectl([
+      'wait',
+      '--timeout=20s',
+      '--for=jsonpath={.status.phase}=Bound',
+      'pvc/bound',
+      'pv/bound',
+    ]);
+    await stack.kubectl(['delete', 'pvc', 'bound']);
+    await stack.kubectl(['wait', '--timeout=20s', '--for=jsonpath={.status.phase}=Released', 'pv/bound']);
+    await stack.kubectl(['delete', 'pv', 'bound']);
+  });
+
   it('let a start from Temporal name its workflow in the create call, and there only', async () => {
     const named = (name: string): Manifest =>
       merge(dataVolume(name, UPLOAD), { annotations: { 'dvflow.io/workflow-id': 'w' } });

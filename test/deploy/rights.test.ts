@@ -134,16 +134,16 @@ describe('rights', function () {
   }
 
   async function may({ user, verb, on, namespace, name }: Question): Promise<boolean> {
-    const [group, resource, subresource] = on.split('/');
-    const where = namespace === '*' ? {} : { namespace };
-    const what = { ...(subresource ? { subresource } : {}), ...(name ? { name } : {}) };
-    const body = {
-      spec: {
-        user,
-        groups: groupsOf(user),
-        resourceAttributes: { verb, group, resource, ...what, ...where },
-      },
+    const [group = '', resource = '', subresource] = on.split('/');
+    const resourceAttributes = {
+      verb,
+      group,
+      resource,
+      ...(subresource ? { subresource } : {}),
+      ...(name ? { name } : {}),
+      ...(namespace === '*' ? {} : { namespace }),
     };
+    const body = { spec: { user, groups: groupsOf(user), resourceAttributes } };
     const review = await stack.kubeConfig
       .makeApiClient(AuthorizationV1Api)
       .createSubjectAccessReview({ body });

@@ -1,13 +1,10 @@
-import { IMPORT, claim, storage } from './requests.js';
-
-/** A case: what is wrong, the spec, and what the API server must say about it. */
-export type RefusedCase = readonly [title: string, spec: unknown, says: string | RegExp];
+import { IMPORT } from './requests.js';
+import type { RefusedCase } from './refused-targets.js';
 
 const { source, pvc } = IMPORT;
 const http = (members: object): unknown => ({ source: { http: { ...source.http, ...members } }, pvc });
 const from = (members: object): unknown => ({ source: members, pvc });
 const registry = (members: object): unknown => from({ registry: members });
-const populator = { apiGroup: 'populators.example.com', kind: 'Filler', name: 'filler' };
 const imageio = { url: 'https://ovirt.example.com', diskId: '1', secretRef: 's', certConfigMap: 'ca' };
 const vddk = {
   url: 'https://vcenter.example.com',
@@ -16,102 +13,6 @@ const vddk = {
   backingFile: '[ds] vm.vmdk',
   thumbprint: 'AA',
 };
-const cloned = { pvc: { namespace: 'a', name: 'b' } };
-
-/** Of `spec` as a whole and of its size, modes and population. */
-const TARGETS: readonly RefusedCase[] = [
-  ['no pvc and no storage', { source }, 'Missing Data volume PVC'],
-  [
-    'both pvc and storage',
-    { source, pvc, storage: storage('1Gi') },
-    'Duplicate storage definition, both target storage and target pvc defined',
-  ],
-  ['pvc of size 0', { source, pvc: claim('0') }, "PVC size can't be equal or less than zero"],
-  ['pvc of size integer 0', { source, pvc: claim(0) }, "PVC size can't be equal or less than zero"],
-  ['pvc of a negative size', { source, pvc: claim('-1Gi') }, "PVC size can't be equal or less than zero"],
-  ['storage of size 0', { source, storage: storage('0') }, "Storage size can't be equal or less than zero"],
-  ['pvc under 1 MiB', { source, pvc: claim('1023Ki') }, 'PVC size should be at least 1MiB'],
-  ['pvc of an integer under 1 MiB', { source, pvc: claim(1048575) }, 'PVC size should be at least 1MiB'],
-  ['storage under 1 MiB', { source, storage: storage('1k') }, 'Storage size should be at least 1MiB'],
-  ['pvc of a size with a wrong unit', { source, pvc: claim('1GiB') }, /should match/],
-  ['pvc without size', { source, pvc: { accessModes: ['ReadWriteOnce'] } }, 'PVC size is missing'],
-  [
-    'pvc without size for a clone',
-    { source: cloned, pvc: { accessModes: ['ReadWriteOnce'] } },
-    'PVC size is missing',
-  ],
-  ['storage without size', { source, storage: {} }, 'Storage size is missing'],
-  [
-    'storage without size for a blank disk',
-    { source: { blank: {} }, storage: {} },
-    'Storage size is missing',
-  ],
-  [
-    'a class name of 254 characters',
-    { source, pvc: { ...pvc, storageClassName: 'c'.repeat(254) } },
-    'Name cannot be longer than 253 characters',
-  ],
-  [
-    'pvc without access modes',
-    { source, pvc: { resources: pvc.resources } },
-    'Required value: at least 1 access mode is required',
-  ],
-  [
-    'pvc with an empty list of access modes',
-    { source, pvc: { ...pvc, accessModes: [] } },
-    'Required value: at least 1 access mode is required',
-  ],
-  [
-    'pvc with two access modes',
-    { source, pvc: { ...pvc, accessModes: ['ReadWriteOnce', 'ReadOnlyMany'] } },
-    'PVC multiple accessModes',
-  ],
-  [
-    'pvc with an access mode that does not exist',
-    { source, pvc: { ...pvc, accessModes: ['ReadWriteTwice'] } },
-    'Unsupported value: "ReadWriteTwice": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"',
-  ],
-  [
-    'storage with a second access mode that does not exist',
-    { source, storage: { ...storage('1Gi'), accessModes: ['ReadWriteOnce', 'RWX'] } },
-    'Unsupported value: "RWX": supported values: "ReadOnlyMany"',
-  ],
-  [
-    'external population with a source',
-    { source, pvc: { ...pvc, dataSourceRef: populator } },
-    'External population is incompatible with Source and SourceRef',
-  ],
-  [
-    'external population with a sourceRef',
-    { sourceRef: { kind: 'DataSource', name: 'a' }, storage: { ...storage('1Gi'), dataSource: populator } },
-    'External population is incompatible with Source and SourceRef',
-  ],
-  [
-    'dataSource and dataSourceRef',
-    { pvc: { ...pvc, dataSource: populator, dataSourceRef: populator } },
-    'DataSourceRef and DataSource must match',
-  ],
-  [
-    'a dataSource without name',
-    { pvc: { ...pvc, dataSource: { ...populator, name: '' } } },
-    'Required value: DataSource name',
-  ],
-  [
-    'a dataSourceRef without kind',
-    { pvc: { ...pvc, dataSourceRef: { ...populator, kind: '' } } },
-    'Required value: DataSource kind',
-  ],
-  [
-    'a dataSource without apiGroup',
-    { storage: { ...storage('1Gi'), dataSource: { kind: 'Filler', name: 'a' } } },
-    "Required value: DataSource apiGroup when kind is not 'PersistentVolumeClaim'",
-  ],
-  [
-    'a dataSourceRef into another namespace',
-    { pvc: { ...pvc, dataSourceRef: { ...populator, namespace: 'b' } } },
-    'Invalid value: DataSourceRef namespace not supported',
-  ],
-];
 
 /** Of where the content comes from. */
 const SOURCES: readonly RefusedCase[] = [
@@ -141,6 +42,11 @@ const SOURCES: readonly RefusedCase[] = [
     'SourceType cannot be blank and the contentType be archive',
   ],
   ['an empty URL', http({ url: '' }), 'spec.source source URL is empty'],
+  [
+    'a URL of 8193 characters',
+    http({ url: `http://a/${'b'.repeat(8184)}` }),
+    /Too long: may not be more than 8192/,
+  ],
   ['a missing URL', from({ http: {} }), /http.url: Required value/],
   ['a URL that is none', http({ url: 'example' }), 'spec.source Invalid source URL: example'],
   [
@@ -264,5 +170,5 @@ const CHECKSUMS: readonly RefusedCase[] = [
   checksum('not hexadecimal', `sha256:${'g'.repeat(64)}`, 'checksum hash is not valid hexadecimal'),
 ];
 
-/** Everything that CDI's webhook refuses in a spec, by the number of its check (`reference/cdi.md` §1.5), and what is said. */
-export const REFUSED: readonly RefusedCase[] = [...TARGETS, ...SOURCES, ...REGISTRIES, ...CHECKSUMS];
+/** What CDI's webhook refuses in a source (`reference/cdi.md` §1.5, checks 13 to 23), and what is said. */
+export const REFUSED_SOURCES: readonly RefusedCase[] = [...SOURCES, ...REGISTRIES, ...CHECKSUMS];
