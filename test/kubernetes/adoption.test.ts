@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import { failureTypeOf } from '../../activities/failures.js';
+import { judge } from '../../activities/kubernetes/adoption.js';
+import type { CdiConfig, DataVolume } from '../../activities/kubernetes/objects.js';
+
+const dataVolumeWith = (annotations: Record<string, string> = {}): DataVolume => ({
+  apiVersion: 'cdi.kubevirt.io/v1beta1',
+  kind: 'DataVolume',
+  metadata: { namespace: 'team-a', name: 'vm1', uid: 'dv-uid', annotations },
+  spec: {},
+});
+const owned = (kind: string, name: string, uid: string) => ({
+  ownerReferences: [{ apiVersion: 'v1', kind, name, uid, controller: true }],
+});
+const created = (uid: string) => ({ annotations: { 'cdi.kubevirt.io/createdForDataVolume': uid } });
+const populated = { annotations: { 'cdi.kubevirt.io/storage.populatedFor': 'vm1' } };
+const marked = { labels: { 'dvflow.io/unpublished': 'dv-uid' } };
+const deleted = { deletionTimestamp: new Date() };
+const gate: CdiConfig = { spec: { featureGates: ['DataVolumeClaimAdoption'] } };
+const claimWith = (...metadata: object[]): V1PersistentVolumeClaim => ({
+  metadata: Object.assign({ namespace: 'team-a', name: 'vm1', uid: 'claim-uid' }, ...metadata) as object,
+});
+
+describe('the verdict on a claim of the same name', () => {
+  const bound = { ...claimWith(created('dv-uid'), marked), spec: { volumeName: 'pvc-claim-uid' } };
+  const rows: [
+    string,
+    V1PersistentVolumeClaim,
+    Record<string, string>,
+    CdiConfig | undefined,
+    string,
+    RegExp?,
+  ][] = [
+    ['own, in the making', claimWith(created('dv-uid'), marked), {}, undefined, 'create'],
+    ['own, published', claimWith(created('dv-uid')), {}, undefined, 'adopt'],
+    ['own, Bound but not unmarked', bound, {}, undefined, 'adopt'],
+    [
+      'own, although adoption is allowed',
+      claimWith(created('dv-uid'), marked),
+      { 'cdi.kubevirt.io/allowClaimAdoption': 'true' },
+      gate,
+      'create',
+    ],
+    [
+      'own, going',
+      claimWith(created('dv-uid'), marked, deleted),
+      {},
+      undefined,
+      'KubernetesUnavailable',
+      /of an earlier run/,
+    ],
+    [
+      'of an earlier DataVolume of the name',
+      claimWith(created('old'), owned('DataVolume', 'vm1', 'old')),
+      {},
+      gate,
+      'KubernetesUnavailable',
+      /belongs to an earlier DataVolume vm1/,
+    ],
+    [
+      'of another DataVolume',
+      claimWith(owned('DataVolume', 'vm2', 'u2')),
+      {},
+      gate,
+      'ResourceExists',
+      /is managed by DataVolume vm2/,
+    ],
+    [
+      'of somebody else',
+      claimWith(owned('StatefulSet', 'db', 'u3')),
+      { 'cdi.kubevirt.io/allowClaimAdoption': 'true' },
+      gate,
+      'ResourceExists',
+      /is managed by StatefulSet db/,
+    ],
+    ['adopted before', claimWith(owned('DataVolume', 'vm1', 'dv-uid')), {}, undefined, 'adopt'],
+    ['populated', claimWith(populated), {}, undefined, 'adopt'],
+    [
+      'populated, going',
+      claimWith(populated, deleted),
+      {},
+      undefined,
+      'ResourceExists',
+      /is marked for deletion/,
+    ],
+    [
+      'populated for another',
+      claimWith({ annotations: { 'cdi.kubevirt.io/storage.populatedFor': 'vm2' } }),
+      {},
+      undefined,
+      'ResourceExists',
+    ],
+    ['plain', claimWith(), {}, undefined, 'ResourceExists', /is not managed by the DataVolume/],
+    [
+      'plain, prePopulated alone',
+      claimWith(),
+      { 'cdi.kubevirt.io/storage.prePopulated': 'vm1' },
+      undefined,
+      'ResourceExists',
+    ],
+    [
+      'plain, adoption allowed',
+      claimWith(),
+      { 'cdi.kubevirt.io/allowClaimAdoption': 'true' },
+      undefined,
+      'adopt',
+    ],
+    ['plain, gate', claimWith(), {}, gate, 'adopt'],
+    [
+      'plain, gate but not here',
+      claimWith(),
+      { 'cdi.kubevirt.io/allowClaimAdoption': 'false' },
+      gate,
+      'ResourceExists',
+    ],
+  ];
+  for (const [what, claim, annotations, config, expected, message] of rows) {
+    it(`${what}: ${expected}`, () => {
+      const decide = () => judge(claim, dataVolumeWith(annotations), config);
+      if (expected === 'create') assert.deepEqual(decide(), { claim: 'create' });
+      else if (expected === 'adopt') assert.deepEqual(decide(), { claim: 'adopt', adoptUid: 'claim-uid' });
+      else
+        assert.throws(
+          decide,
+          (error) => failureTypeOf(error) === expected && (message ?? /./).test(String(error)),
+        );
+    });
+  }
+});
