@@ -6,7 +6,7 @@ import { identify } from './magic.js';
 import { planRead } from './read-plan.js';
 import { unsupported } from './refusals.js';
 import { assertFits, type TargetSize } from './size.js';
-import type { ImageSource, SourceFacts } from './source/types.js';
+import { RangesLostError, type ImageSource, type SourceFacts } from './source/types.js';
 
 /** Compressors around each other that are unpacked. */
 const MAX_DEPTH = 3;
@@ -42,16 +42,32 @@ export async function planImage(
   const rawSize = plain && layers.format === 'raw' ? facts.validators.length : undefined;
   const virtualSize = layers.qcow2?.virtualSize ?? rawSize;
   if (virtualSize !== undefined && options.target) assertFits(virtualSize, options.target);
-  if (layers.qcow2 && plain && facts.ranges) await readL1(layers.qcow2, source, facts.validators.length);
+  const ranges = facts.ranges && (await checkTables(layers, facts, source));
   return {
     displayUrl: facts.displayUrl,
     format: layers.format,
     compression: layers.compression,
     ...(virtualSize === undefined ? {} : { virtualSize }),
     validators: facts.validators,
-    ranges: facts.ranges,
-    ...planRead(layers, facts, options.checksum),
+    ranges,
+    ...planRead(layers, { ...facts, ranges }, options.checksum),
   };
+}
+
+/** Reads the first table of a plain qcow2, to refuse it early; false where the server does not answer ranges after all. */
+async function checkTables(
+  { compression, qcow2 }: Layers,
+  facts: SourceFacts,
+  source: ImageSource,
+): Promise<boolean> {
+  if (!qcow2 || compression.length > 0) return true;
+  try {
+    await readL1(qcow2, source, facts.validators.length);
+    return true;
+  } catch (error) {
+    if (error instanceof RangesLostError) return false;
+    throw error;
+  }
 }
 
 /** Takes the compressors off the head, one after another, until an image is found. */

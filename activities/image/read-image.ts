@@ -74,7 +74,7 @@ async function copyStream(reading: Reading, tap: Tap, start: number, sink: Sink)
   if (image.compression.length > 0) return copyQcow2(bytes, { size: job.size }, sink);
   const fileBytes = facts.validators.length;
   const tables = (header: Qcow2Header): Promise<KnownTables> => fetchTables(reading, header);
-  const early = facts.ranges && !isStreamable(parseHeader(facts.head, fileBytes));
+  const early = image.ranges && !isStreamable(parseHeader(facts.head, fileBytes));
   return copyQcow2(
     bytes,
     { size: job.size, ...(fileBytes === undefined ? {} : { fileBytes }), ...(early ? { tables } : {}) },

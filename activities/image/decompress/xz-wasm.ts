@@ -1,5 +1,6 @@
+import { createRequire } from 'node:module';
 import { ReadableStream } from 'node:stream/web';
-import { XzReadableStream } from 'xz-decompress';
+import type * as xzDecompress from 'xz-decompress';
 import { invalid, unsupported } from '../refusals.js';
 
 /** Codes of XZ Embedded that mean "this build cannot", not "the file is bad": dictionary, filter or check. */
@@ -7,6 +8,8 @@ const BEYOND_THIS_BUILD = /\b(?:code|error)[^0-9]*(?:4|6)\b/i;
 
 /** Decompresses xz without the tool: half its speed, on this thread, dictionaries to 64 MiB. */
 export async function* xzWithoutTool(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  // CommonJS without named exports, and only wanted where the tool is missing
+  const { XzReadableStream } = createRequire(import.meta.url)('xz-decompress') as typeof xzDecompress;
   let sourceError: { error: unknown } | undefined;
   async function* guarded(): AsyncGenerator<Buffer> {
     try {

@@ -1,0 +1,39 @@
+import type { FailureType, TransferProgress, TransferResult } from '../types.js';
+import type { AddressPolicy, SourceRequest } from './source/types.js';
+
+/** First line on the child's standard input. It holds credentials: it is never an argument, a file or a log line. */
+export interface ChildJob {
+  readonly request: SourceRequest;
+  readonly policy: AddressPolicy;
+  readonly claimName: string;
+  readonly usableBytes: number;
+  readonly preallocation: boolean;
+  readonly fence: number;
+  readonly attempt: number;
+  /** Numbers of the descriptors it inherits. */
+  readonly fds: {
+    readonly file: number;
+    readonly directory: number;
+    readonly record: number;
+    readonly direct?: number;
+  };
+}
+
+/** Any later line: stop, and write nothing more. */
+export interface ChildOrder {
+  readonly abort: true;
+}
+
+/** One line on the child's standard output; a result or a failure is the last. */
+export type ChildMessage =
+  | { readonly progress: TransferProgress }
+  | { readonly result: TransferResult }
+  | { readonly failure: ChildFailure };
+
+/** A failure, across the process boundary. */
+export interface ChildFailure {
+  /** Absent for an error that dvflow did not foresee. */
+  readonly type?: FailureType;
+  readonly message: string;
+  readonly permanent: boolean;
+}

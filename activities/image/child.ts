@@ -1,0 +1,76 @@
+/**
+ * The program that moves bytes: started by `transfer.ts` without privileges, told what to do by one line on standard input,
+ * ended when that closes. A decoder's bug is not root here, and the worker's event loop stays free.
+ */
+import { createInterface } from 'node:readline';
+import { ApplicationFailure } from '@temporalio/common';
+import { failureTypeOf } from '../failures.js';
+import type { TransferProgress } from '../types.js';
+import type { ChildFailure, ChildJob, ChildMessage } from './child-protocol.js';
+import { convertImage } from './convert.js';
+import { createRecordStore } from './resume-record.js';
+import { createHttpSource } from './source/http-source.js';
+
+/** How long something that the source said stays in the progress. */
+const NOTICE_MS = 5000;
+
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const stopping = new AbortController();
+
+const first = await lines.next();
+if (first.done) process.exit(0);
+void obey();
+await tell(await run(JSON.parse(first.value) as ChildJob));
+process.exit(0);
+
+/** Any further line means stop; the end of the input means that the worker is gone. */
+async function obey(): Promise<void> {
+  const order = await lines.next();
+  stopping.abort(new Error('the transfer was cancelled'));
+  if (order.done) process.exit(1);
+}
+
+async function run(job: ChildJob): Promise<ChildMessage> {
+  const { signal } = stopping;
+  let notice: { message: string; until: number } | undefined;
+  const source = createHttpSource(job.request, {
+    policy: job.policy,
+    signal,
+    notice: (message) => (notice = { message, until: performance.now() + NOTICE_MS }),
+  });
+  function report(progress: TransferProgress): void {
+    const said = notice && performance.now() < notice.until ? { message: notice.message } : {};
+    void tell({ progress: { ...progress, ...said } });
+  }
+  try {
+    const { file, direct, directory, record } = job.fds;
+    const result = await convertImage({
+      source,
+      target: { fd: file, directoryFd: directory, ...(direct === undefined ? {} : { directFd: direct }) },
+      size: { claimName: job.claimName, usableBytes: job.usableBytes },
+      preallocation: job.preallocation,
+      ...(job.request.checksum === undefined ? {} : { checksum: job.request.checksum }),
+      records: createRecordStore(`/proc/self/fd/${record}`),
+      fence: job.fence,
+      attempt: job.attempt,
+      signal,
+      onProgress: report,
+    });
+    return { result };
+  } catch (error) {
+    return { failure: describe(error) };
+  } finally {
+    source.close();
+  }
+}
+
+function describe(error: unknown): ChildFailure {
+  const type = failureTypeOf(error);
+  const message = error instanceof Error ? error.message : String(error);
+  const permanent = error instanceof ApplicationFailure && error.nonRetryable === true;
+  return { ...(type === undefined ? {} : { type }), message, permanent };
+}
+
+async function tell(message: ChildMessage): Promise<void> {
+  await new Promise<void>((resolve) => process.stdout.write(`${JSON.stringify(message)}\n`, () => resolve()));
+}

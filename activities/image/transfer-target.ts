@@ -1,0 +1,128 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { transientFailure } from '../failures.js';
+import { childPath, codeOf, openDirectory, readJson, removeTree, type Owner } from '../node/directories.js';
+import { openPool, openVolumeDirectory } from '../node/pool.js';
+import type { ReservedDirectory } from '../types.js';
+import { EMPTY_RECORD, type ResumeRecord } from './resume-record.js';
+
+/** KubeVirt's name of the disk in a Filesystem volume. */
+const DISK = 'disk.img';
+const DISK_MODE = 0o660;
+/** An earlier attempt's child that was told to stop is gone by then. In seconds. */
+const LOCK_WAIT_S = 10;
+
+/** A volume held open for one attempt; nobody else writes to it while it is. */
+export interface TransferTarget extends AsyncDisposable {
+  readonly file: FileHandle;
+  /** The same file with O_DIRECT, where the file system has it. */
+  readonly direct?: FileHandle;
+  readonly directory: FileHandle;
+  /** Directory of the resume record. */
+  readonly state: FileHandle;
+  /** Locked; a child that inherits it keeps the lock alive as long as it lives. */
+  readonly lock: FileHandle;
+  /** The record as it is now; read again after the child has ended. */
+  readRecord(): Promise<ResumeRecord>;
+}
+
+/**
+ * Opens the target of one attempt: takes the lock first, then the file that the record vouches for, or a new one.
+ * @throws {@link FailureType} `NodeUnavailable` while an earlier attempt still writes
+ */
+export async function openTransferTarget(
+  reserved: ReservedDirectory,
+  owner: Owner | undefined,
+): Promise<TransferTarget> {
+  const opened = new AsyncDisposableStack();
+  try {
+    const keep = <T extends AsyncDisposable>(handle: T): T => opened.use(handle);
+    const pool = keep(await openPool(reserved.pool, reserved.node));
+    const state = keep(await openDirectory(pool.books, reserved.dataVolume.uid));
+    const lock = keep(await takeLock(state, reserved));
+    const readRecord = async (): Promise<ResumeRecord> =>
+      ((await readJson(state, 'record.json').catch(() => undefined)) as ResumeRecord | undefined) ??
+      EMPTY_RECORD;
+    const directory = keep(await openVolumeDirectory(pool, reserved.directory));
+    const record = await readRecord();
+    const trusted = record.durable || record.result ? await openExisting(directory) : undefined;
+    const file = keep(trusted ?? (await createDisk(directory, owner)));
+    const direct = await openDirect(directory, file);
+    if (direct) opened.use(direct);
+    const stack = opened.move();
+    return {
+      file,
+      ...(direct ? { direct } : {}),
+      directory,
+      state,
+      lock,
+      readRecord,
+      [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    };
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+async function takeLock(
+  state: FileHandle,
+  { dataVolume: { namespace, name } }: ReservedDirectory,
+): Promise<FileHandle> {
+  const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
+  const lock = await open(childPath(state, 'lock'), O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+  const code = await flock(lock.fd);
+  if (code === 0) return lock;
+  await lock.close();
+  throw transientFailure(
+    'NodeUnavailable',
+    `an earlier attempt still writes to the disk of ${namespace}/${name} after ${LOCK_WAIT_S} s`,
+  );
+}
+
+/** util-linux' tool locks the description that it inherits as descriptor 3, which stays locked after it ends. */
+async function flock(fd: number): Promise<number | null> {
+  const child = spawn('flock', ['--exclusive', '--wait', `${LOCK_WAIT_S}`, '3'], {
+    stdio: ['ignore', 'ignore', 'ignore', fd],
+  });
+  return new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
+}
+
+/** The file of an earlier attempt, if it is still just that: one regular file on the volume's own file system. */
+async function openExisting(directory: FileHandle): Promise<FileHandle | undefined> {
+  const { O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const file = await open(childPath(directory, DISK), O_RDWR | O_NOFOLLOW | O_NONBLOCK).catch(
+    () => undefined,
+  );
+  if (!file) return undefined;
+  const [found, around] = await Promise.all([file.stat(), directory.stat()]);
+  if (found.isFile() && found.nlink === 1 && found.dev === around.dev) return file;
+  await file.close();
+  return undefined;
+}
+
+/** A new empty file; whatever bears the name is unlinked, not written to. */
+async function createDisk(directory: FileHandle, owner: Owner | undefined): Promise<FileHandle> {
+  await removeTree(directory, DISK);
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const file = await open(childPath(directory, DISK), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, DISK_MODE);
+  await file.chmod(DISK_MODE);
+  if (owner) await file.chown(owner.uid, owner.gid);
+  return file;
+}
+
+/** A second description of the very same file; file systems without O_DIRECT say EINVAL. */
+async function openDirect(directory: FileHandle, file: FileHandle): Promise<FileHandle | undefined> {
+  const { O_RDWR, O_NOFOLLOW, O_DIRECT } = constants;
+  try {
+    const direct = await open(childPath(directory, DISK), O_RDWR | O_NOFOLLOW | O_DIRECT);
+    const [one, other] = await Promise.all([file.stat(), direct.stat()]);
+    if (one.ino === other.ino && one.dev === other.dev) return direct;
+    await direct.close();
+    return undefined;
+  } catch (error) {
+    if (codeOf(error) === 'EINVAL') return undefined;
+    throw error;
+  }
+}

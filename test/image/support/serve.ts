@@ -1,0 +1,75 @@
+import { createReadStream, statSync } from 'node:fs';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** A loopback server of one file, with ranges, that counts and can misbehave. */
+export interface FileServer extends AsyncDisposable {
+  readonly url: string;
+  /** Bytes of bodies sent. */
+  readonly sent: number;
+  readonly requests: number;
+  /** Version the server claims; change it and the source has changed. */
+  etag: string;
+  /** Bytes per second a connection gets. @default no limit */
+  rate: number;
+  /** Answers with this status instead. */
+  status?: number | undefined;
+}
+
+/** Serves `path` on a free port of 127.0.0.1. */
+export async function serveFile(path: string): Promise<FileServer> {
+  const size = statSync(path).size;
+  let sent = 0;
+  let requests = 0;
+  const state: { etag: string; rate: number; status?: number | undefined } = { etag: '"v1"', rate: Infinity };
+
+  async function send(response: ServerResponse, start: number, end: number): Promise<void> {
+    for await (const chunk of createReadStream(path, {
+      start,
+      end: Math.max(start, end),
+      highWaterMark: 65_536,
+    })) {
+      if (response.destroyed || size === 0) return;
+      const bytes = chunk as Buffer;
+      sent += bytes.length;
+      if (!response.write(bytes))
+        await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+      if (state.rate < Infinity)
+        await new Promise((resolve) => setTimeout(resolve, (bytes.length / state.rate) * 1000));
+    }
+    response.end();
+  }
+
+  const server = createServer((request, response) => {
+    requests += 1;
+    if (state.status !== undefined) return void response.writeHead(state.status).end();
+    const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
+    const headers = { etag: state.etag, 'accept-ranges': 'bytes' };
+    const fresh = request.headers['if-range'] === undefined || request.headers['if-range'] === state.etag;
+    if (!match || !fresh) {
+      response.writeHead(200, { ...headers, 'content-length': size });
+      return void send(response, 0, size - 1);
+    }
+    const start = Number(match[1]);
+    const end = Math.min(match[2] ? Number(match[2]) : size - 1, size - 1);
+    response.writeHead(206, {
+      ...headers,
+      'content-length': end - start + 1,
+      'content-range': `bytes ${start}-${end}/${size}`,
+    });
+    void send(response, start, end);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return Object.defineProperties(state, {
+    url: { value: `http://127.0.0.1:${port}/disk` },
+    sent: { get: () => sent },
+    requests: { get: () => requests },
+    [Symbol.asyncDispose]: {
+      value: async () => {
+        server.closeAllConnections();
+        await new Promise((resolve) => server.close(resolve));
+      },
+    },
+  }) as unknown as FileServer;
+}

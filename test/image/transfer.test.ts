@@ -1,0 +1,291 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createHash, randomUUID } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { ApplicationFailure } from '@temporalio/common';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { createTransferActivities } from '../../activities/image/transfer.js';
+import { createNodeActivities } from '../../activities/node/index.js';
+import type { SourceRequest } from '../../activities/image/source/types.js';
+import type { ImageFacts, TransferInput, TransferProgress, TransferResult } from '../../activities/types.js';
+import { makeRaw, MIB, qemuImg, useDirectory } from './support/images.js';
+import { serveFile, type FileServer } from './support/serve.js';
+
+const USER = process.getuid?.() === 0 ? { uid: 107, gid: 107 } : undefined;
+
+/** A reserved directory on this machine, and the activities that fill and judge it. */
+async function reserve(
+  root: string,
+  server: FileServer,
+  usableBytes: number,
+  request: Partial<SourceRequest> = {},
+) {
+  const pool = `${root}/${randomUUID()}`;
+  mkdirSync(pool);
+  const node = createNodeActivities({ node: 'here', transferUser: USER });
+  const dataVolume = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
+  const claim = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
+  const target = await node.reserveDirectory({
+    dataVolume,
+    claim,
+    pool: { path: pool, useNamingPrefix: false },
+    hostname: 'here',
+    requestBytes: usableBytes,
+    foreignBytes: 0,
+    workflowId: `datavolume/team-a/vm1/${dataVolume.uid}`,
+  });
+  const input: TransferInput = { target, claim, usableBytes, preallocation: false, image: {} as ImageFacts };
+  const transfer = createTransferActivities({
+    readRequest: async () => ({
+      kind: 'http',
+      url: server.url,
+      headers: [],
+      secretHeaders: [],
+      insecureSkipVerify: false,
+      ...request,
+    }),
+    policy: { allowed: ['127.0.0.0/8'], denied: [] },
+    transferUser: USER,
+  });
+  return {
+    node,
+    input,
+    disk: `${pool}/${target.directory}/disk.img`,
+    state: `${pool}/.dvflow/${dataVolume.uid}`,
+    record: () =>
+      JSON.parse(readFileSync(`${pool}/.dvflow/${dataVolume.uid}/record.json`, 'utf8')) as {
+        durable?: { completed: number };
+        barren: number;
+      },
+    start: (attempt = 1) => startAttempt(transfer, input, attempt),
+  };
+}
+
+type Transfer = ReturnType<typeof createTransferActivities>;
+
+/** One attempt as Temporal would make it. */
+function startAttempt(transfer: Transfer, input: TransferInput, attempt: number) {
+  const environment = new MockActivityEnvironment({ attempt });
+  const beats: TransferProgress[] = [];
+  environment.on('heartbeat', (details: unknown) => beats.push(details as TransferProgress));
+  const done = environment.run(transfer.transferImage, input) as Promise<TransferResult>;
+  done.catch(() => undefined);
+  return { done, beats, cancel: () => environment.cancel() };
+}
+
+/** Resolves once `ready` holds; a transfer that ends first is an error. */
+async function until(done: Promise<unknown>, ready: () => boolean): Promise<void> {
+  let ended = false;
+  done.then(
+    () => (ended = true),
+    () => (ended = true),
+  );
+  while (!ready()) {
+    if (ended) throw new Error('the transfer ended before what the test waits for');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Process ids of the byte movers that have this file open. */
+function moversOf(disk: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return (
+          readdirSync(`/proc/${pid}/fd`).length > 0 &&
+          execFileSync('readlink', ['-f', `/proc/${pid}/fd/3`], { encoding: 'utf8' }).trim() === disk
+        );
+      } catch {
+        return false;
+      }
+    });
+}
+
+function sha256(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
+function isFailure(type: string, message: RegExp, permanent: boolean): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof ApplicationFailure, String(error));
+    assert.deepEqual({ type: error.type, permanent: error.nonRetryable }, { type, permanent }, error.message);
+    assert.match(error.message, message);
+    return true;
+  };
+}
+
+describe('transferImage', function () {
+  this.timeout(120_000);
+  const directory = useDirectory();
+  let raw = '';
+  let qcow2 = '';
+  before(() => {
+    raw = makeRaw(`${directory()}/disk.raw`, 16 * MIB);
+    qcow2 = `${directory()}/disk.qcow2`;
+    qemuImg('convert', '-f', 'raw', '-O', 'qcow2', raw, qcow2);
+  });
+
+  it('fills disk.img in a process of user 107 without privileges, and leaves it as the verification wants it', async () => {
+    await using server = await serveFile(qcow2);
+    server.rate = 8 * MIB;
+    const { node, input, disk, start } = await reserve(directory(), server, 20 * MIB);
+    const attempt = start();
+    await until(attempt.done, () => attempt.beats.some(({ phase }) => phase === 'transferring'));
+    const [mover] = moversOf(disk);
+    assert.ok(mover, 'a process has the disk open');
+    const status = readFileSync(`/proc/${mover}/status`, 'utf8');
+    if (USER) assert.match(status, /^Uid:\t107\t107\t107\t107$/m);
+    if (USER) assert.match(status, /^Groups:\s*$/m);
+    assert.match(status, /^NoNewPrivs:\t1$/m);
+    assert.match(status, /^CapEff:\t0{16}$/m);
+    if (USER) assert.match(status, /^CapBnd:\t0{16}$/m);
+    assert.ok(
+      !readFileSync(`/proc/${mover}/cmdline`, 'utf8').includes('127.0.0.1'),
+      'the request is no argument',
+    );
+    const transferred = await attempt.done;
+    assert.equal(transferred.virtualSize, 16 * MIB);
+    await node.verifyImage({ directory: input.target, transferred });
+    assert.match(qemuImg('compare', '-f', 'raw', '-F', 'raw', disk, raw), /identical/);
+    assert.equal(statSync(disk).size, 20 * MIB);
+  });
+
+  it('does nothing the second time', async () => {
+    await using server = await serveFile(raw);
+    const { start } = await reserve(directory(), server, 16 * MIB);
+    const first = await start().done;
+    const { requests } = server;
+    assert.deepEqual(await start(2).done, first);
+    assert.equal(server.requests, requests);
+  });
+
+  it('replaces what a tenant put in the place of disk.img, and follows no link', async () => {
+    await using server = await serveFile(raw);
+    const { disk, start } = await reserve(directory(), server, 16 * MIB);
+    const outside = `${directory()}/outside`;
+    writeFileSync(outside, 'precious');
+    symlinkSync(outside, disk);
+    await start().done;
+    assert.equal(readFileSync(outside, 'utf8'), 'precious');
+    assert.equal(sha256(disk), sha256(raw));
+  });
+
+  for (const [name, image] of [
+    ['raw', (): string => raw],
+    ['qcow2', (): string => qcow2],
+  ] as const) {
+    it(`goes on where a killed process was (${name}), without fetching what is durable again`, async () => {
+      await using server = await serveFile(image());
+      server.rate = 1.2 * MIB;
+      const { disk, record, start, state } = await reserve(directory(), server, 16 * MIB);
+      const attempt = start();
+      await until(
+        attempt.done,
+        () => existsSync(`${state}/record.json`) && (record().durable?.completed ?? 0) > 0,
+      );
+      for (const pid of moversOf(disk)) process.kill(pid, 'SIGKILL');
+      await assert.rejects(attempt.done, isFailure('NodeUnavailable', /was killed/, false));
+      const durable = record().durable?.completed ?? 0;
+      server.rate = Infinity;
+      const before = server.sent;
+      const result = await start(2).done;
+      assert.equal(result.resumedFrom, durable);
+      assert.match(qemuImg('compare', '-f', 'raw', '-F', 'raw', disk, raw), /identical/);
+      assert.ok(
+        server.sent - before <= statSync(image()).size - durable / 2 + 2 * MIB,
+        `${server.sent - before} bytes after ${durable}`,
+      );
+    });
+  }
+
+  it('writes nothing more after a cancel', async () => {
+    await using server = await serveFile(raw);
+    server.rate = MIB;
+    const { disk, start } = await reserve(directory(), server, 16 * MIB);
+    const attempt = start();
+    await until(attempt.done, () => attempt.beats.some(({ bytesRead }) => bytesRead > 2 * MIB));
+    attempt.cancel();
+    await assert.rejects(attempt.done, { name: 'CancelledFailure' });
+    assert.deepEqual(moversOf(disk), []);
+  });
+
+  it('empties the disk when the checksum is wrong', async () => {
+    await using server = await serveFile(raw);
+    const wrong = `sha256:${'0'.repeat(64)}`;
+    const { disk, start } = await reserve(directory(), server, 16 * MIB, { checksum: wrong });
+    const message = new RegExp(`^checksum mismatch: expected ${wrong}, calculated sha256:${sha256(raw)}$`);
+    await assert.rejects(start().done, isFailure('ChecksumMismatch', message, true));
+    assert.equal(statSync(disk).size, 0);
+  });
+
+  it('starts from zero when the source has changed, and gives up at the third change', async () => {
+    await using server = await serveFile(raw);
+    server.rate = 1.2 * MIB;
+    const { record, start, state } = await reserve(directory(), server, 16 * MIB);
+    for (const change of [1, 2, 3]) {
+      const attempt = start(change);
+      if (change < 3) {
+        await until(
+          attempt.done,
+          () => existsSync(`${state}/record.json`) && (record().durable?.completed ?? 0) > 0,
+        );
+        attempt.cancel();
+        await assert.rejects(attempt.done);
+        server.etag = `"v${change + 1}"`;
+      } else {
+        attempt.cancel();
+        await assert.rejects(attempt.done);
+      }
+    }
+    const path = `${state}/record.json`;
+    writeFileSync(
+      path,
+      JSON.stringify({
+        ...record(),
+        changes: 2,
+        durable: { ...record().durable, completed: MIB, validators: { etag: '"old"' } },
+      }),
+    );
+    await assert.rejects(start(4).done, isFailure('SourceChanged', /changed 3 times/, true));
+  });
+
+  it('gives up at the tenth attempt in a row that made nothing durable', async () => {
+    await using server = await serveFile(raw);
+    const { record, start, state } = await reserve(directory(), server, 16 * MIB);
+    server.status = 404;
+    await assert.rejects(start(1).done, isFailure('SourceNotFound', /404/, true));
+    writeFileSync(`${state}/record.json`, JSON.stringify({ ...record(), barren: 9 }));
+    server.status = undefined;
+    server.rate = 1;
+    await server[Symbol.asyncDispose]();
+    await assert.rejects(
+      start(10).done,
+      isFailure('SourceUnavailable', /attempt 10 in a row without progress/, true),
+    );
+  });
+
+  it('fails by name when the image grows beyond the claim', async () => {
+    const compressed = `${directory()}/big.raw.gz`;
+    execFileSync('sh', ['-c', `gzip -1 < ${raw} > ${compressed}`]);
+    await using server = await serveFile(compressed);
+    const { start } = await reserve(directory(), server, 8 * MIB);
+    await assert.rejects(
+      start().done,
+      isFailure(
+        'LargerPVCRequired',
+        /image needs at least \d+ bytes, claim team-a\/vm1 offers 8388608/,
+        true,
+      ),
+    );
+  });
+});
