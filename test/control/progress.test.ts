@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Context } from '@temporalio/activity';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import type { TransferProgress } from '../../activities/types.js';
+import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
+import { eventually, useControlStack } from './support.js';
+
+describe('progress of a transfer that heartbeats', function () {
+  this.timeout(120_000);
+  const stack = useControlStack();
+  /** What the activity reports; the test moves it. */
+  let fraction = 0.1;
+  let failNow = false;
+  const workers: Worker[] = [];
+  const running: Promise<void>[] = [];
+  let connection: NativeConnection;
+
+  /** Heartbeats what the test says, until it is told to fail or is cancelled. */
+  async function transferImage(): Promise<void> {
+    const { attempt } = Context.current().info;
+    for (;;) {
+      const progress: TransferProgress = {
+        phase: 'transferring',
+        bytesRead: 0,
+        bytesWritten: 0,
+        fraction,
+        rate: 0,
+        attempt,
+        barren: 0,
+      };
+      Context.current().heartbeat(progress);
+      if (failNow) {
+        failNow = false;
+        fraction = 0.2;
+        throw new Error('connection reset');
+      }
+      await Context.current().sleep(100);
+    }
+  }
+
+  before('workers', async function () {
+    this.timeout(60_000);
+    connection = await NativeConnection.connect({ address: stack.info.temporalAddress });
+    const lifecycle = await Worker.create({
+      connection,
+      taskQueue: CONTROL_QUEUE,
+      workflowsPath: fileURLToPath(new URL('fixtures/transferring.ts', import.meta.url)),
+    });
+    const transfer = await Worker.create({
+      connection,
+      taskQueue: 'transfers-of-the-test',
+      activities: { transferImage },
+      maxHeartbeatThrottleInterval: '200ms',
+      defaultHeartbeatThrottleInterval: '200ms',
+    });
+    workers.push(lifecycle, transfer);
+    running.push(...workers.map((worker) => worker.run()));
+    await Promise.all([stack.startWatch(), stack.startWatch()]);
+  });
+  after(async function () {
+    this.timeout(30_000);
+    for (const worker of workers) worker.shutdown();
+    await Promise.all(running);
+    await connection?.close();
+  });
+
+  const awaitProgress = async (progress: string, restartCount: number): Promise<void> =>
+    void (await eventually(
+      `${progress} after ${restartCount} restarts`,
+      async () => {
+        const status = (await stack.find('vm'))?.status;
+        return status?.progress === progress && (status.restartCount ?? 0) === restartCount;
+      },
+      10_000,
+    ));
+
+  it('is shown, starts lower with a new attempt only, and never touches a terminal phase', async () => {
+    const made = await stack.create('vm');
+    await stack.setStatus('vm', { phase: 'ImportInProgress', progress: 'N/A' });
+    await awaitProgress('10.00%', 0);
+    fraction = 0.453;
+    await awaitProgress('45.30%', 0);
+    fraction = 0.3;
+    await pause(2_500);
+    await awaitProgress('45.30%', 0);
+    failNow = true;
+    await awaitProgress('20.00%', 1);
+    const { resourceVersion } = (await stack.find('vm'))!.metadata;
+    await pause(2_500);
+    assert.equal((await stack.find('vm'))?.metadata.resourceVersion, resourceVersion, 'written without news');
+    await stack.setStatus('vm', { phase: 'Succeeded', progress: '100.0%' });
+    fraction = 0.9;
+    await pause(2_500);
+    assert.deepEqual((await stack.find('vm'))?.status, {
+      phase: 'Succeeded',
+      progress: '100.0%',
+      restartCount: 1,
+    });
+    await stack.temporal.workflow
+      .getHandle(`datavolume/${stack.namespace}/vm/${made.metadata.uid}`)
+      .terminate();
+  });
+});

@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { DataVolume } from '../../activities/kubernetes/objects.js';
+import type { TransferProgress } from '../../activities/types.js';
+import { claimFingerprint, fingerprint } from '../../workers/control/fingerprints.js';
+import { backOff, createKeyQueue } from '../../workers/control/key-queue.js';
+import { pickLifecycle, startOptions } from '../../workers/control/lifecycles.js';
+import { formatProgress, nextProgress } from '../../workers/control/progress.js';
+
+const logger = { warn: () => undefined };
+const spec = (fields: object): Pick<DataVolume, 'spec'> => ({ spec: fields });
+
+describe('pickLifecycle', () => {
+  for (const source of ['http', 's3', 'gcs', 'registry', 'imageio', 'vddk'] as const) {
+    it(`imports ${source}, or lets the import say that it cannot`, () => {
+      assert.deepEqual(pickLifecycle(spec({ source: { [source]: {} } })), {
+        workflowType: 'importDataVolume',
+        source,
+      });
+    });
+  }
+
+  for (const source of ['upload', 'pvc', 'snapshot', 'blank'] as const) {
+    it(`leaves ${source} alone and says why`, () => {
+      const lifecycle = pickLifecycle(spec({ source: { [source]: {} } }));
+      assert.equal(lifecycle.workflowType, undefined);
+      assert.equal(lifecycle.source, source);
+      assert.match(
+        'reason' in lifecycle ? lifecycle.reason : '',
+        new RegExp(`^spec.source.${source} is not served`),
+      );
+    });
+  }
+
+  it('leaves sourceRef and population from outside alone', () => {
+    assert.equal(pickLifecycle(spec({ sourceRef: { kind: 'DataSource', name: 'x' } })).source, 'sourceRef');
+    assert.equal(pickLifecycle(spec({ storage: { dataSourceRef: {} } })).workflowType, undefined);
+  });
+});
+
+describe('startOptions', () => {
+  it('hold no credential and name the DataVolume', () => {
+    const dataVolume = {
+      metadata: { namespace: 'team-a', name: 'vm1', uid: 'u1' },
+      spec: { source: { http: { url: 'https://user:secret@host/disk.img?token=secret' } } },
+    } as unknown as DataVolume;
+    const options = startOptions(dataVolume, 'http');
+    assert.equal(options.workflowId, 'datavolume/team-a/vm1/u1');
+    assert.deepEqual(options.args, [{ namespace: 'team-a', name: 'vm1', uid: 'u1' }]);
+    assert.equal(options.staticSummary, 'Import team-a/vm1 from https://host/disk.img');
+    assert.ok(!JSON.stringify(options).includes('secret'));
+  });
+});
+
+describe('progress of a DataVolume', () => {
+  const transfer = (
+    fraction: number | undefined,
+    attempt = 1,
+  ): { attempt: number; progress: TransferProgress } => ({
+    attempt,
+    progress: {
+      phase: 'transferring',
+      bytesRead: 1,
+      bytesWritten: 1,
+      rate: 1,
+      attempt,
+      barren: 0,
+      ...(fraction === undefined ? {} : { fraction }),
+    },
+  });
+  const moving = { phase: 'ImportInProgress' } as const;
+
+  it('has two decimals, is rounded down and never says 100 %', () => {
+    const cases: [number | undefined, string][] = [
+      [0, '0.00%'],
+      [0.453, '45.30%'],
+      [0.45309, '45.30%'],
+      [0.99999, '99.99%'],
+      [1, '99.99%'],
+      [1.5, '99.99%'],
+      [-1, '0.00%'],
+      [undefined, 'N/A'],
+      [Number.NaN, 'N/A'],
+    ];
+    for (const [fraction, text] of cases) assert.equal(formatProgress(fraction), text);
+  });
+
+  it('does not go back within an attempt', () => {
+    const status = { ...moving, progress: '45.30%', restartCount: 0 };
+    assert.equal(nextProgress(status, transfer(0.4)), undefined);
+    assert.equal(nextProgress(status, transfer(undefined)), undefined);
+    assert.deepEqual(nextProgress(status, transfer(0.5)), { progress: '50.00%', restartCount: 0 });
+    assert.equal(nextProgress({ ...status, progress: '9.00%' }, transfer(0.1))?.progress, '10.00%');
+  });
+
+  it('may go back with a new attempt, which counts as a restart', () => {
+    const status = { ...moving, progress: '45.30%', restartCount: 0 };
+    assert.deepEqual(nextProgress(status, transfer(0.1, 3)), { progress: '10.00%', restartCount: 2 });
+    assert.deepEqual(nextProgress(status, { attempt: 2 }), { progress: 'N/A', restartCount: 1 });
+  });
+
+  it('is written in a transfer phase only', () => {
+    for (const phase of ['Succeeded', 'Failed', 'Pending', 'ImportScheduled'] as const) {
+      assert.equal(nextProgress({ phase }, transfer(0.5)), undefined);
+    }
+    assert.equal(nextProgress(moving, undefined), undefined);
+  });
+});
+
+describe('fingerprints', () => {
+  const base = { metadata: { namespace: 'a', name: 'b', uid: 'c' }, spec: {} } as DataVolume;
+  const annotated = (annotations: Record<string, string>): DataVolume => ({
+    ...base,
+    metadata: { ...base.metadata, annotations },
+  });
+
+  it('ignore what the lifecycle writes and see what others write', () => {
+    assert.equal(fingerprint(annotated({ 'dvflow.io/retried': 'x' })), fingerprint(base));
+    assert.equal(
+      fingerprint(annotated({ 'cdi.kubevirt.io/storage.usePopulator': 'false' })),
+      fingerprint(base),
+    );
+    assert.notEqual(fingerprint(annotated({ 'dvflow.io/deadline': '1h' })), fingerprint(base));
+    assert.notEqual(fingerprint(annotated({ 'kubevirt.io/provisionOnNode': 'n' })), fingerprint(base));
+    assert.equal(fingerprint(annotated({ a: '1', b: '2' })), fingerprint(annotated({ b: '2', a: '1' })));
+  });
+
+  it("see the scheduler's choice and the end of a claim", () => {
+    const claim = { metadata: { uid: 'c', annotations: {} as Record<string, string> } };
+    const chosen = { metadata: { uid: 'c', annotations: { 'volume.kubernetes.io/selected-node': 'n' } } };
+    const podPhase = {
+      metadata: { uid: 'c', annotations: { 'cdi.kubevirt.io/storage.pod.phase': 'Running' } },
+    };
+    assert.notEqual(claimFingerprint(claim), claimFingerprint(chosen));
+    assert.notEqual(claimFingerprint(claim), claimFingerprint(undefined));
+    assert.equal(claimFingerprint(claim), claimFingerprint(podPhase));
+  });
+});
+
+describe('key queue', () => {
+  it('runs a key once however often it is added, and once more when it is added meanwhile', async () => {
+    let runs = 0;
+    let release = (): void => undefined;
+    const queue = createKeyQueue(async () => {
+      runs += 1;
+      if (runs === 1) await new Promise<void>((resolve) => (release = resolve));
+    }, logger);
+    queue.add('a');
+    for (let n = 0; n < 5; n += 1) queue.add('a');
+    assert.equal(runs, 1);
+    release();
+    await pause(20);
+    assert.equal(runs, 2);
+    await queue.stop();
+  });
+
+  it('never runs one key twice at once, and at most eight keys', async () => {
+    const running = new Set<string>();
+    let most = 0;
+    const queue = createKeyQueue(async (key) => {
+      assert.ok(!running.has(key));
+      running.add(key);
+      most = Math.max(most, running.size);
+      await pause(5);
+      running.delete(key);
+    }, logger);
+    for (let n = 0; n < 100; n += 1) queue.add(`k${n % 20}`);
+    await pause(100);
+    assert.equal(most, 8);
+    await queue.stop();
+  });
+
+  it('tries a key that failed again, until it is done', async () => {
+    let runs = 0;
+    const queue = createKeyQueue(async () => {
+      runs += 1;
+      if (runs < 3) throw new Error('not yet');
+    }, logger);
+    queue.add('a');
+    for (let n = 0; n < 100 && runs < 3; n += 1) await pause(50);
+    assert.equal(runs, 3);
+    await queue.stop();
+  });
+
+  it('does nothing any more once it is stopped', async () => {
+    let runs = 0;
+    const queue = createKeyQueue(async () => {
+      runs += 1;
+      throw new Error('for ever');
+    }, logger);
+    queue.add('a');
+    await queue.stop();
+    queue.add('b');
+    queue.addAfter('c', 1);
+    await pause(700);
+    assert.equal(runs, 1);
+  });
+
+  it('backs off up to a minute, with jitter', () => {
+    assert.equal(
+      backOff(1, () => 1),
+      500,
+    );
+    assert.equal(
+      backOff(1, () => 0),
+      250,
+    );
+    assert.equal(
+      backOff(4, () => 1),
+      4000,
+    );
+    assert.equal(
+      backOff(100, () => 1),
+      60_000,
+    );
+  });
+});
