@@ -19,56 +19,59 @@ export interface ManifestOptions {
   readonly pool: string;
   /** Temporal namespace whose starters may create DataVolumes everywhere. */
   readonly temporalNamespace: string;
-  readonly signal?: AbortSignal;
+  readonly signal: AbortSignal;
+}
+
+/** Manifests as YAML: what the API server needs first, and objects of the kinds that this brings. */
+export interface Manifests {
+  readonly api: string;
+  readonly objects: string;
 }
 
 /**
- * Brings namespaces, CRDs, rights, policies and the StorageClass of `deploy/` into the cluster, and the
- * HostPathProvisioner whose pool is a directory of the stack. Workloads are left out: here the roles are processes.
+ * Renders namespaces, CRDs, rights, policies and the StorageClass of `deploy/`, and the HostPathProvisioner whose pool is
+ * a directory of the stack. Workloads are left out: here the roles are processes. Needs no API server.
  */
-export async function applyManifests(kubectl: readonly string[], options: ManifestOptions): Promise<void> {
-  const api = await kustomize(kubectl, 'api', options);
-  await apply(kubectl, api, options);
+export async function renderManifests(
+  kubectl: readonly string[],
+  { pool, temporalNamespace, signal }: ManifestOptions,
+): Promise<Manifests> {
+  const render = (part: string): Promise<string> =>
+    runKubectl(kubectl, ['kustomize', join(projectRoot(), 'deploy', part)], { signal });
+  const [api, defaults, temporal] = await Promise.all(['api', 'defaults', 'temporal'].map(render));
+  const objects = [
+    defaults ?? '',
+    (temporal ?? '').replaceAll('dvflow:temporal:default', `dvflow:temporal:${temporalNamespace}`),
+    stringify(hostPathProvisioner(pool)),
+  ];
+  return { api: api ?? '', objects: objects.join('\n---\n') };
+}
+
+/** Brings rendered manifests into the cluster. */
+export async function applyManifests(
+  kubectl: readonly string[],
+  { api, objects }: Manifests,
+  signal: AbortSignal,
+): Promise<void> {
+  await apply(kubectl, api, signal);
   const crds = parse(api).filter(({ kind }) => kind === 'CustomResourceDefinition');
   const names = crds.map(({ metadata }) => `crd/${metadata.name}`);
-  await runKubectl(
-    kubectl,
-    ['wait', '--for=condition=Established', '--timeout=60s', ...names],
-    signalOf(options),
-  );
-  const temporal = await kustomize(kubectl, 'temporal', options);
-  const objects = [
-    await kustomize(kubectl, 'defaults', options),
-    temporal.replaceAll('dvflow:temporal:default', `dvflow:temporal:${options.temporalNamespace}`),
-    stringify(hostPathProvisioner(options.pool)),
-  ];
-  await apply(kubectl, objects.join('\n---\n'), options);
+  await runKubectl(kubectl, ['wait', '--for=condition=Established', '--timeout=60s', ...names], { signal });
+  await apply(kubectl, objects, signal);
 }
 
 /** Applies the objects in one call; again while the API server does not yet know a kind or a namespace of the same call. */
-async function apply(kubectl: readonly string[], input: string, options: ManifestOptions): Promise<void> {
+async function apply(kubectl: readonly string[], input: string, signal: AbortSignal): Promise<void> {
   const args = ['apply', '--server-side', '--force-conflicts', '--field-manager=dvflow-local', '-f', '-'];
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await runKubectl(kubectl, args, { input, ...signalOf(options) });
+      await runKubectl(kubectl, args, { input, signal });
       return;
     } catch (error) {
-      if (attempt === APPLY_ATTEMPTS || options.signal?.aborted) throw error;
+      if (attempt === APPLY_ATTEMPTS || signal.aborted) throw error;
       await sleep(TRY_AGAIN_MS);
     }
   }
-}
-
-async function kustomize(
-  kubectl: readonly string[],
-  part: string,
-  options: ManifestOptions,
-): Promise<string> {
-  return await runKubectl(kubectl, ['kustomize', join(projectRoot(), 'deploy', part)], signalOf(options));
-}
-
-function signalOf({ signal }: ManifestOptions): { readonly signal?: AbortSignal } {
-  return signal === undefined ? {} : { signal };
 }
 
 function parse(text: string): readonly Manifest[] {

@@ -10,8 +10,16 @@ const ENDING: readonly (readonly ProcessName[])[] = [
   ['etcd'],
 ];
 
-/** Time for a process to end by itself before it is killed; workers hand back what they are doing. */
-export const PATIENCE_MS = 15_000;
+/** Workers hand back what they are doing before they end. */
+const WORKER_PATIENCE_MS = 15_000;
+
+/** Servers close their files; an API server without its etcd would wait for ever. */
+const SERVER_PATIENCE_MS = 5_000;
+
+/** Time for a process to end by itself before it is killed. */
+export function patienceMs(name: ProcessName): number {
+  return name.startsWith('worker-') ? WORKER_PATIENCE_MS : SERVER_PATIENCE_MS;
+}
 
 /** Ends every process that the stack remembers, in the order of their dependence. */
 export async function endAll(directory: string): Promise<void> {
@@ -21,6 +29,6 @@ export async function endAll(directory: string): Promise<void> {
 async function endOne(directory: string, name: ProcessName): Promise<void> {
   const record = requireState(directory).processes[name];
   if (record === undefined) return;
-  await endProcess(record, PATIENCE_MS);
+  await endProcess(record, patienceMs(name));
   recordProcess(directory, name, undefined);
 }

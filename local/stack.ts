@@ -1,5 +1,5 @@
 import { readdirSync, rmdirSync, rmSync } from 'node:fs';
-import { endAll, PATIENCE_MS } from './end.js';
+import { endAll, patienceMs } from './end.js';
 import { tryLock, type Release } from './lock.js';
 import { layout, stateDirectory } from './paths.js';
 import { prepareStack } from './prepare.js';
@@ -54,7 +54,13 @@ export async function startProcess(info: StackInfo, name: ProcessName): Promise<
     await endProcess(running, 0); // what a killed process has left in its session
   }
   await start(
-    { directory: info.directory, state, signal: AbortSignal.timeout(READY_MS), log: () => undefined },
+    {
+      directory: info.directory,
+      state,
+      signal: AbortSignal.timeout(READY_MS),
+      log: () => undefined,
+      begun: [],
+    },
     name,
   );
 }
@@ -62,7 +68,7 @@ export async function startProcess(info: StackInfo, name: ProcessName): Promise<
 /** Ends one process of a running stack gracefully, starts it again and waits until it is ready. */
 export async function restartProcess(info: StackInfo, name: ProcessName): Promise<void> {
   const running = requireState(info.directory).processes[name];
-  if (running !== undefined) await endProcess(running, PATIENCE_MS);
+  if (running !== undefined) await endProcess(running, patienceMs(name));
   await startProcess(info, name);
 }
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { applyManifests } from './cluster.js';
+import { applyManifests, renderManifests, type Manifests } from './cluster.js';
 import { commandFor } from './commands.js';
 import { endAll } from './end.js';
 import { tokenPath } from './kubeconfigs.js';
@@ -19,6 +19,8 @@ export interface Start {
   readonly state: StackState;
   readonly signal: AbortSignal;
   readonly log: Log;
+  /** Every start that was begun: a clean-up waits for them, or it would miss a process that is just being born. */
+  readonly begun: Promise<void>[];
 }
 
 /**
@@ -29,7 +31,7 @@ export async function startAll(directory: string, state: StackState, log: Log): 
   const abort = new AbortController();
   const interrupt = (): void => abort.abort(new Error('interrupted'));
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupt);
-  const run: Start = { directory, state, signal: abort.signal, log };
+  const run: Start = { directory, state, signal: abort.signal, log, begun: [] };
   const guarded = async (work: Promise<void>): Promise<void> =>
     work.catch((error: unknown) => {
       abort.abort(error);
@@ -44,6 +46,7 @@ export async function startAll(directory: string, state: StackState, log: Log): 
       throw abort.signal.reason;
     return stackInfo(directory, requireState(directory));
   } catch (error) {
+    await Promise.allSettled(run.begun);
     await endAll(directory);
     throw error;
   } finally {
@@ -60,12 +63,18 @@ async function startTemporal(run: Start): Promise<void> {
 }
 
 async function startCluster(run: Start): Promise<void> {
-  if (run.state.own.kubernetes) {
-    const etcd = start(run, 'etcd');
-    await Promise.all([etcd, start(run, 'kube-apiserver')]);
-  }
-  const components = run.state.own.kubernetes ? (['kube-controller-manager', 'kube-scheduler'] as const) : [];
-  await Promise.all([...components.map((name) => start(run, name)), start(run, 'agent'), apply(run)]);
+  const { kubernetes } = run.state.own;
+  const servers = kubernetes ? (['etcd', 'kube-apiserver'] as const) : [];
+  const [manifests] = await Promise.all([render(run), ...servers.map((name) => start(run, name))]);
+  const clients = kubernetes ? (['kube-controller-manager', 'kube-scheduler'] as const) : [];
+  const applied = applyManifests(run.state.kubectl, manifests, run.signal);
+  await Promise.all([applied, ...clients.map((name) => start(run, name)), start(run, 'agent')]);
+  run.log('manifests of deploy/ applied');
+}
+
+async function render({ directory, state, signal }: Start): Promise<Manifests> {
+  const temporalNamespace = process.env['TEMPORAL_NAMESPACE'] ?? 'default';
+  return await renderManifests(state.kubectl, { pool: layout(directory).pool, temporalNamespace, signal });
 }
 
 /** A new node is tainted until the controller manager has seen it Ready; workers need not wait for that. */
@@ -82,14 +91,14 @@ async function startWorker(run: Start, name: ProcessName): Promise<void> {
   await start(run, name);
 }
 
-async function apply({ directory, state, signal, log }: Start): Promise<void> {
-  const temporalNamespace = process.env['TEMPORAL_NAMESPACE'] ?? 'default';
-  await applyManifests(state.kubectl, { pool: layout(directory).pool, temporalNamespace, signal });
-  log('manifests of deploy/ applied');
+/** Starts a process, remembers it, and waits until it is ready. */
+export async function start(run: Start, name: ProcessName): Promise<void> {
+  const ready = startOne(run, name);
+  run.begun.push(ready);
+  await ready;
 }
 
-/** Starts a process, remembers it, and waits until it is ready. */
-export async function start({ directory, state, signal, log }: Start, name: ProcessName): Promise<void> {
+async function startOne({ directory, state, signal, log }: Start, name: ProcessName): Promise<void> {
   signal.throwIfAborted();
   const began = Date.now();
   const record = await startDetached(commandFor(directory, state, name));
