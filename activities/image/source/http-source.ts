@@ -24,53 +24,64 @@ export function createHttpSource(request: SourceRequest, options: SourceOptions)
   const closing = new AbortController();
   let bytesRead = 0;
   const session = openSession(request, options, closing.signal, (bytes) => (bytesRead += bytes));
-  const route = createRoute(session);
+  // an earlier attempt has read from here: what a redirect's target says now is not final
+  const route = createRoute(session, options.expected !== undefined);
   const ranges = createRangeReader(session, route);
-  let probing: Promise<Probed> | undefined;
-  let rest: BodyReader | undefined;
-
-  function probeOnce(): Promise<Probed> {
-    probing ??= probeSource({ session, route, ranges }, options.expected).then(
-      (probed) => {
-        rest = probed.rest;
-        return probed;
-      },
-      (error: unknown) => {
-        probing = undefined;
-        throw error;
-      },
-    );
-    return probing;
-  }
-
-  function takeRest(): BodyReader | undefined {
-    const taken = rest;
-    rest = undefined;
-    return taken;
-  }
+  const probing = createProbing(session, () => probeSource({ session, route, ranges }, options.expected));
 
   async function* stream(start: number): AsyncGenerator<Buffer, void, undefined> {
-    session.signal.throwIfAborted();
-    yield* streamFrom({ session, route, probed: await probeOnce(), takeRest }, start);
+    const probed = await probing.probed();
+    yield* streamFrom({ session, route, probed, takeRest: probing.takeRest }, start);
   }
 
   return {
-    async probe() {
-      session.signal.throwIfAborted();
-      return (await probeOnce()).facts;
-    },
+    probe: async () => (await probing.probed()).facts,
     stream,
     async readInto(start, target) {
-      session.signal.throwIfAborted();
-      await ranges.readInto((await probeOnce()).facts, start, target);
+      const { facts } = await probing.probed();
+      await ranges.readInto(facts, start, target);
     },
     get bytesRead() {
       return bytesRead;
     },
     close() {
       closing.abort(new Error('source is closed'));
-      takeRest()?.close();
+      probing.takeRest()?.close();
       session.agents.close();
+    },
+  };
+}
+
+interface Probing {
+  /** What the probe learnt; the first caller, and the first one after a failure, makes it. */
+  readonly probed: () => Promise<Probed>;
+  readonly takeRest: () => BodyReader | undefined;
+}
+
+function createProbing(session: Session, probe: () => Promise<Probed>): Probing {
+  let probing: Promise<Probed> | undefined;
+  let rest: BodyReader | undefined;
+
+  async function probeNow(): Promise<Probed> {
+    try {
+      const probed = await probe();
+      rest = probed.rest;
+      return probed;
+    } catch (error) {
+      probing = undefined;
+      throw error;
+    }
+  }
+
+  return {
+    async probed() {
+      session.signal.throwIfAborted();
+      return (probing ??= probeNow());
+    },
+    takeRest() {
+      const taken = rest;
+      rest = undefined;
+      return taken;
     },
   };
 }

@@ -1,3 +1,4 @@
+import { discard } from './answer.js';
 import { createBodyReader } from './body.js';
 import { unavailable } from './http-failures.js';
 import { ifRangeOf } from './ranges.js';
@@ -25,50 +26,53 @@ export function createRangeReader(session: Session, route: Route): RangeReader {
     const reconnects = createReconnects(session);
     let filled = 0;
     while (filled < target.length) {
+      const range = { start: start + filled, end: start + target.length };
       try {
-        await fill(facts, start + filled, target.subarray(filled), (bytes) => {
-          filled += bytes;
+        for await (const chunk of bodyOf(session, route, facts, range)) {
+          target.set(chunk, filled);
+          filled += chunk.length;
           reconnects.progressed();
-        });
+        }
       } catch (error) {
         await reconnects.pause(error);
       }
     }
   }
 
-  async function fill(
-    facts: SourceFacts,
-    start: number,
-    target: Uint8Array,
-    progressed: (bytes: number) => void,
-  ): Promise<void> {
-    const range = { start, end: start + target.length };
-    const ifRange = ifRangeOf(facts.validators);
-    const answer = await route.open({ range, ...(ifRange ? { ifRange } : {}) });
-    verifyAnswer(session, facts, answer, range);
-    const reader = createBodyReader(answer.body, session);
-    if (answer.status === 200) {
-      reader.close();
-      throw new RangesLostError(`GET ${session.display}: server answers 200 to ranges, no longer 206`);
-    }
-    let filled = 0;
-    // read to the end of the body and not only of the range: the connection is used again
-    for (let chunk = await reader.next(); chunk; chunk = await reader.next()) {
-      if (filled + chunk.length > target.length) {
-        reader.close();
-        throw unavailable(session.display, `body is longer than its range of ${target.length} bytes`);
-      }
-      target.set(chunk, filled);
-      filled += chunk.length;
-      progressed(chunk.length);
-    }
-    if (filled === target.length) return;
-    throw unavailable(session.display, `body of a range of ${target.length} bytes has ${filled}`);
-  }
-
   return {
     readInto: (facts, start, target) => permits.run(session.signal, () => readInto(facts, start, target)),
   };
+}
+
+/** The bytes of one range, never more; it ends without an error only when all of them came. */
+async function* bodyOf(
+  session: Session,
+  route: Route,
+  facts: SourceFacts,
+  range: { readonly start: number; readonly end: number },
+): AsyncGenerator<Buffer, void, undefined> {
+  const { display } = session;
+  const length = range.end - range.start;
+  const ifRange = ifRangeOf(facts.validators);
+  const answer = await route.open({ range, ...(ifRange ? { ifRange } : {}) });
+  verifyAnswer(session, facts, answer, range);
+  if (answer.status === 200) {
+    discard(answer);
+    throw new RangesLostError(`GET ${display}: server answers 200 to ranges, no longer 206`);
+  }
+  const reader = createBodyReader(answer.body, session);
+  let got = 0;
+  try {
+    // read to the end of the body and not only of the range: the connection is used again
+    for (let chunk = await reader.next(); chunk; chunk = await reader.next()) {
+      got += chunk.length;
+      if (got > length) throw unavailable(display, `body of a range of ${length} bytes is longer`);
+      yield chunk;
+    }
+  } finally {
+    reader.close();
+  }
+  if (got < length) throw unavailable(display, `body of a range of ${length} bytes has ${got}`);
 }
 
 interface Permits {

@@ -31,10 +31,10 @@ const EXPIRED = new Set([401, 403, 404, 410]);
  * Pins the address that redirects led to, so that all ranges come from one mirror, and resolves anew from the user's URL when
  * the pinned one cannot be reached or refuses. A target's refusal after an earlier success is never final, only the origin's.
  */
-export function createRoute(session: Session): Route {
+export function createRoute(session: Session, succeededBefore: boolean): Route {
   const home = withoutUserInfo(session.origin).href;
   let pinned: URL | undefined;
-  let succeeded = false;
+  let succeeded = succeededBefore;
 
   async function send(target: URL | undefined, own: Readonly<Record<string, string>>): Promise<Answer> {
     if (!target) return resolveFromOrigin(session, own);

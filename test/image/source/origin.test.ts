@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
 import {
   bufferContent,
   startContentServer,
@@ -176,6 +177,24 @@ describe('headers, credentials and redirects of an HTTP source', () => {
     );
     gone = true;
     await fails(source.readInto(0, Buffer.alloc(5)), 'SourceNotFound', /404 Not Found$/u);
+  });
+
+  it('takes the first refusal of a target as final, unless an earlier attempt has read from it', async () => {
+    const target = await bench.serve(startContentServer(bufferContent(BYTES), { status: 404 }));
+    const origin = await bench.serve(startRedirectServer(() => target.url));
+    await fails(bench.open(origin.url).source.probe(), 'SourceNotFound', /404 Not Found$/u);
+    const { source } = bench.open(origin.url, {}, { expected: { etag: '"v1"' } });
+    await fails(source.probe(), 'SourceUnavailable', /404 Not Found from a redirect target$/u);
+  });
+
+  it('shows nothing of an address that is none', async () => {
+    const server = await bench.serve(startRedirectServer(() => 'http://[signature'));
+    const error = await fails(
+      bench.open(server.url).source.probe(),
+      'SourceNotFound',
+      /address that is no URL$/u,
+    );
+    assert.doesNotMatch(inspect(error, { depth: 10 }), /signature/u);
   });
 
   for (const [headers, message] of [
