@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { truncateSync, writeFileSync } from 'node:fs';
 
 export const MIB = 1024 * 1024;
 
@@ -42,7 +41,11 @@ export function makeRaw(path: string, bytes: number, seed = 1): string {
   return path;
 }
 
-/** The size a disk has after conversion, padded to `bytes` with zeros, for comparison. */
-export function padTo(path: string, bytes: number): void {
-  truncateSync(path, bytes);
+/** A raw disk full of data, each MiB another: nothing can be skipped, and what is misplaced is seen. */
+export function makePatterned(path: string, mebibytes: number): string {
+  const content = Buffer.alloc(mebibytes * MIB);
+  for (let index = 0; index < mebibytes; index += 1)
+    content.fill(`<${index}>`, index * MIB, (index + 1) * MIB);
+  writeFileSync(path, content);
+  return path;
 }

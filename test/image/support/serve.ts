@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createReadStream, statSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -24,6 +25,9 @@ export async function serveFile(path: string): Promise<FileServer> {
   const state: { etag: string; rate: number; status?: number | undefined } = { etag: '"v1"', rate: Infinity };
 
   async function send(response: ServerResponse, start: number, end: number): Promise<void> {
+    // a reader that goes away must not leave the sender waiting
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
     for await (const chunk of createReadStream(path, {
       start,
       end: Math.max(start, end),
@@ -33,7 +37,7 @@ export async function serveFile(path: string): Promise<FileServer> {
       const bytes = chunk as Buffer;
       sent += bytes.length;
       if (!response.write(bytes))
-        await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+        await once(response, 'drain', { signal: gone.signal }).catch(() => undefined);
       if (state.rate < Infinity)
         await new Promise((resolve) => setTimeout(resolve, (bytes.length / state.rate) * 1000));
     }
