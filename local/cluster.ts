@@ -19,6 +19,8 @@ export interface ManifestOptions {
   readonly pool: string;
   /** Temporal namespace whose starters may create DataVolumes everywhere. */
   readonly temporalNamespace: string;
+  /** Whether claims that name no StorageClass get the one of the pool. */
+  readonly defaultClass: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -34,13 +36,13 @@ export interface Manifests {
  */
 export async function renderManifests(
   kubectl: readonly string[],
-  { pool, temporalNamespace, signal }: ManifestOptions,
+  { pool, temporalNamespace, defaultClass, signal }: ManifestOptions,
 ): Promise<Manifests> {
   const render = (part: string): Promise<string> =>
     runKubectl(kubectl, ['kustomize', join(projectRoot(), 'deploy', part)], { signal });
   const [api, defaults, temporal] = await Promise.all(['api', 'defaults', 'temporal'].map(render));
   const objects = [
-    defaults ?? '',
+    defaultClass ? makeDefault(defaults ?? '') : (defaults ?? ''),
     (temporal ?? '').replaceAll('dvflow:temporal:default', `dvflow:temporal:${temporalNamespace}`),
     stringify(hostPathProvisioner(pool)),
   ];
@@ -72,6 +74,17 @@ async function apply(kubectl: readonly string[], input: string, signal: AbortSig
       await sleep(TRY_AGAIN_MS);
     }
   }
+}
+
+/** Marks the StorageClass among the manifests as the cluster's default. */
+function makeDefault(text: string): string {
+  const annotations = { 'storageclass.kubernetes.io/is-default-class': 'true' };
+  const manifests = parse(text).map((manifest) =>
+    manifest.kind === 'StorageClass'
+      ? { ...manifest, metadata: { ...manifest.metadata, annotations } }
+      : manifest,
+  );
+  return manifests.map((manifest) => stringify(manifest)).join('---\n');
 }
 
 function parse(text: string): readonly Manifest[] {

@@ -74,7 +74,9 @@ async function startCluster(run: Start): Promise<void> {
 
 async function render({ directory, state, signal }: Start): Promise<Manifests> {
   const temporalNamespace = process.env['TEMPORAL_NAMESPACE'] ?? 'default';
-  return await renderManifests(state.kubectl, { pool: layout(directory).pool, temporalNamespace, signal });
+  const { pool } = layout(directory);
+  const defaultClass = state.own.kubernetes;
+  return await renderManifests(state.kubectl, { pool, temporalNamespace, defaultClass, signal });
 }
 
 /** A new node is tainted until the controller manager has seen it Ready; workers need not wait for that. */
