@@ -23,7 +23,7 @@ export interface DemoOptions {
 }
 
 /** Rate of the demo's web server, in bytes a second: a few seconds to watch. */
-const SERVED_RATE = 12 * 1024 * 1024;
+const SERVED_RATE = 6 * 1024 * 1024;
 
 /** Imports a disk end to end: stack, source, DataVolume, progress, and the proof that the bytes are the same. */
 export async function runDemo(options: DemoOptions): Promise<void> {
@@ -81,7 +81,7 @@ async function makeSource(directory: string): Promise<DemoSource & { disk: DemoD
   );
   const server = await serveFile(disk.path, SERVED_RATE);
   print(`served at ${server.url} with ${bytes(SERVED_RATE)}/s`);
-  return { disk, server, url: server.url, size: String(disk.virtualSize) };
+  return { disk, server, url: server.url, size: `${disk.virtualSize / 1024 ** 2}Mi` };
 }
 
 async function showResult(stack: StackInfo, name: string, disk: DemoDisk | undefined): Promise<void> {

@@ -19,7 +19,7 @@ export interface DemoDisk {
 
 const VIRTUAL_SIZE = 512 * 1024 * 1024;
 const FILE_BYTES = 8 * 1024 * 1024;
-const RANDOM_FILES = 6;
+const RANDOM_FILES = 3;
 
 /** Where mke2fs is when the user's PATH leaves the administrator's programs out. */
 const TOOL_PATH = `${process.env.PATH ?? ''}:/usr/sbin:/sbin:/usr/local/sbin`;

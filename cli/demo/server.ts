@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -86,8 +87,19 @@ async function send(
     );
     await pace(bytesRead);
     const room = response.write(buffer.subarray(0, bytesRead));
-    if (!room) await new Promise((freed) => response.once('drain', freed).once('close', freed));
+    if (!room) await drained(response);
     at += bytesRead;
+  }
+}
+
+/** Waits until the client has taken what was written, or is gone. */
+async function drained(response: ServerResponse): Promise<void> {
+  const settled = new AbortController();
+  const { signal } = settled;
+  try {
+    await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })]);
+  } finally {
+    settled.abort();
   }
 }
 

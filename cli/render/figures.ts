@@ -33,9 +33,9 @@ export function percent(fraction: number): string {
 
 /**
  * Time left in ms at the rate of the last seconds, as far as an honest estimate exists: what is left of the work, in bytes read
- * as the work so far took them.
+ * as the work so far took them; whole seconds, rounded up.
  */
 export function timeLeft({ fraction, bytesRead, rate }: TransferProgress): number | undefined {
   if (fraction === undefined || fraction <= 0 || rate <= 0 || bytesRead <= 0) return undefined;
-  return (((1 - fraction) / fraction) * bytesRead * 1000) / rate;
+  return Math.ceil((((1 - fraction) / fraction) * bytesRead) / rate) * 1000;
 }

@@ -33,8 +33,9 @@ describe('figures', () => {
       assert.equal(percent(fraction), text));
   }
 
-  it('estimates the time left from the work that is left at the present rate', () => {
+  it('estimates the time left from the work that is left at the present rate, rounded up', () => {
     assert.equal(timeLeft(HALF_DONE), 8_000);
+    assert.equal(timeLeft({ ...HALF_DONE, fraction: 0.501 }), 8_000);
   });
 
   for (const [why, change] of [
