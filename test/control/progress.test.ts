@@ -59,7 +59,8 @@ describe('progress of a transfer that heartbeats', function () {
     running.push(...workers.map((worker) => worker.run()));
     await Promise.all([stack.startWatch(), stack.startWatch()]);
   });
-  after(async function () {
+  // Before the servers end.
+  afterEach(async function () {
     this.timeout(30_000);
     for (const worker of workers) worker.shutdown();
     await Promise.all(running);

@@ -53,20 +53,14 @@ describe('startOptions', () => {
 });
 
 describe('progress of a DataVolume', () => {
-  const transfer = (
-    fraction: number | undefined,
-    attempt = 1,
-  ): { attempt: number; progress: TransferProgress } => ({
+  const transfer = (fraction: number | undefined, attempt = 1): TransferProgress => ({
+    phase: 'transferring',
+    bytesRead: 1,
+    bytesWritten: 1,
+    rate: 1,
     attempt,
-    progress: {
-      phase: 'transferring',
-      bytesRead: 1,
-      bytesWritten: 1,
-      rate: 1,
-      attempt,
-      barren: 0,
-      ...(fraction === undefined ? {} : { fraction }),
-    },
+    barren: 0,
+    ...(fraction === undefined ? {} : { fraction }),
   });
   const moving = { phase: 'ImportInProgress' } as const;
 
@@ -96,7 +90,11 @@ describe('progress of a DataVolume', () => {
   it('may go back with a new attempt, which counts as a restart', () => {
     const status = { ...moving, progress: '45.30%', restartCount: 0 };
     assert.deepEqual(nextProgress(status, transfer(0.1, 3)), { progress: '10.00%', restartCount: 2 });
-    assert.deepEqual(nextProgress(status, { attempt: 2 }), { progress: 'N/A', restartCount: 1 });
+    // Until the new attempt has a figure of its own, the old one stays.
+    assert.equal(nextProgress(status, transfer(undefined, 2)), undefined);
+    assert.deepEqual(nextProgress(moving, transfer(undefined, 2)), { progress: 'N/A', restartCount: 1 });
+    // A heartbeat of the attempt before is no news.
+    assert.equal(nextProgress({ ...status, restartCount: 1 }, transfer(0.3, 1)), undefined);
   });
 
   it('is written in a transfer phase only', () => {

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from '@temporalio/common';
 import { isTerminal } from '../../activities/kubernetes/data-volume-facts.js';
 import type { DataVolumeStatus } from '../../activities/kubernetes/objects.js';
-import type { Phase } from '../../activities/types.js';
+import type { Phase, TransferProgress } from '../../activities/types.js';
 import type { DataVolumeWrites } from './data-volume-writes.js';
 import type { DataVolumeWatch, ServedDataVolume } from './data-volumes.js';
 import { keyOf } from './list-watch.js';
@@ -96,22 +96,20 @@ export function startProgress(options: ProgressOptions): { stop(): Promise<void>
 
 /**
  * Progress after a heartbeat, or `undefined` where nothing is new. Within one attempt it never goes back; a new attempt may
- * start lower.
+ * start lower, and counts from its first heartbeat with a figure, so that what the last one left is not taken for its own.
  */
 export function nextProgress(
   status: DataVolumeStatus | undefined,
-  transfer: RunFacts['transfer'],
+  transfer: TransferProgress | undefined,
 ): ProgressStatus | undefined {
-  if (!transfer) return undefined;
   const { phase, progress = 'N/A', restartCount = 0 } = status ?? {};
-  if (!TRANSFER_PHASES.has(phase)) return undefined;
-  const attempt = Math.max(transfer.attempt, transfer.progress?.attempt ?? 1);
-  const restarts = Math.max(restartCount, attempt - 1);
-  const told = formatProgress(transfer.progress?.fraction);
+  if (!transfer || !TRANSFER_PHASES.has(phase)) return undefined;
+  const restarts = Math.max(restartCount, transfer.attempt - 1);
+  const told = formatProgress(transfer.fraction);
+  if (told === 'N/A' && progress !== 'N/A') return undefined;
   const next = restarts === restartCount ? later(progress, told) : told;
-  return next === progress && restarts === restartCount
-    ? undefined
-    : { progress: next, restartCount: restarts };
+  if (next === progress && restarts === restartCount) return undefined;
+  return { progress: next, restartCount: restarts };
 }
 
 /** `45.30%`, as CDI writes it; `N/A` without an honest denominator. Never 100 %: that is said after verification. */

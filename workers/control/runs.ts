@@ -20,8 +20,8 @@ export interface RunFacts {
   readonly status: string;
   /** The DataVolume that the run names by its search attributes, as far as it does. */
   readonly names: Partial<DataVolumeRef>;
-  /** A transfer under way: Temporal's attempt, and the details of its last heartbeat. */
-  readonly transfer?: { readonly attempt: number; readonly progress?: TransferProgress };
+  /** Last heartbeat of a transfer under way; between two attempts it is that of the one before. */
+  readonly transfer?: TransferProgress;
 }
 
 /** Questions to Temporal; every method rejects while Temporal is away. */
@@ -68,12 +68,8 @@ export function createRuns(client: Client): Runs {
     const pending = raw.pendingActivities?.find(
       ({ activityType }) => activityType?.name === TRANSFER_ACTIVITY,
     );
-    if (!pending) return undefined;
-    const attempt = pending.attempt ?? 1;
-    const payload = pending.heartbeatDetails?.payloads?.[0];
-    return payload
-      ? { attempt, progress: payloadConverter.fromPayload<TransferProgress>(payload) }
-      : { attempt };
+    const payload = pending?.heartbeatDetails?.payloads?.[0];
+    return payload ? payloadConverter.fromPayload<TransferProgress>(payload) : undefined;
   }
 
   async function explain({
