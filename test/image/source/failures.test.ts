@@ -85,9 +85,13 @@ describe('failures of an HTTP source', () => {
     await fails(bench.open(server.url).source.probe(), 'SourceUnavailable', /headers are larger/u);
   });
 
-  it('trusts a CA that the DataVolume brings', async () => {
+  it('trusts a CA that the DataVolume brings, on each connection', async () => {
     const tls = await authority.issue(['localhost']);
-    const server = await bench.serve(startContentServer(bufferContent(BYTES), {}, { tls }));
+    const server = await bench.serve(
+      startContentServer(bufferContent(BYTES), (index) => (index === 1 ? { dropAfter: 900_000 } : {}), {
+        tls,
+      }),
+    );
     const { source } = bench.open(server.url, { ca: authority.ca });
     assert.ok((await collect(source.stream(0))).equals(BYTES));
     await source.readInto(3, Buffer.alloc(5));

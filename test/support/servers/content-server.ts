@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { TLSSocket } from 'node:tls';
 import type { Content } from './content.js';
 import { sendBody, startServer } from './server.js';
 import type { ListenOptions, SeenRequest, RunningServer } from './server.js';
@@ -148,8 +149,14 @@ async function sendContent(
   await sendBody(paced(counted, behaviour), response, seen);
   if (limit === undefined) response.end();
   else if (seen.bytesSent < limit) response.end();
-  else if (dropAfter !== undefined) flushed(response, () => response.socket?.resetAndDestroy());
+  else if (dropAfter !== undefined) flushed(response, () => resetConnection(response));
   else if (truncateAfter !== undefined) flushed(response, () => response.socket?.end());
+}
+
+/** Node cannot reset below TLS: such a connection is closed without its end being announced. */
+function resetConnection({ socket }: ServerResponse): void {
+  if (socket instanceof TLSSocket) socket.destroy();
+  else socket?.resetAndDestroy();
 }
 
 /** What was written reaches the reader first: a reset throws away what the socket still holds. */
