@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import {
 } from '../../local/index.js';
 import { runKubectl } from '../../local/kubectl.js';
 import { tryLock } from '../../local/lock.js';
+import { DEFAULT_PORTS } from '../../local/ports.js';
 import { readState, writeState } from '../../local/state.js';
 
 /** Command lines of all live processes that mention the text. */
@@ -188,15 +189,18 @@ describe('a port that is taken', () => {
   it('is named with the process that holds it, and nothing is started', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'dvflow-test-'));
     const server = createServer();
-    const { portConflicts, DEFAULT_PORTS } = await import('../../local/ports.js');
-    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
-    const { port } = server.address() as AddressInfo;
+    const listening = new Promise<boolean>((settle) => {
+      server.once('error', () => settle(false)); // a stack of the user's own: as good a holder
+      server.listen(DEFAULT_PORTS.temporalUi, '127.0.0.1', () => settle(true));
+    });
+    const holder = (await listening) ? `process ${process.pid} \\(` : '';
     try {
-      const conflicts = await portConflicts({ ...DEFAULT_PORTS, temporalUi: port }, ['temporalUi']);
-      assert.equal(conflicts.length, 1);
-      assert.equal(conflicts[0]!.port, port);
-      assert.match(conflicts[0]!.holder!, new RegExp(`^process ${process.pid} \\(`));
+      await assert.rejects(
+        stackUp({ directory, workers: false }, () => undefined),
+        new RegExp(`port ${DEFAULT_PORTS.temporalUi} \\(temporalUi\\) is in use by ${holder}.*--ports free`),
+      );
       assert.deepEqual(processesWith(directory), []);
+      assert.deepEqual(readdirSync(directory), []);
     } finally {
       server.close();
       rmSync(directory, { recursive: true });
