@@ -19,7 +19,7 @@ const ROUND_MS = 1_000;
 const MOST_A_SECOND = 200;
 
 /** Runs that move no bytes are only looked at to see that they live, in ms. */
-const IDLE_MS = 10_000;
+const IDLE_MS = 5_000;
 
 const TRANSFER_PHASES: ReadonlySet<Phase | undefined> = new Set<Phase>(['ImportInProgress']);
 
@@ -42,7 +42,8 @@ export function startProgress(options: ProgressOptions): { stop(): Promise<void>
   const lookedAt = new Map<string, number>();
 
   function isDue({ dataVolume: { metadata, status } }: ServedDataVolume, now: number): boolean {
-    if (TRANSFER_PHASES.has(status?.phase)) return true;
+    // One that has no phase yet may have a run that could not even open it: that is to be said at once.
+    if (!status?.phase || TRANSFER_PHASES.has(status.phase)) return true;
     return now - (lookedAt.get(metadata.uid) ?? 0) >= IDLE_MS;
   }
 
