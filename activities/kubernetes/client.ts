@@ -41,19 +41,22 @@ export function loadKubeConfig(file?: string): KubeConfig {
   const tokenFiles = readTokenFiles(file);
   kubeConfig.users = kubeConfig.users.map((user) => {
     const tokenFile = tokenFiles.get(user.name);
+    if (!tokenFile) return user;
     // client-node knows no `tokenFile`; its provider of that name is what it uses for a pod's own token
-    return tokenFile ? { ...user, authProvider: { name: 'tokenFile', config: { tokenFile } } } : user;
+    const { token: _, ...others } = user;
+    return { ...others, authProvider: { name: 'tokenFile', config: { tokenFile } } };
   });
   return kubeConfig;
 }
 
+/** Files by user name. As in client-go a file goes before a token, and its path starts at the kubeconfig. */
 function readTokenFiles(file: string): Map<string, string> {
-  const text = parse(readFileSync(file, 'utf8')) as {
-    users?: { name?: string; user?: { token?: string; tokenFile?: string } }[];
+  const config = parse(readFileSync(file, 'utf8')) as {
+    users?: { name?: string; user?: { tokenFile?: string } }[];
   } | null;
   const found = new Map<string, string>();
-  for (const { name, user } of text?.users ?? []) {
-    if (name && user?.tokenFile && !user.token) found.set(name, resolve(dirname(file), user.tokenFile));
+  for (const { name, user } of config?.users ?? []) {
+    if (name && user?.tokenFile) found.set(name, resolve(dirname(file), user.tokenFile));
   }
   return found;
 }

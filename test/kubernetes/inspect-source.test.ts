@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createKubernetesActivities } from '../../activities/kubernetes/index.js';
+import type { ControlActivities } from '../../activities/interfaces.js';
+import { useControlPlane } from './support/control-plane.js';
+import {
+  act,
+  createDataVolume,
+  makeNamespace,
+  manifest,
+  refOf,
+  rejects,
+  TARGET,
+} from './support/fixtures.js';
+
+const BODY = Buffer.alloc(4 * 1024 ** 2, 'disk');
+
+describe('inspectSource on a real API server', function () {
+  this.timeout(30_000);
+  const plane = useControlPlane();
+  let server: Server;
+  let url: string;
+  let namespace: string;
+  let inspectSource: ControlActivities['inspectSource'];
+
+  before(async () => {
+    inspectSource = withPolicy(['127.0.0.0/8']);
+    server = createServer((request, response) => {
+      const expected = `Basic ${Buffer.from('user:word').toString('base64')}`;
+      if (request.headers.authorization !== expected) {
+        response.writeHead(401).end();
+        return;
+      }
+      const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
+      const part = from === undefined ? BODY : BODY.subarray(Number(from), Number(to) + 1);
+      const range = `bytes ${from}-${Number(from) + part.length - 1}/${BODY.length}`;
+      response.writeHead(from === undefined ? 200 : 206, {
+        'content-length': part.length,
+        etag: '"1"',
+        ...(from === undefined ? {} : { 'content-range': range }),
+      });
+      response.end(part);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/disk.raw`;
+    namespace = await makeNamespace(plane().admin);
+  });
+  after(() => server.close());
+
+  function withPolicy(allowed: readonly string[]): ControlActivities['inspectSource'] {
+    const { control, temporal } = plane();
+    const activities = createKubernetesActivities({
+      kubeConfig: control,
+      temporal,
+      temporalNamespace: 'default',
+      namespaces: { transfers: 'dvflow-transfers' },
+      policy: { allowed, denied: [] },
+    });
+    return (input) => activities.inspectSource(input);
+  }
+
+  it("waits for the Secret, then looks with the DataVolume's credentials, where the policy allows it", async () => {
+    const { admin } = plane();
+    const source = { http: { url: `${url}?token=hunter2`, secretRef: 'basic' } };
+    const dataVolume = refOf(await createDataVolume(admin, manifest(namespace, 'vm1', { source })));
+    const input = { dataVolume, target: TARGET };
+    assert.deepEqual(await act(inspectSource, [input]), { missing: [`Secret ${namespace}/basic`] });
+    const wrong = { accessKeyId: 'user', secretKey: 'wrong' };
+    await admin.core.createNamespacedSecret({
+      namespace,
+      body: { metadata: { name: 'basic' }, stringData: wrong },
+    });
+    await rejects(act(inspectSource, [input]), 'SourceForbidden');
+    await plane().kubectl(
+      'patch',
+      'secret',
+      'basic',
+      '-n',
+      namespace,
+      '-p',
+      '{"stringData":{"secretKey":"word"}}',
+    );
+    const facts = await act(inspectSource, [input]);
+    assert.ok('format' in facts);
+    assert.deepEqual(
+      [facts.format, facts.virtualSize, facts.ranges, facts.displayUrl],
+      ['raw', BODY.length, true, url],
+    );
+    await rejects(
+      act(inspectSource, [{ ...input, target: { ...TARGET, usableBytes: 1024 ** 2 } }]),
+      'LargerPVCRequired',
+    );
+    await rejects(act(withPolicy([]), [input]), 'SourceNotAllowed');
+  });
+});
