@@ -33,7 +33,7 @@ function processesWith(text: string): readonly string[] {
 
 describe('the local stack', function () {
   this.timeout(240_000);
-  const directory = mkdtempSync(join(tmpdir(), 'dvflow-test-'));
+  let directory: string;
   const log: string[] = [];
   let info: StackInfo;
 
@@ -44,6 +44,7 @@ describe('the local stack', function () {
   const kubectl = async (...args: string[]): Promise<string> => await runKubectl(info.kubectl, args);
 
   before(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'dvflow-test-'));
     info = await up();
   });
   after(async () => {

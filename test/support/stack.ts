@@ -1,7 +1,9 @@
 /** The one local stack of a mocha process: real Kubernetes, real Temporal, real workers, in a directory of its own. */
-import { mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { KubeConfig, Watch } from '@kubernetes/client-node';
 import { Client, Connection } from '@temporalio/client';
 import { stackDown, stackUp, type StackInfo } from '../../local/index.js';
@@ -76,6 +78,7 @@ export async function endStack(): Promise<void> {
 async function start(): Promise<Running> {
   const directory = mkdtempSync(join(tmpdir(), 'dvflow-test-'));
   const lines: string[] = [];
+  process.once('exit', () => endAfter(directory));
   // What a sweep leaves alone for its youth would hold up every test of the sweeper for ten minutes.
   const environment = { DVFLOW_SWEEP_GRACE_MS: '2000' };
   try {
@@ -85,8 +88,23 @@ async function start(): Promise<Running> {
     const connection = await Connection.connect({ address: info.temporalAddress });
     return { info, kubeConfig, connection, temporal: new Client({ connection }) };
   } catch (error) {
-    throw new Error(`the local stack did not start; its log:\n${lines.join('\n')}`, { cause: error });
+    await stackDown({ directory, purge: true }, () => undefined);
+    rmSync(directory, { recursive: true, force: true });
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`the local stack did not start: ${reason}\n${lines.join('\n')}`, { cause: error });
   }
+}
+
+/** Ends a stack whose test run was interrupted before its last hook: by a process that outlives this one. */
+function endAfter(directory: string): void {
+  if (!existsSync(join(directory, 'state.json'))) return;
+  const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+  const env = { ...process.env, DVFLOW_LOCAL_DIR: directory };
+  spawn(process.execPath, [main, 'local', 'down', '--purge'], {
+    detached: true,
+    stdio: 'ignore',
+    env,
+  }).unref();
 }
 
 function watch(
