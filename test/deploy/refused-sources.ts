@@ -14,8 +14,21 @@ const vddk = {
   thumbprint: 'AA',
 };
 
+/** Of the URL of each source that has one. */
+const URLS: readonly RefusedCase[] = Object.entries({ http: {}, s3: {}, gcs: {}, imageio, vddk }).flatMap(
+  ([name, members]): readonly RefusedCase[] => {
+    const at = (url: string): unknown => from({ [name]: { ...members, url } });
+    return [
+      [`${name} with an empty URL`, at(''), 'spec.source source URL is empty'],
+      [`${name} with a URL that is none`, at('example'), 'spec.source Invalid source URL: example'],
+      [`${name} with ftp`, at('ftp://a/b'), 'spec.source Invalid source URL scheme: ftp://a/b'],
+    ];
+  },
+);
+
 /** Of where the content comes from. */
 const SOURCES: readonly RefusedCase[] = [
+  ...URLS,
   ['no source', { pvc }, 'Data volume should have either Source or SourceRef, or be externally populated'],
   [
     'source and sourceRef',
@@ -41,37 +54,23 @@ const SOURCES: readonly RefusedCase[] = [
     { source: { blank: {} }, pvc, contentType: 'archive' },
     'SourceType cannot be blank and the contentType be archive',
   ],
-  ['an empty URL', http({ url: '' }), 'spec.source source URL is empty'],
   [
     'a URL of 8193 characters',
     http({ url: `http://a/${'b'.repeat(8184)}` }),
     /Too long: may not be more than 8192/,
   ],
   ['a missing URL', from({ http: {} }), /http.url: Required value/],
-  ['a URL that is none', http({ url: 'example' }), 'spec.source Invalid source URL: example'],
   [
     'a URL with a broken escape',
     http({ url: 'http://a/%zz' }),
     'spec.source Invalid source URL: http://a/%zz',
   ],
   ['a path instead of a URL', http({ url: '/disk.img' }), 'spec.source Invalid source URL scheme: /disk.img'],
-  ['ftp', http({ url: 'ftp://a/b' }), 'spec.source Invalid source URL scheme: ftp://a/b'],
   ['httpx', http({ url: 'httpx://a/b' }), 'spec.source Invalid source URL scheme: httpx://a/b'],
   [
     's3 with the scheme s3',
     from({ s3: { url: 's3://b/k' } }),
     'spec.source Invalid source URL scheme: s3://b/k',
-  ],
-  ['gcs with an empty URL', from({ gcs: { url: '' } }), 'spec.source source URL is empty'],
-  [
-    'imageio with an empty URL',
-    from({ imageio: { ...imageio, url: '' } }),
-    'spec.source source URL is empty',
-  ],
-  [
-    'vddk with a wrong scheme',
-    from({ vddk: { ...vddk, url: 'vmw://a' } }),
-    'spec.source Invalid source URL scheme: vmw://a',
   ],
   ['vddk without URL', from({ vddk: { ...vddk, url: undefined } }), 'spec.source source URL is empty'],
   [

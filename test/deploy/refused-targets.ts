@@ -7,6 +7,45 @@ const { source, pvc } = IMPORT;
 const populator = { apiGroup: 'populators.example.com', kind: 'Filler', name: 'filler' };
 const cloned = { pvc: { namespace: 'a', name: 'b' } };
 
+/** What holds for either form of the target. */
+const POPULATION: readonly RefusedCase[] = Object.entries({ pvc, storage: storage('1Gi') }).flatMap(
+  ([form, target]): readonly RefusedCase[] => {
+    const populated = (members: object): unknown => ({ [form]: { ...target, ...members } });
+    return [
+      [
+        `${form} with a class name of 254 characters`,
+        { source, [form]: { ...target, storageClassName: 'c'.repeat(254) } },
+        'Name cannot be longer than 253 characters',
+      ],
+      [
+        `${form} with dataSource and dataSourceRef`,
+        populated({ dataSource: populator, dataSourceRef: populator }),
+        'DataSourceRef and DataSource must match',
+      ],
+      [
+        `${form} with a dataSource without name`,
+        populated({ dataSource: { ...populator, name: '' } }),
+        'Required value: DataSource name',
+      ],
+      [
+        `${form} with a dataSourceRef without kind`,
+        populated({ dataSourceRef: { ...populator, kind: '' } }),
+        'Required value: DataSource kind',
+      ],
+      [
+        `${form} with a dataSource without apiGroup`,
+        populated({ dataSource: { kind: 'Filler', name: 'a' } }),
+        "Required value: DataSource apiGroup when kind is not 'PersistentVolumeClaim'",
+      ],
+      [
+        `${form} with a dataSourceRef into another namespace`,
+        populated({ dataSourceRef: { ...populator, namespace: 'b' } }),
+        'Invalid value: DataSourceRef namespace not supported',
+      ],
+    ];
+  },
+);
+
 /** What CDI's webhook refuses in a size, in modes and in population (`reference/cdi.md` §1.5, checks 1 to 12), and what is said. */
 export const REFUSED_TARGETS: readonly RefusedCase[] = [
   ['no pvc and no storage', { source }, 'Missing Data volume PVC'],
@@ -34,11 +73,6 @@ export const REFUSED_TARGETS: readonly RefusedCase[] = [
     'storage without size for a blank disk',
     { source: { blank: {} }, storage: {} },
     'Storage size is missing',
-  ],
-  [
-    'a class name of 254 characters',
-    { source, pvc: { ...pvc, storageClassName: 'c'.repeat(254) } },
-    'Name cannot be longer than 253 characters',
   ],
   [
     'pvc without access modes',
@@ -75,29 +109,5 @@ export const REFUSED_TARGETS: readonly RefusedCase[] = [
     { sourceRef: { kind: 'DataSource', name: 'a' }, storage: { ...storage('1Gi'), dataSource: populator } },
     'External population is incompatible with Source and SourceRef',
   ],
-  [
-    'dataSource and dataSourceRef',
-    { pvc: { ...pvc, dataSource: populator, dataSourceRef: populator } },
-    'DataSourceRef and DataSource must match',
-  ],
-  [
-    'a dataSource without name',
-    { pvc: { ...pvc, dataSource: { ...populator, name: '' } } },
-    'Required value: DataSource name',
-  ],
-  [
-    'a dataSourceRef without kind',
-    { pvc: { ...pvc, dataSourceRef: { ...populator, kind: '' } } },
-    'Required value: DataSource kind',
-  ],
-  [
-    'a dataSource without apiGroup',
-    { storage: { ...storage('1Gi'), dataSource: { kind: 'Filler', name: 'a' } } },
-    "Required value: DataSource apiGroup when kind is not 'PersistentVolumeClaim'",
-  ],
-  [
-    'a dataSourceRef into another namespace',
-    { pvc: { ...pvc, dataSourceRef: { ...populator, namespace: 'b' } } },
-    'Invalid value: DataSourceRef namespace not supported',
-  ],
+  ...POPULATION,
 ];
