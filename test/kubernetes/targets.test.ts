@@ -285,11 +285,17 @@ describe('planTarget on a real API server', function () {
       /"no-such" does not exist/,
     );
     await plane().kubectl('delete', 'dv', 'vm1', '-n', namespace);
-    await rejects(
-      act(planTarget, [{ dataVolume: await create({ storage: size }) }]),
-      'StorageClassNotFound',
-      /has no default StorageClass/,
-    );
+    const dataVolume = await create({ storage: size });
+    const mark = 'storageclass.kubernetes.io/is-default-class';
+    const setDefault = async (value: string): Promise<string> =>
+      await plane().kubectl('annotate', '--overwrite', 'sc', 'hostpath-provisioner', `${mark}=${value}`);
+    await setDefault('false');
+    try {
+      await rejects(act(planTarget, [{ dataVolume }]), 'StorageClassNotFound', /has no default StorageClass/);
+    } finally {
+      await setDefault('true');
+    }
+    assert.equal((await act(planTarget, [{ dataVolume }])).storageClass, 'hostpath-provisioner');
   });
 
   it('refuses an archive', async () => {
