@@ -38,6 +38,7 @@ export async function judge(
   if (!(error instanceof Error)) return { exitCode: EXIT.unknown, message: String(error) };
   switch (error.name) {
     case 'WorkflowFailedError':
+    case 'ApplicationFailure':
       return await judgeFailure(error);
     case 'NoSuchRunError':
       return { exitCode: EXIT.notFound, message: error.message };

@@ -1,5 +1,5 @@
-import type { Client } from '@temporalio/client';
-import type { DataVolumeManifest, ImportResult } from '../activities/types.js';
+import { ApplicationFailure, type Client } from '@temporalio/client';
+import type { DataVolumeManifest, FailureType, ImportResult } from '../activities/types.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 import { CONTROL_QUEUE } from '../workflows/task-queues.js';
 import { readManifest, type ManifestFacts } from './manifest.js';
@@ -47,12 +47,21 @@ export async function startImport(
   const target = { workflowId, runId: handle.firstExecutionRunId };
   return {
     ...target,
-    result: async () => (await handle.result()) as ImportResult,
+    result: async () => ((await handle.result()) as ImportResult | undefined) ?? existed(facts, workflowId),
     status: async () => await status(client, target),
     cancel: async () => {
       await handle.cancel();
     },
   };
+}
+
+/** A run that finds its DataVolume finished by an earlier run of the same id does nothing, whatever it was asked to import. */
+function existed({ namespace, name }: ManifestFacts, workflowId: string): never {
+  throw ApplicationFailure.create({
+    type: 'ResourceExists' satisfies FailureType,
+    message: `DataVolume ${namespace}/${name} exists, made by an earlier run of ${workflowId}: delete it, or choose another name`,
+    nonRetryable: true,
+  });
 }
 
 function searchAttributesOf({ namespace, name, source }: ManifestFacts) {

@@ -63,7 +63,7 @@ async function demonstrate(stack: StackInfo, directory: string, options: DemoOpt
     const run = await withTemporal((client) => importBy(stack, client, manifest), stack);
     print(`Succeeded after ${span(Date.now() - began)}`);
     await showResult(stack, manifest.name, made?.disk);
-    showOtherWays(stack, source, run);
+    showOtherWays(stack, run);
   } finally {
     await made?.server.close();
   }
@@ -94,19 +94,15 @@ async function showResult(stack: StackInfo, name: string, disk: DemoDisk | undef
   print((await runKubectl(stack.kubectl, ['get', 'dv,pvc,pv', '-n', DEMO_NAMESPACE])).trimEnd());
 }
 
-function showOtherWays(
-  stack: StackInfo,
-  { url, size }: DemoSource,
-  run: { workflowId: string; runId: string },
-): void {
-  title('By hand');
-  print('npx dvflow local up && eval "$(npx dvflow local env)"');
-  print(`npx dvflow import ${url} --name my-disk --size ${size}`);
-  print(`${stack.kubectl.join(' ')} create -f deploy/examples/import-http.yaml   # with your URL in it`);
+function showOtherWays(stack: StackInfo, run: { workflowId: string; runId: string }): void {
+  title('The same by hand, with an image of yours');
+  const yours = '--name my-disk --size 10Gi --storage-class hostpath-provisioner';
+  print('eval "$(npx dvflow local env)"');
+  print(`${stack.kubectl.join(' ')} create -f deploy/examples/import-http.yaml`);
+  print(`npx dvflow import https://images.example.com/disk.qcow2 ${yours}`);
   title('This run in the Temporal UI');
-  print(
-    `${stack.uiUrl}/namespaces/default/workflows/${encodeURIComponent(run.workflowId)}/${run.runId}/history`,
-  );
+  const workflow = `${encodeURIComponent(run.workflowId)}/${run.runId}`;
+  print(`${stack.uiUrl}/namespaces/default/workflows/${workflow}/history`);
 }
 
 function title(text: string): void {

@@ -1,7 +1,7 @@
 import type { History, Payload } from '@temporalio/common/lib/proto-utils.js';
 import type { ImportResult } from '../../activities/types.js';
 import { duration, span } from './figures.js';
-import { resultWords, STEPS } from './steps.js';
+import { resultWords, STEPS, type StepWords } from './steps.js';
 
 /** One thing that happened, in plain words. */
 export interface HistoryLine {
@@ -27,7 +27,7 @@ interface Seen {
 export function tellHistory(history: History): readonly HistoryLine[] {
   const seen: Seen = { scheduled: new Map(), started: new Map(), timers: new Map(), phase: '' };
   const lines = (history.events ?? []).flatMap((event) => tellEvent(event, seen));
-  return lines.sort((a, b) => a.at - b.at);
+  return [...lines, ...tellOpen(seen)].sort((a, b) => a.at - b.at);
 }
 
 function tellEvent(event: Event, seen: Seen): readonly HistoryLine[] {
@@ -65,8 +65,9 @@ function tellMoment(event: Event, seen: Seen): string | undefined {
   }
   const fired = event.timerFiredEventAttributes;
   if (fired) return `waited ${duration(seen.timers.get(String(fired.startedEventId)) ?? 0)}`;
-  if (event.workflowExecutionSignaledEventAttributes)
-    return 'woken: something that was waited for has changed';
+  const signal = event.workflowExecutionSignaledEventAttributes?.signalName;
+  // The watch wakes a run whenever anything near it changes: what comes of it is told by the steps that follow.
+  if (signal && signal !== 'wake') return `signal ${signal}`;
   if (event.workflowExecutionCancelRequestedEventAttributes) return 'cancellation asked for';
   const broken = event.workflowTaskFailedEventAttributes;
   return broken ? `the workflow's code stumbled: ${tellFailure(broken.failure)}` : undefined;
@@ -106,21 +107,36 @@ function tellStep(event: Event, seen: Seen, at: number): readonly HistoryLine[] 
   const id = String((completed ?? failed ?? canceled)?.scheduledEventId);
   const step = seen.scheduled.get(id);
   if (!step) return [];
-  const { words, outcome, quiet } = STEPS[step.activity] ?? { words: step.activity };
-  const tried = triedText(seen.started.get(id));
+  seen.scheduled.delete(id);
+  const { words, outcome, quiet } = wordsOf(step.activity);
+  const failure = failed ? tellFailure(failed.failure) : undefined;
+  const tried = triedText(seen.started.get(id), failure);
   if (quiet && completed && tried === '') return [];
   const [payload] = completed?.result?.payloads ?? [];
-  const said = completed
-    ? payload && outcome?.(valueOf(payload))
-    : failed
-      ? `failed: ${tellFailure(failed.failure)}`
-      : 'stopped';
+  const said = failure ? `failed: ${failure}` : canceled ? 'stopped' : payload && outcome?.(valueOf(payload));
   return [{ at: step.at, text: `${words}${said ? `: ${said}` : ''}${tried}`, tookMs: at - step.at }];
 }
 
-function triedText(started: { attempt: number; lastFailure?: Failure } | undefined): string {
+/** Steps that no event has closed: under way, or cut off by a termination. */
+function tellOpen({ scheduled }: Seen): readonly HistoryLine[] {
+  return [...scheduled.values()].map(({ activity, at }) => ({
+    at,
+    text: `${wordsOf(activity).words}: not finished`,
+  }));
+}
+
+function wordsOf(activity: string): StepWords {
+  return STEPS[activity] ?? { words: activity };
+}
+
+/** Which attempt it was, and what the one before failed of, unless that is what it failed of in the end. */
+function triedText(
+  started: { attempt: number; lastFailure?: Failure } | undefined,
+  failure?: string,
+): string {
   if (!started || started.attempt <= 1) return '';
-  return ` (attempt ${started.attempt}; the one before: ${tellFailure(started.lastFailure)})`;
+  const before = tellFailure(started.lastFailure);
+  return ` (attempt ${started.attempt}${before === failure ? '' : `; the one before: ${before}`})`;
 }
 
 /** The failure at the bottom of the chain: `SourceNotFound: …`. */

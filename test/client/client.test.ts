@@ -110,6 +110,16 @@ describe('client, against a Temporal server', function () {
     await end(workflowId);
   });
 
+  it('takes a run that found its DataVolume finished for no success', async () => {
+    const handle = await startImport(server.client, manifest('finished'));
+    const error: unknown = await handle.result().catch((thrown: unknown) => thrown);
+    assert.equal(failureOf(error).type, 'ResourceExists');
+    assert.match(
+      failureOf(error).message,
+      /^DataVolume team-a\/finished exists, made by an earlier run of import\/team-a\/finished/,
+    );
+  });
+
   it('refuses credentials before anything reaches Temporal', async () => {
     const withUser = manifest('secret', { url: 'http://user:pw@images.example/a' });
     await assert.rejects(
