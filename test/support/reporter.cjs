@@ -1,4 +1,5 @@
 /** Mocha's spec reporter, closed by the one line that CI and people read: `N passed, N failed, N skipped`. */
+// eslint-disable-next-line @typescript-eslint/no-require-imports -- mocha loads its reporters by require
 const { reporters } = require('mocha');
 
 module.exports = class Reporter extends reporters.Spec {
