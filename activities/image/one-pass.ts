@@ -118,7 +118,7 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
 
   async function applyL2(l1Index: number, table: Buffer, now: number): Promise<void> {
     for (const extent of parseL2(header, table, l1Index, check)) {
-      if (lastCluster(extent) <= now) await resolve(extent, past.get);
+      if (lastCluster(extent) <= now) await resolve(extent, (wanted) => past.get(wanted));
       else map.add(extent, isWhole(extent));
     }
   }

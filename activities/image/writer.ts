@@ -98,7 +98,9 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     },
     async truncate(bytes) {
       signal.throwIfAborted();
-      await truncateFile(target.fd, bytes).catch((error: unknown) => Promise.reject(asFailure(error)));
+      await truncateFile(target.fd, bytes).catch((error: NodeJS.ErrnoException) => {
+        throw asFailure(error);
+      });
     },
     syncData: () => syncData(target.fd),
     async syncAll() {
@@ -141,8 +143,8 @@ function readSome(fd: number, memory: Buffer, offset: number): Promise<number> {
 }
 
 /** Full file systems are waited for; anything else keeps its error. */
-function asFailure(error: unknown): unknown {
-  const { code } = error as NodeJS.ErrnoException;
+function asFailure(error: NodeJS.ErrnoException): Error {
+  const { code } = error;
   if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
   return transientFailure('NoSpace', `no space left on the volume's file system (${code})`, { cause: error });
 }

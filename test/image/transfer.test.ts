@@ -77,7 +77,9 @@ function startAttempt(transfer: Transfer, input: TransferInput, attempt: number)
   const environment = new MockActivityEnvironment({ attempt }, { logger: new DefaultLogger('ERROR') });
   const beats: TransferProgress[] = [];
   environment.on('heartbeat', (details: unknown) => beats.push(details as TransferProgress));
-  const done = environment.run(transfer.transferImage, input) as Promise<TransferResult>;
+  const done = environment.run<[], TransferResult, () => Promise<TransferResult>>(() =>
+    transfer.transferImage(input),
+  );
   done.catch(() => undefined);
   return { done, beats, cancel: () => environment.cancel() };
 }

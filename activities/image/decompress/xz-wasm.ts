@@ -20,7 +20,7 @@ export async function* xzWithoutTool(source: AsyncIterable<Buffer>): AsyncGenera
     }
   }
   const input = ReadableStream.from(guarded());
-  const output = new XzReadableStream(input as never) as unknown as AsyncIterable<Uint8Array>;
+  const output = new XzReadableStream(input) as unknown as AsyncIterable<Uint8Array>;
   try {
     for await (const chunk of output) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   } catch (error) {

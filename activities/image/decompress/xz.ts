@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { transientFailure } from '../../failures.js';
 import { invalid } from '../refusals.js';
 import { xzWithoutTool } from './xz-wasm.js';
 
@@ -35,34 +35,54 @@ export async function* unxz(
   const child = spawn(tool, args, { stdio: ['pipe', 'pipe', 'pipe'] });
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
-  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const ended = new Promise<Ending>((resolve) =>
+    child.once('close', (code, killer) => resolve({ code, killer })),
+  );
   try {
-    await once(child, 'spawn');
+    await spawned(child);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    return yield* xzWithoutTool(source);
+    yield* xzWithoutTool(source);
+    return;
   }
   const fed = feed(source, child.stdin);
   // a source that fails must not be taken for the end of the file: no byte is handed on after it
   let sourceError: { error: unknown } | undefined;
   fed.catch((error: unknown) => {
-    if (!isBrokenPipe(error)) sourceError = { error };
+    if (isBrokenPipe(error)) return;
+    sourceError = { error };
     child.kill('SIGKILL');
   });
   try {
     for await (const chunk of child.stdout) yield chunk as Buffer;
-    const code = await ended;
+    const ending = await ended;
     await fed.catch(() => undefined);
     if (sourceError) throw sourceError.error;
-    if (code !== 0)
-      throw invalid(`xz stream is damaged or cut short: ${stderr.trim() || `xz ended with code ${code}`}`);
+    judge(ending, stderr.trim());
   } finally {
     child.kill('SIGKILL');
   }
 }
 
+/** How the tool ended. */
+interface Ending {
+  readonly code: number | null;
+  readonly killer: NodeJS.Signals | null;
+}
+
+/** A tool that was killed says nothing about the stream, one that gave up does. */
+function judge({ code, killer }: Ending, stderr: string): void {
+  if (killer) throw transientFailure('NodeUnavailable', `xz was ended by ${killer} (out of memory?)`);
+  if (code !== 0)
+    throw invalid(`xz stream is damaged or cut short: ${stderr || `xz ended with code ${code}`}`);
+}
+
 async function feed(source: AsyncIterable<Buffer>, stdin: NodeJS.WritableStream): Promise<void> {
   await pipeline(Readable.from(source, { objectMode: false, highWaterMark: 1024 * 1024 }), stdin);
+}
+
+async function spawned(child: ChildProcess): Promise<void> {
+  await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
 }
 
 /** The tool stopped reading (damaged input): its exit code says why. */

@@ -28,13 +28,14 @@ export function qemuIo(path: string, format: string, ...commands: readonly strin
 /** A raw disk with text-like data, noise, zeros in between and a ragged end; `seed` varies it. */
 export function makeRaw(path: string, bytes: number, seed = 1): string {
   let state = seed;
-  const random = (): number => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0);
+  // the low bits of this generator repeat soon: only the high ones are used
+  const random = (): number => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) >>> 16;
   const content = Buffer.alloc(bytes);
   for (let at = 0; at < bytes;) {
     const length = Math.min(bytes - at, 512 * (1 + (random() % 512)));
     const kind = random() % 4;
     for (let index = at; kind > 1 && index < at + length; index += 1)
-      content[index] = kind === 2 ? random() >>> 24 : 97 + (index % 13);
+      content[index] = kind === 2 ? random() & 0xff : 97 + (index % 13);
     at += length;
   }
   writeFileSync(path, content);

@@ -15,11 +15,11 @@ export function createPieceReader(bytes: AsyncIterable<Buffer>): PieceReader {
 
   async function fill(wanted: number): Promise<void> {
     while (!ended && buffered < wanted) {
-      const { done, value } = await iterator.next();
-      if (done) ended = true;
+      const piece = await iterator.next();
+      if (piece.done) ended = true;
       else {
-        chunks.push(value);
-        buffered += value.length;
+        chunks.push(piece.value);
+        buffered += piece.value.length;
       }
     }
   }

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { deflateRawSync, gzipSync } from 'node:zlib';
+import { convertFile } from './support/convert.js';
+import { assertRefused } from './support/refused.js';
+import { makeRaw, MIB, qemuImg, useDirectory } from './support/images.js';
+
+const L1_ENTRY = 40;
+const DATA_MASK = 0x00ff_ffff_ffff_fe00n;
+
+const l1Offset = (image: Buffer): number => Number(image.readBigUInt64BE(L1_ENTRY));
+const firstL2 = (image: Buffer): number => Number(image.readBigUInt64BE(l1Offset(image)) & DATA_MASK);
+
+describe('damaged images and bombs', function () {
+  this.timeout(60_000);
+  const directory = useDirectory();
+  const usableBytes = 8 * MIB;
+  let raw = '';
+  let honest: Buffer;
+  let compressed: Buffer;
+  let count = 0;
+  const target = (): string => `${directory()}/target-${(count += 1)}.img`;
+
+  function write(content: Buffer | string, suffix = 'qcow2'): string {
+    const path = `${directory()}/image-${(count += 1)}.${suffix}`;
+    writeFileSync(path, content);
+    return path;
+  }
+
+  before(() => {
+    raw = makeRaw(`${directory()}/disk.raw`, 8 * MIB);
+    qemuImg('convert', '-f', 'raw', '-O', 'qcow2', raw, `${directory()}/honest.qcow2`);
+    qemuImg('convert', '-c', '-f', 'raw', '-O', 'qcow2', raw, `${directory()}/compressed.qcow2`);
+    honest = readFileSync(`${directory()}/honest.qcow2`);
+    compressed = readFileSync(`${directory()}/compressed.qcow2`);
+  });
+
+  for (const bytes of [3, 100, 200, 70_000, 300_000, 2_000_000]) {
+    it(`refuses a qcow2 cut to ${bytes} bytes`, async () => {
+      const path = write(honest.subarray(0, bytes));
+      const type = bytes < 4 ? 'raw' : 'qcow2';
+      // three bytes are no magic number: they are a raw disk of three bytes
+      if (type === 'raw')
+        return assert.equal((await convertFile(path, target(), { usableBytes })).virtualSize, bytes);
+      await assertRefused(path, target(), { usableBytes }, 'ImageInvalid', /cut short/);
+      await assertRefused(path, target(), { usableBytes, ranges: false }, 'ImageInvalid', /cut short/);
+    });
+  }
+
+  it('refuses a compressed cluster that expands beyond itself', async () => {
+    const image = Buffer.from(compressed);
+    const bomb = deflateRawSync(Buffer.alloc(100 * MIB));
+    const entry = firstL2(image);
+    const at = image.length;
+    const sectors = Math.ceil(bomb.length / 512) - 1;
+    image.writeBigUInt64BE((1n << 62n) | (BigInt(Math.min(sectors, 255)) << 54n) | BigInt(at), entry);
+    const path = write(Buffer.concat([image, bomb, Buffer.alloc(512 - (bomb.length % 512))]));
+    await assertRefused(path, target(), { usableBytes }, 'ImageHostile', /expands beyond its 65536 bytes/);
+    await assertRefused(
+      path,
+      target(),
+      { usableBytes, ranges: false },
+      'ImageHostile',
+      /expands beyond its 65536 bytes/,
+    );
+  });
+
+  it('refuses damaged compressed clusters', async () => {
+    const image = Buffer.from(compressed);
+    const entries = Array.from({ length: 128 }, (_, index) =>
+      image.readBigUInt64BE(firstL2(image) + index * 8),
+    );
+    const entry = entries.find((found) => (found >> 62n) & 1n) ?? 0n;
+    const at = Number(entry & ((1n << 54n) - 1n));
+    image.fill(0xff, at, at + 64);
+    await assertRefused(
+      write(image),
+      target(),
+      { usableBytes },
+      'ImageInvalid',
+      /guest offset \d+ is damaged/,
+    );
+  });
+
+  it('stops a bomb of gz in gz at the size of the claim', async () => {
+    const zeros = `${directory()}/zeros.gz`;
+    execFileSync('sh', ['-c', `head -c 300M /dev/zero | gzip -9 | gzip -9 > ${zeros}`]);
+    await assertRefused(
+      zeros,
+      target(),
+      { usableBytes },
+      'LargerPVCRequired',
+      /image needs at least \d+ bytes, claim team-a\/vm1 offers 8388608/,
+    );
+  });
+
+  it('refuses a disk larger than the claim before anything is allocated', async () => {
+    const path = `${directory()}/large.qcow2`;
+    qemuImg('create', '-f', 'qcow2', path, '1T');
+    const out = target();
+    await assertRefused(
+      path,
+      out,
+      { usableBytes },
+      'LargerPVCRequired',
+      /image needs 1099511627776 bytes, claim team-a\/vm1 offers 8388608/,
+    );
+    assert.equal(statSync(out).size, 0);
+  });
+
+  for (const [tool, suffix] of [
+    ['gzip', 'gz'],
+    ['xz', 'xz'],
+  ] as const) {
+    it(`refuses ${suffix} that is cut short, damaged or followed by something else`, async () => {
+      const path = `${directory()}/stream.${suffix}`;
+      execFileSync('sh', ['-c', `${tool} -1 < ${raw} > ${path}`]);
+      const whole = readFileSync(path);
+      const damaged = Buffer.from(whole);
+      damaged.fill(0x55, whole.length >> 1, (whole.length >> 1) + 64);
+      await assertRefused(
+        write(whole.subarray(0, whole.length - 100), suffix),
+        target(),
+        { usableBytes },
+        'ImageInvalid',
+        /cut short/,
+      );
+      await assertRefused(
+        write(whole.subarray(0, 40_000), suffix),
+        target(),
+        { usableBytes },
+        'ImageInvalid',
+        /cut short/,
+      );
+      await assertRefused(write(damaged, suffix), target(), { usableBytes }, 'ImageInvalid', /damaged/);
+      await assertRefused(
+        write(Buffer.concat([whole, Buffer.from('something else, not a stream')]), suffix),
+        target(),
+        { usableBytes },
+        'ImageInvalid',
+        /damaged/,
+      );
+      const twice = write(Buffer.concat([whole.subarray(0, 0), whole, Buffer.alloc(512)]), suffix);
+      assert.equal((await convertFile(twice, target(), { usableBytes })).virtualSize, 8 * MIB);
+    });
+  }
+
+  it('refuses internal snapshots behind a compressor, and reads them by ranges', async () => {
+    const path = `${directory()}/snapshot.qcow2`;
+    writeFileSync(path, honest);
+    qemuImg('snapshot', '-c', 'one', path);
+    await assertRefused(
+      path,
+      target(),
+      { usableBytes, ranges: false },
+      'ScratchSpaceRequired',
+      /1 internal snapshots/,
+    );
+    await convertFile(path, target(), { usableBytes });
+  });
+
+  for (const [name, content, type, message] of [
+    ['nothing', '', 'ImageInvalid', /source is empty/],
+    ['an HTML page', '\n<!DOCTYPE html><html>login</html>', 'ImageInvalid', /HTML page/],
+    ['a zip', 'PK\x03\x04....', 'UnsupportedFormat', /is zip/],
+    ['a tar', Buffer.from(`${'x'.repeat(257)}ustar`), 'UnsupportedFormat', /is tar/],
+    ['zstd', Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0]), 'UnsupportedFormat', /is zst/],
+    ['VMDK', 'KDMV....', 'UnsupportedFormat', /is VMDK/],
+    ['VHDX in gz', gzipSync('vhdxfile...'), 'UnsupportedFormat', /content of the gz stream is VHDX/],
+  ] as const) {
+    it(`refuses ${name} by name`, async () => {
+      const out = target();
+      await assertRefused(write(Buffer.from(content), 'bin'), out, { usableBytes }, type, message);
+      assert.ok(!existsSync(out) || statSync(out).size === 0);
+    });
+  }
+
+  it('takes a disk of one byte', async () => {
+    const path = write('x', 'raw');
+    const out = target();
+    assert.equal((await convertFile(path, out, { usableBytes })).virtualSize, 1);
+    truncateSync(path, usableBytes);
+    assert.ok(readFileSync(out).equals(readFileSync(path)));
+  });
+});

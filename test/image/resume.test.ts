@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { failureTypeOf } from '../../activities/failures.js';
+import {
+  createRecordStore,
+  EMPTY_RECORD,
+  FencedError,
+  type ResumeRecord,
+} from '../../activities/image/resume-record.js';
+import type { TransferProgress } from '../../activities/types.js';
+import { convertFile, type ConvertTestOptions } from './support/convert.js';
+import { makePatterned, MIB, qemuImg, qemuIo, useDirectory } from './support/images.js';
+
+const BYTES = 40 * MIB;
+
+function sha256(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
+describe('resume', function () {
+  this.timeout(120_000);
+  const directory = useDirectory();
+  let raw = '';
+  const images: Record<string, string> = {};
+
+  before(() => {
+    raw = makePatterned(`${directory()}/disk.raw`, 40);
+    qemuIo(raw, 'raw', 'write -z 5M 3M', 'write -z 20M 9M');
+    const make = (name: string, ...options: string[]): string => {
+      images[name] = `${directory()}/${name}`;
+      qemuImg('convert', '-f', 'raw', '-O', 'qcow2', ...options, raw, images[name]);
+      return images[name];
+    };
+    images['raw'] = raw;
+    make('qcow2');
+    make('out-of-order', '-W', '-m', '8');
+    make('compressed', '-c');
+    for (const [tool, suffix] of [
+      ['gzip', 'gz'],
+      ['xz', 'xz'],
+    ] as const)
+      for (const name of ['raw', 'qcow2', 'out-of-order', 'compressed']) {
+        execFileSync('sh', ['-c', `${tool} -1 < ${images[name]} > ${directory()}/${name}.${suffix}`]);
+        images[`${name}.${suffix}`] = `${directory()}/${name}.${suffix}`;
+      }
+  });
+
+  const cases: readonly (readonly [string, Partial<ConvertTestOptions>])[] = [
+    ['raw', {}],
+    ['raw', { ranges: false }],
+    ['raw', { checksum: 'yes' }],
+    ['qcow2', {}],
+    ['qcow2', { ranges: false }],
+    ['qcow2', { checksum: 'yes' }],
+    ['out-of-order', {}],
+    ['out-of-order', { ranges: false }],
+    ['compressed', {}],
+    ['compressed', { ranges: false }],
+    ['raw.gz', { checksum: 'yes' }],
+    ['raw.xz', {}],
+    ['qcow2.gz', {}],
+    ['out-of-order.xz', {}],
+    ['compressed.gz', {}],
+  ];
+  for (const [name, variant] of cases) {
+    it(`ends with the same disk after four failures: ${name} ${JSON.stringify(variant)}`, async () => {
+      const image = images[name]!;
+      const target = `${directory()}/target-${cases.findIndex((one) => one[0] === name && one[1] === variant)}.img`;
+      const checksum = variant.checksum ? { checksum: `sha256:${sha256(image)}` } : {};
+      const size = readFileSync(image).length;
+      const options = {
+        usableBytes: BYTES,
+        checkpointEvery: { everyBytes: 1, everyMs: 0 },
+        ...variant,
+        ...checksum,
+      };
+      const completed: number[] = [];
+      for (let fence = 1; fence <= 4; fence += 1) {
+        const failAfter = 1_100_000 + Math.floor((size * fence) / 5);
+        const failed = await convertFile(image, target, { ...options, fence, failAfter }).catch(
+          (error: unknown) => error,
+        );
+        // an attempt that goes on in the middle may reach the end
+        if (failed instanceof Error) assert.equal(failureTypeOf(failed), 'SourceUnavailable', String(failed));
+        completed.push(
+          (JSON.parse(readFileSync(`${target}.record/record.json`, 'utf8')) as ResumeRecord).durable
+            ?.completed ?? 0,
+        );
+      }
+      assert.ok(
+        completed.every((offset, index) => offset >= (completed[index - 1] ?? 0)),
+        `never backwards: ${completed.join()}`,
+      );
+      const progress: TransferProgress[] = [];
+      const result = await convertFile(image, target, { ...options, fence: 5, progress });
+      assert.equal(sha256(target), sha256(raw));
+      assert.equal(result.checksum, checksum.checksum);
+      if (completed[3]! > 0 && !progress.every(({ message }) => message === undefined))
+        assert.match(
+          progress.map(({ message }) => message ?? '').join('\n'),
+          /resuming at offset|reading the source again|completing the checksum/,
+        );
+    });
+  }
+
+  it('starts from zero, and says so, when the source is another one', async () => {
+    const target = `${directory()}/changed.img`;
+    const options = { usableBytes: BYTES, checkpointEvery: { everyBytes: 1, everyMs: 0 } };
+    await assert.rejects(convertFile(raw, target, { ...options, failAfter: 20 * MIB }));
+    const other = makePatterned(`${directory()}/other.raw`, 40);
+    const progress: TransferProgress[] = [];
+    const result = await convertFile(other, target, { ...options, fence: 2, etag: '"v2"', progress });
+    assert.equal(result.resumedFrom, 0);
+    assert.equal(sha256(target), sha256(other));
+    assert.ok(progress.some(({ message }) => message === 'starting from zero: the source has changed'));
+  });
+
+  it('reads in one pass from the start when ranges are lost', async () => {
+    const target = `${directory()}/lost.img`;
+    const progress: TransferProgress[] = [];
+    await convertFile(images['qcow2']!, target, { usableBytes: BYTES, loseRangesAfter: 10 * MIB, progress });
+    assert.equal(sha256(target), sha256(raw));
+    assert.ok(progress.some(({ message }) => message?.includes('no longer answers ranges')));
+  });
+
+  it('counts attempts in a row without a durable byte', async () => {
+    const target = `${directory()}/barren.img`;
+    const record = (): ResumeRecord =>
+      JSON.parse(readFileSync(`${target}.record/record.json`, 'utf8')) as ResumeRecord;
+    for (const fence of [1, 2])
+      await assert.rejects(convertFile(raw, target, { usableBytes: BYTES, fence, failAfter: 10 }));
+    assert.equal(record().barren, 2);
+    const soon = { everyBytes: 1, everyMs: 0 };
+    await assert.rejects(
+      convertFile(raw, target, { usableBytes: BYTES, fence: 3, failAfter: 9 * MIB, checkpointEvery: soon }),
+    );
+    assert.equal(record().barren, 0);
+  });
+
+  it('refuses an attempt that a later one has replaced', async () => {
+    const store = createRecordStore(directory());
+    await store.save({ ...EMPTY_RECORD, fence: 2 });
+    await assert.rejects(store.save({ ...EMPTY_RECORD, fence: 1 }), FencedError);
+    assert.equal((await store.load()).fence, 2);
+  });
+
+  it('takes a record that cannot be read for none', async () => {
+    writeFileSync(`${directory()}/record.json`, '{"version":1,"fen');
+    assert.deepEqual(await createRecordStore(directory()).load(), EMPTY_RECORD);
+  });
+
+  it('issues no write after it was told to stop', async () => {
+    const stopping = new AbortController();
+    const target = `${directory()}/stopped.img`;
+    const progress: TransferProgress[] = [];
+    const running = convertFile(raw, target, {
+      usableBytes: BYTES,
+      signal: stopping.signal,
+      progress,
+      chunk: 1000,
+    });
+    setImmediate(() => stopping.abort(new Error('stopped')));
+    await assert.rejects(running, /stopped/);
+    const after = sha256(target);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(sha256(target), after);
+    assert.notEqual(after, sha256(raw));
+  });
+});
