@@ -16,6 +16,7 @@ export default tseslint.config(
   { languageOptions: { parserOptions: { projectService: true } } },
   { files: ['**/*.js', '**/*.cjs'], extends: [tseslint.configs.disableTypeChecked] },
   {
+    files: ['**/*.ts'],
     rules: {
       '@typescript-eslint/consistent-type-imports': 'error',
       '@typescript-eslint/explicit-module-boundary-types': 'error',
@@ -27,16 +28,29 @@ export default tseslint.config(
   restrict(
     'workflows',
     [
-      { group: ['**/activities/**'], allowTypeImports: true, message: 'workflows/ takes only types from activities/' },
+      {
+        group: ['**/activities/**'],
+        allowTypeImports: true,
+        message: 'workflows/ takes only types from activities/',
+      },
       only('workflows/ stands alone', 'workers', 'client', 'cli', 'local', 'test'),
     ],
     builtinModules.flatMap((name) => [name, `node:${name}`]),
   ),
-  restrict('activities', [only('activities/ stands alone', 'workflows', 'workers', 'client', 'cli', 'local', 'test')]),
+  restrict('activities', [
+    only('activities/ stands alone', 'workflows', 'workers', 'client', 'cli', 'local', 'test'),
+  ]),
   restrict('workers', [only('workers/ takes workflows, activities and client', 'cli', 'local'), noTests]),
   restrict('client', [
-    { group: ['**/activities/**'], allowTypeImports: true, message: 'client/ takes only types from activities/' },
-    { group: ['**/workflows/*', '!**/workflows/messages.js', '!**/workflows/task-queues.js'], message: 'client/ takes only messages and queue names' },
+    {
+      group: ['**/activities/**'],
+      allowTypeImports: true,
+      message: 'client/ takes only types from activities/',
+    },
+    {
+      group: ['**/workflows/*', '!**/workflows/messages.js', '!**/workflows/task-queues.js'],
+      message: 'client/ takes only messages and queue names',
+    },
     only('client/ stands alone', 'workers', 'cli', 'local', 'test'),
   ]),
   restrict('local', [only('local/ takes workers and client', 'cli', 'workflows'), noTests]),
@@ -44,7 +58,10 @@ export default tseslint.config(
   // mocha's describe and it hand back promises that nobody awaits; tests may assert what the types already say
   {
     files: ['test/**/*.ts'],
-    rules: { '@typescript-eslint/no-floating-promises': 'off', '@typescript-eslint/no-non-null-assertion': 'off' },
+    rules: {
+      '@typescript-eslint/no-floating-promises': 'off',
+      '@typescript-eslint/no-non-null-assertion': 'off',
+    },
   },
   prettier,
 );

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Logger, type Worker } from '@temporalio/worker';
+import { Runtime, type Logger, type Worker } from '@temporalio/worker';
 import { loadKubeConfig } from '../activities/kubernetes/client.js';
 import { readConfig, type WorkerConfig } from './config.js';
 import { connectTemporal, requireSearchAttributes, type TemporalAccess } from './connection.js';
@@ -72,6 +72,7 @@ async function startControlRole(
     client: access.client,
     logger,
     temporalNamespace: access.namespace,
+    metricMeter: Runtime.instance().metricMeter,
   });
   return {
     workers: [worker],

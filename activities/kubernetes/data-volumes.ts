@@ -8,7 +8,7 @@ import { call, callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isAuthorizerDenial, kubernetesFailure, serverMessage } from './errors.js';
 import { factsOf, finishedBy } from './data-volume-facts.js';
-import { readManifest, refuseUnsupportedSource, sourceKind } from './manifests.js';
+import { readManifest, refuseUnsupportedSource } from './manifests.js';
 import type { ReadManifest } from './manifests.js';
 import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
@@ -80,7 +80,7 @@ export function createDataVolumeActivities({
 
   async function openStarted(start: DataVolumeStart): Promise<DataVolumeFacts> {
     const found = await readDataVolume(kubernetes, start);
-    refuseUnsupportedSource(sourceKind(found.spec));
+    refuseUnsupportedSource(found.spec);
     // clients read WaitForFirstConsumer rightly only where no populator is in use
     if (found.metadata.annotations?.[CDI_ANNOTATIONS.usePopulator] !== 'false')
       await annotate(found, NO_POPULATOR);
@@ -105,7 +105,7 @@ export function createDataVolumeActivities({
   }
 
   async function openManifest(manifest: ReadManifest): Promise<DataVolumeFacts> {
-    refuseUnsupportedSource(sourceKind(manifest.spec));
+    refuseUnsupportedSource(manifest.spec);
     const workflowId = Context.current().info.workflowExecution?.workflowId ?? '';
     const created = await create(manifest, workflowId);
     if (created) return factsOf(created);
@@ -153,7 +153,7 @@ export function createDataVolumeActivities({
         {
           ...dataVolumePath(namespace),
           name,
-          body: { metadata: { uid }, status: { phase: 'Pending', progress: 'N/A' } },
+          body: { metadata: { uid }, status: { phase: 'Pending', progress: 'N/A', restartCount: 0 } },
         },
         setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
       ),

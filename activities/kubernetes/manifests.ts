@@ -71,9 +71,13 @@ export function sourceKind(spec: DataVolume['spec']): SourceKind {
   return SOURCE_KINDS.find((kind) => source[kind] !== undefined && source[kind] !== null) ?? 'external';
 }
 
-/** @throws {@link FailureType} `UnsupportedSource` for every source but `http` */
-export function refuseUnsupportedSource(kind: SourceKind): void {
-  if (kind === 'http') return;
+/**
+ * A manifest without any source passes: it is the API server's to refuse.
+ * @throws {@link FailureType} `UnsupportedSource` for every source but `http`
+ */
+export function refuseUnsupportedSource(spec: DataVolume['spec']): void {
+  const kind = sourceKind(spec);
+  if (kind === 'http' || (kind === 'external' && !isPopulatedFromOutside(spec))) return;
   const what =
     kind === 'external'
       ? 'external population'
@@ -84,6 +88,10 @@ export function refuseUnsupportedSource(kind: SourceKind): void {
     'UnsupportedSource',
     `${what} cannot be imported by this release: use spec.source.http`,
   );
+}
+
+function isPopulatedFromOutside({ pvc, storage }: DataVolume['spec']): boolean {
+  return [pvc, storage].some((claim) => claim?.dataSource ?? claim?.dataSourceRef);
 }
 
 /** An address without user info, query and fragment; what cannot be parsed is not shown at all. */
