@@ -35,22 +35,30 @@ function createBar(stream: NodeJS.WriteStream): View {
     stopOnComplete: false,
   });
   let started = false;
+  let done: number | undefined;
   return {
     show(status) {
-      const fraction = status.progress?.fraction ?? 0;
+      // Between the last heartbeat and the end there is no transfer that would tell.
+      done = status.phase === 'Succeeded' ? 1 : status.progress ? status.progress.fraction : done;
       const payload = {
         phase: status.phase || 'Pending',
-        part: percent(fraction),
+        part: partOf(done),
         figures: progressFigures(status),
       };
-      if (!started) bar.start(1_000, Math.floor(fraction * 1_000), payload);
-      else bar.update(Math.floor(fraction * 1_000), payload);
+      const value = Math.floor((done ?? 0) * 1_000);
+      if (!started) bar.start(1_000, value, payload);
+      else bar.update(value, payload);
       started = true;
     },
     end() {
       if (started) bar.stop();
     },
   };
+}
+
+function partOf(done: number | undefined): string {
+  if (done === undefined) return '';
+  return done === 1 ? '100.0%' : percent(done);
 }
 
 /** A line for each change of phase or step at once, for figures every two seconds; the same line never twice in a row. */

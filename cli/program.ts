@@ -136,7 +136,7 @@ function addDemo(program: Command): void {
     .option('--once', 'take the stack down at the end, if this command started it')
     .option('--url <url>', 'import this image instead of one made here')
     .option('--checksum <algorithm:hex>', 'checksum of the image at --url')
-    .option('--size <quantity>', 'size of the disk for --url', '20Gi')
+    .option('--size <quantity>', 'size of the disk for --url', '10Gi')
     .action(async (options) => {
       const { runDemo } = await import('./commands/demo.js');
       await runDemo(options as Parameters<typeof runDemo>[0]);

@@ -11,6 +11,7 @@ import { makeDisk, type DemoDisk } from '../demo/disk.js';
 import { compareDisk, readPublished } from '../demo/result.js';
 import { DEMO_NAMESPACE, importBy, writeManifest, type DemoSource } from '../demo/run.js';
 import { serveFile, type FileServer } from '../demo/server.js';
+import { CliError, EXIT } from '../errors.js';
 import { print } from '../output.js';
 import { bytes, span } from '../render/figures.js';
 
@@ -27,6 +28,7 @@ const SERVED_RATE = 6 * 1024 * 1024;
 
 /** Imports a disk end to end: stack, source, DataVolume, progress, and the proof that the bytes are the same. */
 export async function runDemo(options: DemoOptions): Promise<void> {
+  if (options.checksum && options.url === undefined) throw new CliError('--checksum needs --url', EXIT.usage);
   refuseForeign('the demo');
   const started = Date.now();
   const before = await runningStack();

@@ -42,6 +42,7 @@ describe('the program', function () {
       /'--storage' cannot be used with option '--pvc'/,
     ],
     [['get', '--output', 'yaml'], /Allowed choices are json/],
+    [['demo', '--checksum', 'md5:00'], /--checksum needs --url/],
     [['describe'], /missing required argument 'name'/],
     [['worker', 'gateway'], /unknown command 'gateway'|too many arguments/],
   ] as const) {
