@@ -28,6 +28,8 @@ describe('how a run ends', function () {
     world = createWorld(stack);
     images = await makeImages({ sizeMiB: 48, dataMiB: 32 });
     namespace = await world.createNamespace('ending');
+  });
+  beforeEach(async () => {
     inventory = await world.inventory();
   });
   after(async () => {
@@ -96,7 +98,7 @@ describe('how a run ends', function () {
         name,
         { url: server.url },
         {},
-        { 'cdi.kubevirt.io/storage.bind.immediate.requested': null as unknown as string },
+        { 'cdi.kubevirt.io/storage.bind.immediate.requested': undefined },
       );
       await world.awaitPhase(namespace, name, 'WaitForFirstConsumer', 30_000);
       return made;
@@ -106,7 +108,7 @@ describe('how a run ends', function () {
 
   for (const [step, hold] of Object.entries(steps)) {
     it(`cancelled ${step}: Failed, reason Cancelled, nothing left`, async () => {
-      const name = `cancelled-${step.replaceAll(' ', '-')}`.slice(0, 50);
+      const name = `cancelled-${step.replaceAll(' ', '-')}`.toLowerCase().slice(0, 50);
       const made = await hold(name);
       await cancel(stack.temporal, { namespace, name });
       const failed = await world.awaitPhase(namespace, name, 'Failed', 60_000);
@@ -121,7 +123,7 @@ describe('how a run ends', function () {
     });
 
     it(`DataVolume deleted ${step}: nothing left, and the workflow is cancelled`, async () => {
-      const name = `deleted-${step.replaceAll(' ', '-')}`.slice(0, 50);
+      const name = `deleted-${step.replaceAll(' ', '-')}`.toLowerCase().slice(0, 50);
       const made = await hold(name);
       await world.remove(namespace, name);
       await eventually('the workflow ends', 60_000, async () => {

@@ -52,7 +52,7 @@ export function createWorld(stack: TestStack) {
     name: string,
     http: object,
     spec: object = {},
-    annotations: Record<string, string> = {},
+    annotations: Record<string, string | undefined> = {},
   ) {
     const body = dataVolume(namespace, name, http, spec, annotations);
     return (await custom.createNamespacedCustomObject({ ...PLURAL, namespace, body })) as DataVolume;
@@ -178,7 +178,7 @@ export function dataVolume(
   name: string,
   http: object,
   spec: object = {},
-  annotations: Record<string, string> = {},
+  annotations: Record<string, string | undefined> = {},
 ) {
   return {
     apiVersion: 'cdi.kubevirt.io/v1beta1',
