@@ -293,6 +293,8 @@ export interface TransferResult {
   readonly checksum?: string;
   /** Guest offset or source offset from which the last attempt went on; 0 for a transfer in one attempt. */
   readonly resumedFrom: number;
+  /** Attempts that it took; one more than CDI's `restartCount`. */
+  readonly attempts?: number;
   readonly format: ImageFormat;
 }
 

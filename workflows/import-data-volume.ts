@@ -30,7 +30,6 @@ import { refOf } from './run-state.js';
  */
 export async function importDataVolume(input: LifecycleInput): Promise<ImportResult | undefined> {
   return await runLifecycle(input, async (volume) => {
-    const dataVolume = refOf(volume.facts);
     await volume.enter('Pending');
     const target = await planTarget(volume);
     if (target.claim === 'adopt') return await adopt(volume, target);
@@ -48,17 +47,24 @@ export async function importDataVolume(input: LifecycleInput): Promise<ImportRes
     const transferred = await transfer(volume, { claim, target, image, directory });
     volume.step('verifying the disk');
     await onNode(directory.node).verifyImage({ directory, transferred });
-    const published = await publish(volume, { claim, target, directory });
-    await volume.enter('Succeeded');
+    const published = await publish(volume, { claim, target, directory, transferred });
     volume.step('finished');
-    const { resumedFrom: _, diskBytes: __, format: ___, ...figures } = transferred;
-    return {
-      claim: { namespace: dataVolume.namespace, name: claim.name },
-      ...published,
-      node: directory.node,
-      ...figures,
-    };
+    return resultOf({ claim, node: directory.node, ...published }, transferred);
   });
+}
+
+function resultOf(
+  { claim, volume, node }: { claim: ClaimRef; volume: string; node: string },
+  { virtualSize, bytesTransferred, bytesWritten, checksum }: TransferResult,
+): ImportResult {
+  const { namespace, name } = claim;
+  const figures = {
+    virtualSize,
+    bytesTransferred,
+    bytesWritten,
+    ...(checksum === undefined ? {} : { checksum }),
+  };
+  return { claim: { namespace, name }, volume, node, ...figures };
 }
 
 async function planTarget(volume: Lifecycle): Promise<TargetPlan> {
@@ -190,7 +196,7 @@ async function transfer(volume: Lifecycle, filling: Filling): Promise<TransferRe
 /** Short, and not to be torn: once the claim is Bound the disk is the user's and nothing is undone any more. */
 async function publish(
   volume: Lifecycle,
-  { claim, target, directory }: Omit<Filling, 'image'>,
+  { claim, target, directory, transferred }: Omit<Filling, 'image'> & { transferred: TransferResult },
 ): Promise<{ volume: string }> {
   volume.step('publishing the volume');
   const dataVolume = refOf(volume.facts);
@@ -201,16 +207,18 @@ async function publish(
     const published = await publishing.publishVolume({ dataVolume, claim, target, directory });
     volume.commit();
     await control.deleteCredentials({ dataVolume });
-    try {
-      await cleaningUp(directory.node).publishDirectory({ directory });
-    } catch {
-      // The disk is Bound, which protects it from the sweeper as the marker's absence would.
-      await volume.event({
-        type: 'Warning',
-        reason: 'CleanupDeferred',
-        message: `node ${directory.node} does not answer: marker stays`,
-      });
-    }
+    await volume.enter('Succeeded', { restartCount: (transferred.attempts ?? 1) - 1 });
+    await unmark(volume, directory);
     return published;
   });
+}
+
+/** Removes the directory's marker. Where the node has gone, being Bound protects the disk from the sweeper as well. */
+async function unmark(volume: Lifecycle, directory: ReservedDirectory): Promise<void> {
+  try {
+    await cleaningUp(directory.node).publishDirectory({ directory });
+  } catch {
+    const message = `node ${directory.node} does not answer: marker stays`;
+    await volume.event({ type: 'Warning', reason: 'CleanupDeferred', message });
+  }
 }

@@ -19,17 +19,23 @@ import type {
   Phase,
 } from '../activities/types.js';
 import { control } from './activity-options.js';
-import { statusFor } from './conditions.js';
+import { statusFor, type StatusFacts } from './conditions.js';
 import { fail } from './ending.js';
 import { SEARCH_ATTRIBUTES, statusQuery, wakeSignal } from './messages.js';
 import { refOf, type Run } from './run-state.js';
 import { until, within, type Wait } from './waiting.js';
 
+/** What a phase may carry besides itself. */
+export interface Entered {
+  /** Attempts of the transfer after the first. */
+  readonly restartCount?: number;
+}
+
 /** A lifecycle as its workflow sees it. */
 export interface Lifecycle {
   readonly facts: DataVolumeFacts;
   /** Enters a phase of CDI: status, conditions, event, search attribute. */
-  enter(phase: Phase): Promise<void>;
+  enter(phase: Phase, more?: Entered): Promise<void>;
   /** Says what is being done, for the query and the Temporal UI. */
   step(text: string): void;
   /** Adds what the query answers. */
@@ -136,15 +142,19 @@ async function nameOf(manifest: DataVolumeManifest | string): Promise<{ namespac
 
 function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
   const ref = refOf(facts);
-  async function enter(phase: Phase, waiting?: { reason: string; message: string }): Promise<void> {
-    const update = statusFor(phase, { claim: facts.name, ...(waiting ? { waiting } : {}) });
+  async function enter(phase: Phase, more: Entered & Pick<StatusFacts, 'waiting'> = {}): Promise<void> {
+    const { restartCount, ...rest } = more;
+    const update = {
+      ...statusFor(phase, { claim: facts.name, ...rest }),
+      ...(restartCount === undefined ? {} : { restartCount }),
+    };
     run.status = { ...run.status, phase, conditions: update.conditions ?? [] };
     upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: phase }]);
     await control.recordStatus({ dataVolume: ref, ...update });
   }
   return {
     facts,
-    enter: (phase) => enter(phase),
+    enter: (phase, more) => enter(phase, more),
     step(text) {
       run.status = { ...run.status, step: text };
       setCurrentDetails(text);
@@ -161,7 +171,8 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
     async event(event) {
       await control.recordStatus({ dataVolume: ref, event });
     },
-    until: (wait, look) => until({ facts, run, enter }, wait, look),
+    until: (wait, look) =>
+      until({ facts, run, enter: (phase, waiting) => enter(phase, waiting ? { waiting } : {}) }, wait, look),
     within: (what, work, measure) => within({ facts, run }, what, work, measure),
   };
 }

@@ -13,7 +13,7 @@ const ALMOST = 0.999_999;
 export interface Meter {
   begin(image: ImageFacts, writer: SparseWriter, durable: Durable): void;
   enter(phase: TransferProgress['phase']): void;
-  /** Part of the work done, 0 to 1. */
+  /** Part of the work done, 0 to 1; a smaller part than was said before is not said. */
   at(fraction: number | undefined): void;
   say(message: string): void;
   /** Bytes fetched, all attempts together. */
@@ -73,7 +73,9 @@ export function createMeter(job: MeterJob, record: ResumeRecord): Meter {
       phase = next;
       report();
     },
-    at: (value) => void (fraction = value),
+    at(value) {
+      if (value !== undefined) fraction = Math.max(fraction ?? 0, value);
+    },
     say(text) {
       message = text;
       report();

@@ -10,6 +10,8 @@ export interface Sink {
   readonly completed: number;
   /** Call with the offset below which everything is written; makes it durable when a record is due. */
   checkpoint(completed: number, flush?: () => Promise<void>): Promise<void>;
+  /** Call with how much is written in all, in whatever order: for progress only. */
+  at(done: number): void;
   readonly signal: AbortSignal;
 }
 

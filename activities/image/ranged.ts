@@ -29,15 +29,22 @@ export async function copyRanged(image: RangedImage, sink: Sink): Promise<ReadOu
   const running = new Map<number, Promise<void>>();
   const slots = createSlots(REQUESTS);
   let failure: { error: unknown } | undefined;
+  let done = sink.completed;
 
   function launch(start: number, extents: readonly Extent[], segment: Segment): void {
-    const done = fillWindow(image, { start, extents, memory: segment.memory, slots }, sink)
+    const filled = fillWindow(image, { start, extents, memory: segment.memory, slots }, sink)
+      .then(() => advance(start))
       .catch((error: unknown) => void (failure ??= { error }))
       .finally(() => {
         running.delete(start);
         segment.release();
       });
-    running.set(start, done);
+    running.set(start, filled);
+  }
+
+  function advance(start: number): void {
+    done += Math.min(WINDOW, virtualSize - start);
+    sink.at(done);
   }
 
   try {
@@ -45,6 +52,7 @@ export async function copyRanged(image: RangedImage, sink: Sink): Promise<ReadOu
       sink.signal.throwIfAborted();
       const extents = await extentsOf(image, start);
       if (extents.length > 0) launch(start, extents, await pool.acquire());
+      else advance(start);
       if (!failure) await sink.checkpoint(Math.min(start + WINDOW, ...running.keys()));
     }
   } catch (error) {

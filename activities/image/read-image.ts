@@ -95,6 +95,7 @@ function createSink(reading: Reading, fraction: (completed: number) => number | 
     existing: durable.completed > 0,
     completed: durable.completed,
     signal: job.signal,
+    at: (done) => meter.at(fraction(done)),
     async checkpoint(completed, flush) {
       meter.at(fraction(completed));
       await checkpoints.offer(completed, flush);

@@ -36,7 +36,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     const record = await target.readRecord();
     const fence = record.fence + 1;
     try {
-      return await runChild({
+      const result = await runChild({
         job: {
           request,
           policy: dependencies.policy,
@@ -52,6 +52,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
         signal,
         onProgress: heart.beat,
       });
+      return { ...result, attempts: info.attempt };
     } catch (error) {
       signal.throwIfAborted();
       throw withRetry(error, await target.readRecord(), fence, info.attempt);

@@ -68,10 +68,21 @@ describe('kill -9 during a transfer', function () {
       if (victim === 'worker-node' && form === 'raw') {
         await recordHistory(stack, `datavolume/${namespace}/${name}/${uid}`, 'importDataVolume.resumed');
       }
+      assert.equal(done.status?.restartCount ?? 0, victim === 'worker-node' ? 1 : 0);
       // Only the node worker moves bytes: nobody else's death may cost any.
       if (victim !== 'worker-node') assert.ok(total <= length * 1.05, `${total} of ${length}`);
     });
   }
+
+  it('is not needed: a node worker that is stopped hands its transfer over', async () => {
+    const { server } = await halfWay('stopped', 'raw');
+    await killProcess(stack.info, 'worker-node', 'SIGTERM');
+    await restartProcess(stack.info, 'worker-node');
+    const done = await world.awaitPhase(namespace, 'stopped', 'Succeeded', 120_000);
+    assert.equal(done.status?.restartCount, 1);
+    assert.ok(server.bytesSent() <= server.length * 1.6, `${server.bytesSent()} of ${server.length}`);
+    await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'stopped'));
+  });
 
   it('of one of two control workers: the other goes on, and neither starts a workflow twice', async () => {
     await restartProcess(stack.info, 'worker-control-2');

@@ -46,7 +46,8 @@ describe('servers as they are', function () {
       const name = title
         .toLowerCase()
         .replace(/[^a-z0-9]+/g, '-')
-        .slice(0, 40);
+        .slice(0, 40)
+        .replace(/-$/, '');
       await world.createImport(namespace, name, { url: server.url });
       await world.awaitPhase(namespace, name, 'Succeeded', 90_000);
       await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, name));
