@@ -15,9 +15,7 @@ export interface TemporalAccess {
 /** Connects as Temporal's own environment variables and profiles say (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, TLS, API key). */
 export async function connectTemporal(): Promise<TemporalAccess> {
   const { connectionOptions, namespace = 'default' } = loadClientConnectConfig();
-  const connection = await NativeConnection.connect(
-    connectionOptions as ConnectionOptions & NativeConnectionOptions,
-  );
+  const connection = await NativeConnection.connect(connectionOptions);
   const client = new Client({ connection, namespace });
   return { connection, client, namespace, address: connectionOptions.address ?? '127.0.0.1:7233' };
 }

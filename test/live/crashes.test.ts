@@ -56,7 +56,7 @@ describe('kill -9 during a transfer', function () {
     it(`of ${victim}, importing ${form}: the work goes on and the disk is right`, async () => {
       const name = `${victim}-${form.replace('.', '-')}`;
       const { server, uid } = await halfWay(name, form);
-      await killProcess(stack.info, victim, 'SIGKILL');
+      killProcess(stack.info, victim, 'SIGKILL');
       await restartProcess(stack.info, victim);
       const done = await world.awaitPhase(namespace, name, 'Succeeded', 180_000);
       await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, name));
@@ -76,7 +76,7 @@ describe('kill -9 during a transfer', function () {
 
   it('is not needed: a node worker that is stopped hands its transfer over', async () => {
     const { server } = await halfWay('stopped', 'raw');
-    await killProcess(stack.info, 'worker-node', 'SIGTERM');
+    killProcess(stack.info, 'worker-node', 'SIGTERM');
     await restartProcess(stack.info, 'worker-node');
     const done = await world.awaitPhase(namespace, 'stopped', 'Succeeded', 120_000);
     assert.equal(done.status?.restartCount, 1);
@@ -88,7 +88,7 @@ describe('kill -9 during a transfer', function () {
     await restartProcess(stack.info, 'worker-control-2');
     try {
       const { uid } = await halfWay('replicas', 'qcow2');
-      await killProcess(stack.info, 'worker-control', 'SIGKILL');
+      killProcess(stack.info, 'worker-control', 'SIGKILL');
       await world.awaitPhase(namespace, 'replicas', 'Succeeded', 120_000);
       const runs: string[] = [];
       await eventually('visibility', 10_000, async () => {
@@ -100,7 +100,7 @@ describe('kill -9 during a transfer', function () {
       assert.equal(runs.length, 1);
     } finally {
       await restartProcess(stack.info, 'worker-control');
-      await killProcess(stack.info, 'worker-control-2', 'SIGTERM');
+      killProcess(stack.info, 'worker-control-2', 'SIGTERM');
     }
   });
 });

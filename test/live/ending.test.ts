@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { cancel } from '../../client/index.js';
-import { killProcess, restartProcess } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
 import {
   startFileServer,

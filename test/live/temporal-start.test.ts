@@ -50,7 +50,7 @@ describe('an import started through Temporal', function () {
     assert.equal(made?.metadata.annotations?.['dvflow.io/workflow-id'], 'by-object');
     assert.equal(made?.status?.phase, 'Succeeded');
     await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'by-object'));
-    const { workflows } = await runsOf(made!.metadata.uid);
+    const { workflows } = await runsOf(made.metadata.uid);
     assert.deepEqual(workflows, ['by-object'], 'the watch started a second workflow');
   });
 

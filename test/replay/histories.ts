@@ -29,7 +29,7 @@ function load(name: string): RecordedHistory {
     as(workflowType) {
       const history = JSON.parse(text) as JsonHistory;
       typeOf(history).name = workflowType;
-      return history as temporal.api.history.v1.IHistory;
+      return history;
     },
   };
 }

@@ -115,7 +115,7 @@ function editsOf(file: string, source: string): readonly Edit[] {
     while (!ts.isStatement(statement)) statement = statement.parent;
     if (!ts.isBlock(statement.parent)) return undefined;
     const siblings = statement.parent.statements;
-    const next = siblings[siblings.indexOf(statement as ts.Statement) + 1];
+    const next = siblings[siblings.indexOf(statement) + 1];
     // Only a step before another step changes the order of commands; a `const` cannot move past its use.
     if (
       !next ||

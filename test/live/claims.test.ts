@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict';
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { StorageV1Api } from '@kubernetes/client-node';
+import { useStack } from '../support/stack.js';
+import { startFileServer, type FileServer } from '../support/servers/index.js';
+import { makeImages, type Images } from './images.js';
+import { recordHistory } from './record.js';
+import { assertSameDisk, createWorld, eventually, type DataVolume, type World } from './world.js';
+
+const WAITS_FOR_CONSUMER = { 'cdi.kubevirt.io/storage.bind.immediate.requested': undefined };
+
+describe('claims and volumes', function () {
+  this.timeout(120_000);
+  const stack = useStack();
+  let world: World;
+  let images: Images;
+  let server: FileServer;
+  let namespace: string;
+
+  before(async () => {
+    world = createWorld(stack);
+    images = await makeImages({ sizeMiB: 16, dataMiB: 8 });
+    server = await startFileServer({ path: await images.as('qcow2') });
+    namespace = await world.createNamespace('claims');
+  });
+  after(async () => {
+    await server.close();
+    await images.remove();
+  });
+
+  const idOf = ({ metadata: { namespace: space, name, uid } }: DataVolume) =>
+    `datavolume/${space}/${name}/${uid}`;
+
+  async function existingClaim(name: string, annotations: Record<string, string> = {}): Promise<void> {
+    await world.core.createNamespacedPersistentVolumeClaim({
+      namespace,
+      body: {
+        metadata: { name, annotations },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          storageClassName: 'hostpath-provisioner',
+          resources: { requests: { storage: '64Mi' } },
+        },
+      },
+    });
+  }
+
+  it("refuses a claim of the same name that is not the DataVolume's: ResourceExists, and leaves it alone", async () => {
+    await existingClaim('taken');
+    await world.createImport(namespace, 'taken', { url: server.url });
+    const failed = await world.awaitPhase(namespace, 'taken', 'Failed', 10_000);
+    assert.equal(failed.status?.conditions?.find(({ type }) => type === 'Running')?.reason, 'ResourceExists');
+    assert.equal((await world.claim(namespace, 'taken'))?.metadata?.ownerReferences, undefined);
+  });
+
+  it('adopts a claim that a backup restored (populatedFor): Succeeded at once, owner set, nothing read', async () => {
+    await existingClaim('restored', { 'cdi.kubevirt.io/storage.populatedFor': 'restored' });
+    const asked = server.requests().length;
+    const made = await world.createImport(namespace, 'restored', { url: server.url });
+    await world.awaitPhase(namespace, 'restored', 'Succeeded', 10_000);
+    assert.equal(server.requests().length, asked);
+    assert.equal(
+      (await world.claim(namespace, 'restored'))?.metadata?.ownerReferences?.[0]?.uid,
+      made.metadata.uid,
+    );
+    await recordHistory(stack, idOf(made), 'importDataVolume.succeeded.adopted');
+  });
+
+  it('waits for the claim of a prePopulated DataVolume, and makes none', async () => {
+    await world.createImport(
+      namespace,
+      'later',
+      { url: server.url },
+      {},
+      { 'cdi.kubevirt.io/storage.prePopulated': 'later' },
+    );
+    await world.awaitPhase(namespace, 'later', 'Pending', 10_000);
+    assert.equal(await world.claim(namespace, 'later'), undefined);
+    await existingClaim('later', { 'cdi.kubevirt.io/storage.populatedFor': 'later' });
+    await world.awaitPhase(namespace, 'later', 'Succeeded', 60_000);
+  });
+
+  it('fills the volume where the scheduler puts the first pod that uses the claim', async () => {
+    const made = await world.createImport(
+      namespace,
+      'scheduled',
+      { url: server.url },
+      {},
+      WAITS_FOR_CONSUMER,
+    );
+    await world.awaitPhase(namespace, 'scheduled', 'WaitForFirstConsumer', 20_000);
+    await world.core.createNamespacedPod({
+      namespace,
+      body: {
+        metadata: { name: 'consumer' },
+        spec: {
+          containers: [{ name: 'qemu', image: 'none', volumeMounts: [{ name: 'disk', mountPath: '/disk' }] }],
+          volumes: [{ name: 'disk', persistentVolumeClaim: { claimName: 'scheduled' } }],
+        },
+      },
+    });
+    await world.awaitPhase(namespace, 'scheduled', 'Succeeded', 60_000);
+    await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'scheduled'));
+    await recordHistory(stack, idOf(made), 'importDataVolume.succeeded.first-consumer');
+    await world.core.deleteNamespacedPod({ namespace, name: 'consumer', gracePeriodSeconds: 0 });
+  });
+
+  it("answers a scheduler's choice without room: selected-node is taken back, the event has both figures", async () => {
+    const storage = { resources: { requests: { storage: '4Pi' } }, storageClassName: 'hostpath-provisioner' };
+    const made = await world.createImport(
+      namespace,
+      'too-large',
+      { url: server.url },
+      { storage },
+      WAITS_FOR_CONSUMER,
+    );
+    await world.awaitPhase(namespace, 'too-large', 'WaitForFirstConsumer', 20_000);
+    await stack.kubectl([
+      'annotate',
+      'pvc',
+      '-n',
+      namespace,
+      'too-large',
+      `volume.kubernetes.io/selected-node=${stack.info.node}`,
+    ]);
+    await eventually('the event on the claim', 30_000, async () => {
+      const events = await world.events(namespace, 'too-large');
+      return events.some(
+        ({ reason, message }) => reason === 'InsufficientCapacity' && /\d+.*\d+/.test(message),
+      )
+        ? true
+        : undefined;
+    });
+    await eventually('selected-node is gone', 10_000, async () => {
+      const annotations = (await world.claim(namespace, 'too-large'))?.metadata?.annotations ?? {};
+      return 'volume.kubernetes.io/selected-node' in annotations ? undefined : true;
+    });
+    await world.remove(namespace, 'too-large');
+    await eventually('the workflow ends', 30_000, async () => {
+      const { status } = await stack.temporal.workflow.getHandle(idOf(made)).describe();
+      return status.name === 'RUNNING' ? undefined : true;
+    });
+    await recordHistory(stack, idOf(made), 'importDataVolume.cancelled.no-room-on-node');
+  });
+
+  it('keeps the data of a class that retains', async () => {
+    await stack.kubeConfig.makeApiClient(StorageV1Api).createStorageClass({
+      body: {
+        metadata: { name: 'keeps' },
+        provisioner: 'kubevirt.io/hostpath-provisioner',
+        reclaimPolicy: 'Retain',
+        volumeBindingMode: 'Immediate',
+      },
+    });
+    const storage = { resources: { requests: { storage: '64Mi' } }, storageClassName: 'keeps' };
+    await world.createImport(namespace, 'kept', { url: server.url }, { storage });
+    await world.awaitPhase(namespace, 'kept', 'Succeeded');
+    const disk = await world.diskOf(namespace, 'kept');
+    const volume = (await world.claim(namespace, 'kept'))!.spec!.volumeName!;
+    await world.remove(namespace, 'kept');
+    await eventually('Released', 30_000, async () =>
+      (await world.core.readPersistentVolume({ name: volume })).status?.phase === 'Released'
+        ? true
+        : undefined,
+    );
+    await stat(disk);
+    // The administrator's choice is Delete now: then it goes, directory and all.
+    await stack.kubectl([
+      'patch',
+      'pv',
+      volume,
+      '--type=merge',
+      '-p',
+      '{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}',
+    ]);
+    await eventually(
+      'the directory is gone',
+      30_000,
+      async () =>
+        await stat(dirname(disk)).then(
+          () => undefined,
+          () => true,
+        ),
+    );
+    await eventually(
+      'the volume is gone',
+      30_000,
+      async () =>
+        await world.core.readPersistentVolume({ name: volume }).then(
+          () => undefined,
+          () => true,
+        ),
+    );
+  });
+
+  it('waits for room in a quota, and says so where KubeVirt looks', async () => {
+    const limited = await world.createNamespace('quota');
+    await world.core.createNamespacedResourceQuota({
+      namespace: limited,
+      body: { metadata: { name: 'disks' }, spec: { hard: { persistentvolumeclaims: '0' } } },
+    });
+    const made = await world.createImport(limited, 'waits', { url: server.url });
+    await eventually('the condition', 30_000, async () => {
+      const bound = (await world.read(limited, 'waits'))?.status?.conditions?.find(
+        ({ type }) => type === 'Bound',
+      );
+      return bound?.reason === 'ErrExceededQuota' && bound.message.includes('exceeded quota')
+        ? true
+        : undefined;
+    });
+    await world.core.deleteNamespacedResourceQuota({ namespace: limited, name: 'disks' });
+    await world.awaitPhase(limited, 'waits', 'Succeeded', 60_000);
+    await recordHistory(stack, idOf(made), 'importDataVolume.succeeded.after-quota');
+  });
+});
