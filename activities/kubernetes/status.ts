@@ -125,9 +125,16 @@ function mergeConditions(
   return [...merged.values()];
 }
 
-/** The lifecycle has ended otherwise than this update says; a repetition of the last word is let through for its event. */
-function isOver({ status }: DataVolume, { phase }: StatusUpdate): boolean {
-  return isTerminal(status?.phase) && status?.phase !== phase;
+/**
+ * The lifecycle has ended otherwise than this update says. A repetition of the last word is let through for its event, and so
+ * is a bare event: what happens after the end (clean-up that is left to the sweeper) must be told too.
+ */
+function isOver({ status }: DataVolume, { dataVolume: _, event: __, ...figures }: StatusUpdate): boolean {
+  return (
+    isTerminal(status?.phase) &&
+    status?.phase !== figures.phase &&
+    Object.values(figures).some((value) => value !== undefined)
+  );
 }
 
 function referenceTo({ metadata }: DataVolume): {

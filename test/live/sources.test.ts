@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { useStack } from '../support/stack.js';
-import { startFileServer, type FileServer, type FileServerOptions } from '../support/servers/index.js';
+import {
+  createAuthority,
+  startFileServer,
+  type FileServer,
+  type FileServerOptions,
+} from '../support/servers/index.js';
 import { makeImages, type Images } from './images.js';
 import { assertSameDisk, createWorld, eventually, type World } from './world.js';
 
@@ -63,6 +68,19 @@ describe('servers as they are', function () {
     server.setRate(undefined);
     await world.awaitPhase(namespace, 'changes', 'Succeeded', 90_000);
     await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'changes'));
+  });
+
+  it("with a certificate of the user's own authority (certConfigMap), and one that nobody is to check", async () => {
+    const authority = await createAuthority();
+    const secured = await serve('qcow2', { tls: await authority.issue(['localhost', '127.0.0.1']) });
+    const body = { metadata: { name: 'authority' }, data: { 'ca.pem': authority.ca } };
+    await world.core.createNamespacedConfigMap({ namespace, body });
+    await world.createImport(namespace, 'own-ca', { url: secured.url, certConfigMap: 'authority' });
+    await world.createImport(namespace, 'unchecked', { url: secured.url, insecureSkipVerify: true });
+    for (const name of ['own-ca', 'unchecked']) {
+      await world.awaitPhase(namespace, name, 'Succeeded', 60_000);
+      await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, name));
+    }
   });
 
   it('sends credentials and secret headers to the origin that the user named only', async () => {
