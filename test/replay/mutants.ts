@@ -36,7 +36,7 @@ const ENTRIES: Record<string, readonly string[]> = {
   'sweep.ts': ['sweep'],
 };
 
-/** Writes all mutants below `directory` with one `index.ts` that exports every one of them. */
+/** Writes all mutants and an unchanged copy below `directory`, with one `index.ts` that exports every one of them. */
 export function writeMutants(directory: string): readonly Mutant[] {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
@@ -66,6 +66,10 @@ export function writeMutants(directory: string): readonly Mutant[] {
         });
       }
     }
+  }
+  copyWorkflows(join(directory, 'unchanged'));
+  for (const type of new Set(Object.values(ENTRIES).flat())) {
+    index.push(`export { ${type} as ${type}__unchanged } from './unchanged/index.js';`);
   }
   writeFileSync(join(directory, 'index.ts'), `${index.join('\n')}\n`);
   return mutants;
@@ -111,6 +115,8 @@ function editsOf(file: string, source: string): readonly Edit[] {
   }
 
   function swapWithNext(step: ts.Node): Pick<Edit, 'start' | 'end' | 'text'> | undefined {
+    // A step that is only registered (to be undone) runs later, whatever its neighbour does.
+    if (!ts.isAwaitExpression(step.parent)) return undefined;
     let statement: ts.Node = step;
     while (!ts.isStatement(statement)) statement = statement.parent;
     if (!ts.isBlock(statement.parent)) return undefined;

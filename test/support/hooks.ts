@@ -11,6 +11,11 @@ export function mochaGlobalSetup(): void {
   });
 }
 
+/** Temporal's runtime keeps threads of its own, which would keep the process. */
+export async function mochaGlobalTeardown(): Promise<void> {
+  await Runtime.instance().shutdown();
+}
+
 /** Hooks around all suites. */
 export const mochaHooks = {
   async afterAll(this: Mocha.Context): Promise<void> {
