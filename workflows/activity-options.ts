@@ -1,6 +1,7 @@
 /**
- * The proxies through which lifecycles act, one a kind of work. No `maximumAttempts` anywhere: the activity decides what no retry
- * can cure and says so by a non-retryable failure; everything else is worth another try until the lifecycle's deadline.
+ * The proxies through which lifecycles act, one a kind of work. No `maximumAttempts` but for a question that is asked again anyway:
+ * the activity decides what no retry can cure and says so by a non-retryable failure; everything else is worth another try until
+ * the lifecycle's deadline.
  */
 import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
 import type { ControlActivities, NodeActivities, TransferActivities } from '../activities/interfaces.js';
@@ -31,19 +32,24 @@ export const claiming = proxyActivities<ControlActivities>({
   retry: { ...retry, nonRetryableErrorTypes: ['ExceededQuota' satisfies FailureType] },
 });
 
-/** Probes a source. The tenth failure in a row is final, as for a transfer: about four minutes. */
+/** Probes a source; the activity makes its tenth failure in a row final, as a transfer does: about four minutes. */
 export const inspecting = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
   // Redirects, reconnects and the source's own stall limit of 60 s.
   startToCloseTimeout: '5m',
-  retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m', maximumAttempts: 10 },
+  scheduleToCloseTimeout: '24h',
+  retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m' },
 });
 
-/** Waits for a claim to be Bound; polls and heartbeats, so that a dead worker is noticed. */
+/** Waits for a claim to be Bound; polls and heartbeats, so that a dead worker is noticed and a cancel arrives. */
 export const publishing = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
-  startToCloseTimeout: '10m',
-  heartbeatTimeout: '15s',
+  // Bounded by the lifecycle's deadline, not by this.
+  startToCloseTimeout: '30d',
+  // Two calls of the API server's own time limit of 20 s may pass between two beats.
+  heartbeatTimeout: '45s',
+  // Whether the claim is Bound must be known before anything is undone.
+  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   retry,
 });
 
@@ -57,11 +63,23 @@ export function probing(node: string): NodeActivities {
   });
 }
 
-/** Short work on a node that has just answered. */
+/** Room on a node that has just answered; if it dies before it takes this, another node may have room. */
+export function reserving(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    // Milliseconds of work, behind at most a hundred others under the pool's lock.
+    startToCloseTimeout: '1m',
+    scheduleToCloseTimeout: '2m',
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry,
+  });
+}
+
+/** Work that only this node can do: it is waited for, as long as the lifecycle's deadline says. */
 export function onNode(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(node),
-    // Removing or verifying a large directory; everything else is milliseconds.
+    // Removing a large directory; everything else is milliseconds.
     startToCloseTimeout: '5m',
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry,

@@ -22,8 +22,11 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
   const update = statusFor('Failed', { claim: ref.name, failure });
   run.status = { ...run.status, phase: 'Failed', conditions: update.conditions as readonly Condition[] };
   upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: 'Failed' }]);
-  await control.recordStatus({ dataVolume: ref, ...update });
-  await undone;
+  try {
+    await control.recordStatus({ dataVolume: ref, ...update });
+  } finally {
+    await undone;
+  }
   run.status = { ...run.status, step: failure.type === 'Cancelled' ? 'cancelled' : 'failed' };
 }
 

@@ -6,6 +6,8 @@ import type {
   ImportResult,
   LifecycleInput,
   Missing,
+  Phase,
+  PublishedVolume,
   ReservedDirectory,
   TargetPlan,
   TransferResult,
@@ -30,7 +32,9 @@ import { refOf } from './run-state.js';
  */
 export async function importDataVolume(input: LifecycleInput): Promise<ImportResult | undefined> {
   return await runLifecycle(input, async (volume) => {
-    await volume.enter('Pending');
+    undoClaim(volume);
+    // A run that continues another one's wait finds its phase, and keeps it.
+    if (!WAITED_IN.includes(volume.facts.phase)) await volume.enter('Pending');
     const target = await planTarget(volume);
     if (target.claim === 'adopt') return await adopt(volume, target);
     const image = await inspect(volume, target);
@@ -45,12 +49,23 @@ export async function importDataVolume(input: LifecycleInput): Promise<ImportRes
     await copyCredentials(volume);
     await volume.enter('ImportInProgress');
     const transferred = await transfer(volume, { claim, target, image, directory });
-    volume.step('verifying the disk');
-    await onNode(directory.node).verifyImage({ directory, transferred });
+    await verify(volume, directory, transferred);
     const published = await publish(volume, { claim, target, directory, transferred });
     volume.step('finished');
     return resultOf({ claim, node: directory.node, ...published }, transferred);
   });
+}
+
+/** Phases in which a run may continue as new. */
+const WAITED_IN: readonly Phase[] = ['WaitForFirstConsumer', 'ImportScheduled'];
+
+/** Registered before the claim exists, since an attempt may make it and die before it can say so; found by the DataVolume's uid. */
+function undoClaim(volume: Lifecycle): void {
+  const dataVolume = refOf(volume.facts);
+  const { namespace, name } = dataVolume;
+  volume.onFailure(`delete claim ${namespace}/${name}`, () =>
+    control.deleteClaim({ dataVolume, claim: { namespace, name, uid: '' } }),
+  );
 }
 
 function resultOf(
@@ -139,9 +154,6 @@ async function ensureClaim(volume: Lifecycle, target: TargetPlan): Promise<Claim
     }
   });
   volume.note({ claim });
-  volume.onFailure(`delete claim ${claim.namespace}/${claim.name}`, () =>
-    control.deleteClaim({ dataVolume, claim }),
-  );
   return claim;
 }
 
@@ -193,7 +205,20 @@ async function transfer(volume: Lifecycle, filling: Filling): Promise<TransferRe
   );
 }
 
-/** Short, and not to be torn: once the claim is Bound the disk is the user's and nothing is undone any more. */
+async function verify(
+  volume: Lifecycle,
+  directory: ReservedDirectory,
+  transferred: TransferResult,
+): Promise<void> {
+  volume.step('verifying the disk');
+  const work = (): Promise<void> => onNode(directory.node).verifyImage({ directory, transferred });
+  await volume.within(`node ${directory.node} to verify the disk`, work, nothingMeasured);
+}
+
+/** Work that either ends within the deadline or does not. */
+const nothingMeasured = async (): Promise<number> => 0;
+
+/** Not to be torn: once the claim is Bound the disk is the user's and nothing is undone any more. */
 async function publish(
   volume: Lifecycle,
   { claim, target, directory, transferred }: Omit<Filling, 'image'> & { transferred: TransferResult },
@@ -203,9 +228,15 @@ async function publish(
   volume.onFailure('delete the unpublished volume', () =>
     control.deleteUnpublishedVolume({ dataVolume, claim }),
   );
+  const work = (): Promise<PublishedVolume> =>
+    publishing.publishVolume({ dataVolume, claim, target, directory });
+  const published = await volume.within(
+    `claim ${claim.namespace}/${claim.name} to be Bound`,
+    work,
+    nothingMeasured,
+  );
+  volume.commit();
   return await CancellationScope.nonCancellable(async () => {
-    const published = await publishing.publishVolume({ dataVolume, claim, target, directory });
-    volume.commit();
     await control.deleteCredentials({ dataVolume });
     await volume.enter('Succeeded', { restartCount: (transferred.attempts ?? 1) - 1 });
     await unmark(volume, directory);

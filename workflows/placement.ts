@@ -1,4 +1,4 @@
-import { isCancellation, log, workflowInfo } from '@temporalio/workflow';
+import { ActivityFailure, isCancellation, log, TimeoutFailure, workflowInfo } from '@temporalio/workflow';
 import type {
   ClaimRef,
   NodeCandidate,
@@ -6,7 +6,7 @@ import type {
   ReservedDirectory,
   TargetPlan,
 } from '../activities/types.js';
-import { cleaningUp, control, onNode, probing } from './activity-options.js';
+import { cleaningUp, control, probing, reserving } from './activity-options.js';
 import type { Lifecycle } from './lifecycle.js';
 import { refOf } from './run-state.js';
 
@@ -25,11 +25,15 @@ export async function reserveOnSomeNode(
   const wait = { reason: 'InsufficientCapacity', counts: true, message: () => message };
   return await volume.until(wait, async () => {
     const placement = await control.listCandidates({ claim, target });
+    if (target.waitForConsumer && placement.chosenBy === 'any') {
+      message = `the scheduler to choose another node for a pod that uses claim ${claim.namespace}/${claim.name}`;
+      return undefined;
+    }
     const ranked = await rank(placement.candidates, target);
     for (const node of ranked) {
       if (node.pool.roomBytes < target.requestBytes) continue;
       const reserved = await reserve(volume, claim, target, node);
-      if (!reserved.refused) return reserved;
+      if (reserved && !reserved.refused) return reserved;
     }
     message = placement.reason ?? shortage(claim, target, placement.candidates, ranked);
     const [chosen] = ranked;
@@ -73,7 +77,7 @@ async function reserve(
   claim: ClaimRef,
   target: TargetPlan,
   on: Ranked,
-): Promise<ReservedDirectory> {
+): Promise<ReservedDirectory | undefined> {
   const dataVolume = refOf(volume.facts);
   const directory: ReservedDirectory = {
     node: on.node,
@@ -87,15 +91,21 @@ async function reserve(
   volume.onFailure(`remove directory ${directory.directory} on node ${on.node}`, () =>
     cleaningUp(on.node).removeDirectory({ directory }),
   );
-  return await onNode(on.node).reserveDirectory({
-    dataVolume,
-    claim,
-    pool: target.pool,
-    hostname: on.hostname,
-    requestBytes: target.requestBytes,
-    foreignBytes: on.foreignBytes,
-    workflowId: workflowInfo().workflowId,
-  });
+  try {
+    return await reserving(on.node).reserveDirectory({
+      dataVolume,
+      claim,
+      pool: target.pool,
+      hostname: on.hostname,
+      requestBytes: target.requestBytes,
+      foreignBytes: on.foreignBytes,
+      workflowId: workflowInfo().workflowId,
+    });
+  } catch (error) {
+    if (!(error instanceof ActivityFailure && error.cause instanceof TimeoutFailure)) throw error;
+    log.warn('node died before it could reserve', { node: on.node, error });
+    return undefined;
+  }
 }
 
 function shortage(

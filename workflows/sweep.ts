@@ -1,6 +1,6 @@
 import { isCancellation, log } from '@temporalio/workflow';
 import type { PoolRef, UnpublishedItem } from '../activities/types.js';
-import { control, onNode, probing } from './activity-options.js';
+import { cleaningUp, control, probing } from './activity-options.js';
 
 /** What one sweep found and removed. */
 export interface SweepResult {
@@ -22,9 +22,10 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
   const directories = await Promise.all(asked.map((node) => listDirectories(node, pools, silentNodes)));
   const items = [...(await control.listUnpublished()), ...directories.flat()];
   const doomed = items.length === 0 ? [] : await control.judgeUnpublished({ items });
+  const removed: string[] = [];
   // Directories first: a claim's volume must not be offered again while the old bytes are there.
-  for (const item of [...doomed].sort(byKind)) await remove(item);
-  return { found: items.length, removed: doomed.map(nameOf), silentNodes: silentNodes.sort() };
+  for (const item of [...doomed].sort(byKind)) if (await remove(item)) removed.push(nameOf(item));
+  return { found: items.length, removed, silentNodes: silentNodes.sort() };
 }
 
 async function listDirectories(
@@ -42,9 +43,19 @@ async function listDirectories(
   }
 }
 
-async function remove(item: UnpublishedItem): Promise<void> {
-  if (item.kind === 'Directory') await onNode(item.where).removeUnpublishedDirectory({ item });
-  else await control.removeUnpublished({ item });
+/** Judges once more, since the first word may be minutes old by now; what fails is left to the next sweep. */
+async function remove(item: UnpublishedItem): Promise<boolean> {
+  try {
+    const [still] = await control.judgeUnpublished({ items: [item] });
+    if (!still) return false;
+    if (item.kind === 'Directory') await cleaningUp(item.where).removeUnpublishedDirectory({ item });
+    else await control.removeUnpublished({ item });
+    return true;
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    log.warn('left to the next sweep', { item: nameOf(item), error });
+    return false;
+  }
 }
 
 function byKind(a: UnpublishedItem, b: UnpublishedItem): number {

@@ -67,7 +67,11 @@ export async function until<T>(
   }
 }
 
-/** See {@link Lifecycle.within}. @throws `DeadlineExceeded` */
+/**
+ * See {@link Lifecycle.within}. However it ends, the work has ended too: nobody may undo what somebody still does. Work that
+ * was finished before its cancellation came counts as finished.
+ * @throws `DeadlineExceeded`
+ */
 export async function within<T>(
   { facts, run }: Pick<Waiting, 'facts' | 'run'>,
   what: string,
@@ -75,27 +79,23 @@ export async function within<T>(
   measure: () => Promise<number>,
 ): Promise<T> {
   const scope = new CancellationScope();
-  let settled = false;
-  const done = scope.run(work).finally(() => {
-    settled = true;
-  });
-  for (let before = 0; !(await settledWithin(() => settled, done, facts.deadlineMs));) {
-    const now = await measure();
-    if (now <= before) {
-      scope.cancel();
-      await done.catch(() => undefined);
-      throw deadlineExceeded(facts, what);
+  const done = scope.run(work);
+  let ended = false;
+  const end = (): void => void (ended = true);
+  const watched = done.then(end, end);
+  try {
+    for (let before = 0; !(await condition(() => ended, facts.deadlineMs));) {
+      const now = await measure();
+      if (now <= before) throw deadlineExceeded(facts, what);
+      before = now;
     }
-    before = now;
+  } catch (error) {
+    scope.cancel();
+    await CancellationScope.nonCancellable(() => watched);
+    return await done.catch(() => Promise.reject(error as Error));
   }
   run.progressAt = Date.now();
   return await done;
-}
-
-/** Whether the work ended in time; its failure counts as an end and is thrown by whoever awaits it. */
-async function settledWithin(settled: () => boolean, done: Promise<unknown>, ms: number): Promise<boolean> {
-  done.catch(() => undefined);
-  return await condition(settled, ms);
 }
 
 function deadlineExceeded(facts: DataVolumeFacts, what: string): ApplicationFailure {
