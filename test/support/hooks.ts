@@ -7,6 +7,8 @@ export function mochaGlobalSetup(): void {
   refuseForeign('npm test');
   Runtime.install({
     logger: new DefaultLogger('ERROR'),
+    // A test that sends itself a signal must not stop the workers of all tests that follow.
+    shutdownSignals: [],
     telemetryOptions: { logging: { forward: {}, filter: makeTelemetryFilterString({ core: 'ERROR' }) } },
   });
 }
