@@ -1,14 +1,13 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { transientFailure } from '../failures.js';
-import { childPath, codeOf, openDirectory, readJson, removeTree, type Owner } from '../node/directories.js';
-import { openPool, openVolumeDirectory } from '../node/pool.js';
+import { permanentFailure, transientFailure } from '../failures.js';
+import { childPath, codeOf, findDirectory, readJson, removeTree, type Owner } from '../node/directories.js';
+import { markerIn } from '../node/marker.js';
+import { DISK, openPool, openVolumeDirectory } from '../node/pool.js';
 import type { ReservedDirectory } from '../types.js';
 import { EMPTY_RECORD, type ResumeRecord } from './resume-record.js';
 
-/** KubeVirt's name of the disk in a Filesystem volume. */
-const DISK = 'disk.img';
 const DISK_MODE = 0o660;
 /** An earlier attempt's child that was told to stop is gone by then. In seconds. */
 const LOCK_WAIT_S = 10;
@@ -29,7 +28,8 @@ export interface TransferTarget extends AsyncDisposable {
 
 /**
  * Opens the target of one attempt: takes the lock first, then the file that the record vouches for, or a new one.
- * @throws {@link FailureType} `NodeUnavailable` while an earlier attempt still writes
+ * @throws {@link FailureType} `ResourceExists` when the directory is published or another's, and nothing was touched; retried:
+ * `NodeUnavailable` while an earlier attempt still writes
  */
 export async function openTransferTarget(
   reserved: ReservedDirectory,
@@ -39,8 +39,11 @@ export async function openTransferTarget(
   try {
     const keep = <T extends AsyncDisposable>(handle: T): T => opened.use(handle);
     const pool = keep(await openPool(reserved.pool, reserved.node));
-    const state = keep(await openDirectory(pool.books, reserved.dataVolume.uid));
+    const found = await findDirectory(pool.books, reserved.dataVolume.uid);
+    if (!found) throw notOurs(reserved);
+    const state = keep(found);
     const lock = keep(await takeLock(state, reserved));
+    await refuseOthers(state, reserved);
     const readRecord = async (): Promise<ResumeRecord> =>
       ((await readJson(state, 'record.json').catch(() => undefined)) as ResumeRecord | undefined) ??
       EMPTY_RECORD;
@@ -64,6 +67,20 @@ export async function openTransferTarget(
     await opened.disposeAsync();
     throw error;
   }
+}
+
+/** A late or reset attempt must not replace a disk that is somebody's by now: only the marker says that it is not. */
+async function refuseOthers(state: FileHandle, reserved: ReservedDirectory): Promise<void> {
+  const marker = await markerIn(state);
+  const ours = marker?.directory === reserved.directory && marker.dataVolume.uid === reserved.dataVolume.uid;
+  if (!ours) throw notOurs(reserved);
+}
+
+function notOurs({ node, pool, directory }: ReservedDirectory): Error {
+  return permanentFailure(
+    'ResourceExists',
+    `directory ${pool}/${directory} on node ${node} is published or not this DataVolume's`,
+  );
 }
 
 async function takeLock(

@@ -117,21 +117,6 @@ export async function removeTree(parent: FileHandle, name: string): Promise<void
   await rmdir(path).catch(undefinedIfAbsent);
 }
 
-/** Bytes that the files of a child directory occupy, holes not counted; 0 where it is absent. */
-export async function allocatedBytes(parent: FileHandle, name: string): Promise<number> {
-  const entry = await lstat(childPath(parent, name)).catch(undefinedIfAbsent);
-  if (!entry) return 0;
-  // `st_blocks` counts 512 bytes whatever the file system's block size (stat(2)).
-  const own = entry.blocks * 512;
-  if (!entry.isDirectory()) return own;
-  const handle = await findDirectory(parent, name);
-  if (!handle) return own;
-  await using directory = handle;
-  const sizes: number[] = [];
-  for (const child of await namesIn(directory)) sizes.push(await allocatedBytes(directory, child));
-  return sizes.reduce((sum, size) => sum + size, own);
-}
-
 /** Turns "does not exist" into `undefined` and throws everything else. */
 export function undefinedIfAbsent(error: unknown): undefined {
   if (codeOf(error) !== 'ENOENT') throw error;

@@ -20,6 +20,8 @@ const MARKER = 'unpublished.json';
 export interface Marker {
   readonly dataVolume: DataVolumeRef;
   readonly workflowId: string;
+  /** Run that reserved the directory last; absent where no workflow did. */
+  readonly runId?: string;
   /** Name of the directory under the pool. */
   readonly directory: string;
   /** ISO 8601. */
@@ -31,6 +33,11 @@ export async function readMarker(pool: Pool, uid: string): Promise<Marker | unde
   const handle = await findDirectory(pool.books, stateName(uid));
   if (!handle) return undefined;
   await using state = handle;
+  return await markerIn(state);
+}
+
+/** The marker in an open private directory, or `undefined` where there is none. */
+export async function markerIn(state: FileHandle): Promise<Marker | undefined> {
   return asMarker(await readJson(state, MARKER));
 }
 
@@ -64,13 +71,20 @@ export async function publishState(pool: Pool, uid: string): Promise<void> {
   await removeTree(pool.books, stateName(uid));
 }
 
-/** Forgets a transfer whose directory is gone; the marker goes last, so that a second run knows what the first one meant. */
+/**
+ * Forgets a transfer whose directory and promise are gone. The marker is unlinked last, in a step of its own: until then the
+ * sweeper finds a removal that died half-way.
+ */
 export async function removeState(pool: Pool, uid: string): Promise<void> {
   const handle = await findDirectory(pool.books, stateName(uid));
   if (!handle) return;
   {
     await using state = handle;
     for (const name of await othersIn(state)) await removeTree(state, name);
+    // A power cut must not undo the removals above and keep the one below.
+    await state.sync();
+    await removeFile(state, MARKER);
+    await state.sync();
   }
   await removeTree(pool.books, stateName(uid));
 }
@@ -117,9 +131,9 @@ function stateName(uid: string): string {
 
 function asMarker(value: unknown): Marker | undefined {
   if (value === undefined) return undefined;
-  const { dataVolume, workflowId, directory, createdAt } = (value ?? {}) as Partial<Marker>;
+  const { dataVolume, workflowId, runId, directory, createdAt } = (value ?? {}) as Partial<Marker>;
   if (!dataVolume?.uid || !directory || workflowId === undefined || !createdAt) {
     throw new Error(`marker is not readable: ${JSON.stringify(value)}`);
   }
-  return { dataVolume, workflowId, directory, createdAt };
+  return { dataVolume, workflowId, ...(runId === undefined ? {} : { runId }), directory, createdAt };
 }

@@ -4,13 +4,13 @@
  * is not given away twice.
  */
 import { constants } from 'node:fs';
-import { mkdir, open, rename, statfs, type FileHandle } from 'node:fs/promises';
-import { isAbsolute, normalize } from 'node:path';
-import { transientFailure } from '../failures.js';
+import { lstat, mkdir, open, rename, statfs, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, normalize } from 'node:path';
+import { failureTypeOf, transientFailure } from '../failures.js';
 import type { DataVolumeRef, PoolFacts } from '../types.js';
 import {
-  allocatedBytes,
   childPath,
+  codeOf,
   ensureDirectory,
   namesIn,
   openDirectory,
@@ -19,6 +19,14 @@ import {
   undefinedIfAbsent,
   writeJson,
 } from './directories.js';
+
+/** KubeVirt's name of the disk in a Filesystem volume. */
+export const DISK = 'disk.img';
+
+const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
+
+/** `OVERLAYFS_SUPER_MAGIC` of Linux: the file system of a container's own layer. */
+const OVERLAY = 0x794c7630;
 
 /** An open pool. */
 export interface Pool extends AsyncDisposable {
@@ -44,16 +52,17 @@ export interface KeptPromise extends SpacePromise {
 }
 
 /**
- * Opens a pool, and makes it where it is missing.
- * @throws {@link FailureType} `NoSpace` when it cannot be made or read
+ * Opens a pool, and makes it where only the last component of its path is missing.
+ * @throws {@link FailureType} retried: `NodeUnavailable` when the node has no such directory, so that nothing is written where
+ * the pool's file system is not mounted; `NoSpace` when it cannot be made or read
  */
 export async function openPool(path: string, node: string): Promise<Pool> {
   try {
     const plain = normalize(path).replace(/\/+$/, '');
     if (!isAbsolute(path) || plain === '') throw new Error('a pool is an absolute path below /');
-    await mkdir(plain, { recursive: true, mode: 0o755 });
-    return await openBooks(plain, await open(plain, constants.O_RDONLY | constants.O_DIRECTORY));
+    return await openBooks(plain, await openRoot(plain, node));
   } catch (error) {
+    if (failureTypeOf(error)) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw transientFailure('NoSpace', `pool ${path} on node ${node} cannot be used: ${reason}`, {
       cause: error,
@@ -61,11 +70,42 @@ export async function openPool(path: string, node: string): Promise<Pool> {
   }
 }
 
-/** {@link openPool} for removal: `undefined` where the pool's directory does not exist. */
+async function openRoot(path: string, node: string): Promise<FileHandle> {
+  const root = (await open(path, DIRECTORY).catch(undefinedIfAbsent)) ?? (await makeRoot(path, node));
+  if (!(await isOverlay(root))) return root;
+  await root.close();
+  throw notMounted(path, node, ' but lies in an overlay');
+}
+
+/** A missing parent means that more than the pool is missing, and below an overlay the pool would end with its container. */
+async function makeRoot(path: string, node: string): Promise<FileHandle> {
+  const found = await open(dirname(path), DIRECTORY).catch(undefinedIfAbsent);
+  if (!found) throw notMounted(path, node);
+  await using parent = found;
+  if (await isOverlay(parent)) throw notMounted(path, node);
+  const child = childPath(parent, basename(path));
+  await mkdir(child, { mode: 0o755 }).catch((error: unknown) => {
+    if (codeOf(error) !== 'EEXIST') throw error;
+  });
+  return await open(child, DIRECTORY);
+}
+
+async function isOverlay({ fd }: FileHandle): Promise<boolean> {
+  return (await statfs(`/proc/self/fd/${fd}`)).type === OVERLAY;
+}
+
+function notMounted(path: string, node: string, but = ''): Error {
+  return transientFailure(
+    'NodeUnavailable',
+    `pool ${path} is not a directory on node ${node}${but}: create it or mount it`,
+  );
+}
+
+/** {@link openPool} for removal: `undefined` where the pool or its books do not exist; makes neither. */
 export async function findPool(path: string, node: string): Promise<Pool | undefined> {
-  const probe = await open(path, constants.O_RDONLY | constants.O_DIRECTORY).catch(undefinedIfAbsent);
-  await probe?.close();
-  return probe ? await openPool(path, node) : undefined;
+  // An empty mount point has no books: making them there would let a removal believe that the data is gone.
+  const books = await lstat(`${path}/.dvflow`).catch(undefinedIfAbsent);
+  return books ? await openPool(path, node) : undefined;
 }
 
 async function openBooks(path: string, root: FileHandle): Promise<Pool> {
@@ -112,9 +152,28 @@ export async function measurePool(pool: Pool, node: string, foreignBytes: number
 async function unusedBytes(pool: Pool): Promise<number> {
   let sum = 0;
   for (const promise of await readPromises(pool)) {
-    sum += Math.max(0, promise.bytes - (await allocatedBytes(pool.root, promise.directory)));
+    sum += Math.max(0, promise.bytes - (await diskBytes(pool, promise.directory)));
   }
   return sum;
+}
+
+/**
+ * Bytes that a volume's disk occupies, holes not counted. One look at one file: what else a tenant puts into the volume neither
+ * holds up the pool's lock nor counts, and a file with other links or on another file system is not this pool's space.
+ */
+async function diskBytes(pool: Pool, directory: string): Promise<number> {
+  const found = await openVolumeDirectory(pool, directory).catch(undefinedIfNoDirectory);
+  if (!found) return 0;
+  await using volume = found;
+  const disk = await lstat(childPath(volume, DISK)).catch(undefinedIfAbsent);
+  if (!disk?.isFile() || disk.nlink !== 1 || disk.dev !== (await pool.root.stat()).dev) return 0;
+  // `st_blocks` counts 512 bytes whatever the file system's block size (stat(2)).
+  return disk.blocks * 512;
+}
+
+function undefinedIfNoDirectory(error: unknown): undefined {
+  if (!['ENOENT', 'ENOTDIR', 'ELOOP'].includes(String(codeOf(error)))) throw error;
+  return undefined;
 }
 
 /** Every promise of the pool. @throws Error naming a promise that cannot be read: unknown bytes are not free bytes */

@@ -66,7 +66,7 @@ export async function removeUnpublishedDirectory(item: UnpublishedItem, node: st
 /**
  * Removes the data, the promise and any record of a released volume.
  * @throws {@link FailureType} `IncompatiblePVC` when its path is not directly under the pool; retried: `NodeUnavailable` while
- * the pool itself is missing, since data on a file system that is not mounted is not gone
+ * the pool or its books are missing, since data on a file system that is not mounted is not gone
  */
 export async function removeVolumeData(volume: ReleasedVolume, node: string): Promise<void> {
   const directory = directoryOf(volume, node);
@@ -74,7 +74,7 @@ export async function removeVolumeData(volume: ReleasedVolume, node: string): Pr
   if (!found) {
     throw transientFailure(
       'NodeUnavailable',
-      `pool ${volume.pool.path} does not exist on node ${node}: is its file system mounted?`,
+      `pool ${volume.pool.path} on node ${node} has no .dvflow: is its file system mounted?`,
     );
   }
   await using pool = found;
@@ -82,11 +82,16 @@ export async function removeVolumeData(volume: ReleasedVolume, node: string): Pr
     const owners = (await readPromises(pool)).filter((promise) => promise.directory === directory);
     await removeTree(pool.root, directory);
     await pool.root.sync();
+    const marked: string[] = [];
     for (const { dataVolume } of owners) {
-      const marker = await readMarker(pool, dataVolume.uid);
-      if (!marker || marker.directory === directory) await removeState(pool, dataVolume.uid);
+      const { uid } = dataVolume;
+      const marker = await readMarker(pool, uid);
+      // Without a marker only the promise leads here again; with one the marker does, and goes last.
+      if (!marker) await removeState(pool, uid);
+      else if (marker.directory === directory) marked.push(uid);
     }
     await removePromises(pool, directory);
+    for (const uid of marked) await removeState(pool, uid);
   });
 }
 

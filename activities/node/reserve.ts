@@ -1,9 +1,10 @@
+import { asyncLocalStorage } from '@temporalio/activity';
 import { permanentFailure } from '../failures.js';
 import type { NodeActivities } from '../interfaces.js';
 import type { ReservedDirectory } from '../types.js';
 import { ensureDirectory, exists, type Owner } from './directories.js';
 import { withPoolLock } from './lock.js';
-import { readMarker, writeMarker } from './marker.js';
+import { readMarker, writeMarker, type Marker } from './marker.js';
 import {
   measurePool,
   openPool,
@@ -44,11 +45,7 @@ export async function reserveDirectory(
     const bytes = await promisedBytes(pool, name, input, node);
     const base = { node, hostname, pool: pool.path, directory: name, dataVolume };
     if ('refused' in bytes) return { ...base, promisedBytes: 0, refused: bytes.refused };
-    const createdAt = new Date().toISOString();
-    const before = await readMarker(pool, dataVolume.uid);
-    if (before?.workflowId !== workflowId) {
-      await writeMarker(pool, { dataVolume, workflowId, directory: name, createdAt }, transferUser);
-    }
+    await mark(pool, { dataVolume, workflowId, directory: name }, transferUser);
     await writePromise(pool, { bytes: bytes.promised, directory: name, dataVolume });
     await using directory = await ensureDirectory(pool.root, name, {
       mode: VOLUME_MODE,
@@ -58,6 +55,22 @@ export async function reserveDirectory(
     await pool.root.sync();
     return { ...base, promisedBytes: bytes.promised };
   });
+}
+
+/**
+ * Each run of a workflow marks the directory as its own, with a new time: what the sweeper judged as an older run's then no longer
+ * matches. A repetition by the same run changes nothing.
+ */
+async function mark(
+  pool: Pool,
+  owned: Pick<Marker, 'dataVolume' | 'workflowId' | 'directory'>,
+  transferUser: Owner | undefined,
+): Promise<void> {
+  const runId = asyncLocalStorage.getStore()?.info.workflowExecution?.runId;
+  const before = await readMarker(pool, owned.dataVolume.uid);
+  if (before?.workflowId === owned.workflowId && before.runId === runId) return;
+  const createdAt = new Date().toISOString();
+  await writeMarker(pool, { ...owned, ...(runId === undefined ? {} : { runId }), createdAt }, transferUser);
 }
 
 function directoryName({ claim, pool }: ReserveInput): string {

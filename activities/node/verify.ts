@@ -4,11 +4,8 @@ import { permanentFailure } from '../failures.js';
 import type { NodeActivities } from '../interfaces.js';
 import { childPath } from './directories.js';
 import { readRecord } from './marker.js';
-import { openPool, openVolumeDirectory } from './pool.js';
+import { DISK, openPool, openVolumeDirectory } from './pool.js';
 import type { NodeContext } from './reserve.js';
-
-/** KubeVirt's name of the disk in a Filesystem volume. */
-const DISK = 'disk.img';
 
 /** qemu and its group, nobody else. */
 const DISK_MODE = 0o660;

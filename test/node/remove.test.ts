@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createNodeActivities } from '../../activities/node/index.js';
 import { failureTypeOf } from '../../activities/failures.js';
 import type { ReleasedVolume, ReservedDirectory } from '../../activities/types.js';
-import { EMPTY, inProcess, makePool, request, treeOf, writeDisk } from './support.js';
+import { EMPTY, inProcess, makePool, request, treeOf, tryMount, writeDisk } from './support.js';
 
 const node = 'node-1';
 const activities = createNodeActivities({ node });
@@ -163,5 +163,44 @@ describe('removal on a node', () => {
       await typeOf(activities.removeVolumeData({ volume: released('pvc-claim-1') })),
       'NodeUnavailable',
     );
+  });
+
+  it('does not call data gone in an empty mount point, and makes no books there', async () => {
+    const directory = await reserve();
+    await rm(pool.path, { recursive: true });
+    await mkdir(pool.path);
+    await activities.removeDirectory({ directory });
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      const work = activities.removeVolumeData({ volume: released('pvc-claim-1') });
+      assert.equal(await typeOf(work), 'NodeUnavailable');
+    }
+    assert.deepEqual(await treeOf(pool.path), []);
+  });
+
+  it('leaves the marker to the sweeper when it dies at the promise or the record', async function () {
+    const removals = [
+      (directory: ReservedDirectory) => activities.removeDirectory({ directory }),
+      () => activities.removeVolumeData({ volume: released('pvc-claim-1') }),
+    ];
+    const stuck = ['promises/dv-1', 'dv-1/record.json'];
+    for (const [name, remove] of stuck.flatMap((each) =>
+      removals.map((removal) => [each, removal] as const),
+    )) {
+      const directory = await reserve();
+      await writeDisk(directory, { size: MIB });
+      {
+        const path = join(pool.path, '.dvflow', name);
+        // A file that something is mounted on cannot be unlinked.
+        using mount = tryMount(path, ['--bind', path]);
+        if (!mount) this.skip();
+        await assert.rejects(remove(directory), { code: 'EBUSY' });
+      }
+      const tree = await treeOf(pool.path);
+      assert.ok(!tree.includes('pvc-claim-1') && tree.includes(`.dvflow/${name}`), tree.join());
+      const [item] = await activities.listUnpublishedDirectories({ pools: [released('x').pool] });
+      assert.ok(item);
+      await activities.removeUnpublishedDirectory({ item });
+      assert.deepEqual(await treeOf(pool.path), EMPTY);
+    }
   });
 });

@@ -1,9 +1,21 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, stat, statfs, symlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, readFile, rename, rm, stat, statfs, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createNodeActivities } from '../../activities/node/index.js';
 import { failureTypeOf } from '../../activities/failures.js';
-import { EMPTY, HOST, inProcess, isRoot, makePool, request, treeOf, writeDisk } from './support.js';
+import type { PoolFacts, UnpublishedItem } from '../../activities/types.js';
+import {
+  EMPTY,
+  HOST,
+  inProcess,
+  inRun,
+  isRoot,
+  makePool,
+  request,
+  treeOf,
+  tryMount,
+  writeDisk,
+} from './support.js';
 
 const node = 'node-1';
 const activities = createNodeActivities({ node });
@@ -15,6 +27,9 @@ async function foreignFor(path: string, bytes: number): Promise<number> {
   const { bavail, bsize } = await statfs(path);
   return bavail * bsize - bytes;
 }
+
+const observe = async (path: string, foreignBytes = 0): Promise<PoolFacts> =>
+  await activities.observePool({ pool: { path, useNamingPrefix: false }, foreignBytes });
 
 describe('reserveDirectory', () => {
   let pool: Awaited<ReturnType<typeof makePool>>;
@@ -76,28 +91,46 @@ describe('reserveDirectory', () => {
     assert.deepEqual(await treeOf(pool.path), EMPTY);
   });
 
+  /** MiB by which the room is smaller than what is free now. Other programs use the file system too: give or take a few. */
+  const withheld = async (foreignBytes: number): Promise<number> => {
+    const { roomBytes } = await observe(pool.path, foreignBytes);
+    const free = 8192 * MIB - (foreignBytes - (await foreignFor(pool.path, 8192 * MIB)));
+    return Math.round((free - roomBytes) / MIB);
+  };
+  const assertWithheld = async (foreignBytes: number, expected: number, when: string): Promise<void> => {
+    const found = await withheld(foreignBytes);
+    assert.ok(Math.abs(found - expected) < 32, `${found} MiB instead of ${expected} ${when}`);
+  };
+
   it('counts of a promise what its disk does not occupy yet', async () => {
     const foreignBytes = await foreignFor(pool.path, 8192 * MIB);
-    /** Bytes, in MiB, by which the room is smaller than what is free now. */
-    const withheld = async (): Promise<number> => {
-      const facts = await activities.observePool({
-        pool: { path: pool.path, useNamingPrefix: false },
-        foreignBytes,
-      });
-      return Math.round(
-        (8192 * MIB - (foreignBytes - (await foreignFor(pool.path, 8192 * MIB))) - facts.roomBytes) / MIB,
-      );
-    };
     const reserved = await activities.reserveDirectory(
       request(pool.path, 1, { foreignBytes, requestBytes: 4096 * MIB }),
     );
-    // Other programs use the file system too: between two looks it changes a little.
-    assert.ok(Math.abs((await withheld()) - 4096) < 32, `${await withheld()} MiB`);
+    await assertWithheld(foreignBytes, 4096, 'of an empty volume');
     await writeDisk(reserved, { size: 4096 * MIB, data: 128 * MIB });
-    assert.ok(
-      Math.abs((await withheld()) - (4096 - 128)) < 32,
-      `${await withheld()} MiB after 128 MiB of data`,
+    await assertWithheld(foreignBytes, 4096 - 128, 'after 128 MiB of data');
+  });
+
+  it('lets nothing but the disk itself use up a promise', async () => {
+    const foreignBytes = await foreignFor(pool.path, 8192 * MIB);
+    const reserved = await activities.reserveDirectory(
+      request(pool.path, 1, { foreignBytes, requestBytes: 4096 * MIB }),
     );
+    const disk = await writeDisk(reserved, { size: 4096 * MIB, data: 128 * MIB });
+    const volume = join(pool.path, reserved.directory);
+    await link(disk, join(volume, 'second'));
+    await assertWithheld(foreignBytes, 4096, 'with a second link');
+    await rm(disk);
+    await assertWithheld(foreignBytes, 4096, 'with a file of another name');
+    await mkdir(join(volume, 'deep'));
+    await rename(join(volume, 'second'), join(volume, 'deep/disk.img'));
+    await assertWithheld(foreignBytes, 4096, 'with a file in a directory below');
+    await symlink('deep/disk.img', disk);
+    await assertWithheld(foreignBytes, 4096, 'with a symbolic link');
+    await rm(volume, { recursive: true });
+    await writeFile(volume, '');
+    await assertWithheld(foreignBytes, 4096, 'with a file in place of the volume');
   });
 
   it('promises no byte twice to a hundred claims from several processes', async function () {
@@ -163,6 +196,24 @@ describe('reserveDirectory', () => {
     ]);
   });
 
+  it('marks the directory anew for each run of the workflow, out of reach of what was judged before', async () => {
+    const reserve = async (runId: string): Promise<UnpublishedItem> => {
+      await inRun(runId, async () => await activities.reserveDirectory(request(pool.path, 1)));
+      const [item] = await activities.listUnpublishedDirectories({ pools: [request(pool.path, 1).pool] });
+      assert.ok(item);
+      return item;
+    };
+    const first = await reserve('run-1');
+    assert.deepEqual(await reserve('run-1'), first);
+    const second = await reserve('run-2');
+    assert.notEqual(second.createdAt, first.createdAt);
+    const before = await treeOf(pool.path);
+    await activities.removeUnpublishedDirectory({ item: first });
+    assert.deepEqual(await treeOf(pool.path), before);
+    await activities.removeUnpublishedDirectory({ item: second });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
   it('never takes a directory that is published or not ours', async () => {
     const reserved = await activities.reserveDirectory(request(pool.path, 1));
     await activities.publishDirectory({ directory: reserved });
@@ -203,9 +254,7 @@ describe('reserveDirectory', () => {
     await mkdir(join(pool.base, 'elsewhere'));
     await symlink(join(pool.base, 'elsewhere'), join(pool.path, '.dvflow'));
     for (const path of [pool.path, '/', '//', 'relative']) {
-      const error = await activities
-        .observePool({ pool: { path, useNamingPrefix: false }, foreignBytes: 0 })
-        .catch((failure: unknown) => failure);
+      const error = await observe(path).catch((failure: unknown) => failure);
       assert.equal(failureTypeOf(error), 'NoSpace', path);
     }
     assert.deepEqual(await treeOf(join(pool.base, 'elsewhere')), []);
@@ -213,10 +262,39 @@ describe('reserveDirectory', () => {
 
   it('says why a pool cannot be made', async () => {
     await writeFile(pool.path, 'a file');
-    await assert.rejects(
-      activities.observePool({ pool: { path: pool.path, useNamingPrefix: false }, foreignBytes: 0 }),
-      /pool .* on node node-1 cannot be used: E/,
-    );
+    await assert.rejects(observe(pool.path), /pool .* on node node-1 cannot be used: E/);
+  });
+
+  it('makes a pool, but not the directory that it is to lie in', async () => {
+    await observe(pool.path);
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+    const path = join(pool.base, 'not-mounted/pool');
+    for (const work of [observe(path), activities.reserveDirectory(request(path, 1))]) {
+      const error = await work.catch((failure: unknown) => failure);
+      assert.equal(failureTypeOf(error), 'NodeUnavailable');
+      assert.equal(
+        (error as Error).message,
+        `pool ${path} is not a directory on node node-1: create it or mount it`,
+      );
+    }
+    await assert.rejects(stat(join(pool.base, 'not-mounted')), { code: 'ENOENT' });
+  });
+
+  it("takes no pool in a container's own layer", async function () {
+    const [lower, upper, work, layer] = ['lower', 'upper', 'work', 'layer'].map((name) =>
+      join(pool.base, name),
+    ) as [string, string, string, string];
+    for (const path of [lower, upper, work, layer]) await mkdir(path);
+    const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    using mount = tryMount(layer, ['-t', 'overlay', 'overlay', '-o', options]);
+    if (!mount) this.skip();
+    await mkdir(join(layer, 'there'));
+    for (const path of [join(layer, 'there'), join(layer, 'missing')]) {
+      const error = await observe(path).catch((failure: unknown) => failure);
+      assert.equal(failureTypeOf(error), 'NodeUnavailable');
+      assert.match((error as Error).message, /is not a directory on node node-1.*: create it or mount it$/);
+    }
+    assert.deepEqual(await treeOf(layer), ['there']);
   });
 
   it('gives the directory to the transfer user where it is root', async function () {

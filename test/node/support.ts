@@ -1,9 +1,10 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, chown, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { EMPTY_RECORD, type ResumeRecord } from '../../activities/image/resume-record.js';
 import type { NodeActivities } from '../../activities/interfaces.js';
 import type { ReservedDirectory, TransferResult } from '../../activities/types.js';
@@ -68,6 +69,23 @@ export const transferred = (diskBytes: number): TransferResult => ({
 export async function treeOf(path: string): Promise<readonly string[]> {
   const entries = await readdir(path, { recursive: true });
   return entries.filter((entry) => entry !== '.dvflow/lock').sort();
+}
+
+/** Mounts on `path` as `mount` is told by `args`, until the end of the block; `undefined` where this user may not. */
+export function tryMount(path: string, args: readonly string[]): Disposable | undefined {
+  if (!isRoot) return undefined;
+  try {
+    execFileSync('mount', [...args, path], { stdio: 'ignore' });
+  } catch {
+    return undefined;
+  }
+  return { [Symbol.dispose]: () => execFileSync('umount', [path]) };
+}
+
+/** Does `work` as an activity of this run of a workflow. */
+export async function inRun<T>(runId: string, work: () => Promise<T>): Promise<T> {
+  const environment = new MockActivityEnvironment({ workflowExecution: { workflowId: 'workflow', runId } });
+  return await environment.run<[], T, () => Promise<T>>(work);
 }
 
 /** A pool in which nothing is reserved. */
