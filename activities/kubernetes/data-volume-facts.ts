@@ -2,7 +2,7 @@
 import { permanentFailure } from '../failures.js';
 import type { DataVolumeFacts, Phase } from '../types.js';
 import { displayUrl, sourceKind } from './manifests.js';
-import { MARKS } from './names.js';
+import { lifecycleWorkflowId, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
 
 /** Time without progress that a lifecycle grants, in ms: 24 h. */
@@ -33,6 +33,18 @@ export function factsOf({ metadata, spec, status }: DataVolume): DataVolumeFacts
 /** `finished` where this phase is a lifecycle's last. */
 export function finishedBy(phase: Phase | undefined): { finished?: true } {
   return isTerminal(phase) ? { finished: true } : {};
+}
+
+/** The workflow that serves a DataVolume: the one that made it, else the one that the watch starts. */
+export function servingWorkflow({ metadata }: DataVolume): string {
+  return metadata.annotations?.[MARKS.workflowId] ?? lifecycleWorkflowId(metadata);
+}
+
+/** Whether the workflow of this id serves a DataVolume; a retry runs under the id of the watch whoever made the DataVolume. */
+export function isServedBy(dataVolume: DataVolume, workflowId: string): boolean {
+  return (
+    workflowId === lifecycleWorkflowId(dataVolume.metadata) || workflowId === servingWorkflow(dataVolume)
+  );
 }
 
 /** `90m`, `24h`, `1h30m`, `2d`. */

@@ -7,7 +7,7 @@ import type { DataVolumeFacts, DataVolumeManifest, DataVolumeRef, DataVolumeStar
 import { call, callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isAuthorizerDenial, kubernetesFailure, serverMessage } from './errors.js';
-import { factsOf, finishedBy } from './data-volume-facts.js';
+import { factsOf, finishedBy, isServedBy, servingWorkflow } from './data-volume-facts.js';
 import { readManifest, refuseUnsupportedSource } from './manifests.js';
 import type { ReadManifest } from './manifests.js';
 import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARKS } from './names.js';
@@ -63,6 +63,11 @@ export async function readDataVolume(kubernetes: Kubernetes, ref: DataVolumeRef)
   return found;
 }
 
+/** Id of the workflow that called this activity. */
+export function currentWorkflow(): string {
+  return Context.current().info.workflowExecution?.workflowId ?? '';
+}
+
 /** Activities that open a lifecycle. */
 export function createDataVolumeActivities({
   kubernetes,
@@ -80,6 +85,7 @@ export function createDataVolumeActivities({
 
   async function openStarted(start: DataVolumeStart): Promise<DataVolumeFacts> {
     const found = await readDataVolume(kubernetes, start);
+    refuseOtherWorkflow(found);
     refuseUnsupportedSource(found.spec);
     // clients read WaitForFirstConsumer rightly only where no populator is in use
     if (found.metadata.annotations?.[CDI_ANNOTATIONS.usePopulator] !== 'false')
@@ -106,7 +112,7 @@ export function createDataVolumeActivities({
 
   async function openManifest(manifest: ReadManifest): Promise<DataVolumeFacts> {
     refuseUnsupportedSource(manifest.spec);
-    const workflowId = Context.current().info.workflowExecution?.workflowId ?? '';
+    const workflowId = currentWorkflow();
     const created = await create(manifest, workflowId);
     if (created) return factsOf(created);
     const found = await findDataVolume(kubernetes, manifest);
@@ -197,6 +203,17 @@ function creationFailure(error: unknown, manifest: ReadManifest): Error {
     return transientFailure('KubernetesUnavailable', `${doing}: ${message}`, { nextRetryDelayMs: 1000 });
   }
   return permanentFailure('NotAuthorized', `${doing}: ${message}`);
+}
+
+/** Temporal's UI starts a workflow like another one under an id of its own: two lifecycles would fill one claim. */
+function refuseOtherWorkflow(found: DataVolume): void {
+  if (isServedBy(found, currentWorkflow())) return;
+  const { namespace, name } = found.metadata;
+  throw permanentFailure(
+    'ResourceExists',
+    `DataVolume ${namespace}/${name} is served by workflow ${servingWorkflow(found)}: ` +
+      `to run it once more, use dvflow retry ${name} -n ${namespace}`,
+  );
 }
 
 function adopt(found: DataVolume, workflowId: string): DataVolumeFacts {

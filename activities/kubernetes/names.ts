@@ -1,4 +1,5 @@
 /** Names that Kubernetes objects carry, each written once. CDI's are those of `cdi.md` §6 and `clients.md`. */
+import type { DataVolumeRef } from '../types.js';
 
 /** API group of DataVolumes and CDIConfig. */
 export const CDI_GROUP = 'cdi.kubevirt.io';
@@ -64,6 +65,11 @@ export const HOSTNAME_LABEL = 'kubernetes.io/hostname';
 /** Name of the PersistentVolume that dvflow makes for a claim, and of the Secret copy of a DataVolume. */
 export function volumeName(claimUid: string): string {
   return `pvc-${claimUid}`;
+}
+
+/** Id of the workflow that the watch starts for a DataVolume: `dataVolumeWorkflowId` of the workflows, which activities do not import. */
+export function lifecycleWorkflowId({ namespace, name, uid }: DataVolumeRef): string {
+  return `datavolume/${namespace}/${name}/${uid}`;
 }
 
 /** Name of the copy of credentials in `dvflow-transfers`. */

@@ -5,8 +5,8 @@ import type { ControlActivities } from '../interfaces.js';
 import type { Condition, StatusUpdate } from '../types.js';
 import { callForOutcome } from './client.js';
 import type { Kubernetes } from './client.js';
-import { isTerminal } from './data-volume-facts.js';
-import { dataVolumePath, findDataVolume } from './data-volumes.js';
+import { isServedBy, isTerminal } from './data-volume-facts.js';
+import { currentWorkflow, dataVolumePath, findDataVolume } from './data-volumes.js';
 import { recordEvent } from './events.js';
 import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION } from './names.js';
 import type { DataVolume, DataVolumeCondition, DataVolumeStatus } from './objects.js';
@@ -25,7 +25,8 @@ export function createStatusActivities({
     for (let attempt = 1; attempt <= WRITE_ATTEMPTS; attempt++) {
       const found = await findDataVolume(kubernetes, dataVolume);
       if (found?.metadata.uid !== dataVolume.uid) return { exists: false };
-      if (isOver(found, update)) return { exists: true };
+      // a workflow that was refused has nothing to say about what another one does
+      if (!isServedBy(found, currentWorkflow()) || isOver(found, update)) return { exists: true };
       const outcome = await writeStatus(found, statusOf(found.status, update, new Date()));
       if (outcome === 'gone') return { exists: false };
       if (outcome === 'conflict') continue;

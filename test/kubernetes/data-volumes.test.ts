@@ -3,6 +3,8 @@ import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createDataVolumeActivities } from '../../activities/kubernetes/data-volumes.js';
 import { createStatusActivities } from '../../activities/kubernetes/status.js';
+import type { DataVolumeStart, StatusUpdate } from '../../activities/types.js';
+import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
 import { useControlPlane } from './support/control-plane.js';
 import {
   act,
@@ -36,6 +38,13 @@ describe('DataVolumes on a real API server', function () {
   });
   const create = async (name = 'vm1', spec = {}, annotations = {}) =>
     refOf(await createDataVolume(admin, manifest(namespace, name, spec, annotations)));
+  /** As a run that the watch started. */
+  const openStarted = async (start: DataVolumeStart, run: { runId?: string; attempt?: number } = {}) =>
+    await act(openDataVolume, [{ start }], { workflowId: dataVolumeWorkflowId(start), ...run });
+  const record = async (
+    update: StatusUpdate,
+    run: { workflowId?: string; attempt?: number; activityId?: string } = {},
+  ) => await act(recordStatus, [update], { workflowId: dataVolumeWorkflowId(update.dataVolume), ...run });
   const read = async (name = 'vm1') => await getDataVolume(admin, namespace, name);
   const annotate = async (name: string, annotation: string) =>
     await plane().kubectl('annotate', '--overwrite', 'dv', '-n', namespace, name, annotation);
@@ -44,7 +53,7 @@ describe('DataVolumes on a real API server', function () {
     it('reads the facts and says that no populator is in use', async () => {
       const source = { http: { url: 'https://user:secret@images.example/a/disk.qcow2?token=x#y' } };
       const start = await create('vm1', { source }, { 'dvflow.io/deadline': '1h30m' });
-      const facts = await act(openDataVolume, [{ start }]);
+      const facts = await openStarted(start);
       assert.deepEqual(facts, {
         ...start,
         source: 'http',
@@ -53,16 +62,16 @@ describe('DataVolumes on a real API server', function () {
         phase: '',
         deadlineMs: 5_400_000,
       });
-      assert.deepEqual(await act(openDataVolume, [{ start }], { attempt: 2 }), facts);
+      assert.deepEqual(await openStarted(start, { attempt: 2 }), facts);
       assert.equal((await read()).metadata.annotations?.['cdi.kubevirt.io/storage.usePopulator'], 'false');
     });
 
     it('says that a DataVolume is gone, also when there is another of its name', async () => {
       const start = await create();
       await plane().kubectl('delete', 'dv', '-n', namespace, 'vm1');
-      await rejects(act(openDataVolume, [{ start }]), 'InvalidDataVolume', /vm1 \([0-9a-f-]+\) is gone/);
+      await rejects(openStarted(start), 'InvalidDataVolume', /vm1 \([0-9a-f-]+\) is gone/);
       await create();
-      await rejects(act(openDataVolume, [{ start }]), 'InvalidDataVolume', /is gone/);
+      await rejects(openStarted(start), 'InvalidDataVolume', /is gone/);
     });
 
     for (const [kind, source] of Object.entries({
@@ -75,17 +84,44 @@ describe('DataVolumes on a real API server', function () {
       it(`refuses source ${kind}`, async () => {
         const start = await create('vm1', { source: { [kind]: source } });
         await rejects(
-          act(openDataVolume, [{ start }]),
+          openStarted(start),
           'UnsupportedSource',
           new RegExp(`spec.source.${kind} .*use spec.source.http`),
         );
       });
     }
 
+    it('refuses a start under another id than that of the workflow that serves the DataVolume', async () => {
+      const start = await create();
+      const served = dataVolumeWorkflowId(start);
+      const refusal = new RegExp(`vm1 is served by workflow ${served}: .*dvflow retry vm1 -n ${namespace}$`);
+      const copied = { workflowId: 'started-like-this-one' };
+      await rejects(act(openDataVolume, [{ start }], copied), 'ResourceExists', refusal);
+      const failed = { dataVolume: start, phase: 'Failed' } as const;
+      assert.deepEqual(await record(failed, copied), { exists: true });
+      assert.equal((await read()).status, undefined);
+      assert.equal((await read()).metadata.annotations?.['cdi.kubevirt.io/storage.usePopulator'], undefined);
+    });
+
+    it('takes the id that the DataVolume is marked with, and still that of the watch, for a retry', async () => {
+      const byHand = { workflowId: 'by-hand' };
+      await act(openDataVolume, [{ manifest: manifest(namespace, 'vm1') }], byHand);
+      const start = refOf(await read());
+      await act(openDataVolume, [{ start }], byHand);
+      await openStarted(start);
+      await rejects(
+        act(openDataVolume, [{ start }], { workflowId: 'other' }),
+        'ResourceExists',
+        /is served by workflow by-hand:/,
+      );
+      await record({ dataVolume: start, phase: 'ImportScheduled' }, byHand);
+      assert.equal((await read()).status?.phase, 'ImportScheduled');
+    });
+
     it('refuses a deadline that is no time', async () => {
       const start = await create('vm1', {}, { 'dvflow.io/deadline': 'soon' });
       await rejects(
-        act(openDataVolume, [{ start }]),
+        openStarted(start),
         'InvalidDataVolume',
         /dvflow.io\/deadline is "soon": write a time such as 90m/,
       );
@@ -97,24 +133,27 @@ describe('DataVolumes on a real API server', function () {
       const ref = await create();
       await setStatus(admin, namespace, 'vm1', { phase: 'Failed', progress: '12.00%' });
       await annotate('vm1', 'dvflow.io/retry=2');
-      const facts = await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], { runId: 'first' });
+      const facts = await openStarted({ ...ref, retry: '2' }, { runId: 'first' });
       assert.equal(facts.phase, 'Pending');
       assert.equal(facts.finished, undefined);
       const { metadata, status } = await read();
       assert.equal(metadata.annotations?.['dvflow.io/retried'], '2');
-      assert.deepEqual(status, { phase: 'Pending', progress: 'N/A' });
+      assert.deepEqual(status, { phase: 'Pending', progress: 'N/A', restartCount: 0 });
     });
 
     it('goes on after it was killed between the two writes', async () => {
       const ref = await create();
       await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
-      await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], { runId: 'first' });
+      await openStarted({ ...ref, retry: '2' }, { runId: 'first' });
       // as the first attempt leaves it that dies before the second write
       await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
-      const facts = await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], {
-        runId: 'first',
-        attempt: 2,
-      });
+      const facts = await openStarted(
+        { ...ref, retry: '2' },
+        {
+          runId: 'first',
+          attempt: 2,
+        },
+      );
       assert.equal(facts.finished, undefined);
       assert.equal((await read()).status?.phase, 'Pending');
     });
@@ -122,9 +161,9 @@ describe('DataVolumes on a real API server', function () {
     it('has nothing to do when an earlier run answered and failed again', async () => {
       const ref = await create();
       await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
-      await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], { runId: 'first' });
+      await openStarted({ ...ref, retry: '2' }, { runId: 'first' });
       await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
-      const facts = await act(openDataVolume, [{ start: { ...ref, retry: '2' } }], { runId: 'second' });
+      const facts = await openStarted({ ...ref, retry: '2' }, { runId: 'second' });
       assert.equal(facts.finished, true);
       assert.equal((await read()).status?.phase, 'Failed');
     });
@@ -132,7 +171,7 @@ describe('DataVolumes on a real API server', function () {
     it('never fills again what has succeeded', async () => {
       const ref = await create();
       await setStatus(admin, namespace, 'vm1', { phase: 'Succeeded' });
-      const facts = await act(openDataVolume, [{ start: { ...ref, retry: '2' } }]);
+      const facts = await openStarted({ ...ref, retry: '2' });
       assert.equal(facts.finished, true);
       assert.equal((await read()).status?.phase, 'Succeeded');
       assert.equal((await read()).metadata.annotations?.['dvflow.io/retried'], '2');
@@ -257,9 +296,9 @@ spec:
         conditions: [running],
         event,
       } as const;
-      assert.deepEqual(await act(recordStatus, [update]), { exists: true });
+      assert.deepEqual(await record(update), { exists: true });
       const { status } = await read();
-      assert.deepEqual(await act(recordStatus, [update], { attempt: 2 }), { exists: true });
+      assert.deepEqual(await record(update, { attempt: 2 }), { exists: true });
       assert.deepEqual((await read()).status, status);
       assert.equal(status?.phase, 'ImportInProgress');
       assert.match(status?.conditions?.[0]?.lastTransitionTime ?? '', /^\d{4}-.*Z$/);
@@ -268,29 +307,28 @@ spec:
         events.items.map(({ reason, message, count }) => [reason, message, count]),
         [['ImportInProgress', 'Import into vm1 in progress', 1]],
       );
-      await act(recordStatus, [update], { activityId: '9' });
+      await record(update, { activityId: '9' });
       assert.equal((await admin.core.listNamespacedEvent({ namespace })).items[0]?.count, 2);
     });
 
     it('writes nothing after the last phase, but repeats that one', async () => {
       const dataVolume = await create();
-      await act(recordStatus, [{ dataVolume, phase: 'Succeeded' }]);
+      await record({ dataVolume, phase: 'Succeeded' });
       assert.equal((await read()).status?.progress, '100.0%');
-      assert.deepEqual(
-        await act(recordStatus, [{ dataVolume, phase: 'ImportInProgress', progress: '45.30%' }]),
-        { exists: true },
-      );
-      await act(recordStatus, [{ dataVolume, progress: '45.30%' }]);
-      await act(recordStatus, [{ dataVolume, phase: 'Failed' }]);
+      assert.deepEqual(await record({ dataVolume, phase: 'ImportInProgress', progress: '45.30%' }), {
+        exists: true,
+      });
+      await record({ dataVolume, progress: '45.30%' });
+      await record({ dataVolume, phase: 'Failed' });
       assert.deepEqual((await read()).status, { phase: 'Succeeded', progress: '100.0%' });
     });
 
     it('is content when the DataVolume is gone', async () => {
       const dataVolume = await create();
       await plane().kubectl('delete', 'dv', '-n', namespace, 'vm1');
-      assert.deepEqual(await act(recordStatus, [{ dataVolume, phase: 'Failed' }]), { exists: false });
+      assert.deepEqual(await record({ dataVolume, phase: 'Failed' }), { exists: false });
       await create();
-      assert.deepEqual(await act(recordStatus, [{ dataVolume, phase: 'Failed' }]), { exists: false });
+      assert.deepEqual(await record({ dataVolume, phase: 'Failed' }), { exists: false });
       assert.equal((await read()).status, undefined);
     });
   });

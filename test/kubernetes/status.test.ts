@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { lifecycleWorkflowId } from '../../activities/kubernetes/names.js';
 import { statusOf } from '../../activities/kubernetes/status.js';
 import type { Condition } from '../../activities/types.js';
+import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
 
 const dataVolume = { namespace: 'a', name: 'b', uid: 'c' };
 const at = (seconds: number): Date => new Date(Date.UTC(2030, 0, 1, 0, 0, seconds));
@@ -53,5 +55,11 @@ describe('statusOf', () => {
       phase: 'Succeeded',
       progress: '100.0%',
     });
+  });
+});
+
+describe('lifecycleWorkflowId', () => {
+  it('is the id that the workflows use', () => {
+    assert.equal(lifecycleWorkflowId(dataVolume), dataVolumeWorkflowId(dataVolume));
   });
 });
