@@ -4,7 +4,7 @@ import { permanentFailure, transientFailure } from '../failures.js';
 import type { TargetPlan } from '../types.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
-import { CDI_ANNOTATIONS, MARKS } from './names.js';
+import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import type { CdiConfig, DataVolume } from './objects.js';
 
 /** What to do about the claim. */
@@ -64,6 +64,17 @@ export function isOffered({ metadata, spec, status }: V1PersistentVolumeClaim): 
     Boolean(spec?.volumeName) ||
     status?.phase === 'Bound' ||
     metadata?.labels?.[MARKS.unpublished] === undefined
+  );
+}
+
+/** Fails for a claim that Kubernetes bound to a volume of somebody else. @throws {@link FailureType} `ClaimLost` */
+export function refuseForeignVolume({ metadata, spec }: V1PersistentVolumeClaim): void {
+  const { namespace, name, uid = '' } = metadata ?? {};
+  const own = volumeName(uid);
+  if (!spec?.volumeName || spec.volumeName === own) return;
+  throw permanentFailure(
+    'ClaimLost',
+    `claim ${namespace}/${name} was bound to PersistentVolume ${spec.volumeName}, not to ${own}`,
   );
 }
 

@@ -134,10 +134,10 @@ export function createClaimActivities({
     dataVolume: DataVolumeRef;
     claim: ClaimRef;
   }): Promise<void> {
-    const found = await findClaim(kubernetes, claim);
+    const found = claim.uid === '' ? await findMade(dataVolume, claim) : await findClaim(kubernetes, claim);
     // a claim without the mark is published, and a finished disk is the user's
     if (found?.metadata?.labels?.[MARKS.unpublished] !== dataVolume.uid) return;
-    const { namespace, name, uid } = claim;
+    const { namespace, name, uid } = refOf(found);
     const { resourceVersion = '' } = found.metadata;
     const doing = `deleting claim ${namespace}/${name}`;
     const outcome = await callForOutcome(
@@ -150,7 +150,16 @@ export function createClaimActivities({
     );
     if (outcome === 'conflict')
       throw transientFailure('KubernetesUnavailable', `${doing}: it changed meanwhile`);
-    if (isOffered(found)) await deleteMarkedVolume(dataVolume, claim);
+    if (isOffered(found)) await deleteMarkedVolume(dataVolume, refOf(found));
+  }
+
+  /** The claim that this DataVolume made, where the workflow ended before it was told the uid. */
+  async function findMade({ uid }: DataVolumeRef, { namespace, name }: ClaimRef) {
+    const found = await callIfFound(
+      `reading claim ${namespace}/${name}`,
+      core.readNamespacedPersistentVolumeClaim({ namespace, name }),
+    );
+    return found?.metadata?.annotations?.[CDI_ANNOTATIONS.createdFor] === uid ? found : undefined;
   }
 
   /** The volume of a claim that was Bound and not yet published; it goes when the claim is gone. */

@@ -3,6 +3,7 @@ import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1Node, V1PersistentVolume, V1TopologySelectorTerm } from '@kubernetes/client-node';
 import type { ControlActivities } from '../interfaces.js';
 import type { ClaimRef, NodeCandidate, PlacementFacts, PoolRef, TargetPlan } from '../types.js';
+import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { findClaim, readClaim } from './claims.js';
@@ -20,7 +21,9 @@ export function createNodeActivities({
   const { core, storage } = kubernetes;
 
   async function listCandidates(input: { claim: ClaimRef; target: TargetPlan }): Promise<PlacementFacts> {
-    const { annotations = {} } = (await readClaim(kubernetes, input.claim)).metadata ?? {};
+    const claim = await readClaim(kubernetes, input.claim);
+    refuseForeignVolume(claim);
+    const { annotations = {} } = claim.metadata ?? {};
     const [nodes, volumes, storageClass] = await Promise.all([
       listAll('listing nodes', (page) => core.listNode(page)),
       listAll('listing volumes', (page) => core.listPersistentVolume(page)),

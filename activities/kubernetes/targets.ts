@@ -19,6 +19,7 @@ import {
   readStorageProfile,
 } from './storage-classes.js';
 import type { ClaimModes } from './storage-classes.js';
+import { refuseMatchingVolume, refuseReservedVolume } from './static-volumes.js';
 
 /** Access modes that a directory on one node can serve. */
 const HOSTPATH_ACCESS_MODES = ['ReadWriteOnce', 'ReadWriteOncePod'];
@@ -67,8 +68,11 @@ export function createTargetActivities({
     const config = await readCdiConfig(kubernetes);
     const verdict = await judgeClaim(kubernetes, dataVolume, config);
     if (verdict.claim !== 'create') return { ...NOTHING_TO_ALLOCATE, ...verdict };
-    await refuseReservedVolume(ref);
-    return plan(await gatherFacts(dataVolume, config));
+    const volumes = await listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page));
+    refuseReservedVolume(volumes, ref);
+    const target = plan(await gatherFacts(dataVolume, config));
+    refuseMatchingVolume(volumes, target);
+    return target;
   }
 
   async function gatherFacts(dataVolume: DataVolume, config: CdiConfig | undefined): Promise<TargetFacts> {
@@ -85,24 +89,6 @@ export function createTargetActivities({
       profile: api === 'storage' ? await readStorageProfile(kubernetes, name) : undefined,
       pools: await listPools(kubernetes),
     };
-  }
-
-  /** A volume that names the claim would be bound to it as soon as the claim exists, whatever it holds. */
-  async function refuseReservedVolume({ namespace, name }: DataVolumeRef): Promise<void> {
-    const volumes = await listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page));
-    const reserved = volumes.find(
-      ({ spec, status }) =>
-        spec?.claimRef?.namespace === namespace &&
-        spec.claimRef.name === name &&
-        !spec.claimRef.uid &&
-        status?.phase !== 'Released',
-    );
-    if (!reserved) return;
-    throw permanentFailure(
-      'IncompatiblePVC',
-      `PersistentVolume ${reserved.metadata?.name} is reserved for claim ${namespace}/${name}: ` +
-        'static volumes cannot be filled by this release',
-    );
   }
 
   return { planTarget };

@@ -5,6 +5,7 @@ import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { ClaimRef, DataVolumeRef, PublishedVolume, ReservedDirectory, TargetPlan } from '../types.js';
+import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
 import { claimLost, findClaim, patchClaim, readClaim } from './claims.js';
@@ -41,7 +42,7 @@ export function createVolumeActivities({
     try {
       await readClaim(kubernetes, claim);
       await offer(publication);
-      await awaitBound(claim, volume);
+      await awaitBound(claim);
     } catch (error) {
       if ((await findClaim(kubernetes, claim)) === undefined) await removeVolume(dataVolume, claim);
       throw error;
@@ -76,17 +77,12 @@ export function createVolumeActivities({
     );
   }
 
-  async function awaitBound(claim: ClaimRef, volume: string): Promise<void> {
+  async function awaitBound(claim: ClaimRef): Promise<void> {
     const context = Context.current();
     for (;;) {
-      const { spec, status } = await readClaim(kubernetes, claim);
-      if (spec?.volumeName && spec.volumeName !== volume) {
-        throw permanentFailure(
-          'ClaimLost',
-          `claim ${claim.namespace}/${claim.name} was bound to PersistentVolume ${spec.volumeName}, not to ${volume}`,
-        );
-      }
-      if (status?.phase === 'Bound') return;
+      const found = await readClaim(kubernetes, claim);
+      refuseForeignVolume(found);
+      if (found.status?.phase === 'Bound') return;
       context.heartbeat();
       await context.sleep(BOUND_POLL_MS);
     }
@@ -112,6 +108,8 @@ export function createVolumeActivities({
     dataVolume: DataVolumeRef;
     claim: ClaimRef;
   }): Promise<void> {
+    // a volume bears the uid of its claim: without one there is none
+    if (input.claim.uid === '') return;
     const claim = await findClaim(kubernetes, input.claim);
     if (claim?.status?.phase === 'Bound') return;
     await removeVolume(input.dataVolume, input.claim);

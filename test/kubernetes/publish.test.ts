@@ -262,6 +262,23 @@ describe('claims and volumes on a real API server', function () {
     assert.equal((await readClaim()).metadata?.deletionTimestamp, undefined);
   });
 
+  it('removes the claim that it made without having been told the uid, and no published one', async () => {
+    const dataVolume = await open();
+    const untold = { namespace, name: 'vm1', uid: '' };
+    await act(claims.deleteClaim, [{ dataVolume, claim: untold }]);
+    await act(volumes.deleteUnpublishedVolume, [{ dataVolume, claim: untold }]);
+    await act(claims.ensureClaim, [{ dataVolume, target: TARGET }]);
+    const other = { ...dataVolume, uid: '00000000-0000-4000-8000-000000000000' };
+    await act(claims.deleteClaim, [{ dataVolume: other, claim: untold }]);
+    assert.equal((await readClaim()).metadata?.deletionTimestamp, undefined);
+    await act(claims.deleteClaim, [{ dataVolume, claim: untold }]);
+    assert.ok(await isGone(readClaim));
+    const claim = await act(claims.ensureClaim, [{ dataVolume, target: TARGET }]);
+    await act(volumes.publishVolume, [publicationOf(dataVolume, claim)]);
+    await act(claims.deleteClaim, [{ dataVolume, claim: untold }]);
+    assert.equal((await readClaim()).metadata?.deletionTimestamp, undefined);
+  });
+
   it('adopts a claim by nothing but the ownerReference', async () => {
     await admin.core.createNamespacedPersistentVolumeClaim({
       namespace,

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import type { V1StorageClass } from '@kubernetes/client-node';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { V1PersistentVolume, V1StorageClass } from '@kubernetes/client-node';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
+import { refuseMatchingVolume } from '../../activities/kubernetes/static-volumes.js';
 import { completeModes, defaultStorageClass } from '../../activities/kubernetes/storage-classes.js';
 import { createTargetActivities, plan } from '../../activities/kubernetes/targets.js';
 import type { TargetFacts } from '../../activities/kubernetes/targets.js';
@@ -18,6 +20,7 @@ import {
   refOf,
   rejects,
   rejectsForNow,
+  TARGET,
 } from './support/fixtures.js';
 
 const HOSTPATH: V1StorageClass = {
@@ -244,6 +247,43 @@ describe('the default StorageClass', () => {
   });
 });
 
+describe('volumes that an administrator made', () => {
+  const free = (spec = {}, phase = 'Available'): V1PersistentVolume => ({
+    metadata: { name: 'static' },
+    spec: {
+      accessModes: ['ReadWriteOnce'],
+      capacity: { storage: '2Gi' },
+      storageClassName: TARGET.storageClass,
+      ...spec,
+    },
+    status: { phase },
+  });
+  for (const bindingMode of ['Immediate', 'WaitForFirstConsumer'] as const) {
+    it(`are refused where Kubernetes would bind the claim to one: ${bindingMode}`, () => {
+      assert.throws(() => refuseMatchingVolume([free()], { ...TARGET, bindingMode }), {
+        type: 'IncompatiblePVC',
+        nonRetryable: true,
+        message: /^PersistentVolume static \(2Gi\) .* is Available, .* 1138166334 bytes/,
+      });
+    });
+  }
+  const others: Readonly<Record<string, V1PersistentVolume>> = {
+    'one byte too small': free({ capacity: { storage: String(TARGET.requestBytes - 1) } }),
+    'of another class': free({ storageClassName: 'other' }),
+    'of no class': free({ storageClassName: undefined }),
+    'of another mode': free({ volumeMode: 'Block' }),
+    'read only': free({ accessModes: ['ReadOnlyMany'] }),
+    'reserved for another claim': free({ claimRef: { namespace: 'a', name: 'b' } }),
+    bound: free({}, 'Bound'),
+    'without a phase yet': free({}, 'Pending'),
+  };
+  for (const [what, volume] of Object.entries(others)) {
+    it(`are no matter: ${what}`, () => {
+      assert.doesNotThrow(() => refuseMatchingVolume([volume], TARGET));
+    });
+  }
+});
+
 describe('planTarget on a real API server', function () {
   this.timeout(30_000);
   const plane = useControlPlane();
@@ -400,6 +440,26 @@ describe('planTarget on a real API server', function () {
       },
     });
     await rejects(act(planTarget, [{ dataVolume }]), 'IncompatiblePVC', /is reserved for claim/);
+    await admin.core.deletePersistentVolume({ name });
+  });
+
+  it('refuses a class of which a volume is free', async () => {
+    const dataVolume = await create();
+    const name = `free-${namespace}`;
+    await admin.core.createPersistentVolume({
+      body: {
+        metadata: { name },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          capacity: { storage: '2Gi' },
+          storageClassName: 'hostpath-provisioner',
+          hostPath: { path: '/srv/x' },
+        },
+      },
+    });
+    const phase = async () => (await admin.core.readPersistentVolume({ name })).status?.phase;
+    for (let waited = 0; waited < 10_000 && (await phase()) !== 'Available'; waited += 100) await sleep(100);
+    await rejects(act(planTarget, [{ dataVolume }]), 'IncompatiblePVC', new RegExp(`${name} \\(2Gi\\)`));
     await admin.core.deletePersistentVolume({ name });
   });
 
