@@ -1,4 +1,4 @@
-/** Kubernetes events with stable names: the same fact said again counts up instead of piling up. */
+/** Kubernetes events with a stable name for each object and reason: what is said again counts up, with its newest figures. */
 import { createHash } from 'node:crypto';
 import { Context } from '@temporalio/activity';
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
@@ -40,7 +40,7 @@ export async function recordEvent(
   const found = await callForOutcome(doing, patch({}));
   if (typeof found === 'string' || found.metadata.annotations?.[WRITTEN_BY] === annotations?.[WRITTEN_BY])
     return;
-  await callForOutcome(doing, patch({ ...countUp(found), metadata: { annotations } }));
+  await callForOutcome(doing, patch({ ...countUp(found), message: body.message, metadata: { annotations } }));
 }
 
 function countUp({ count = 1 }: CoreV1Event): object {
@@ -49,9 +49,7 @@ function countUp({ count = 1 }: CoreV1Event): object {
 
 function eventBody(about: V1ObjectReference, event: DataVolumeEvent, namespace: string): CoreV1Event {
   const message = event.message.slice(0, MAX_MESSAGE);
-  const identity = createHash('sha256').update(
-    JSON.stringify([about.uid, event.type, event.reason, message]),
-  );
+  const identity = createHash('sha256').update(JSON.stringify([about.uid, event.type, event.reason]));
   const { workflowExecution, activityId } = Context.current().info;
   const at = new Date(now());
   return {

@@ -27,7 +27,13 @@ export function createReclaimActivities({
     const path = found.spec?.hostPath?.path ?? '';
     const pool = (await listPools(kubernetes)).find((candidate) => liesIn(path, candidate));
     const node = await nodeOf(found);
-    return pool && node ? { volume: { name, uid, node, path, pool } } : {};
+    if (pool && node) return { volume: { name, uid, node, path, pool } };
+    const why = pool
+      ? `no node has the label ${HOSTNAME_LABEL}=${hostnameOf(found)}`
+      : 'it lies directly in no pool of a HostPathProvisioner';
+    const message = `${path} is not removed: ${why}`;
+    await recordVolumeEvent({ name, uid, reason: 'VolumeFailedDelete', message });
+    return {};
   }
 
   async function nodeOf(volume: V1PersistentVolume): Promise<string | undefined> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { CoreV1Event } from '@kubernetes/client-node';
 import { createClaimActivities } from '../../activities/kubernetes/claims.js';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
@@ -50,12 +51,13 @@ describe('nodes and released volumes on a real API server', function () {
   const release = async (
     target: TargetPlan = TARGET,
     pool = POOL.path,
+    hostname = node,
   ): Promise<{ name: string; uid: string }> => {
     const claim = await makeClaim(target);
     const dataVolume = { namespace, name: 'vm1', uid: 'x' };
     const directory = {
       node,
-      hostname: node,
+      hostname,
       pool,
       directory: `pvc-${claim.uid}`,
       dataVolume,
@@ -71,6 +73,11 @@ describe('nodes and released volumes on a real API server', function () {
       await sleep(100);
     }
     throw new Error(`${name} was not released`);
+  };
+
+  const eventsOf = async ({ uid }: { uid: string }): Promise<CoreV1Event[]> => {
+    const { items } = await admin.core.listNamespacedEvent({ namespace: 'default' });
+    return items.filter(({ involvedObject }) => involvedObject.uid === uid);
   };
 
   it('says where the data of a released volume is, and deletes the object, by uid', async () => {
@@ -96,6 +103,14 @@ describe('nodes and released volumes on a real API server', function () {
     namespace = await makeNamespace(admin);
     const outlying = await release(TARGET, `${POOL.path}/deeper`);
     assert.deepEqual(await act(reclaim.observeReleasedVolume, [outlying]), {});
+    const [said, ...more] = await eventsOf(outlying);
+    assert.equal(said?.reason, 'VolumeFailedDelete');
+    assert.equal(
+      said.message,
+      `${POOL.path}/deeper/${outlying.name} is not removed: it lies directly in no pool of a HostPathProvisioner`,
+    );
+    assert.deepEqual(more, []);
+    assert.deepEqual(await eventsOf(retained), []);
     namespace = await makeNamespace(admin);
     const foreign = await release();
     await plane().kubectl(
@@ -118,12 +133,55 @@ describe('nodes and released volumes on a real API server', function () {
     };
     await act(reclaim.recordVolumeEvent, [event]);
     await act(reclaim.recordVolumeEvent, [event], { attempt: 2 });
-    const { items } = await admin.core.listNamespacedEvent({ namespace: 'default' });
-    const said = items.filter(({ involvedObject }) => involvedObject.uid === volume.uid);
+    const said = async () =>
+      (await eventsOf(volume)).map(({ reason, count, type, message }) => [reason, count, type, message]);
+    assert.deepEqual(await said(), [['VolumeFailedDelete', 1, 'Warning', event.message]]);
+    // other figures of the same fact: counted, and the newest shown
+    await act(reclaim.recordVolumeEvent, [{ ...event, message: 'later' }], { activityId: '2' });
+    assert.deepEqual(await said(), [['VolumeFailedDelete', 2, 'Warning', 'later']]);
+  });
+
+  it('says that no node is there any more for a released volume', async () => {
+    const volume = await release(TARGET, POOL.path, 'gone-node');
+    assert.deepEqual(await act(reclaim.observeReleasedVolume, [volume]), {});
     assert.deepEqual(
-      said.map(({ reason, count, type }) => [reason, count, type]),
-      [['VolumeFailedDelete', 1, 'Warning']],
+      (await eventsOf(volume)).map(({ reason, message }) => [reason, message]),
+      [
+        [
+          'VolumeFailedDelete',
+          `${POOL.path}/${volume.name} is not removed: no node has the label kubernetes.io/hostname=gone-node`,
+        ],
+      ],
     );
+    await plane().kubectl('delete', 'pv', volume.name);
+  });
+
+  it('says at once that a claim was bound to the volume of somebody else', async () => {
+    const claim = await makeClaim();
+    const name = `foreign-${namespace}`;
+    await admin.core.createPersistentVolume({
+      body: {
+        metadata: { name },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          capacity: { storage: '2Gi' },
+          storageClassName: TARGET.storageClass,
+          persistentVolumeReclaimPolicy: 'Retain',
+          hostPath: { path: '/srv/foreign' },
+          claimRef: { apiVersion: 'v1', kind: 'PersistentVolumeClaim', ...claim },
+        },
+      },
+    });
+    const bound = async () =>
+      (await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name: 'vm1' })).spec?.volumeName;
+    for (let waited = 0; waited < 10_000 && !(await bound()); waited += 100) await sleep(100);
+    await rejects(
+      act(nodes.listCandidates, [{ claim, target: TARGET }]),
+      'ClaimLost',
+      new RegExp(`vm1 was bound to PersistentVolume ${name}, not to pvc-${claim.uid}$`),
+    );
+    await plane().kubectl('delete', 'pvc', 'vm1', '-n', namespace);
+    await plane().kubectl('delete', 'pv', name);
   });
 
   it('lists nodes and pools', async () => {
