@@ -4,6 +4,8 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createKubernetesActivities } from '../../activities/kubernetes/index.js';
 import type { ControlActivities } from '../../activities/interfaces.js';
+import { createInspectActivities } from '../../activities/kubernetes/inspect-source.js';
+import { transientFailure } from '../../activities/failures.js';
 import { useControlPlane } from './support/control-plane.js';
 import {
   act,
@@ -12,6 +14,7 @@ import {
   manifest,
   refOf,
   rejects,
+  rejectsForNow,
   TARGET,
 } from './support/fixtures.js';
 
@@ -93,5 +96,22 @@ describe('inspectSource on a real API server', function () {
       'LargerPVCRequired',
     );
     await rejects(act(withPolicy([]), [input]), 'SourceNotAllowed');
+  });
+
+  it('gives a source up at the tenth attempt, Kubernetes never', async () => {
+    const source = { http: { url: 'http://127.0.0.1:1/disk.raw' } };
+    const dataVolume = refOf(await createDataVolume(plane().admin, manifest(namespace, 'away', { source })));
+    const input = { dataVolume, target: TARGET };
+    await rejectsForNow(act(inspectSource, [input], { attempt: 9 }), 'SourceUnavailable');
+    await rejects(
+      act(inspectSource, [input], { attempt: 10 }),
+      'SourceUnavailable',
+      /\(given up after 10 attempts\)$/,
+    );
+    const nobody = createInspectActivities({
+      policy: { allowed: [], denied: [] },
+      readSourceRequest: () => Promise.reject(transientFailure('KubernetesUnavailable', 'away')),
+    });
+    await rejectsForNow(act(nobody.inspectSource, [input], { attempt: 99 }), 'KubernetesUnavailable');
   });
 });
