@@ -2,10 +2,13 @@ import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import type { TransferProgress } from '../../activities/types.js';
+import { Client } from '@temporalio/client';
 import { claimFingerprint, fingerprint } from '../../workers/control/fingerprints.js';
 import { backOff, createKeyQueue } from '../../workers/control/key-queue.js';
 import { pickLifecycle, startOptions } from '../../workers/control/lifecycles.js';
 import { formatProgress, nextProgress } from '../../workers/control/progress.js';
+import { createRuns } from '../../workers/control/runs.js';
+import { failedLately } from '../../workers/control/volumes.js';
 
 const logger = { warn: () => undefined };
 const spec = (fields: object): Pick<DataVolume, 'spec'> => ({ spec: fields });
@@ -132,6 +135,37 @@ describe('fingerprints', () => {
     assert.notEqual(claimFingerprint(claim), claimFingerprint(chosen));
     assert.notEqual(claimFingerprint(claim), claimFingerprint(undefined));
     assert.equal(claimFingerprint(claim), claimFingerprint(podPhase));
+  });
+});
+
+describe('failedLately', () => {
+  const closedAt = new Date(Date.UTC(2030, 0, 1));
+  const later = (minutes: number): number => closedAt.getTime() + minutes * 60_000;
+
+  it('leaves a volume alone for an hour after its run failed', () => {
+    assert.equal(failedLately({ status: 'FAILED', closedAt }, later(59)), true);
+    assert.equal(failedLately({ status: 'FAILED', closedAt }, later(60)), false);
+  });
+
+  it('says nothing of runs that run, or ended otherwise', () => {
+    assert.equal(failedLately({ status: 'RUNNING' }, later(1)), false);
+    for (const status of ['COMPLETED', 'TERMINATED', 'CANCELLED', 'TIMED_OUT'])
+      assert.equal(failedLately({ status, closedAt }, later(1)), false, status);
+  });
+});
+
+describe('explain', () => {
+  it('tells an end without a final phase from one that came from outside', async () => {
+    const runs = createRuns(new Client());
+    const run = { workflowId: 'w', runId: 'r', running: false, cancelRequested: false, names: {} };
+    assert.deepEqual(await runs.explain({ ...run, status: 'COMPLETED' }), {
+      type: 'Terminated',
+      message: 'workflow w ended without writing a final phase (COMPLETED)',
+    });
+    assert.deepEqual(await runs.explain({ ...run, status: 'TIMED_OUT' }), {
+      type: 'Terminated',
+      message: 'workflow w was ended from outside (TIMED_OUT)',
+    });
   });
 });
 

@@ -43,7 +43,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const writes = createDataVolumeWrites(createKubernetes(options.kubeConfig));
   const dataVolumes = watchDataVolumes({ ...options, runs, writes });
   const claims = watchClaims({ ...options, dataVolumes });
-  const volumes = watchVolumes({ ...options, dataVolumes });
+  const volumes = watchVolumes({ ...options, runs, dataVolumes });
   const gauge = options.metricMeter?.createGauge(
     'dvflow_progress_round_seconds',
     'float',

@@ -18,6 +18,8 @@ export interface RunFacts {
   readonly cancelRequested: boolean;
   /** Temporal's word: `RUNNING`, `TERMINATED`. */
   readonly status: string;
+  /** When it ended, if it has. */
+  readonly closedAt?: Date;
   /** The DataVolume that the run names by its search attributes, as far as it does. */
   readonly names: Partial<DataVolumeRef>;
   /** Last heartbeat of a transfer under way; between two attempts it is that of the one before. */
@@ -60,6 +62,7 @@ export function createRuns(client: Client): Runs {
       cancelRequested: found.raw.workflowExtendedInfo?.cancelRequested ?? false,
       status,
       names: namesOf(found),
+      ...(found.closeTime ? { closedAt: found.closeTime } : {}),
       ...(transfer ? { transfer } : {}),
     };
   }
@@ -82,6 +85,10 @@ export function createRuns(client: Client): Runs {
       message: `workflow ${workflowId} was ended from outside (${status})`,
     };
     if (status === 'CANCELLED') return { type: 'Cancelled', message: 'the import was cancelled' };
+    if (status === 'COMPLETED') {
+      const message = `workflow ${workflowId} ended without writing a final phase (${status})`;
+      return { type: 'Terminated', message };
+    }
     if (status !== 'FAILED') return terminated;
     try {
       await client.workflow.getHandle(workflowId, runId).result();

@@ -6,6 +6,7 @@ import { CONTROL_QUEUE, reclaimWorkflowId } from '../../workflows/task-queues.js
 import type { DataVolumeWatch } from './data-volumes.js';
 import { createKeyQueue } from './key-queue.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
+import type { RunFacts, Runs } from './runs.js';
 
 /** A volume as raw JSON. */
 type Volume = V1PersistentVolume & WatchedObject;
@@ -16,15 +17,27 @@ const WAITING_FOR_ROOM: ReadonlySet<string | undefined> = new Set([
   'ErrExceededQuota',
 ]);
 
+/** How long a run that failed is not followed by another one, although every list tells of its volume again. In ms. */
+const FAILED_REST_MS = 3_600_000;
+
+/** Whether a run failed for good so short a time ago that another one would only repeat it. */
+export function failedLately(
+  { status, closedAt }: Pick<RunFacts, 'status' | 'closedAt'>,
+  at: number,
+): boolean {
+  return status === 'FAILED' && closedAt !== undefined && at - closedAt.getTime() < FAILED_REST_MS;
+}
+
 /** Reclaims volumes of ours whose claim is gone, and wakes those who wait for room when one has gone. */
 export function watchVolumes(options: {
   readonly kubeConfig: KubeConfig;
   readonly client: Client;
+  readonly runs: Pick<Runs, 'describe'>;
   readonly dataVolumes: Pick<DataVolumeWatch, 'served' | 'wake'>;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
 }): Pick<ListWatch<Volume>, 'synced' | 'stop'> {
-  const { client, dataVolumes, logger } = options;
+  const { client, runs, dataVolumes, logger } = options;
   const queue = createKeyQueue(reclaim, logger);
   const list: ListWatch<Volume> = startListWatch<Volume>({
     ...options,
@@ -40,6 +53,8 @@ export function watchVolumes(options: {
     const volume = list.get(key);
     if (!volume || !isReclaimable(volume)) return;
     const { name, uid } = volume.metadata;
+    const latest = await runs.describe(reclaimWorkflowId(uid));
+    if (latest && failedLately(latest, Date.now())) return;
     await client.workflow.start('reclaimVolume', {
       workflowId: reclaimWorkflowId(uid),
       taskQueue: CONTROL_QUEUE,
