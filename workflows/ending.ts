@@ -4,6 +4,7 @@ import {
   ApplicationFailure,
   isCancellation,
   log,
+  metricMeter,
   sleep,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
@@ -30,12 +31,18 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
   run.status = { ...run.status, step: failure.type === 'Cancelled' ? 'cancelled' : 'failed' };
 }
 
+/** Steps of clean-up that were left to the sweeper. */
+export function countDeferred(): void {
+  metricMeter.createCounter('dvflow_cleanup_deferred', 'steps', 'Clean-up left to the sweeper').add(1);
+}
+
 async function undoAll(ref: DataVolumeRef, run: Run): Promise<void> {
   for (const { what, run: undo } of run.undo.reverse()) {
     try {
       await undo();
     } catch (error) {
       log.error('clean-up failed, left to the sweeper', { what, error });
+      countDeferred();
       const message = `could not ${what}: ${messageOf(error)}; the sweeper will`;
       await control.recordStatus({
         dataVolume: ref,

@@ -21,6 +21,7 @@ import {
   publishing,
   transferring,
 } from './activity-options.js';
+import { countDeferred } from './ending.js';
 import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { refOf } from './run-state.js';
@@ -249,6 +250,7 @@ async function unmark(volume: Lifecycle, directory: ReservedDirectory): Promise<
   try {
     await cleaningUp(directory.node).publishDirectory({ directory });
   } catch {
+    countDeferred();
     const message = `node ${directory.node} does not answer: marker stays`;
     await volume.event({ type: 'Warning', reason: 'CleanupDeferred', message });
   }
