@@ -1,4 +1,11 @@
-import { ActivityFailure, isCancellation, log, TimeoutFailure, workflowInfo } from '@temporalio/workflow';
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  isCancellation,
+  log,
+  TimeoutFailure,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type {
   ClaimRef,
   NodeCandidate,
@@ -29,13 +36,14 @@ export async function reserveOnSomeNode(
       message = `the scheduler to choose another node for a pod that uses claim ${claim.namespace}/${claim.name}`;
       return undefined;
     }
-    const ranked = await rank(placement.candidates, target);
+    const silent = new Map<string, string>();
+    const ranked = await rank(placement.candidates, target, silent);
     for (const node of ranked) {
       if (node.pool.roomBytes < target.requestBytes) continue;
       const reserved = await reserve(volume, claim, target, node);
       if (reserved && !reserved.refused) return reserved;
     }
-    message = placement.reason ?? shortage(claim, target, placement.candidates, ranked);
+    message = placement.reason ?? shortage(claim, target, ranked, silent);
     const [chosen] = ranked;
     if (placement.chosenBy === 'selected-node' && chosen) {
       const { node, pool } = chosen;
@@ -52,8 +60,15 @@ export async function reserveOnSomeNode(
   });
 }
 
-/** Asks every candidate for its room; a node that does not answer is not one. Most room first, then by name. */
-async function rank(candidates: readonly NodeCandidate[], target: TargetPlan): Promise<readonly Ranked[]> {
+/**
+ * Asks every candidate for its room, most room first, then by name. One that does not answer or has no pool is none; why goes to
+ * `silent`, by node.
+ */
+async function rank(
+  candidates: readonly NodeCandidate[],
+  target: TargetPlan,
+  silent: Map<string, string>,
+): Promise<readonly Ranked[]> {
   const asked = await Promise.all(
     candidates.map(async (candidate): Promise<Ranked | undefined> => {
       try {
@@ -62,7 +77,8 @@ async function rank(candidates: readonly NodeCandidate[], target: TargetPlan): P
         return { ...candidate, pool };
       } catch (error) {
         if (isCancellation(error)) throw error;
-        log.warn('node does not answer', { node: candidate.node, error });
+        log.warn('node has no room to offer', { node: candidate.node, error });
+        silent.set(candidate.node, whySilent(candidate.node, error));
         return undefined;
       }
     }),
@@ -108,15 +124,20 @@ async function reserve(
   }
 }
 
+function whySilent(node: string, error: unknown): string {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure ? cause.message : `no node worker answers on ${node}`;
+}
+
 function shortage(
   claim: ClaimRef,
   target: TargetPlan,
-  candidates: readonly NodeCandidate[],
   ranked: readonly Ranked[],
+  silent: ReadonlyMap<string, string>,
 ): string {
   const asks = `claim ${claim.namespace}/${claim.name} asks for ${target.requestBytes} bytes`;
-  if (candidates.length === 0) return `${asks}, and no node is a candidate`;
-  if (ranked.length === 0)
-    return `${asks}, and no node worker answers on ${candidates.map(({ node }) => node).join(', ')}`;
-  return `${asks}, pool ${target.pool.path} has room for ${ranked.map(({ node, pool }) => `${pool.roomBytes} on node ${node}`).join(', ')}`;
+  const rooms = ranked.map(({ node, pool }) => `${pool.roomBytes} on node ${node}`);
+  const pool = rooms.length === 0 ? [] : [`pool ${target.pool.path} has room for ${rooms.join(', ')}`];
+  const offers = [...pool, ...silent.values()];
+  return `${asks}, ${offers.length === 0 ? 'and no node is a candidate' : offers.join('; ')}`;
 }
