@@ -1,5 +1,8 @@
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import type { Owner } from '../node/directories.js';
 import type { Compression, ImageFacts, ImageFormat, SourceValidators, TransferResult } from '../types.js';
+import { orNoSpace } from './no-space.js';
 
 /** How far a transfer has come, in a form that a later attempt can prove (`design.md` §7.9). */
 export interface Durable {
@@ -36,16 +39,19 @@ export const EMPTY_RECORD: ResumeRecord = { version: 1, fence: 0, barren: 0, cha
 /** Keeps the record in a directory, and guards it by fencing number. */
 export interface RecordStore {
   load(): Promise<ResumeRecord>;
-  /** Durable when it resolves. @throws Error where a later attempt holds the fence */
+  /** Durable when it resolves. @throws {@link FencedError} where a later attempt holds the fence; `NoSpace` */
   save(record: ResumeRecord): Promise<void>;
 }
 
-/** A store in `directory` (a path, or `/proc/self/fd/<n>`). A record that cannot be read counts as none: work starts over. */
-export function createRecordStore(directory: string): RecordStore {
+/**
+ * A store in `directory` (a path, or `/proc/self/fd/<n>`), whose records belong to `owner` or else to whoever writes them.
+ * A record that cannot be read counts as none: work starts over.
+ */
+export function createRecordStore(directory: string, owner?: Owner): RecordStore {
   const path = `${directory}/record.json`;
 
   async function load(): Promise<ResumeRecord> {
-    const text = await readFile(path, 'utf8').catch(() => '');
+    const text = await readOwn(path).catch(() => '');
     return parseRecord(text) ?? EMPTY_RECORD;
   }
 
@@ -53,7 +59,11 @@ export function createRecordStore(directory: string): RecordStore {
     const current = await load();
     if (current.fence > record.fence) throw new FencedError(record.fence, current.fence);
     const temporary = `${directory}/record.${record.fence}.tmp`;
-    await writeDurably(temporary, JSON.stringify(record));
+    await orNoSpace(replace(temporary, JSON.stringify(record)));
+  }
+
+  async function replace(temporary: string, text: string): Promise<void> {
+    await writeDurably(temporary, text, owner);
     await rename(temporary, path);
     await syncPath(directory);
   }
@@ -115,10 +125,18 @@ function parseRecord(text: string): ResumeRecord | undefined {
   }
 }
 
-async function writeDurably(path: string, text: string): Promise<void> {
+/** Reads a file, but follows no link and waits for no FIFO: the directory belongs to the process that decodes. */
+async function readOwn(path: string): Promise<string> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  await using file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  return await file.readFile('utf8');
+}
+
+async function writeDurably(path: string, text: string, owner: Owner | undefined): Promise<void> {
   await rm(path, { force: true });
   const file = await open(path, 'wx', 0o660);
   try {
+    if (owner) await file.chown(owner.uid, owner.gid);
     await file.writeFile(text);
     await file.sync();
   } finally {

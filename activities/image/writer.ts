@@ -1,6 +1,6 @@
 import { fdatasync, fsync, ftruncate, read, write } from 'node:fs';
 import { promisify } from 'node:util';
-import { transientFailure } from '../failures.js';
+import { noSpaceOr, orNoSpace } from './no-space.js';
 
 /** O_DIRECT wants offsets, lengths and memory aligned to the device's blocks; a page serves every device in use. */
 const PAGE = 4096;
@@ -52,7 +52,7 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     signal.throwIfAborted();
     return new Promise((resolve, reject) => {
       write(fd, memory, 0, memory.length, offset, (error, count) =>
-        error ? reject(asFailure(error)) : resolve(count),
+        error ? reject(noSpaceOr(error)) : resolve(count),
       );
     });
   }
@@ -98,14 +98,13 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     },
     async truncate(bytes) {
       signal.throwIfAborted();
-      await truncateFile(target.fd, bytes).catch((error: NodeJS.ErrnoException) => {
-        throw asFailure(error);
-      });
+      await orNoSpace(truncateFile(target.fd, bytes));
     },
-    syncData: () => syncData(target.fd),
+    // blocks are often allocated no sooner than now
+    syncData: () => orNoSpace(syncData(target.fd)),
     async syncAll() {
-      await syncFile(target.fd);
-      if (target.directoryFd !== undefined) await syncFile(target.directoryFd);
+      await orNoSpace(syncFile(target.fd));
+      if (target.directoryFd !== undefined) await orNoSpace(syncFile(target.directoryFd));
     },
   };
 }
@@ -140,11 +139,4 @@ function readSome(fd: number, memory: Buffer, offset: number): Promise<number> {
   return new Promise((resolve, reject) => {
     read(fd, memory, 0, memory.length, offset, (error, count) => (error ? reject(error) : resolve(count)));
   });
-}
-
-/** Full file systems are waited for; anything else keeps its error. */
-function asFailure(error: NodeJS.ErrnoException): Error {
-  const { code } = error;
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
-  return transientFailure('NoSpace', `no space left on the volume's file system (${code})`, { cause: error });
 }

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { failureTypeOf } from '../../activities/failures.js';
+import { createRecordStore, EMPTY_RECORD } from '../../activities/image/resume-record.js';
+import { convertFile } from './support/convert.js';
+import { makePatterned, MIB, useDirectory } from './support/images.js';
+
+describe('a full file system', function () {
+  this.timeout(60_000);
+  const directory = useDirectory();
+  let holder: ChildProcess;
+  let full = '';
+
+  // the mount lives in a namespace of its own and goes with the process that holds it
+  before(async () => {
+    const mountPoint = `${directory()}/small`;
+    mkdirSync(mountPoint);
+    const script = `mount -t tmpfs -o size=4m,mode=777 none '${mountPoint}' && echo ready && read _`;
+    holder = spawn('unshare', ['--map-root-user', '--mount', 'sh', '-c', script], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await once(holder.stdout!, 'data');
+    full = `/proc/${holder.pid}/root${mountPoint}`;
+  });
+  after(() => holder.kill('SIGKILL'));
+
+  it('is NoSpace, though the record of the failed attempt finds no room either', async () => {
+    const image = makePatterned(`${directory()}/disk.raw`, 16);
+    const target = `${full}/disk.img`;
+    await assert.rejects(convertFile(image, target, { usableBytes: 16 * MIB, direct: false }), (error) => {
+      assert.equal(failureTypeOf(error), 'NoSpace', String(error));
+      assert.match(String(error), /no space left on the volume's file system \(ENOSPC\)$/);
+      return true;
+    });
+    assert.throws(() => writeFileSync(`${full}/more`, 'x'.repeat(8192)), { code: 'ENOSPC' });
+    truncateSync(target, 0);
+  });
+
+  it('is NoSpace for a record too, and leaves the one that is there', async () => {
+    const home = `${full}/record`;
+    mkdirSync(home);
+    const store = createRecordStore(home);
+    await store.save({ ...EMPTY_RECORD, fence: 1 });
+    const before = readFileSync(`${home}/record.json`, 'utf8');
+    assert.throws(() => writeFileSync(`${full}/ballast`, Buffer.alloc(8 * MIB)), { code: 'ENOSPC' });
+    await assert.rejects(
+      store.save({ ...EMPTY_RECORD, fence: 2 }),
+      (error) => failureTypeOf(error) === 'NoSpace',
+    );
+    assert.equal(readFileSync(`${home}/record.json`, 'utf8'), before);
+  });
+});
