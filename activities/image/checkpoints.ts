@@ -10,6 +10,8 @@ const EVERY_MS = 5000;
 export interface Checkpoints {
   /** `completed` is written (after `flush`); recorded if a record is due. */
   offer(completed: number, flush?: () => Promise<void>): Promise<void>;
+  /** Records what was offered last without need of a flush, due or not. */
+  flush(): Promise<void>;
   /** The newest record. */
   readonly record: ResumeRecord;
 }
@@ -34,12 +36,10 @@ export function createCheckpoints(options: CheckpointOptions): Checkpoints {
   let record: ResumeRecord = { ...options.record, durable };
   let lastBytes = source.bytesRead;
   let lastTime = performance.now();
+  let written = 0;
   const writtenBefore = durable.bytesWritten;
 
-  async function offer(completed: number, flush?: () => Promise<void>): Promise<void> {
-    if (completed <= (record.durable?.completed ?? 0)) return;
-    if (source.bytesRead - lastBytes < everyBytes && performance.now() - lastTime < everyMs) return;
-    await flush?.();
+  async function save(completed: number): Promise<void> {
     const bytesWritten = writtenBefore + writer.bytesWritten;
     await writer.syncData();
     record = {
@@ -52,8 +52,19 @@ export function createCheckpoints(options: CheckpointOptions): Checkpoints {
     lastBytes = source.bytesRead;
     lastTime = performance.now();
   }
+
+  async function offer(completed: number, flush?: () => Promise<void>): Promise<void> {
+    if (completed <= (record.durable?.completed ?? 0)) return;
+    if (!flush) written = completed;
+    if (source.bytesRead - lastBytes < everyBytes && performance.now() - lastTime < everyMs) return;
+    await flush?.();
+    await save(completed);
+  }
   return {
     offer,
+    async flush() {
+      if (written > (record.durable?.completed ?? 0)) await save(written);
+    },
     get record() {
       return record;
     },

@@ -76,7 +76,7 @@ async function attempt(
     record: { ...record, changes },
     durable,
   });
-  meter.begin(image, writer, durable);
+  meter.begin(image, writer, durable, checkpoints);
   try {
     const read = await readImage({ job, image, facts, writer, durable, checkpoints, meter });
     return await finish(job, checkpoints.record, { image, writer, durable, meter }, read);
@@ -86,7 +86,10 @@ async function attempt(
       const fresh = { ...withoutDurable(checkpoints.record), bytesRead: record.bytesRead };
       return attempt(job, fresh, { ...facts, ranges: false }, meter);
     }
-    if (failureTypeOf(error) === 'ChecksumMismatch') await empty(job, writer, checkpoints.record);
+    if (failureTypeOf(error) === 'ChecksumMismatch')
+      await empty(job, writer, checkpoints.record).catch(() => undefined);
+    // told to stop: what is written need not be fetched again, if there is time to say so
+    if (job.signal.aborted) await checkpoints.flush().catch(() => undefined);
     throw error;
   }
 }
@@ -190,7 +193,8 @@ async function settle(job: ConvertJob, meter: Meter, error: unknown): Promise<un
   if (record.fence !== job.fence) return error;
   const changed = failureTypeOf(error) === 'SourceChanged';
   const changes = record.changes + (changed ? 1 : 0);
-  await job.records.save(changed ? { ...withoutDurable(record), changes } : record);
+  // a disk that is full now is no reason to hide why the attempt failed
+  await job.records.save(changed ? { ...withoutDurable(record), changes } : record).catch(() => undefined);
   return changed && changes >= MAX_CHANGES ? changedTooOften(changes, error) : error;
 }
 

@@ -1,4 +1,5 @@
 import type { ImageFacts, TransferProgress } from '../types.js';
+import type { Checkpoints } from './checkpoints.js';
 import type { ImageSource } from './source/types.js';
 import type { Durable, ResumeRecord } from './resume-record.js';
 import type { SparseWriter } from './writer.js';
@@ -11,7 +12,7 @@ const ALMOST = 0.999_999;
 
 /** Tells how far an attempt is, four times a second. */
 export interface Meter {
-  begin(image: ImageFacts, writer: SparseWriter, durable: Durable): void;
+  begin(image: ImageFacts, writer: SparseWriter, durable: Durable, checkpoints: Checkpoints): void;
   enter(phase: TransferProgress['phase']): void;
   /** Part of the work done, 0 to 1; a smaller part than was said before is not said. */
   at(fraction: number | undefined): void;
@@ -34,6 +35,7 @@ export function createMeter(job: MeterJob, record: ResumeRecord): Meter {
   let fraction: number | undefined;
   let total: number | undefined;
   let written = (): number => 0;
+  let barren = (): number => record.barren;
   const samples: { time: number; bytes: number }[] = [];
 
   const bytesRead = (): number => record.bytesRead + job.source.bytesRead;
@@ -56,17 +58,18 @@ export function createMeter(job: MeterJob, record: ResumeRecord): Meter {
       ...(fraction === undefined ? {} : { fraction: Math.min(Math.max(fraction, 0), ALMOST) }),
       rate: rate(),
       attempt: job.attempt,
-      barren: record.barren,
+      barren: barren(),
       ...(message === undefined ? {} : { message }),
     });
   }
   const timer = setInterval(report, TICK_MS);
 
   return {
-    begin(image, writer, durable) {
+    begin(image, writer, durable, checkpoints) {
       phase = 'transferring';
       total = image.validators.length;
       written = () => durable.bytesWritten + writer.bytesWritten;
+      barren = () => checkpoints.record.barren;
       report();
     },
     enter(next) {

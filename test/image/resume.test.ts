@@ -151,6 +151,24 @@ describe('resume', function () {
     assert.deepEqual(await createRecordStore(directory()).load(), EMPTY_RECORD);
   });
 
+  it('records what is written when it is told to stop, though no record is due', async () => {
+    const target = `${directory()}/told.img`;
+    const content = makePatterned(`${directory()}/told.raw`, 96);
+    const image = `${directory()}/told.qcow2`;
+    qemuImg('convert', '-f', 'raw', '-O', 'qcow2', content, image);
+    const stopping = new AbortController();
+    const options = { usableBytes: 96 * MIB, checkpointEvery: { everyBytes: Infinity, everyMs: Infinity } };
+    const running = convertFile(image, target, {
+      ...options,
+      signal: stopping.signal,
+      onRead: (bytes) => bytes > 80 * MIB && stopping.abort(new Error('stopped')),
+    });
+    await assert.rejects(running, /stopped/);
+    const result = await convertFile(image, target, { ...options, fence: 2 });
+    assert.ok(result.resumedFrom > 0, 'the second attempt goes on where the first was stopped');
+    assert.equal(sha256(target), sha256(content));
+  });
+
   it('issues no write after it was told to stop', async () => {
     const stopping = new AbortController();
     const target = `${directory()}/stopped.img`;

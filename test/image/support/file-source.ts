@@ -17,6 +17,8 @@ export interface FileSourceOptions {
   readonly failAfter?: number;
   /** Answers ranges until so many bytes were read, then loses them. */
   readonly loseRangesAfter?: number;
+  /** Told how many bytes were read, after each piece. */
+  readonly onRead?: (bytesRead: number) => void;
 }
 
 /** An {@link ImageSource} over a local file, for tests of what reads it. */
@@ -38,6 +40,7 @@ export function createFileSource(path: string, options: FileSourceOptions = {}):
       throw transientFailure('SourceUnavailable', 'the file source was told to fail');
     const count = readSync(fd, target, 0, target.length, start);
     bytesRead += count;
+    options.onRead?.(bytesRead);
     return count;
   }
 
