@@ -7,12 +7,12 @@ import { permanentFailure, transientFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
 import type { TransferProgress, TransferResult, TransientFailureType } from '../types.js';
 import type { ChildFailure, ChildJob, ChildMessage, ChildOrder } from './child-protocol.js';
+import { nameUnforeseen } from './unforeseen.js';
 
 /** The JavaScript heap holds no image data; the pools lie outside of it. In MiB. */
 const HEAP_MIB = 96;
 /** From the order to stop to the end by force; with the heartbeat's delay below the 2 s that are promised. */
 const KILL_AFTER_MS = 1000;
-const STDERR_TAIL = 2048;
 
 /** How a child is run. */
 export interface ChildOptions {
@@ -41,15 +41,12 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
     fds: { file: 3, directory: 4, record: 5, ...(direct === undefined ? {} : { direct: 7 }) },
   };
   const [command, ...args] = commandLine(options);
-  const child = spawn(command, args, {
-    stdio: ['pipe', 'pipe', 'pipe', ...inherited],
-    env: childEnvironment(),
-  });
-  let stderr = '';
-  child.stderr?.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
+  const child = start(command, args, inherited);
+  const ended = endOf(child, command);
+  // awaited only when the output has ended; until then a rejection would end the worker
+  ended.catch(() => undefined);
   // a child that dies early closes its input: how it ended says more than EPIPE
   child.stdin?.on('error', () => undefined);
-  const ended = endOf(child);
   const stop = stopOnAbort(child, options.signal);
   try {
     child.stdin?.write(`${JSON.stringify(job)}\n`);
@@ -57,14 +54,29 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
     const how = await ended;
     options.signal.throwIfAborted();
     if (last && 'result' in last) return last.result;
-    throw last && 'failure' in last
-      ? asFailure(last.failure)
-      : transientFailure('NodeUnavailable', `${how}${stderr.trim() === '' ? '' : `: ${stderr.trim()}`}`);
+    throw last && 'failure' in last ? asFailure(last.failure) : transientFailure('NodeUnavailable', how);
   } finally {
     stop();
     child.kill('SIGKILL');
     await ended.catch(() => undefined);
   }
+}
+
+/** Starts the child. Its standard error goes nowhere: what a decoder prints there may be the image's or a credential. */
+function start(command: string, args: readonly string[], inherited: readonly number[]): ChildProcess {
+  try {
+    return spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore', ...inherited], env: childEnvironment() });
+  } catch (error) {
+    // most errors arrive as an event, ENOMEM does not
+    throw cannotStart(command, error);
+  }
+}
+
+function cannotStart(command: string, error: unknown): Error {
+  return transientFailure(
+    'NodeUnavailable',
+    `the transfer process cannot be started: ${command}: ${nameUnforeseen(error)}`,
+  );
 }
 
 /** `setpriv` takes every privilege away before the program starts, and ties its life to the worker's. */
@@ -103,9 +115,9 @@ function childEnvironment(): NodeJS.ProcessEnv {
   };
 }
 
-function endOf(child: ChildProcess): Promise<string> {
+function endOf(child: ChildProcess, command: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    child.once('error', reject);
+    child.once('error', (error) => reject(cannotStart(command, error)));
     child.once('close', (code, killer) => {
       if (killer === 'SIGKILL') resolve('the transfer process was killed (out of memory?)');
       else
@@ -139,17 +151,31 @@ async function readMessages(
   if (!child.stdout) return undefined;
   let last: ChildMessage | undefined;
   for await (const line of createInterface({ input: child.stdout })) {
-    const message = JSON.parse(line) as ChildMessage;
+    const message = parseMessage(line);
+    if (!message) continue;
     if ('progress' in message) onProgress(message.progress);
     else last = message;
   }
   return last;
 }
 
+/** A line that is no message is what a killed child left half-written: how it ended is known otherwise. */
+function parseMessage(line: string): ChildMessage | undefined {
+  try {
+    return JSON.parse(line) as ChildMessage;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Back in the worker, a failure is what it was; one that nobody foresaw may be the node's and is tried again. */
-function asFailure({ type, message, permanent }: ChildFailure): Error {
+function asFailure({ type, message, permanent, nextRetryDelayMs }: ChildFailure): Error {
   if (!type) return transientFailure('NodeUnavailable', `transfer failed on this node: ${message}`);
   return permanent
     ? permanentFailure(type, message)
-    : transientFailure(type as TransientFailureType, message);
+    : transientFailure(
+        type as TransientFailureType,
+        message,
+        nextRetryDelayMs === undefined ? {} : { nextRetryDelayMs },
+      );
 }

@@ -32,8 +32,10 @@ export type ChildMessage =
 
 /** A failure, across the process boundary. */
 export interface ChildFailure {
-  /** Absent for an error that dvflow did not foresee. */
+  /** Absent for an error that dvflow did not foresee; the message then names its class and code only. */
   readonly type?: FailureType;
   readonly message: string;
   readonly permanent: boolean;
+  /** What the source asked for, by `Retry-After`. */
+  readonly nextRetryDelayMs?: number;
 }

@@ -8,11 +8,15 @@ import { failureTypeOf } from '../failures.js';
 import type { TransferProgress } from '../types.js';
 import type { ChildFailure, ChildJob, ChildMessage } from './child-protocol.js';
 import { convertImage } from './convert.js';
-import { createRecordStore } from './resume-record.js';
+import { createRecordStore, FencedError } from './resume-record.js';
 import { createHttpSource } from './source/http-source.js';
+import { nameUnforeseen } from './unforeseen.js';
 
 /** How long something that the source said stays in the progress. */
 const NOTICE_MS = 5000;
+
+process.on('uncaughtException', (error) => void giveUp(error));
+process.on('unhandledRejection', (error) => void giveUp(error));
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const stopping = new AbortController();
@@ -20,7 +24,8 @@ const stopping = new AbortController();
 const first = await lines.next();
 if (first.done) process.exit(0);
 void obey();
-await tell(await run(JSON.parse(first.value) as ChildJob));
+const job = JSON.parse(first.value) as ChildJob;
+await tell(await run(job).catch((error: unknown) => ({ failure: describe(error) })));
 process.exit(0);
 
 /** Any further line means stop; the end of the input means that the worker is gone. */
@@ -28,6 +33,12 @@ async function obey(): Promise<void> {
   const order = await lines.next();
   stopping.abort(new Error('the transfer was cancelled'));
   if (order.done) process.exit(1);
+}
+
+/** In place of Node's own report, which prints an error with its message, stack and properties. */
+async function giveUp(error: unknown): Promise<never> {
+  await tell({ failure: { message: nameUnforeseen(error), permanent: false } });
+  process.exit(1);
 }
 
 async function run(job: ChildJob): Promise<ChildMessage> {
@@ -57,8 +68,6 @@ async function run(job: ChildJob): Promise<ChildMessage> {
       onProgress: report,
     });
     return { result };
-  } catch (error) {
-    return { failure: describe(error) };
   } finally {
     source.close();
   }
@@ -66,9 +75,17 @@ async function run(job: ChildJob): Promise<ChildMessage> {
 
 function describe(error: unknown): ChildFailure {
   const type = failureTypeOf(error);
-  const message = error instanceof Error ? error.message : String(error);
-  const permanent = error instanceof ApplicationFailure && error.nonRetryable === true;
-  return { ...(type === undefined ? {} : { type }), message, permanent };
+  if (error instanceof FencedError) return { message: error.message, permanent: false };
+  if (!type || !(error instanceof ApplicationFailure))
+    return { message: nameUnforeseen(error), permanent: false };
+  const { message, nonRetryable } = error;
+  const nextRetryDelay: unknown = error.nextRetryDelay;
+  return {
+    type,
+    message,
+    permanent: nonRetryable === true,
+    ...(typeof nextRetryDelay === 'number' ? { nextRetryDelayMs: nextRetryDelay } : {}),
+  };
 }
 
 async function tell(message: ChildMessage): Promise<void> {

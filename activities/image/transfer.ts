@@ -5,9 +5,11 @@ import type { TransferActivities } from '../interfaces.js';
 import type { Owner } from '../node/directories.js';
 import type { TransferInput, TransferProgress, TransferResult, TransientFailureType } from '../types.js';
 import { runChild } from './child-process.js';
-import type { ResumeRecord } from './resume-record.js';
+import { noSpaceOr } from './no-space.js';
+import { createRecordStore } from './resume-record.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
 import { openTransferTarget, type TransferTarget } from './transfer-target.js';
+import { nameUnforeseen } from './unforeseen.js';
 
 /** Attempts in a row without a durable byte that make a failure final (`design.md` §8). */
 const MAX_BARREN = 10;
@@ -28,35 +30,65 @@ export interface TransferDependencies {
 
 /** The byte moving of one node. */
 export function createTransferActivities(dependencies: TransferDependencies): TransferActivities {
+  const { transferUser } = dependencies;
+
   async function transferImage(input: TransferInput): Promise<TransferResult> {
-    const { cancellationSignal: signal, info } = Context.current();
-    using heart = startHeart(info.attempt);
-    const request = await dependencies.readRequest(input.target.dataVolume.uid);
-    await using target = await openTransferTarget(input.target, dependencies.transferUser);
-    const record = await target.readRecord();
-    const fence = record.fence + 1;
+    const { cancellationSignal: signal } = Context.current();
+    using heart = startHeart();
+    // where no record can be read or written, the heartbeats of earlier attempts know the count
+    let barren = heart.barren + 1;
     try {
-      const result = await runChild({
-        job: {
-          request,
-          policy: dependencies.policy,
-          claimName: `${input.claim.namespace}/${input.claim.name}`,
-          usableBytes: input.usableBytes,
-          preallocation: input.preallocation,
-          fence,
-          attempt: info.attempt,
-        },
-        fds: descriptors(target),
-        user: dependencies.transferUser,
-        path: dependencies.childPath,
-        signal,
-        onProgress: heart.beat,
-      });
-      return { ...result, attempts: info.attempt };
+      await using target = await openTransferTarget(input.target, transferUser);
+      const { fence } = await target.readRecord();
+      try {
+        return await move(input, target, fence + 1, heart);
+      } catch (error) {
+        if (!signal.aborted) barren = await countBarren(target, fence + 1, barren);
+        throw error;
+      }
     } catch (error) {
       signal.throwIfAborted();
-      throw withRetry(error, await target.readRecord(), fence, info.attempt);
+      heart.count(barren);
+      throw withRetry(asFailure(error, input), barren);
     }
+  }
+
+  async function move(
+    input: TransferInput,
+    target: TransferTarget,
+    fence: number,
+    heart: Heart,
+  ): Promise<TransferResult> {
+    const { cancellationSignal: signal, info } = Context.current();
+    const result = await runChild({
+      job: {
+        request: await dependencies.readRequest(input.target.dataVolume.uid),
+        policy: dependencies.policy,
+        claimName: `${input.claim.namespace}/${input.claim.name}`,
+        usableBytes: input.usableBytes,
+        preallocation: input.preallocation,
+        fence,
+        attempt: info.attempt,
+      },
+      fds: descriptors(target),
+      user: transferUser,
+      path: dependencies.childPath,
+      signal,
+      onProgress: heart.beat,
+    });
+    return { ...result, attempts: info.attempt };
+  }
+
+  /** Attempts in a row that made nothing durable; one whose child never came to its record is entered for it. */
+  async function countBarren(target: TransferTarget, fence: number, fallback: number): Promise<number> {
+    const record = await target.readRecord();
+    if (record.fence >= fence) return record.barren;
+    const barren = record.barren + 1;
+    const records = createRecordStore(`/proc/self/fd/${target.state.fd}`, transferUser);
+    return await records.save({ ...record, fence, barren }).then(
+      () => barren,
+      () => fallback,
+    );
   }
   return { transferImage };
 }
@@ -77,37 +109,69 @@ function descriptors({
   };
 }
 
+/** Heartbeats of one attempt. */
+interface Heart extends Disposable {
+  /** Attempts in a row that made nothing durable, when this one began. */
+  readonly barren: number;
+  readonly beat: (progress: TransferProgress) => void;
+  /** Corrects the count for the next attempt. */
+  readonly count: (barren: number) => void;
+}
+
 /** Heartbeats what the child said last, so that progress moves and a cancel arrives while it is silent. */
-function startHeart(attempt: number): Disposable & { beat: (progress: TransferProgress) => void } {
+function startHeart(): Heart {
   const context = Context.current();
+  const { attempt } = context.info;
+  const before = context.info.heartbeatDetails as Partial<TransferProgress> | undefined;
+  const barren = before?.barren ?? 0;
   let last: TransferProgress = {
     phase: 'starting',
     bytesRead: 0,
     bytesWritten: 0,
     rate: 0,
     attempt,
-    barren: 0,
+    barren,
   };
   context.heartbeat(last);
   const timer = setInterval(() => context.heartbeat(last), HEARTBEAT_MS);
   return {
+    barren,
     beat: (progress) => (last = progress),
+    count(now) {
+      last = { ...last, barren: now };
+      context.heartbeat(last);
+    },
     [Symbol.dispose]: () => clearInterval(timer),
   };
 }
 
+/** What was not foreseen may be this node's trouble: it is tried again, and told without what it may quote. */
+function asFailure(error: unknown, { target }: TransferInput): ApplicationFailure {
+  const known = noSpaceOr(error);
+  if (known instanceof ApplicationFailure && failureTypeOf(known)) return known;
+  return transientFailure(
+    'NodeUnavailable',
+    `the transfer cannot start on node ${target.node}: ${nameUnforeseen(error)}`,
+  );
+}
+
 /** Gives a transient failure its delay by the attempts in a row that made nothing durable, and makes the tenth final. */
-function withRetry(error: unknown, record: ResumeRecord, fence: number, attempt: number): unknown {
-  const type = failureTypeOf(error);
-  if (!(error instanceof ApplicationFailure) || !type || error.nonRetryable) return error;
-  // a child that never came to its record counts too
-  const barren = record.fence >= fence ? record.barren : attempt;
+function withRetry(failure: ApplicationFailure, barren: number): ApplicationFailure {
+  const { message } = failure;
+  const nextRetryDelay: unknown = failure.nextRetryDelay;
+  const type = failureTypeOf(failure) ?? 'NodeUnavailable';
+  if (failure.nonRetryable) return failure;
   if (barren >= MAX_BARREN)
     return permanentFailure(
       type,
-      `${error.message} (attempt ${barren} in a row without progress: given up)`,
-      error,
+      `${message} (attempt ${barren} in a row without progress: given up)`,
+      failure,
     );
-  const nextRetryDelayMs = Math.min(LONGEST_DELAY_MS, 1000 * 2 ** Math.max(0, barren - 1));
-  return transientFailure(type as TransientFailureType, error.message, { cause: error, nextRetryDelayMs });
+  // a source that asks for more time gets it
+  const asked = typeof nextRetryDelay === 'number' ? nextRetryDelay : 0;
+  const backOff = Math.min(LONGEST_DELAY_MS, 1000 * 2 ** Math.max(0, barren - 1));
+  return transientFailure(type as TransientFailureType, message, {
+    cause: failure,
+    nextRetryDelayMs: Math.max(asked, backOff),
+  });
 }

@@ -1,19 +1,24 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Info } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
-import { createTransferActivities } from '../../activities/image/transfer.js';
+import { runChild, type ChildOptions } from '../../activities/image/child-process.js';
+import { createTransferActivities, type TransferDependencies } from '../../activities/image/transfer.js';
 import { createNodeActivities } from '../../activities/node/index.js';
 import type { SourceRequest } from '../../activities/image/source/types.js';
 import type { ImageFacts, TransferInput, TransferProgress, TransferResult } from '../../activities/types.js';
@@ -28,6 +33,7 @@ async function reserve(
   server: FileServer,
   usableBytes: number,
   request: Partial<SourceRequest> = {},
+  dependencies: Partial<TransferDependencies> = {},
 ) {
   const pool = `${root}/${randomUUID()}`;
   mkdirSync(pool);
@@ -55,6 +61,7 @@ async function reserve(
     }),
     policy: { allowed: ['127.0.0.0/8'], denied: [] },
     transferUser: USER,
+    ...dependencies,
   });
   return {
     node,
@@ -65,16 +72,18 @@ async function reserve(
       JSON.parse(readFileSync(`${pool}/.dvflow/${dataVolume.uid}/record.json`, 'utf8')) as {
         durable?: { completed: number };
         barren: number;
+        fence: number;
       },
-    start: (attempt = 1) => startAttempt(transfer, input, attempt),
+    start: (attempt = 1, heartbeatDetails?: unknown) =>
+      startAttempt(transfer, input, { attempt, heartbeatDetails }),
   };
 }
 
 type Transfer = ReturnType<typeof createTransferActivities>;
 
 /** One attempt as Temporal would make it. */
-function startAttempt(transfer: Transfer, input: TransferInput, attempt: number) {
-  const environment = new MockActivityEnvironment({ attempt }, { logger: new DefaultLogger('ERROR') });
+function startAttempt(transfer: Transfer, input: TransferInput, info: Partial<Info>) {
+  const environment = new MockActivityEnvironment(info, { logger: new DefaultLogger('ERROR') });
   const beats: TransferProgress[] = [];
   environment.on('heartbeat', (details: unknown) => beats.push(details as TransferProgress));
   const done = environment.run<[], TransferResult, () => Promise<TransferResult>>(() =>
@@ -168,7 +177,7 @@ describe('transferImage', function () {
     const { start } = await reserve(directory(), server, 16 * MIB);
     const first = await start().done;
     const { requests } = server;
-    assert.deepEqual(await start(2).done, first);
+    assert.deepEqual(await start(2).done, { ...first, attempts: 2 });
     assert.equal(server.requests, requests);
   });
 
@@ -278,6 +287,121 @@ describe('transferImage', function () {
       start(10).done,
       isFailure('SourceUnavailable', /attempt 10 in a row without progress/, true),
     );
+  });
+
+  describe('whose process never comes to its record', () => {
+    const missing = { childPath: '/nonexistent/child.js' };
+
+    it('counts the attempts in the record, as the transfer user, and makes the tenth final', async () => {
+      await using server = await serveFile(raw);
+      const { record, start, state } = await reserve(directory(), server, 16 * MIB, {}, missing);
+      const message = /^the transfer process ended with code 1 and said no result$/;
+      await assert.rejects(start(1).done, isFailure('NodeUnavailable', message, false));
+      await assert.rejects(start(2).done, isFailure('NodeUnavailable', message, false));
+      assert.deepEqual(record(), { version: 1, fence: 2, barren: 2, changes: 0, bytesRead: 0 });
+      const { uid, gid, mode } = statSync(`${state}/record.json`);
+      const owner = USER ?? { uid: process.getuid?.(), gid: process.getgid?.() };
+      assert.deepEqual({ uid, gid, readable: (mode & 0o600) === 0o600 }, { ...owner, readable: true });
+      writeFileSync(`${state}/record.json`, JSON.stringify({ ...record(), barren: 9 }));
+      await assert.rejects(
+        start(10).done,
+        isFailure('NodeUnavailable', /attempt 10 in a row without progress/, true),
+      );
+    });
+
+    it('does not fail for it when earlier attempts made progress, whatever the number of the attempt', async () => {
+      await using server = await serveFile(raw);
+      const { record, start, state } = await reserve(directory(), server, 16 * MIB, {}, missing);
+      writeFileSync(
+        `${state}/record.json`,
+        JSON.stringify({ version: 1, fence: 39, barren: 0, changes: 0, bytesRead: MIB }),
+      );
+      await assert.rejects(start(40).done, isFailure('NodeUnavailable', /ended with code 1/, false));
+      assert.deepEqual(record(), { version: 1, fence: 40, barren: 1, changes: 0, bytesRead: MIB });
+    });
+
+    it('goes on from a record that the worker wrote', async () => {
+      await using server = await serveFile(raw);
+      let fails = true;
+      const { disk, record, start } = await reserve(
+        directory(),
+        server,
+        16 * MIB,
+        {},
+        {
+          readRequest: async () => {
+            if (fails) throw new SyntaxError(`Unexpected token in "password: hunter2"`);
+            return {
+              kind: 'http',
+              url: server.url,
+              headers: [],
+              secretHeaders: [],
+              insecureSkipVerify: false,
+            };
+          },
+        },
+      );
+      const message = /^the transfer cannot start on node here: SyntaxError$/;
+      await assert.rejects(start(1).done, isFailure('NodeUnavailable', message, false));
+      assert.equal(record().barren, 1);
+      fails = false;
+      await start(2).done;
+      assert.equal(record().fence, 2);
+      assert.equal(sha256(disk), sha256(raw));
+    });
+
+    it('counts by heartbeat while the target cannot be opened', async () => {
+      await using server = await serveFile(raw);
+      const { disk, start } = await reserve(directory(), server, 16 * MIB);
+      rmSync(dirname(disk), { recursive: true });
+      const message = /^the transfer cannot start on node here: Error ENOENT/;
+      const attempt = start(2, { barren: 3 });
+      await assert.rejects(attempt.done, isFailure('NodeUnavailable', message, false));
+      assert.equal(attempt.beats.at(-1)?.barren, 4);
+      await assert.rejects(
+        start(3, { barren: 9 }).done,
+        isFailure('NodeUnavailable', /attempt 10 in a row/, true),
+      );
+    });
+  });
+
+  it('waits as long as the source asks for', async () => {
+    await using server = await serveFile(raw);
+    server.status = 503;
+    server.retryAfter = '300';
+    const { start } = await reserve(directory(), server, 16 * MIB);
+    await assert.rejects(start().done, (error) => {
+      assert.ok(error instanceof ApplicationFailure);
+      assert.deepEqual([error.type, error.nextRetryDelay], ['SourceUnavailable', 300_000]);
+      return true;
+    });
+  });
+
+  it('says by class only what nobody foresaw, and prints nothing', () => {
+    const program = fileURLToPath(new URL('../../activities/image/child.ts', import.meta.url));
+    const child = spawnSync(process.execPath, ['--import', 'tsx', program], {
+      input: '{"password":hunter2}\n',
+      encoding: 'utf8',
+    });
+    assert.deepEqual(JSON.parse(child.stdout), { failure: { message: 'SyntaxError', permanent: false } });
+    assert.deepEqual([child.status, child.stderr], [1, '']);
+  });
+
+  it('names the program that cannot be started', async () => {
+    const { PATH } = process.env;
+    process.env['PATH'] = '/nonexistent';
+    try {
+      const running = runChild({
+        job: {} as ChildOptions['job'],
+        fds: { file: 0, directory: 0, record: 0, lock: 0 },
+        signal: new AbortController().signal,
+        onProgress: () => undefined,
+      });
+      const message = /^the transfer process cannot be started: setpriv: Error ENOENT$/;
+      await assert.rejects(running, isFailure('NodeUnavailable', message, false));
+    } finally {
+      process.env['PATH'] = PATH;
+    }
   });
 
   it('fails by name when the image grows beyond the claim', async () => {

@@ -15,6 +15,8 @@ export interface FileServer extends AsyncDisposable {
   rate: number;
   /** Answers with this status instead. */
   status?: number | undefined;
+  /** `Retry-After` that goes with it. */
+  retryAfter?: string | undefined;
 }
 
 /** Serves `path` on a free port of 127.0.0.1. */
@@ -22,7 +24,7 @@ export async function serveFile(path: string): Promise<FileServer> {
   const size = statSync(path).size;
   let sent = 0;
   let requests = 0;
-  const state: { etag: string; rate: number; status?: number | undefined } = { etag: '"v1"', rate: Infinity };
+  const state: Pick<FileServer, 'etag' | 'rate' | 'status' | 'retryAfter'> = { etag: '"v1"', rate: Infinity };
 
   async function send(response: ServerResponse, start: number, end: number): Promise<void> {
     // a reader that goes away must not leave the sender waiting
@@ -46,7 +48,10 @@ export async function serveFile(path: string): Promise<FileServer> {
 
   const server = createServer((request, response) => {
     requests += 1;
-    if (state.status !== undefined) return void response.writeHead(state.status).end();
+    if (state.status !== undefined) {
+      const later = state.retryAfter === undefined ? {} : { 'retry-after': state.retryAfter };
+      return void response.writeHead(state.status, later).end();
+    }
     const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
     const headers = { etag: state.etag, 'accept-ranges': 'bytes' };
     const fresh = request.headers['if-range'] === undefined || request.headers['if-range'] === state.etag;
