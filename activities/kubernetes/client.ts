@@ -6,6 +6,7 @@ import {
   CoreV1Api,
   createConfiguration,
   CustomObjectsApi,
+  DiscoveryV1Api,
   KubeConfig,
   ServerConfiguration,
   StorageV1Api,
@@ -25,6 +26,7 @@ export interface Kubernetes {
   readonly core: CoreV1Api;
   readonly storage: StorageV1Api;
   readonly custom: CustomObjectsApi;
+  readonly discovery: DiscoveryV1Api;
 }
 
 /**
@@ -68,6 +70,7 @@ export function createKubernetes(kubeConfig: KubeConfig): Kubernetes {
     core: new CoreV1Api(configuration),
     storage: new StorageV1Api(configuration),
     custom: new CustomObjectsApi(configuration),
+    discovery: new DiscoveryV1Api(configuration),
   };
 }
 

@@ -31,6 +31,17 @@ const COUNTERPARTS: Readonly<Record<string, string>> = {
   'clone-rights': 'clone-rights',
 };
 
+/** A Deployment or DaemonSet, as far as it is read here. */
+interface Workload {
+  readonly spec: {
+    readonly template: {
+      readonly spec: {
+        readonly containers: readonly { readonly env?: readonly { readonly name: string }[] }[];
+      };
+    };
+  };
+}
+
 describe('manifests', function () {
   this.timeout(30_000);
   const stack = useStack();
@@ -95,6 +106,23 @@ describe('manifests', function () {
         output.includes(name === 'crd' ? 'datavolumes.cdi.kubevirt.io' : name),
         `${name} is missing in ${output}`,
       );
+  });
+
+  it('workers in pods refuse sources at the addresses of their node', () => {
+    for (const role of ['control', 'node']) {
+      const text = readFileSync(join(DEPLOY, 'workers', `${role}.yaml`), 'utf8');
+      const { spec } = parseAllDocuments(text)[0]?.toJS() as Workload;
+      const env = spec.template.spec.containers[0]?.env ?? [];
+      // a reference is expanded only where what it names comes before it
+      assert.deepEqual(
+        env.filter(({ name }) => ['HOST_IPS', 'DVFLOW_DENIED_SOURCES'].includes(name)),
+        [
+          { name: 'HOST_IPS', valueFrom: { fieldRef: { fieldPath: 'status.hostIPs' } } },
+          { name: 'DVFLOW_DENIED_SOURCES', value: '$(HOST_IPS)' },
+        ],
+        role,
+      );
+    }
   });
 
   /** A HostPathProvisioner is there already, with a path: a file replaces it, where an apply would merge the two. */

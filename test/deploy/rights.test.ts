@@ -83,6 +83,17 @@ describe('rights', function () {
     assert.equal(await impersonate('admin'), false);
   });
 
+  it('both workers read where the API servers are, and no other endpoints', async () => {
+    const on = 'discovery.k8s.io/endpointslices';
+    for (const user of [CONTROL, NODE]) {
+      const read = async (name: string): Promise<boolean> =>
+        await may({ user, verb: 'get', on, namespace: 'default', name });
+      assert.equal(await read('kubernetes'), true);
+      assert.equal(await read('other'), false);
+      assert.equal(await may({ user, verb: 'list', on, namespace: 'default' }), false);
+    }
+  });
+
   it("CDI's roles reach a namespace's admin, editor and viewer by aggregation", async () => {
     const namespace = 'default';
     for (const role of ['admin', 'edit', 'view'])
