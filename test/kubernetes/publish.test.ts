@@ -246,6 +246,9 @@ describe('claims and volumes on a real API server', function () {
         },
       },
     });
+    // Kubernetes writes the phase a moment later, and a volume that changes is not deleted by that attempt
+    const phase = async () => (await admin.core.readPersistentVolume({ name })).status?.phase;
+    for (let waited = 0; waited < 10_000 && (await phase()) !== 'Released'; waited += 100) await sleep(100);
     await act(volumes.deleteUnpublishedVolume, [{ dataVolume, claim: stranger }]);
     await act(volumes.deleteUnpublishedVolume, [{ dataVolume, claim: stranger }], { attempt: 2 });
     assert.ok(await isGone(() => admin.core.readPersistentVolume({ name })));
