@@ -1,4 +1,3 @@
-import { ActivityFailure } from '@temporalio/workflow';
 import { control, onNode } from './activity-options.js';
 
 /** What came of a released volume. */
@@ -14,13 +13,7 @@ export interface ReclaimResult {
 export async function reclaimVolume(input: { name: string; uid: string }): Promise<ReclaimResult> {
   const { volume } = await control.observeReleasedVolume(input);
   if (!volume) return { reclaimed: false };
-  try {
-    await onNode(volume.node).removeVolumeData({ volume });
-  } catch (error) {
-    const message = error instanceof ActivityFailure && error.cause ? error.cause.message : String(error);
-    await control.recordVolumeEvent({ ...input, reason: 'VolumeFailedDelete', message });
-    throw error;
-  }
+  await onNode(volume.node).removeVolumeData({ volume });
   await control.deleteVolume(input);
   return { reclaimed: true };
 }

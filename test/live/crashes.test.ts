@@ -76,8 +76,11 @@ describe('kill -9 during a transfer', function () {
 
   it('is not needed: a node worker that is stopped hands its transfer over', async () => {
     const { server } = await halfWay('stopped', 'raw');
+    // So slow that it does not end within the time that a stopping worker gives it.
+    server.setRate(2 * MiB);
     killProcess(stack.info, 'worker-node', 'SIGTERM');
     await restartProcess(stack.info, 'worker-node');
+    server.setRate(undefined);
     const done = await world.awaitPhase(namespace, 'stopped', 'Succeeded', 120_000);
     assert.equal(done.status?.restartCount, 1);
     assert.ok(server.bytesSent() <= server.length * 1.6, `${server.bytesSent()} of ${server.length}`);
