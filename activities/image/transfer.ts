@@ -161,7 +161,8 @@ function withRetry(failure: ApplicationFailure, barren: number): ApplicationFail
   const nextRetryDelay: unknown = failure.nextRetryDelay;
   const type = failureTypeOf(failure) ?? 'NodeUnavailable';
   if (failure.nonRetryable) return failure;
-  if (barren >= MAX_BARREN)
+  // an API server that is away says nothing about the source or the target
+  if (barren >= MAX_BARREN && type !== 'KubernetesUnavailable')
     return permanentFailure(
       type,
       `${message} (attempt ${barren} in a row without progress: given up)`,
