@@ -70,4 +70,22 @@ describe('a transfer that loses what it needs', function () {
     }
     await world.assertUnchanged(inventory);
   });
+
+  it('its user, who cancels while the volume is published: Failed, reason Cancelled, and nothing is left', async () => {
+    server.setRate(undefined);
+    killProcess(stack.info, 'kube-controller-manager', 'SIGKILL');
+    try {
+      const made = await world.createImport(namespace, 'unwanted', { url: server.url });
+      await eventually('the volume', 60_000, async () => {
+        const volumes = await world.core.listPersistentVolume();
+        return volumes.items.some(({ spec }) => spec?.claimRef?.name === 'unwanted') ? true : undefined;
+      });
+      await stack.temporal.workflow.getHandle(idOf(made)).cancel();
+      const failed = await world.awaitPhase(namespace, 'unwanted', 'Failed', 60_000);
+      assert.equal(failed.status?.conditions?.find(({ type }) => type === 'Running')?.reason, 'Cancelled');
+    } finally {
+      await restartProcess(stack.info, 'kube-controller-manager');
+    }
+    await world.assertUnchanged(inventory);
+  });
 });

@@ -27,6 +27,8 @@ export async function createControlWorker(
       policy: await sourcePolicy(config.policy, { kubeConfig, temporalAddress: address }),
       sweepGraceMs: config.sweepGraceMs,
     }),
+    // An activity hears of a cancel with the answer to a heartbeat: it is not to wait for most of its timeout.
+    maxHeartbeatThrottleInterval: '1s',
     shutdownGraceTime: '10s',
   });
 }
