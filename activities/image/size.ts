@@ -1,8 +1,6 @@
 import type { ApplicationFailure } from '@temporalio/common';
 import { permanentFailure } from '../failures.js';
-
-/** Sizes are rounded to 1 MiB, as CDI does (`pkg/util/util.go`, `GetUsableSpace`). */
-const ALIGNMENT = 1024 * 1024;
+import { requiredSpace } from '../kubernetes/overhead.js';
 
 /** What a target offers, and how its size came about: enough to say what to ask for instead. */
 export interface TargetSize {
@@ -14,12 +12,6 @@ export interface TargetSize {
   readonly overhead?: number;
   /** `pvc` requests include the overhead, `storage` requests are inflated by it. */
   readonly api?: 'pvc' | 'storage';
-}
-
-/** Bytes to ask for in a `pvc` claim so that `bytes` fit after the overhead (`GetRequiredSpace`). */
-export function requiredSpace(overhead: number, bytes: number): number {
-  const aligned = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
-  return Math.ceil(aligned * (1 + overhead));
 }
 
 /** The request, in bytes, that a DataVolume must make for a disk of `virtualSize`. */

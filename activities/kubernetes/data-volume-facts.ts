@@ -1,7 +1,8 @@
 /** What a lifecycle decides by, read off a DataVolume. */
 import { permanentFailure } from '../failures.js';
 import type { DataVolumeFacts, Phase } from '../types.js';
-import { displayUrl, sourceKind } from './manifests.js';
+import { displayUrl } from '../image/source/display-url.js';
+import { sourceKind } from './manifests.js';
 import { lifecycleWorkflowId, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
 

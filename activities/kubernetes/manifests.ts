@@ -94,13 +94,6 @@ function isPopulatedFromOutside({ pvc, storage }: DataVolume['spec']): boolean {
   return [pvc, storage].some((claim) => claim?.dataSource ?? claim?.dataSourceRef);
 }
 
-/** An address without user info, query and fragment; what cannot be parsed is not shown at all. */
-export function displayUrl(url: string): string {
-  if (!URL.canParse(url)) return '(not a URL)';
-  const { protocol, host, pathname } = new URL(url);
-  return `${protocol}//${host}${pathname}`;
-}
-
 function parseText(text: string): unknown {
   // YAML 1.1 is what kubectl reads (`yes` is true); JSON is a part of it
   const documents = parseAllDocuments(text, { version: '1.1' });

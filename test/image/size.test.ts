@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
-import { assertFits, requestFor, requiredSpace } from '../../activities/image/size.js';
+import { assertFits, requestFor } from '../../activities/image/size.js';
+import { requiredSpace } from '../../activities/kubernetes/overhead.js';
 
 const MIB = 1024 * 1024;
 

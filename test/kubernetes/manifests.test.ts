@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
-import { displayUrl, readManifest, sourceKind } from '../../activities/kubernetes/manifests.js';
+import { displayUrl } from '../../activities/image/source/display-url.js';
+import { readManifest, sourceKind } from '../../activities/kubernetes/manifests.js';
 import type { DataVolumeManifest } from '../../activities/types.js';
 
 const spec = { source: { http: { url: 'http://a.example/disk' } } };

@@ -1,6 +1,7 @@
 import type { WorkflowStartOptions } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
-import { displayUrl, sourceKind } from '../../activities/kubernetes/manifests.js';
+import { displayUrl } from '../../activities/image/source/display-url.js';
+import { sourceKind } from '../../activities/kubernetes/manifests.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import type { DataVolumeRef, DataVolumeStart, SourceKind } from '../../activities/types.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
