@@ -1,18 +1,12 @@
-import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { tryLock } from './lock.js';
+import { buildOnce, runGo } from './go.js';
 import { cacheDirectory, projectRoot } from './paths.js';
 import type { Log } from './types.js';
 
 /** Later releases of the command line carry `replace` directives, which `go install` refuses. */
 const TEMPORAL_VERSION = 'v1.5.1';
-/** The first Go that fetches the toolchain which a module asks for. */
-const LEAST_GO = [1, 21] as const;
-const PROGRESS_MS = 15_000;
 
 /** A program that the local stack can build. */
 export type Buildable = 'dvflow-control-plane' | 'temporal';
@@ -39,83 +33,26 @@ export function builtPath(program: Buildable): string {
  * @throws when Go is missing, too old, or fails
  */
 export async function ensureBuilt(program: Buildable, log: Log): Promise<string> {
-  const path = builtPath(program);
-  if (existsSync(path)) return path;
-  checkGo(program);
-  let release = await tryLock(cacheDirectory());
-  if (release === undefined) log('waiting for another build to end');
-  while (release === undefined) {
-    await sleep(500);
-    release = await tryLock(cacheDirectory());
+  const place = { name: program, path: builtPath(program) };
+  if (program === 'temporal') {
+    const description = `temporal ${TEMPORAL_VERSION} (once; some minutes)`;
+    return await buildOnce(
+      { ...place, description, build: (directory) => buildTemporal(directory, log) },
+      log,
+    );
   }
-  try {
-    if (!existsSync(path)) await build(program, path, log);
-  } finally {
-    await release();
-  }
-  return path;
+  const description = `the Kubernetes control plane ${kubernetesVersion()} (once; some minutes)`;
+  const build = (directory: string): Promise<void> => buildControlPlane(join(directory, program), log);
+  return await buildOnce({ ...place, description, build }, log);
 }
 
-/** Builds beside the final name and renames, so that an interrupted build leaves nothing that looks finished. */
-async function build(program: Buildable, path: string, log: Log): Promise<void> {
-  const directory = join(path, '..');
-  mkdirSync(directory, { recursive: true });
-  const temporary = mkdtempSync(join(directory, 'build-'));
-  const started = Date.now();
-  try {
-    if (program === 'temporal') {
-      log(`building temporal ${TEMPORAL_VERSION} (once; some minutes)`);
-      const source = `github.com/temporalio/cli/cmd/temporal@${TEMPORAL_VERSION}`;
-      await go(['install', '-v', source], temporary, { GOBIN: temporary }, log);
-    } else {
-      const version = kubernetesVersion();
-      log(`building the Kubernetes control plane ${version} (once; some minutes)`);
-      const flags = `-s -w -X k8s.io/component-base/version.gitVersion=${version}`;
-      const output = join(temporary, program);
-      const sources = join(projectRoot(), 'local', 'control-plane');
-      await go(['build', '-v', '-trimpath', `-ldflags=${flags}`, '-o', output, '.'], sources, {}, log);
-    }
-    renameSync(join(temporary, program), path);
-  } finally {
-    rmSync(temporary, { recursive: true, force: true });
-  }
-  log(`built ${program} in ${Math.round((Date.now() - started) / 1000)} s`);
+async function buildTemporal(directory: string, log: Log): Promise<void> {
+  const source = `github.com/temporalio/cli/cmd/temporal@${TEMPORAL_VERSION}`;
+  await runGo(['install', '-v', source], { cwd: directory, env: { GOBIN: directory }, log });
 }
 
-/** Runs Go; with `-v` it names each package that it compiles, which is the only progress it tells. */
-async function go(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv, log: Log): Promise<void> {
-  const child = spawn('go', args, {
-    cwd,
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  const tail: string[] = [];
-  let compiled = 0;
-  const timer = setInterval(
-    () => log(`  ${compiled} packages compiled, now ${tail.at(-1) ?? 'starting'}`),
-    PROGRESS_MS,
-  );
-  createInterface({ input: child.stderr }).on('line', (line) => {
-    compiled += 1;
-    tail.push(line);
-    if (tail.length > 20) tail.shift();
-  });
-  const code = await new Promise<number | null>((ended, failed) => {
-    child.once('error', failed);
-    child.once('close', ended);
-  }).finally(() => clearInterval(timer));
-  if (code !== 0) throw new Error(`go ${args[0]} ended with ${code}:\n${tail.join('\n')}`);
-}
-
-function checkGo(program: Buildable): void {
-  const version = /go version go(\d+)\.(\d+)/.exec(
-    spawnSync('go', ['version'], { encoding: 'utf8' }).stdout ?? '',
-  );
-  const [major, minor] = [Number(version?.[1] ?? 0), Number(version?.[2] ?? 0)];
-  if (major > LEAST_GO[0] || (major === LEAST_GO[0] && minor >= LEAST_GO[1])) return;
-  const found = version === null ? 'there is none on PATH' : `PATH has ${major}.${minor}`;
-  throw new Error(
-    `${program} has to be built once and needs Go ${LEAST_GO.join('.')} or later; ${found}. ` +
-      `Install it (https://go.dev/dl, or the package golang-go of a recent distribution) and run the command again.`,
-  );
+async function buildControlPlane(output: string, log: Log): Promise<void> {
+  const flags = `-s -w -X k8s.io/component-base/version.gitVersion=${kubernetesVersion()}`;
+  const cwd = join(projectRoot(), 'local', 'control-plane');
+  await runGo(['build', '-v', '-trimpath', `-ldflags=${flags}`, '-o', output, '.'], { cwd, log });
 }

@@ -1,5 +1,5 @@
 /**
- * Makes a checkout ready to use: `node local/setup.js [demo|test|link]`. Plain JavaScript without a dependency, since it runs
+ * Makes a checkout ready to use: `node local/setup.js [demo|test|bench|link]`. Plain JavaScript without a dependency, since it runs
  * on the system's own Node (20 or later) before anything is installed. Each step looks first and does nothing when all is well.
  */
 import { spawnSync } from 'node:child_process';
@@ -21,7 +21,7 @@ import { fileURLToPath } from 'node:url';
 const ROOT = join(fileURLToPath(import.meta.url), '..', '..');
 const LEAST_NODE = 20;
 
-/** Debian packages by purpose: each line says which programs it is there for; one of them is enough. */
+/** Debian packages by purpose: each line says which programs, or files, it is there for; one of them is enough. */
 const PACKAGES = {
   demo: [
     ['qemu-utils', ['qemu-img']],
@@ -29,14 +29,36 @@ const PACKAGES = {
     ['e2fsprogs', ['mke2fs']],
     ['util-linux', ['flock']],
     ['curl', ['curl']],
+    ['libdeflate0', ['x86_64', 'aarch64'].map((cpu) => `/usr/lib/${cpu}-linux-gnu/libdeflate.so.0`)],
   ],
   test: [
     ['gzip', ['gzip']],
     ['zstd', ['zstd']],
+    ['zip', ['zip']],
+    ['unzip', ['unzip']],
     ['openssl', ['openssl']],
+    ['skopeo', ['skopeo']],
+    ['mount', ['losetup']],
     ['chromium', ['chromium', 'chromium-browser', 'google-chrome']],
   ],
+  bench: [
+    ['gzip', ['gzip']],
+    ['fdisk', ['sfdisk']],
+    ['nginx-light', ['nginx']],
+    ['nbdkit', ['nbdkit']],
+    ['libnbd-bin', ['nbdcopy']],
+    ['isal', ['igzip']],
+    ['iproute2', ['ip']],
+    ['gcc', ['cc']],
+    ['libc6-dev', ['/usr/include/stdio.h']],
+    ['zlib1g-dev', ['/usr/include/zlib.h']],
+    ['libzstd-dev', ['/usr/include/zstd.h']],
+    ['libdeflate-dev', ['/usr/include/libdeflate.h']],
+  ],
 };
+
+/** Purposes that each purpose includes. */
+const INCLUDED = { demo: ['demo'], test: ['demo', 'test'], bench: ['demo', 'bench'] };
 
 /** What `npm run build` reads. */
 const SOURCES = ['workflows', 'activities', 'workers', 'client', 'cli', 'local'];
@@ -51,6 +73,7 @@ function say(line) {
 
 /** Programs of the system's administrator are looked for too: an ordinary user's PATH often leaves them out. */
 function isInstalled(program) {
+  if (program.startsWith('/')) return existsSync(program);
   const directories = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin'];
   return directories.some((directory) => isExecutable(join(directory, program)));
 }
@@ -82,7 +105,7 @@ function checkSystem() {
 }
 
 function installPackages(purpose) {
-  const wanted = purpose === 'test' ? [...PACKAGES.demo, ...PACKAGES.test] : PACKAGES.demo;
+  const wanted = INCLUDED[purpose].flatMap((included) => PACKAGES[included]);
   const missing = wanted.filter(([, programs]) => !programs.some(isInstalled)).map(([name]) => name);
   if (missing.length === 0) return;
   if (process.getuid() !== 0 || !isInstalled('apt-get')) {
@@ -165,7 +188,7 @@ function prepareTools() {
 function main(purpose) {
   if (purpose === 'link') return link();
   checkSystem();
-  if (purpose === 'demo' || purpose === 'test') installPackages(purpose);
+  if (purpose in INCLUDED) installPackages(purpose);
   installModules();
   build();
   if (purpose === 'demo' || purpose === 'test') prepareTools();
@@ -173,8 +196,8 @@ function main(purpose) {
 
 const purpose = process.argv[2] ?? 'build';
 try {
-  if (!['build', 'demo', 'test', 'link'].includes(purpose))
-    throw new SetupError(`unknown purpose '${purpose}': demo, test or link`);
+  if (!['build', 'demo', 'test', 'bench', 'link'].includes(purpose))
+    throw new SetupError(`unknown purpose '${purpose}': demo, test, bench or link`);
   main(purpose);
 } catch (error) {
   if (!(error instanceof SetupError)) throw error;
