@@ -1,47 +1,88 @@
-import { X509Certificate } from 'node:crypto';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
-import { createSecureContext, getCACertificates } from 'node:tls';
-import type { ConnectionOptions, SecureContext } from 'node:tls';
-import { permanentFailure } from '../../failures.js';
+import type { ConnectionOptions } from 'node:tls';
 import type { AddressGuard } from './addresses.js';
-import type { SourceRequest } from './types.js';
+import { createProxyBypass } from './no-proxy.js';
+import { createForwardAgent, createTunnelAgent, parseProxy } from './proxies.js';
+import type { OriginTls } from './proxies.js';
+import type { Proxy } from './proxy-connection.js';
+import { createTrust } from './trust.js';
+import type { HttpRequest, ProxySettings } from './types.js';
+
+/** An agent for each scheme, as got takes them. */
+export interface AgentPair {
+  readonly http: HttpAgent;
+  readonly https: HttpsAgent;
+}
 
 /** The connections of one source; every one of them goes through its {@link AddressGuard}. */
 export interface SourceAgents {
-  readonly http: HttpAgent;
-  readonly https: HttpsAgent;
+  /** The agents for a request to `url`. Whether it goes through a proxy is judged by its host, so ask anew for each redirect. */
+  for(url: URL): AgentPair;
+  /** A request to `url` goes through a proxy: readers with connections of their own leave it to {@link SourceAgents.for}. */
+  isProxied(url: URL): boolean;
+  readonly guard: AddressGuard;
+  /** Certificates are checked: whoever named an https address wants to know who answers. */
+  readonly verified: boolean;
+  /** Options of a TLS connection to the source. */
+  readonly tls: () => OriginTls;
   /** Ends idle and busy connections. */
   close(): void;
 }
 
 /**
- * Makes the agents of one source: kept-alive connections, TLS 1.2 or later, the DataVolume's CA besides the system's roots.
+ * Makes the agents of one source: kept-alive connections, TLS 1.2 or later, the DataVolume's CA besides the system's roots,
+ * and the operator's proxies.
  *
- * @throws `InvalidDataVolume` when the CA bundle holds no certificate or one that cannot be read.
+ * Without a proxy each address is judged: those of names as they are resolved, and literal ones. With a proxy the addresses of
+ * the proxy and literal targets are judged the same way; **what a name stands for is resolved by the proxy and seen by it only**,
+ * so keeping names away that point at the cluster is the business of the proxy's own rules.
+ *
+ * @throws `InvalidDataVolume` when a CA bundle holds no certificate or one that cannot be read, or a proxy has no usable address.
  */
 export function createAgents(
-  request: Pick<SourceRequest, 'ca' | 'insecureSkipVerify'>,
+  request: Pick<HttpRequest, 'ca' | 'insecureSkipVerify' | 'proxy'>,
   guard: AddressGuard,
 ): SourceAgents {
+  const trust = createTrust(request.ca, 'CA bundle');
+  const rejectUnauthorized = !request.insecureSkipVerify;
+  // reading hundreds of roots takes its time: only for sources that need them
+  const tls = (): OriginTls => ({ secureContext: trust(), rejectUnauthorized });
   const shared = { keepAlive: true, lookup: guard.lookup };
-  const own = request.ca === undefined ? [] : certificatesIn(request.ca);
-  let context: SecureContext | undefined;
-  const http = guarded(new HttpAgent(shared), guard, () => ({}));
-  const https = guarded(
-    new HttpsAgent({ ...shared, rejectUnauthorized: !request.insecureSkipVerify }),
-    guard,
-    // reading hundreds of roots takes its time: only for sources that need them
-    () => ({ secureContext: (context ??= secureContextOf(own)) }),
-  );
+  const direct: AgentPair = {
+    http: guarded(new HttpAgent(shared), guard, () => ({})),
+    https: guarded(new HttpsAgent({ ...shared, rejectUnauthorized }), guard, tls),
+  };
+  const proxies = proxiesOf(request.proxy);
+  const bypass = createProxyBypass(request.proxy?.noProxy ?? '');
+  const proxied: AgentPair = {
+    http: proxies.http ? createForwardAgent(proxies.http, guard) : direct.http,
+    https: proxies.https ? createTunnelAgent(proxies.https, guard, tls) : direct.https,
+  };
+
+  function isProxied(url: URL): boolean {
+    return (url.protocol === 'https:' ? proxies.https : proxies.http) !== undefined && !bypass(url);
+  }
+
   return {
-    http,
-    https,
+    for: (url) => (isProxied(url) ? proxied : direct),
+    isProxied,
+    verified: rejectUnauthorized,
+    guard,
+    tls,
     close() {
-      http.destroy();
-      https.destroy();
+      for (const agent of [direct.http, direct.https, proxied.http, proxied.https]) agent.destroy();
     },
   };
+}
+
+function proxiesOf(settings: ProxySettings | undefined): { readonly http?: Proxy; readonly https?: Proxy } {
+  if (!settings) return {};
+  const secure = createTrust(settings.ca, "the proxies' CA bundle");
+  const proxyOf = (address: string | undefined): Proxy | undefined =>
+    address ? { ...parseProxy(address), secure } : undefined;
+  const [http, https] = [proxyOf(settings.http), proxyOf(settings.https)];
+  return { ...(http ? { http } : {}), ...(https ? { https } : {}) };
 }
 
 /** Sockets to a literal address never call `lookup`, so the address is judged where the socket is made. */
@@ -54,23 +95,4 @@ function guarded<A extends HttpAgent>(agent: A, guard: AddressGuard, more: () =>
     return undefined;
   };
   return agent;
-}
-
-function secureContextOf(own: readonly string[]): SecureContext {
-  const roots = new Set([...getCACertificates('default'), ...getCACertificates('system')]);
-  return createSecureContext({ ca: [...roots, ...own], minVersion: 'TLSv1.2' });
-}
-
-/** Each certificate of a bundle, proven to be one: OpenSSL would leave out what it cannot read without a word. */
-function certificatesIn(bundle: string): string[] {
-  const blocks = bundle.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/gu) ?? [];
-  if (blocks.length === 0) throw permanentFailure('InvalidDataVolume', 'CA bundle holds no PEM certificate');
-  return blocks.map((block, index) => {
-    try {
-      return new X509Certificate(block).toString();
-    } catch (error) {
-      const text = `CA bundle: certificate ${index + 1} of ${blocks.length} cannot be read`;
-      throw permanentFailure('InvalidDataVolume', text, error);
-    }
-  });
 }

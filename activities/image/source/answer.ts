@@ -9,8 +9,8 @@ import type { Session } from './session.js';
 export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  /** Where it came from, after redirects; without user info. */
-  readonly url: URL;
+  /** Where redirects led to, without user info; absent where the source's own address answered. */
+  readonly target?: URL;
   readonly body: Readable;
 }
 
@@ -26,14 +26,14 @@ export async function requestOnce(
 ): Promise<Answer> {
   const first = startRequest(session, url, own);
   try {
-    return await answerOf(session, first, url);
+    return await answerOf(session, first);
   } catch (error) {
     session.signal.throwIfAborted();
     if (!lostIdleSocket(first, error)) throw networkFailure(error, session.display);
   }
   const second = startRequest(session, url, own);
   try {
-    return await answerOf(session, second, url);
+    return await answerOf(session, second);
   } catch (error) {
     session.signal.throwIfAborted();
     throw networkFailure(error, session.display);
@@ -41,19 +41,19 @@ export async function requestOnce(
 }
 
 function startRequest(session: Session, url: URL, own: Readonly<Record<string, string>>): ClientRequest {
-  const { agents, headers } = session;
-  const options = { headers: headers.for(url, own) };
+  const agent = session.agents.for(url);
+  const headers = session.headers.for(url, own);
   return url.protocol === 'https:'
-    ? httpsRequest(url, { ...options, agent: agents.https })
-    : httpRequest(url, { ...options, agent: agents.http });
+    ? httpsRequest(url, { headers, agent: agent.https })
+    : httpRequest(url, { headers, agent: agent.http });
 }
 
-async function answerOf(session: Session, request: ClientRequest, url: URL): Promise<Answer> {
+async function answerOf(session: Session, request: ClientRequest): Promise<Answer> {
   const response = await awaitHead<IncomingMessage>(session, request, (resolve) => {
     request.once('response', resolve);
     request.end();
   });
-  return { status: response.statusCode ?? 0, headers: response.headers, url, body: response };
+  return { status: response.statusCode ?? 0, headers: response.headers, body: response };
 }
 
 /** The server closed a kept-alive connection at the moment we used it: that says nothing about the source. */

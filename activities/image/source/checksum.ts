@@ -3,7 +3,7 @@ import { permanentFailure } from '../../failures.js';
 /** Digests that a DataVolume may name, with the number of their hex characters. */
 const HEX_LENGTHS = { md5: 32, sha1: 40, sha256: 64, sha512: 128 } as const;
 
-/** A digest algorithm that `spec.source.http.checksum` may name. */
+/** A digest algorithm that the `checksum` of a source may name. */
 export type ChecksumAlgorithm = keyof typeof HEX_LENGTHS;
 
 /** A checksum that has the right form; `hex` is lower case. */
@@ -18,13 +18,9 @@ export interface Checksum {
  * @throws `InvalidDataVolume` with CDI's texts.
  */
 export function parseChecksum(text: string): Checksum {
-  const colon = text.indexOf(':');
-  if (colon < 0) throw invalid(`invalid checksum format: expected 'algorithm:hash', got '${text}'`);
-  const algorithm = text.slice(0, colon).trim().toLowerCase();
-  const hex = text
-    .slice(colon + 1)
-    .trim()
-    .toLowerCase();
+  const parts = text.split(':').map((part) => part.trim().toLowerCase());
+  const [algorithm = '', hex = ''] = parts;
+  if (parts.length !== 2) throw invalid(`invalid checksum format: expected 'algorithm:hash', got '${text}'`);
   if (hex === '') throw invalid('checksum hash value cannot be empty');
   if (!isAlgorithm(algorithm)) {
     throw invalid(

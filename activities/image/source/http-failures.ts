@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
-import { ApplicationFailure } from '@temporalio/common';
-import { permanentFailure, transientFailure } from '../../failures.js';
+import { ApplicationFailure, permanentFailure, transientFailure } from '../../failures.js';
+import type { Refusal } from './types.js';
 
 /** Statuses that the same request may not meet again; with 5xx they are {@link FailureType} `SourceUnavailable`. */
 const TRANSIENT_STATUSES = new Set([202, 408, 421, 425, 429]);
@@ -12,6 +12,10 @@ const LONGEST_RETRY_AFTER_MS = 3_600_000;
 /** Codes of `X509_verify_cert` and of Node's host name check: the server is not the one that the user named. */
 const CERTIFICATE_CODES =
   /^(?:CERT_|ERR_TLS_CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_(?:GET_(?:ISSUER|CRL)|VERIFY_LEAF|DECRYPT|DECODE)|CRL_|ERROR_IN_C|HOSTNAME_MISMATCH|INVALID_(?:CA|PURPOSE)|PATH_LENGTH_EXCEEDED)/u;
+
+const OLD_TLS = 'server speaks no TLS of version 1.2 or later';
+/** What OpenSSL says of it where Node has no code for it but EPROTO. */
+const OLD_TLS_ALERT = /alert protocol version|unsupported protocol/u;
 
 /** What happened, in words, for the codes that users meet most. */
 const CAUSES: Readonly<Record<string, string>> = {
@@ -29,23 +33,19 @@ const CAUSES: Readonly<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: 'headers are larger than 16384 bytes',
   ERR_SSL_WRONG_VERSION_NUMBER: 'server does not speak TLS',
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'server does not speak TLS',
+  ERR_SSL_UNSUPPORTED_PROTOCOL: OLD_TLS,
+  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: OLD_TLS,
 };
-
-/** What a failing answer is judged by. */
-export interface FailedAnswer {
-  readonly status: number;
-  readonly headers: IncomingHttpHeaders;
-}
 
 /**
  * The failure for a status that is no success. 404 and 410 are `SourceNotFound`; 401, 403 and every other 4xx, with which a
  * server refuses the request as such, `SourceForbidden`; 5xx, 408, 421, 425, 429 and 202 `SourceUnavailable`, with
  * `Retry-After` as next retry delay; a redirect to nowhere and a success without a body `SourceNotFound`.
  */
-export function statusFailure(answer: FailedAnswer, display: string): ApplicationFailure {
+export function statusFailure(answer: Refusal, display: string): ApplicationFailure {
   const { status } = answer;
   const message = `GET ${display}: ${statusText(status)}`;
-  if (status >= 500 || TRANSIENT_STATUSES.has(status)) {
+  if (isTransientStatus(status)) {
     const delay = retryAfterMs(answer.headers);
     return transientFailure(
       'SourceUnavailable',
@@ -54,8 +54,15 @@ export function statusFailure(answer: FailedAnswer, display: string): Applicatio
     );
   }
   if (status === 404 || status === 410) return permanentFailure('SourceNotFound', message);
+  if (status === 407)
+    return permanentFailure('SourceForbidden', `${message}: the proxy wants other credentials`);
   if (status >= 400) return permanentFailure('SourceForbidden', message);
   return permanentFailure('SourceNotFound', `${message}, which is no image`);
+}
+
+/** The same request may be answered otherwise later. */
+export function isTransientStatus(status: number): boolean {
+  return status >= 500 || TRANSIENT_STATUSES.has(status);
 }
 
 /** `404 Not Found`, in Node's words: a server's own reason phrase is not trusted in a message. */
@@ -78,6 +85,16 @@ export function changed(display: string, difference: string): ApplicationFailure
  * address) come out of their wrapping as they are.
  */
 export function networkFailure(error: unknown, display: string): ApplicationFailure {
+  return connectionFailure(error, `GET ${display}`, 'server');
+}
+
+/**
+ * {@link networkFailure} for connections of any purpose.
+ *
+ * @param doing what failed, as the message begins: `GET https://host/disk`
+ * @param peer who was connected to: `server`
+ */
+export function connectionFailure(error: unknown, doing: string, peer: string): ApplicationFailure {
   const chain = causesOf(error);
   const typed = chain.find((link) => link instanceof ApplicationFailure);
   if (typed) return typed;
@@ -87,12 +104,15 @@ export function networkFailure(error: unknown, display: string): ApplicationFail
   if (certificate !== undefined) {
     // what follows a semicolon is Node's advice to those who start Node
     const reason = root?.message.split(';')[0] ?? '';
-    const text = `GET ${display}: server certificate is not valid: ${reason} (${certificate})`;
+    const text = `${doing}: ${peer} certificate is not valid: ${reason} (${certificate})`;
     return permanentFailure('SourceCertificateInvalid', text, bare(root));
   }
   const code = codes.at(-1);
-  if (code === undefined) return unavailable(display, root?.message || 'connection failed', bare(root));
-  return unavailable(display, `${CAUSES[code] ?? 'connection failed'} (${code})`, bare(root));
+  const why =
+    code === undefined
+      ? root?.message || 'connection failed'
+      : `${CAUSES[code] ?? (OLD_TLS_ALERT.test(root?.message ?? '') ? OLD_TLS : 'connection failed')} (${code})`;
+  return transientFailure('SourceUnavailable', `${doing}: ${why}`, { cause: bare(root) });
 }
 
 /** Retry-After (RFC 9110 §10.2.3) in ms. */

@@ -6,10 +6,12 @@ import { createOriginHeaders } from './origin.js';
 import { probeSource } from './probe.js';
 import type { Probed } from './probe.js';
 import { createRangeReader } from './range-reader.js';
+import { createPipelinedRanges } from './pipeline/pipelined-ranges.js';
+import { streamByRanges } from './ranged-stream.js';
 import { createRoute } from './route.js';
 import type { Session } from './session.js';
 import { streamFrom } from './stream.js';
-import type { ImageSource, SourceOptions, SourceRequest } from './types.js';
+import type { Entrance, HttpRequest, ImageSource, SourceOptions } from './types.js';
 
 const DEFAULT_STALL_MS = 60_000;
 const DEFAULT_RECONNECTS = 5;
@@ -20,18 +22,27 @@ const DEFAULT_BACKOFF_MS = 500;
  *
  * @throws `InvalidDataVolume` for a URL, header or CA bundle that cannot be used; TypeError for an address policy that is none.
  */
-export function createHttpSource(request: SourceRequest, options: SourceOptions): ImageSource {
+export function createHttpSource(request: HttpRequest, options: SourceOptions): ImageSource {
   const closing = new AbortController();
   let bytesRead = 0;
   const session = openSession(request, options, closing.signal, (bytes) => (bytesRead += bytes));
   // an earlier attempt has read from here: what a redirect's target says now is not final
   const route = createRoute(session, options.expected !== undefined);
   const ranges = createRangeReader(session, route);
+  const pipelined = options.pipelining === false ? undefined : createPipelinedRanges(session, route, ranges);
   const probing = createProbing(session, () => probeSource({ session, route, ranges }, options.expected));
 
   async function* stream(start: number): AsyncGenerator<Buffer, void, undefined> {
     const probed = await probing.probed();
-    yield* streamFrom({ session, route, probed, takeRest: probing.takeRest }, start);
+    const whole = (from: number): AsyncIterable<Buffer> =>
+      streamFrom({ session, route, probed, takeRest: probing.takeRest }, from);
+    if (!probed.facts.ranges || !pipelined) {
+      yield* whole(start);
+      return;
+    }
+    const readInto = (at: number, target: Uint8Array): Promise<void> =>
+      pipelined.readInto(probed.facts, at, target);
+    yield* streamByRanges({ session, facts: probed.facts, readInto, whole }, start);
   }
 
   return {
@@ -39,13 +50,14 @@ export function createHttpSource(request: SourceRequest, options: SourceOptions)
     stream,
     async readInto(start, target) {
       const { facts } = await probing.probed();
-      await ranges.readInto(facts, start, target);
+      await (pipelined ?? ranges).readInto(facts, start, target);
     },
     get bytesRead() {
       return bytesRead;
     },
     close() {
       closing.abort(new Error('source is closed'));
+      pipelined?.close();
       probing.takeRest()?.close();
       session.agents.close();
     },
@@ -86,16 +98,20 @@ function createProbing(session: Session, probe: () => Promise<Probed>): Probing 
   };
 }
 
-function openSession(
-  request: SourceRequest,
+/** What the requests of one source share, for readers that ask a server for more than the bytes of one source. */
+export function openSession(
+  request: HttpRequest,
   options: SourceOptions,
   closing: AbortSignal,
   received: (bytes: number) => void,
 ): Session {
   const origin = parseSourceUrl(request.url);
+  const { entrance } = options;
+  const home: Entrance = { url: origin, headers: {} };
   return {
-    origin,
-    display: displayUrl(origin),
+    entrance: entrance ? (refusal) => entrance(refusal !== undefined, refusal) : () => Promise.resolve(home),
+    renewable: entrance !== undefined,
+    display: options.displayUrl ?? displayUrl(origin),
     headers: createOriginHeaders(request, origin),
     agents: createAgents(request, createAddressGuard(options.policy)),
     signal: AbortSignal.any([options.signal, closing]),

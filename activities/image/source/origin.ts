@@ -1,6 +1,6 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import { permanentFailure } from '../../failures.js';
-import type { SourceRequest } from './types.js';
+import type { HttpRequest } from './types.js';
 
 /** Headers of one request, as node:http and got take them; a name given twice is sent twice. */
 export type RequestHeaders = Record<string, string | string[]>;
@@ -36,7 +36,7 @@ type Header = readonly [name: string, value: string];
  *
  * @throws `InvalidDataVolume` for a header that HTTP cannot carry, by its name only.
  */
-export function createOriginHeaders(request: SourceRequest, origin: URL): OriginHeaders {
+export function createOriginHeaders(request: HttpRequest, origin: URL): OriginHeaders {
   const extra = request.headers.map(checked).filter(([name]) => !RESERVED.has(name));
   const secret = request.secretHeaders.map(checked).filter(([name]) => !RESERVED.has(name));
   const authorization = basicAuth(request, origin);
@@ -76,10 +76,15 @@ function checked([rawName, rawValue]: Header): Header {
 }
 
 /** Basic auth from the Secret when both halves are there (CDI's rule), else from the URL's user info. */
-function basicAuth(request: SourceRequest, origin: URL): string | undefined {
+function basicAuth(request: HttpRequest, origin: URL): string | undefined {
   if (request.username && request.password) return encode(request.username, request.password);
-  if (!origin.username && !origin.password) return undefined;
-  return encode(decoded(origin.username), decoded(origin.password));
+  return userInfoAuth(origin);
+}
+
+/** Basic auth from the user info of a URL, or `undefined` where it has none. */
+export function userInfoAuth({ username, password }: URL): string | undefined {
+  if (!username && !password) return undefined;
+  return encode(decoded(username), decoded(password));
 }
 
 function encode(username: string, password: string): string {

@@ -122,7 +122,7 @@ function known(
   received: readonly Buffer[],
 ): Probed {
   const head = Buffer.concat(received).subarray(0, HEAD_BYTES);
-  return { facts: { displayUrl: session.display, ...facts, head }, received };
+  return { facts: { displayUrl: session.display, ...facts, seekable: facts.ranges, head }, received };
 }
 
 /** Reads until `wanted` bytes are there, or to the end of the body: then it answers true. */

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure } from '../../failures.js';
 import type { Session } from './session.js';
 
 /** Longest pause between two tries; a server that asks for a longer one ends the attempt instead. */

@@ -1,12 +1,12 @@
 import { transientFailure } from '../../failures.js';
 import { discard, requestOnce } from './answer.js';
 import type { Answer } from './answer.js';
-import { withoutUserInfo } from './display-url.js';
 import { statusFailure, statusText } from './http-failures.js';
 import type { ByteRange } from './ranges.js';
 import { rangeHeader } from './ranges.js';
 import { resolveFromOrigin } from './redirects.js';
 import type { Session } from './session.js';
+import type { Entrance } from './types.js';
 
 /** What is asked for: all of the source, or a range of it that must be of the version that `ifRange` names. */
 export interface Ask {
@@ -22,29 +22,60 @@ export interface Route {
    * @throws the failures of `http-failures.ts`, or the signal's reason.
    */
   open(ask: Ask): Promise<Answer>;
+  /** Where the last answer came from, for readers with connections of their own; absent while nobody knows. */
+  address(): Promise<Entrance | undefined>;
 }
 
 /** What a presigned address answers when its time is over: ask the user's URL for a new one. */
 const EXPIRED = new Set([401, 403, 404, 410]);
 
 /**
+ * What an address answers to a signature or token that it does not take, or no longer: S3 says 400 to an expired session token
+ * and to a signature for another region, 301 without a Location to a bucket that is elsewhere.
+ */
+const REFUSED = new Set([301, 400, 401, 403]);
+
+/** Where the bytes were found last: at the source's own address, or where it redirected to. */
+type Way = 'home' | URL;
+
+/**
  * Pins the address that redirects led to, so that all ranges come from one mirror, and resolves anew from the user's URL when
  * the pinned one cannot be reached or refuses. A target's refusal after an earlier success is never final, only the origin's.
  */
 export function createRoute(session: Session, succeededBefore: boolean): Route {
-  const home = withoutUserInfo(session.origin).href;
-  let pinned: URL | undefined;
+  let pinned: Way | undefined;
   let succeeded = succeededBefore;
 
-  async function send(target: URL | undefined, own: Readonly<Record<string, string>>): Promise<Answer> {
-    if (!target) return resolveFromOrigin(session, own);
-    const answer = await requestOnce(session, target, own);
+  async function send(way: Way | undefined, own: Readonly<Record<string, string>>): Promise<Answer> {
+    if (!way) return await entered(own);
+    const { url, headers } = await addressOf(way);
+    const answer = await requestOnce(session, url, { ...headers, ...own });
     const astray = answer.status >= 300 && answer.status < 400;
-    const expired = target.href !== home && EXPIRED.has(answer.status);
-    if (!astray && !expired) return answer;
+    const expired = way !== 'home' && EXPIRED.has(answer.status);
+    if (!astray && !expired && !isRefused(answer))
+      return way === 'home' ? answer : { ...answer, target: way };
     discard(answer);
-    session.notice(`redirect target answered ${statusText(answer.status)}: resolving the source again`);
-    return resolveFromOrigin(session, own);
+    if (astray || expired)
+      session.notice(`redirect target answered ${statusText(answer.status)}: resolving the source again`);
+    else await session.entrance(answer);
+    return await entered(own);
+  }
+
+  /** Begins at the source's own address; a signature or token that was refused there is renewed once. */
+  async function entered(own: Readonly<Record<string, string>>): Promise<Answer> {
+    const answer = await resolveFromOrigin(session, own);
+    if (!isRefused(answer)) return answer;
+    discard(answer);
+    await session.entrance(answer);
+    return await resolveFromOrigin(session, own);
+  }
+
+  function isRefused({ status, target }: Answer): boolean {
+    return session.renewable && !target && REFUSED.has(status);
+  }
+
+  async function addressOf(way: Way): Promise<Entrance> {
+    return way === 'home' ? await session.entrance() : { url: way, headers: {} };
   }
 
   function judge(answer: Answer, ask: Ask): Answer {
@@ -55,24 +86,24 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
     }
     discard(answer);
     const failure = statusFailure(answer, session.display);
-    if (!succeeded || answer.url.href === home || !EXPIRED.has(status)) throw failure;
+    if (!succeeded || !answer.target || !EXPIRED.has(status)) throw failure;
     throw transientFailure('SourceUnavailable', `${failure.message} from a redirect target`);
   }
 
   async function open(ask: Ask): Promise<Answer> {
-    const target = pinned;
+    const way = pinned;
     try {
-      const answer = judge(await send(target, ownHeaders(ask)), ask);
-      pinned = answer.url;
+      const answer = judge(await send(way, ownHeaders(ask)), ask);
+      pinned = answer.target ?? 'home';
       return answer;
     } catch (error) {
       // another reader may have found a new way meanwhile: only the one that failed is forgotten
-      if (pinned === target) pinned = undefined;
+      if (pinned === way) pinned = undefined;
       throw error;
     }
   }
 
-  return { open };
+  return { open, address: async () => (pinned ? await addressOf(pinned) : undefined) };
 }
 
 function ownHeaders({ range, ifRange }: Ask): Record<string, string> {

@@ -1,12 +1,14 @@
 import type { SourceAgents } from './agents.js';
 import type { OriginHeaders } from './origin.js';
-import type { SourceNotice } from './types.js';
+import type { Entrance, Refusal, SourceNotice } from './types.js';
 
 /** What the parts of one open source share. */
 export interface Session {
-  /** As the user named it. */
-  readonly origin: URL;
-  /** For messages: {@link Session.origin} without user info and query. */
+  /** Where every way begins; see `SourceOptions.entrance`. */
+  readonly entrance: (refusal?: Refusal) => Promise<Entrance>;
+  /** Whether another entrance may open where one was refused. */
+  readonly renewable: boolean;
+  /** Address for messages: without user info and query. */
   readonly display: string;
   readonly headers: OriginHeaders;
   readonly agents: SourceAgents;

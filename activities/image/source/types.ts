@@ -1,10 +1,79 @@
-import type { SourceValidators } from '../../types.js';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Container, SourceValidators } from '../../types.js';
 
 /**
  * One request as the DataVolume means it, with everything secret in it. It lives in memory and in the Secret `transfer-<uid>`
  * (key `source.json`), never in a payload, heartbeat, log or status.
  */
-export interface SourceRequest {
+export type SourceRequest = HttpRequest | S3Request | GcsRequest | RegistryRequest | FileRequest;
+
+/** What requests to every server have. */
+interface NetworkRequest {
+  /** PEM bundle, added to the system's roots. */
+  readonly ca?: string;
+  /** `algorithm:hex` of the bytes as served, lower case, checked for form. */
+  readonly checksum?: string;
+  readonly proxy?: ProxySettings;
+}
+
+/** CDI's `importProxy`: by which server requests go. */
+export interface ProxySettings {
+  /** Proxy of `http:` addresses; its URL may hold credentials. */
+  readonly http?: string;
+  /** Proxy of `https:` addresses. */
+  readonly https?: string;
+  /** Hosts, domains, addresses and CIDRs that are asked directly, comma separated, by the rules of Go's `httpproxy`. */
+  readonly noProxy?: string;
+  /** PEM bundle that the proxies' own certificates are verified by, besides the system's roots. */
+  readonly ca?: string;
+}
+
+/** `source.s3`: an object by `s3://bucket/key` or by its address at an endpoint. */
+export interface S3Request extends NetworkRequest {
+  readonly kind: 's3';
+  readonly url: string;
+  /** Both absent: `ambient` credentials, or anonymous. */
+  readonly accessKeyId?: string;
+  readonly secretKey?: string;
+  /**
+   * What this process can authenticate with by itself is used where the request names no keys: environment, shared AWS
+   * configuration, web identity, pod identity, instance profile. They are the process's and not the tenant's, so a DataVolume
+   * has them only where the operator says so; the command line always does. @default false
+   */
+  readonly ambient?: boolean;
+}
+
+/** `source.gcs`: an object by `gs://bucket/object`, or by the address of an endpoint. */
+export interface GcsRequest extends NetworkRequest {
+  readonly kind: 'gcs';
+  readonly url: string;
+  /** The JSON of a service account's key; absent: anonymous. */
+  readonly credentials?: string;
+}
+
+/** `source.registry`: a container disk, by `docker://host/repository:tag` or `oci-archive:path[:tag]`. */
+export interface RegistryRequest extends NetworkRequest {
+  readonly kind: 'registry';
+  readonly url: string;
+  readonly username?: string;
+  readonly password?: string;
+  /** Content of a `.dockerconfigjson`, used where the two above are absent. */
+  readonly dockerConfig?: string;
+  /** The registry may be asked by plain HTTP, and its certificate is not verified (CDIConfig `insecureRegistries`). */
+  readonly insecure: boolean;
+  /** `platform.architecture`; @default that of this machine */
+  readonly architecture?: string;
+}
+
+/** A local file; from the command line only. */
+export interface FileRequest {
+  readonly kind: 'file';
+  readonly path: string;
+  readonly checksum?: string;
+}
+
+/** `source.http`. */
+export interface HttpRequest extends NetworkRequest {
   readonly kind: 'http';
   /** As the user wrote it, user info and query included. */
   readonly url: string;
@@ -15,11 +84,20 @@ export interface SourceRequest {
   readonly headers: readonly (readonly [name: string, value: string])[];
   /** `secretExtraHeaders`; sent to the user's origin only, like credentials. */
   readonly secretHeaders: readonly (readonly [name: string, value: string])[];
-  /** PEM bundle, added to the system's roots. */
-  readonly ca?: string;
   readonly insecureSkipVerify: boolean;
-  /** `algorithm:hex`, lower case, checked for form. */
-  readonly checksum?: string;
+}
+
+/** Where the way to a source begins, and what opens the door there. */
+export interface Entrance {
+  readonly url: URL;
+  /** Sent to that URL's origin only. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** The answer by which an entrance was refused. */
+export interface Refusal {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
 }
 
 /** Where a source may be (`design.md` §7.8): refused ranges, then what the operator lifts or adds. */
@@ -36,8 +114,12 @@ export interface AddressPolicy {
 export interface SourceFacts {
   /** Without user info and query. */
   readonly displayUrl: string;
-  /** The server answers ranges with exact 206es. */
+  /** `readInto` works: a server that answers ranges with exact 206es, a local file, a stored entry of an archive behind ranges. */
   readonly ranges: boolean;
+  /** `stream` can begin in the middle; always so with `ranges`. */
+  readonly seekable: boolean;
+  /** Containers that the source has taken off by itself, outermost first. */
+  readonly containers?: readonly Container[];
   readonly validators: SourceValidators;
   /** First bytes of the source: 1 MiB, or all of a shorter one. */
   readonly head: Buffer;
@@ -46,9 +128,21 @@ export interface SourceFacts {
 /** Things a source says while it works: `reconnecting: connection reset (attempt 2)`. */
 export type SourceNotice = (message: string) => void;
 
+/** A place inside a compressed stream where decoding can begin anew: the start of a gzip member, a zstd frame, an xz block. */
+export interface RestartPoint {
+  /** Offset in the compressed bytes. */
+  readonly inner: number;
+  /** Offset in the decompressed bytes. */
+  readonly outer: number;
+}
+
+/** What a reader may gather of the chunks of a stream without copying them: the largest cluster of a qcow2. In bytes. */
+export const KEPT_BYTES = 2 * 1024 * 1024;
+
 /**
- * A source of bytes that hides redirects, credentials, reconnects and the address policy. Every method rejects with a typed
- * failure (`SourceNotFound`, `SourceUnavailable`, `SourceChanged`, …) or with the signal's reason.
+ * A source of bytes that hides redirects, credentials, reconnects and the address policy; a compressor or an archive around an
+ * image is such a source too, made of the one around it. Every method rejects with a typed failure (`SourceNotFound`,
+ * `SourceUnavailable`, `SourceChanged`, `ImageInvalid`, …) or with the signal's reason.
  */
 export interface ImageSource {
   /** First request: `GET Range: bytes=0-1048575`; refused, missing and forbidden sources are known after it. */
@@ -57,14 +151,22 @@ export interface ImageSource {
    * The bytes from `start` to the end of the source, in order, without gap or repetition. Reconnects inside (by Range with
    * `If-Range`; without ranges by reading again and dropping what was delivered, if the validators are the same), so that the
    * consumer's decoder stays alive. Ends only at the true end: a short body is `SourceUnavailable` after the reconnects are spent.
-   * Back-pressure: nothing is read while the consumer does not ask.
+   * Back-pressure: nothing is read while the consumer does not ask. A chunk may be used until the next but one is asked for, and
+   * while no more than `KEPT_BYTES` have followed it: whoever gathers more than that copies.
+   * A source made of another one ends only after that one has ended, so that what is proved by all bytes (a checksum, a blob's
+   * digest) is proved.
    */
   stream(start: number): AsyncIterable<Buffer>;
   /**
-   * Reads exactly `[start, start + target.length)` into `target`. Needs `ranges`. Concurrent calls are fine (2 connections).
+   * Reads exactly `[start, start + target.length)` into `target`. Needs `ranges`. Many concurrent calls are welcome: they are
+   * pipelined over two connections. `target` may be shared memory.
    * A 200, another Content-Range, length or validator than the probe's is `SourceChanged` or a replan (`RangesLostError`).
    */
   readInto(start: number, target: Uint8Array): Promise<void>;
+  /** The last place at or before `outer`, an offset of this source's bytes, where a later attempt can begin; from compressors only. */
+  restartPoint?(outer: number): RestartPoint | undefined;
+  /** Kubernetes labels that the source asks for; of container images only. */
+  labels?(): Promise<Readonly<Record<string, string>>>;
   /** Bytes of bodies received so far, discarded ones included. */
   readonly bytesRead: number;
   close(): void;
@@ -88,4 +190,14 @@ export interface SourceOptions {
   readonly backoffMs?: number;
   /** Validators of an earlier attempt: another version is `SourceChanged`. */
   readonly expected?: SourceValidators;
+  /**
+   * Asked before each request to the source's own address, for signatures and tokens that end. Asked anew, once, after the
+   * address itself has answered 400, 401, 403 or a redirect to nowhere: `refused`, with the answer.
+   * @default the request's URL, without headers
+   */
+  readonly entrance?: (refused: boolean, refusal?: Refusal) => Promise<Entrance>;
+  /** Read ranges with many requests under way on sockets of our own; false: one request after another by node:http. @default true */
+  readonly pipelining?: boolean;
+  /** Address for messages. @default the request's URL without user info and query */
+  readonly displayUrl?: string;
 }

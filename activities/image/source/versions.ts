@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { discard } from './answer.js';
 import type { Answer } from './answer.js';
 import { changed, unavailable } from './http-failures.js';
@@ -55,6 +56,20 @@ function verified(
   throw unavailable(
     display,
     `answered bytes ${range.start}-${range.end - 1}, asked for ${asked.start}-${end - 1}`,
+  );
+}
+
+/** Whether a 206 carries exactly the range of the probed version; its readers have no use for the reason. */
+export function isSameVersion(
+  facts: SourceFacts,
+  headers: IncomingHttpHeaders,
+  asked: { readonly start: number; readonly end: number },
+): boolean {
+  const range = exactRange(headers);
+  return (
+    range?.start === asked.start &&
+    range.end === asked.end &&
+    differenceBetween(facts.validators, validatorsOf(headers, range.total)) === undefined
   );
 }
 

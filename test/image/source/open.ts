@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { failureTypeOf } from '../../../activities/failures.js';
 import { createHttpSource } from '../../../activities/image/source/http-source.js';
-import type { ImageSource, SourceOptions, SourceRequest } from '../../../activities/image/source/types.js';
+import { openSource } from '../../../activities/image/source/open-source.js';
+import type {
+  HttpRequest,
+  ImageSource,
+  SourceOptions,
+  SourceRequest,
+} from '../../../activities/image/source/types.js';
 import type { FailureType } from '../../../activities/types.js';
 import { PAGE } from '../../support/servers/index.js';
 import type { RunningServer } from '../../support/servers/index.js';
@@ -19,7 +25,9 @@ export interface Opened {
 
 /** Opens sources and servers for one suite, and ends them after each test. */
 export interface Bench {
-  open(url: string, request?: Partial<SourceRequest>, options?: Partial<SourceOptions>): Opened;
+  open(url: string, request?: Partial<HttpRequest>, options?: Partial<SourceOptions>): Opened;
+  /** Opens a source of any kind as the engine does. */
+  openRequest(request: SourceRequest, options?: Partial<SourceOptions>): Promise<Opened>;
   serve<S extends RunningServer>(server: Promise<S>): Promise<S>;
 }
 
@@ -31,20 +39,19 @@ export function useBench(): Bench {
   });
   return {
     open(url, request = {}, options = {}) {
-      const notices: string[] = [];
-      const abort = new AbortController();
+      const settings = settingsWith({ pipelining: false, ...options });
       const source = createHttpSource(
         { kind: 'http', url, headers: [], secretHeaders: [], insecureSkipVerify: false, ...request },
-        {
-          policy: { allowed: ['127.0.0.0/8'], denied: [] },
-          signal: abort.signal,
-          notice: (message) => notices.push(message),
-          backoffMs: 1,
-          ...options,
-        },
+        settings.options,
       );
       ends.push(() => source.close());
-      return { source, notices, abort };
+      return { source, ...settings };
+    },
+    async openRequest(request, options = {}) {
+      const settings = settingsWith(options);
+      const source = await openSource(request, settings.options);
+      ends.push(() => source.close());
+      return { source, ...settings };
     },
     async serve(starting) {
       const server = await starting;
@@ -52,6 +59,18 @@ export function useBench(): Bench {
       return server;
     },
   };
+}
+
+function settingsWith(options: Partial<SourceOptions>) {
+  const notices: string[] = [];
+  const abort = new AbortController();
+  const defaults: SourceOptions = {
+    policy: { allowed: ['127.0.0.0/8'], denied: [] },
+    signal: abort.signal,
+    notice: (message) => notices.push(message),
+    backoffMs: 1,
+  };
+  return { notices, abort, options: { ...defaults, ...options } };
 }
 
 /** All bytes of a stream. */

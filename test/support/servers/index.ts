@@ -15,5 +15,7 @@ export {
   startSilentServer,
   startStatusServer,
 } from './odd-servers.js';
+export { startProxyServer } from './proxy-server.js';
+export type { ProxyOptions, ProxyServer } from './proxy-server.js';
 export { startRawServer, startServer } from './server.js';
 export type { Handler, ListenOptions, RunningServer, SeenRequest, ServerTls } from './server.js';

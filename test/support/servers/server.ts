@@ -43,6 +43,8 @@ export interface ListenOptions {
   readonly tls?: ServerTls;
   /** @default 0, a free one */
   readonly port?: number;
+  /** Answers CONNECT. @default the connection is closed */
+  readonly onConnect?: (request: IncomingMessage, socket: Socket, head: Buffer) => void;
 }
 
 /** Answers one request; `index` counts from 0, bytes of the body are added to `seen.bytesSent`. */
@@ -56,14 +58,25 @@ export type Handler = (
 /** Starts an HTTP server, or with `tls` an HTTPS server, around a handler. */
 export async function startServer(handler: Handler, options: ListenOptions = {}): Promise<RunningServer> {
   const requests: SeenRequest[] = [];
+  // of requests that are sent ahead each is answered when the one before is done, as real servers do it
+  const turns = new WeakMap<Socket, Promise<unknown>>();
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     const { method = '', url = '', headers } = request;
     const seen: SeenRequest = { method, path: url, headers, bytesSent: 0 };
     const index = requests.push(seen) - 1;
-    Promise.resolve(handler(request, response, seen, index)).catch(() => request.socket.destroy());
+    const { socket } = request;
+    const answer = async (): Promise<void> => {
+      if (socket.destroyed) return;
+      const done = new Promise((resolve) => response.once('close', resolve));
+      await handler(request, response, seen, index);
+      await done;
+    };
+    const turn = (turns.get(socket) ?? Promise.resolve()).then(answer).catch(() => socket.destroy());
+    turns.set(socket, turn);
   };
-  const { tls } = options;
+  const { tls, onConnect } = options;
   const server = tls ? createHttps({ ...tls }, listener) : createHttp(listener);
+  if (onConnect) server.on('connect', onConnect);
   return listening(server, requests, { scheme: tls ? 'https' : 'http', port: options.port ?? 0 });
 }
 

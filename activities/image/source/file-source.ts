@@ -1,0 +1,108 @@
+import { close, constants, fstatSync, openSync, read } from 'node:fs';
+import { permanentFailure, transientFailure } from '../../failures.js';
+import { codeOf } from '../../node/directories.js';
+import { blockDeviceSize } from '../block-device.js';
+import { HEAD_BYTES } from './streamed-source.js';
+import type { ImageSource, SourceFacts, SourceOptions } from './types.js';
+
+/** Bytes that a stream reads at once; the next piece is on its way while one is worked on. */
+const PIECE = 1024 * 1024;
+
+/** A file by its path, or one that is open already; a descriptor given stays open. */
+export type FileOrigin = { readonly path: string } | { readonly fd: number; readonly name: string };
+
+/**
+ * A regular file or block device as a source, with ranges.
+ * @throws {@link FailureType} `SourceNotFound`, `SourceForbidden`
+ */
+export function createFileSource(
+  origin: FileOrigin,
+  { signal, displayUrl }: Pick<SourceOptions, 'signal' | 'displayUrl'>,
+): ImageSource {
+  const name = 'path' in origin ? origin.path : origin.name;
+  const fd = 'path' in origin ? openFile(name) : origin.fd;
+  const size = sizeOf(fd, name);
+  const { dev, ino, mtimeNs } = fstatSync(fd, { bigint: true });
+  let bytesRead = 0;
+
+  async function readAll(start: number, target: Uint8Array): Promise<void> {
+    for (let filled = 0; filled < target.length;) {
+      signal.throwIfAborted();
+      const count = await readSome(fd, target, filled, start + filled).catch((error: unknown) => {
+        throw transientFailure('SourceUnavailable', `${name} cannot be read: ${String(codeOf(error))}`, {
+          cause: error,
+        });
+      });
+      if (count === 0)
+        throw transientFailure(
+          'SourceChanged',
+          `${name}: source changed: it ends after ${start + filled} bytes, ${size} were there before`,
+        );
+      filled += count;
+      bytesRead += count;
+    }
+  }
+
+  async function probe(): Promise<SourceFacts> {
+    const head = Buffer.alloc(Math.min(HEAD_BYTES, size));
+    await readAll(0, head);
+    const validators = { etag: `"${dev}-${ino}-${mtimeNs}"`, length: size };
+    return { displayUrl: displayUrl ?? name, ranges: true, seekable: true, validators, head };
+  }
+  let probing: Promise<SourceFacts> | undefined;
+
+  async function pieceAt(start: number): Promise<Buffer> {
+    const piece = Buffer.allocUnsafeSlow(Math.max(0, Math.min(PIECE, size - start)));
+    await readAll(start, piece);
+    return piece;
+  }
+
+  async function* stream(start: number): AsyncGenerator<Buffer> {
+    let next = pieceAt(start);
+    try {
+      for (let at = start; at < size; at += PIECE) {
+        const piece = await next;
+        next = pieceAt(at + PIECE);
+        yield piece;
+      }
+    } finally {
+      await next.catch(() => undefined);
+    }
+  }
+
+  return {
+    probe: () => (probing ??= probe()),
+    stream,
+    readInto: readAll,
+    get bytesRead() {
+      return bytesRead;
+    },
+    close: () => ('path' in origin ? close(fd, () => undefined) : undefined),
+  };
+}
+
+function openFile(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR')
+      throw permanentFailure('SourceNotFound', `${path} does not exist`, error);
+    throw permanentFailure('SourceForbidden', `${path} cannot be opened: ${String(codeOf(error))}`, error);
+  }
+}
+
+/** A device's size is where its last byte can be read: Node's `fstat` says 0. */
+function sizeOf(fd: number, name: string): number {
+  const found = fstatSync(fd);
+  if (found.isFile()) return found.size;
+  if (found.isBlockDevice()) return blockDeviceSize(fd);
+  throw permanentFailure('UnsupportedSource', `${name} is neither a regular file nor a block device`);
+}
+
+function readSome(fd: number, target: Uint8Array, offset: number, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, target, offset, target.length - offset, position, (error, count) =>
+      error ? reject(error) : resolve(count),
+    );
+  });
+}

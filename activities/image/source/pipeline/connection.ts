@@ -1,0 +1,174 @@
+import type { Socket } from 'node:net';
+import { dial } from '../dial.js';
+import { networkFailure } from '../http-failures.js';
+import { contentLength, ifRangeOf, rangeHeader } from '../ranges.js';
+import type { Session } from '../session.js';
+import { createStallWatch } from '../stall.js';
+import type { Entrance, SourceFacts } from '../types.js';
+import { isSameVersion } from '../versions.js';
+import { missingOf, type RangeJob } from './range-job.js';
+import { MAX_HEAD_BYTES, parseResponseHead, type ResponseHead } from './response-head.js';
+
+/** Offered to a read while a head is expected: what of the body comes with it is copied, so it is kept small. */
+const HEAD_READ = 512;
+
+/** Why a connection ended. */
+export interface Ending {
+  /** Jobs without a whole answer, in the order in which they were asked; the first may be partly filled. */
+  readonly unanswered: readonly RangeJob[];
+  /** The answer to the first of them was not what a plain range reader can take. */
+  readonly odd: boolean;
+  /** What went wrong, in words; absent where the server only ended the connection after an answer. */
+  readonly why?: string;
+  /** Whole answers that this connection gave. */
+  readonly answered: number;
+}
+
+/** One connection that keeps several requests under way. */
+export interface Connection {
+  readonly outstanding: number;
+  readonly outstandingBytes: number;
+  /** Sends the requests of these jobs in one write. */
+  ask(jobs: readonly RangeJob[]): void;
+  /** Ends it without a word. */
+  destroy(): void;
+}
+
+/** What a connection is made with. */
+export interface ConnectionParts {
+  readonly session: Session;
+  readonly facts: SourceFacts;
+  readonly address: Entrance;
+  readonly onAnswered: () => void;
+  readonly onEnded: (ending: Ending) => void;
+}
+
+/**
+ * An HTTP/1.1 connection on a plain socket whose reads land in the jobs' own memory (`performance.md` §11.6). Only exact 206s of
+ * the probed version are taken; anything else ends the connection, and its jobs are somebody else's.
+ */
+export function connect({ session, facts, address, onAnswered, onEnded }: ConnectionParts): Connection {
+  const jobs: RangeJob[] = [];
+  const head = Buffer.allocUnsafeSlow(MAX_HEAD_BYTES);
+  let headBytes = 0;
+  let current: ResponseHead | undefined;
+  let answered = 0;
+  let bytes = 0;
+  let ended = false;
+  const watch = createStallWatch(session.stallMs, () => end(false, `no byte for ${session.stallMs} ms`));
+  const socket: Socket = dial(session.agents, address.url, { buffer: nextBuffer, callback: onRead });
+  socket.setNoDelay(true);
+  socket.once('error', (error) => end(false, reasonOf(error, session)));
+  socket.once('end', lost).once('close', lost);
+
+  /** Where the next bytes go: into the body's place, or behind what there is of a head. */
+  function nextBuffer(): Uint8Array {
+    const [job] = jobs;
+    if (current && job) return job.target.subarray(job.filled);
+    return head.subarray(headBytes, Math.min(headBytes + HEAD_READ, MAX_HEAD_BYTES));
+  }
+
+  function onRead(count: number): boolean {
+    watch.arm();
+    if (current) took(count);
+    else headBytes += count;
+    while (!ended && !current && headBytes > 0 && readHead());
+    if (jobs.length === 0) watch.disarm();
+    return true;
+  }
+
+  /** Reads one head, and what of its body came with it; false while there is none. */
+  function readHead(): boolean {
+    const found = parseResponseHead(head.subarray(0, headBytes));
+    if (!found) return false;
+    const [job] = jobs;
+    if (found === 'odd' || !job || !isExact(found, job)) {
+      end(true);
+      return false;
+    }
+    current = found;
+    const length = Math.min(headBytes - found.bytes, job.target.length - job.filled);
+    job.target.set(head.subarray(found.bytes, found.bytes + length), job.filled);
+    head.copyWithin(0, found.bytes + length, headBytes);
+    headBytes -= found.bytes + length;
+    took(length);
+    return true;
+  }
+
+  function isExact({ status, headers }: ResponseHead, job: RangeJob): boolean {
+    const { start, end: stop } = missingOf(job);
+    return (
+      status === 206 &&
+      headers['transfer-encoding'] === undefined &&
+      (headers['content-encoding'] ?? 'identity') === 'identity' &&
+      contentLength(headers) === stop - start &&
+      isSameVersion(facts, headers, { start, end: stop })
+    );
+  }
+
+  function took(count: number): void {
+    const [job] = jobs;
+    if (!job) return;
+    job.filled += count;
+    bytes -= count;
+    session.received(count);
+    if (job.filled < job.target.length) return;
+    jobs.shift();
+    answered += 1;
+    const { closes } = current ?? { closes: true };
+    current = undefined;
+    job.resolve();
+    if (closes) end(false);
+    else onAnswered();
+  }
+
+  /** The server may end a connection between two answers, but not in the middle of one. */
+  function lost(): void {
+    const within = current !== undefined || headBytes > 0;
+    end(false, within || answered === 0 ? 'connection closed before the end of the body' : undefined);
+  }
+
+  function end(odd: boolean, why?: string): void {
+    if (ended) return;
+    ended = true;
+    watch.stop();
+    socket.destroy();
+    onEnded({ unanswered: jobs.splice(0), odd, answered, ...(why === undefined ? {} : { why }) });
+  }
+
+  function ask(more: readonly RangeJob[]): void {
+    if (jobs.length === 0) watch.arm();
+    jobs.push(...more);
+    for (const { target, filled } of more) bytes += target.length - filled;
+    socket.write(more.map((job) => requestFor(session, address, facts, job)).join(''), 'latin1');
+  }
+
+  return {
+    get outstanding() {
+      return jobs.length;
+    },
+    get outstandingBytes() {
+      return bytes;
+    },
+    ask,
+    destroy: () => end(false),
+  };
+}
+
+function reasonOf(error: Error, { display }: Session): string {
+  return networkFailure(error, display).message.replace(`GET ${display}: `, '');
+}
+
+function requestFor(session: Session, { url, headers }: Entrance, facts: SourceFacts, job: RangeJob): string {
+  const ifRange = ifRangeOf(facts.validators);
+  const all = session.headers.for(url, {
+    ...headers,
+    range: rangeHeader(missingOf(job)),
+    ...(ifRange === undefined ? {} : { 'if-range': ifRange }),
+  });
+  const host = 'host' in all ? '' : `host: ${url.host}\r\n`;
+  const lines = Object.entries(all).flatMap(([name, value]) =>
+    [value].flat().map((one) => `${name}: ${one}\r\n`),
+  );
+  return `GET ${url.pathname}${url.search} HTTP/1.1\r\n${host}${lines.join('')}\r\n`;
+}

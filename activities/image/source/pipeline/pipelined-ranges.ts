@@ -1,0 +1,154 @@
+import type { RangeReader } from '../range-reader.js';
+import type { Route } from '../route.js';
+import type { Session } from '../session.js';
+import type { Entrance, SourceFacts } from '../types.js';
+import { connect, type Connection, type Ending } from './connection.js';
+import type { RangeJob } from './range-job.js';
+
+/** More connections take bandwidth from other readers of the server without being faster (`performance.md` §11). */
+const CONNECTIONS = 2;
+/** Requests under way on one connection, by number and by bytes: enough to keep it busy, little to lose with it. */
+const DEPTH = { requests: 32, bytes: 8 * 1024 * 1024 };
+/** A second connection is worth it when the first has so much to do. */
+const WORTH_ANOTHER = 256 * 1024;
+/** Broken connections under one job, and odd answers in a row, after which the patient reader takes over. */
+const PATIENCE = 3;
+
+/** A range reader that can be ended. */
+export interface PipelinedRanges extends RangeReader {
+  close(): void;
+}
+
+/**
+ * Reads ranges with many requests under way on two connections. It only knows the good case: what is answered otherwise, or on
+ * no connection at all, is read by `patient`, which knows redirects, refusals, back-off and when to give up.
+ */
+export function createPipelinedRanges(session: Session, route: Route, patient: RangeReader): PipelinedRanges {
+  const queue: RangeJob[] = [];
+  const connections = new Set<Connection>();
+  let depth = DEPTH.requests;
+  let oddInARow = 0;
+  let lonely = 0;
+  let opening = false;
+  let facts: SourceFacts | undefined;
+
+  async function readInto(now: SourceFacts, start: number, target: Uint8Array): Promise<void> {
+    session.signal.throwIfAborted();
+    if (target.length === 0) return;
+    facts = now;
+    const address = oddInARow < PATIENCE ? await straightAddress() : undefined;
+    if (!address) return await patient.readInto(now, start, target);
+    await new Promise<void>((resolve, reject) => {
+      queue.push({ start, target, filled: 0, broken: 0, resolve, reject });
+      pump();
+    });
+  }
+
+  /** Through a proxy no socket of ours is connected: that is the patient reader's. */
+  async function straightAddress(): Promise<Entrance | undefined> {
+    const address = await route.address();
+    return address && !session.agents.isProxied(address.url) ? address : undefined;
+  }
+
+  function pump(): void {
+    if (session.signal.aborted) return rejectAll();
+    if (oddInARow >= PATIENCE) for (const job of queue.splice(0)) void handOver(job);
+    while (queue.length > 0) {
+      const free = freest();
+      if (!free || (free.outstandingBytes >= WORTH_ANOTHER && connections.size < CONNECTIONS)) void open();
+      if (!free) return;
+      const jobs = takeFor(free);
+      if (jobs.length === 0) return;
+      free.ask(jobs);
+    }
+  }
+
+  function freest(): Connection | undefined {
+    let found: Connection | undefined;
+    for (const connection of connections)
+      if (!found || connection.outstandingBytes < found.outstandingBytes) found = connection;
+    return found;
+  }
+
+  /** The next jobs that a connection has room for; one at least, if it has nothing to do. */
+  function takeFor(connection: Connection): RangeJob[] {
+    const jobs: RangeJob[] = [];
+    let { outstanding, outstandingBytes } = connection;
+    for (let next = queue[0]; next; next = queue[0]) {
+      const length = next.target.length - next.filled;
+      if (outstanding > 0 && (outstanding >= depth || outstandingBytes + length > DEPTH.bytes)) break;
+      queue.shift();
+      jobs.push(next);
+      outstanding += 1;
+      outstandingBytes += length;
+    }
+    return jobs;
+  }
+
+  async function open(): Promise<void> {
+    if (opening || connections.size >= CONNECTIONS) return;
+    opening = true;
+    const address = await straightAddress().catch(() => undefined);
+    opening = false;
+    if (address && facts && !session.signal.aborted) {
+      connections.add(connectTo(address, facts));
+      pump();
+    }
+    // nobody knows the way now, and nobody is on it: the patient reader finds it
+    if (connections.size === 0) for (const job of queue.splice(0)) void handOver(job);
+  }
+
+  function connectTo(address: Entrance, facts: SourceFacts): Connection {
+    const connection = connect({
+      session,
+      facts,
+      address,
+      onAnswered() {
+        oddInARow = 0;
+        pump();
+      },
+      onEnded(ending) {
+        connections.delete(connection);
+        recover(ending);
+      },
+    });
+    return connection;
+  }
+
+  /** What a connection left unanswered is asked again; the first of it, which may be to blame, by the patient reader. */
+  function recover({ unanswered, odd, answered, why }: Ending): void {
+    if (session.signal.aborted) return rejectAll(unanswered);
+    if (why !== undefined && unanswered.length > 0) session.notice(`reconnecting: ${why} (attempt 2)`);
+    if (answered > 0) oddInARow = 0;
+    if (odd) oddInARow += 1;
+    const [first, ...rest] = unanswered;
+    if (first && rest.length > 0 && answered === 1 && !odd && (lonely += 1) > 1) depth = 1;
+    queue.unshift(...rest);
+    if (first) {
+      first.broken += 1;
+      if (odd || answered === 0 || first.broken >= PATIENCE) void handOver(first);
+      else queue.unshift(first);
+    }
+    pump();
+  }
+
+  async function handOver(job: RangeJob): Promise<void> {
+    try {
+      if (facts) await patient.readInto(facts, job.start + job.filled, job.target.subarray(job.filled));
+      job.resolve();
+    } catch (error) {
+      job.reject(error);
+    }
+  }
+
+  function rejectAll(jobs: readonly RangeJob[] = []): void {
+    for (const job of [...jobs, ...queue.splice(0)]) job.reject(session.signal.reason);
+  }
+
+  function close(): void {
+    for (const connection of [...connections]) connection.destroy();
+    rejectAll();
+  }
+  session.signal.addEventListener('abort', close, { once: true });
+  return { readInto, close };
+}

@@ -1,0 +1,56 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
+/** A head longer than this is refused by node:http too, which is asked then. */
+export const MAX_HEAD_BYTES = 16 * 1024;
+
+/** Status line and headers of an answer. */
+export interface ResponseHead {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Bytes of the head, its empty line included. */
+  readonly bytes: number;
+  /** The server ends the connection after this answer. */
+  readonly closes: boolean;
+}
+
+const END = '\r\n\r\n';
+/** Field names and values as RFC 9110 §5.1 and §5.5 allow them; what is stranger is node:http's to judge. */
+const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/u;
+
+/**
+ * The head at the start of `bytes`: `undefined` while it is incomplete, `'odd'` where it is anything but a plain HTTP/1.x head
+ * with each field once. Odd answers are asked for again by node:http, so that nothing here has to be lenient.
+ */
+export function parseResponseHead(bytes: Buffer): ResponseHead | 'odd' | undefined {
+  const end = bytes.indexOf(END);
+  if (end < 0) return bytes.length >= MAX_HEAD_BYTES ? 'odd' : undefined;
+  const [first = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
+  const status = /^HTTP\/1\.([01]) ([2-5]\d\d)(?: |$)/u.exec(first);
+  if (!status) return 'odd';
+  const headers: Record<string, string> = {};
+  for (const line of lines) {
+    const [, name = '', value = ''] = FIELD.exec(line) ?? [];
+    const key = name.toLowerCase();
+    if (key === '') return 'odd';
+    // cookies and the like may come twice; nothing that is read here may
+    if (key in headers && RELIED_ON.has(key)) return 'odd';
+    headers[key] = value;
+  }
+  return {
+    status: Number(status[2]),
+    headers,
+    bytes: end + END.length,
+    closes: status[1] === '0' || /\bclose\b/iu.test(headers['connection'] ?? ''),
+  };
+}
+
+const RELIED_ON = new Set([
+  'content-length',
+  'content-range',
+  'content-type',
+  'content-encoding',
+  'transfer-encoding',
+  'etag',
+  'last-modified',
+  'connection',
+]);

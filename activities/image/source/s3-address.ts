@@ -1,0 +1,102 @@
+import { isIP } from 'node:net';
+import { permanentFailure } from '../../failures.js';
+import { parseSourceUrl, withoutUserInfo } from './display-url.js';
+import { encodePath, encodeSegment } from './object-names.js';
+
+/** Where an S3 object is, and by which region's name requests to it are signed. */
+export interface S3Address {
+  /** Scheme, endpoint and object as they are requested; without user info and, but for a version, without query. */
+  readonly url: URL;
+  readonly region: string;
+}
+
+/** Where AWS signs when nothing names a region, and what servers of others mostly go by. */
+const DEFAULT_REGION = 'us-east-1';
+
+/** A region as a DNS label; everything that AWS has, and what servers of others may be configured to. */
+const REGION = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
+
+/** A label that names one of AWS's regions (`eu-west-1`, `us-gov-east-1`), alone or in the old form `s3-eu-west-1`. */
+const AWS_REGION = /^(?:s3-)?([a-z]{2,4}(?:-[a-z]+){1,3}-\d{1,2})$/u;
+
+/** Bucket names that can be a label of a host name under AWS's certificates. */
+const HOST_BUCKET = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/u;
+
+/**
+ * Reads the address of an object. `s3://bucket/key` is an object at AWS; the key is taken letter by letter, as AWS's own tools
+ * do. `http` and `https` addresses name their endpoint, which decides between the two styles itself: the first element of the
+ * path is the bucket (CDI's rule), or the host begins with it. They are URLs: escapes in them are decoded.
+ *
+ * The region is the one in an AWS host name, else the first label of the endpoint's (CDI's rule), else `us-east-1`.
+ *
+ * @throws `InvalidDataVolume` when there is no bucket or no key, or a key that no URL can carry.
+ */
+export function parseS3Url(text: string): S3Address {
+  const [, bucket, key] = /^s3:\/\/([^/]*)\/*([^]*)$/iu.exec(text.trim()) ?? [];
+  if (bucket !== undefined && key !== undefined) return atAws(bucket, key);
+  const parsed = withoutUserInfo(parseSourceUrl(text));
+  const path = encodePath(parsed.pathname);
+  // a bucket alone would be answered with a list of what is in it, which is no disk
+  const elements = path.split('/').length - 1;
+  if (elements < (namesBucket(parsed.hostname) ? 1 : 2)) throw incomplete();
+  const version = parsed.searchParams.get('versionId');
+  const url = new URL(path, parsed.origin);
+  if (version) url.search = `versionId=${encodeSegment(version)}`;
+  return { url, region: regionOf(parsed.hostname) };
+}
+
+/** The same object in another region; at AWS another region has other hosts. `undefined` for what cannot be a region. */
+export function inRegion({ url }: S3Address, region: string): S3Address | undefined {
+  if (!REGION.test(region)) return undefined;
+  const moved = new URL(url);
+  const labels = awsLabels(url.hostname);
+  if (labels) moved.hostname = awsHost(labels, region, url.hostname);
+  return { url: moved, region };
+}
+
+function atAws(bucket: string, key: string): S3Address {
+  if (bucket === '' || key === '') throw incomplete();
+  const host = `s3.${DEFAULT_REGION}.amazonaws.com`;
+  const url = HOST_BUCKET.test(bucket)
+    ? new URL(`https://${bucket}.${host}${encodePath(key, 'literal')}`)
+    : new URL(`https://${host}${encodePath(`${bucket}/${key}`, 'literal')}`);
+  return { url, region: DEFAULT_REGION };
+}
+
+/** The labels before `amazonaws.com`, or `undefined` for endpoints of others. */
+function awsLabels(host: string): string[] | undefined {
+  const [, labels] = /^(.+)\.amazonaws\.com(?:\.cn)?$/u.exec(host) ?? [];
+  return labels?.split('.');
+}
+
+/** A host of AWS that begins with a bucket, or with what stands for one, and not with the service. */
+function namesBucket(host: string): boolean {
+  const labels = awsLabels(host);
+  if (!labels) return false;
+  return labels.findLastIndex((label) => ['s3', 's3-fips'].includes(label) || isOldForm(label)) !== 0;
+}
+
+/** `s3-eu-west-1`, before AWS gave the region a label of its own. */
+function isOldForm(label: string): boolean {
+  return label.startsWith('s3-') && AWS_REGION.test(label);
+}
+
+/** `s3-eu-west-1`, `s3.eu-west-1` and the global `s3` all become `s3.<region>`; what stands before stays. */
+function awsHost(labels: readonly string[], region: string, host: string): string {
+  const last = labels.at(-1) ?? '';
+  const before = AWS_REGION.test(last) ? labels.slice(0, -1) : labels;
+  const service = isOldForm(last) ? ['s3'] : [];
+  const suffix = host.endsWith('.cn') ? 'amazonaws.com.cn' : 'amazonaws.com';
+  return [...before, ...service, region, suffix].join('.');
+}
+
+function regionOf(host: string): string {
+  const labels = awsLabels(host);
+  if (labels) return AWS_REGION.exec(labels.at(-1) ?? '')?.[1] ?? DEFAULT_REGION;
+  const [first = ''] = host.split('.');
+  return isIP(host) === 0 && REGION.test(first) ? first : DEFAULT_REGION;
+}
+
+function incomplete(): Error {
+  return permanentFailure('InvalidDataVolume', 'S3 address names no object: a bucket and a key are needed');
+}

@@ -1,0 +1,95 @@
+import { readFile } from 'node:fs/promises';
+import { permanentFailure, transientFailure } from '../../failures.js';
+import type { S3Request } from './types.js';
+
+/** Keys that a request is signed with. */
+export interface S3Keys {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+  /** When the session ends. */
+  readonly expiration?: Date;
+}
+
+/** Hands out keys; `refused`: those of before were not taken. `undefined`: there are none, requests are anonymous. */
+export type S3KeyProvider = (refused: boolean) => Promise<S3Keys | undefined>;
+
+/** Where the kernel tells whose machine this is: AWS's own way to recognise an EC2 instance without a request. */
+const VENDOR_FILES = [
+  '/sys/class/dmi/id/sys_vendor',
+  '/sys/devices/virtual/dmi/id/sys_vendor',
+  '/sys/hypervisor/uuid',
+];
+
+/**
+ * The keys of a request: its own; else, if it says `ambient`, what the AWS SDK's default chain finds, whose answer to "are there
+ * any" stands once it is given; else none.
+ *
+ * The chain ends at the instance metadata address, which is link-local and refused to sources (`design.md` §7.8), and which on
+ * other machines than EC2's nobody answers. It is asked only where the kernel says that this is an EC2 instance, or the
+ * environment names another address for it (`AWS_EC2_METADATA_SERVICE_ENDPOINT`).
+ *
+ * @throws `InvalidDataVolume` for half a pair of keys.
+ */
+export function createS3Keys(request: S3Request, timeoutMs: number): S3KeyProvider {
+  const { accessKeyId, secretKey, ambient = false } = request;
+  if (accessKeyId && secretKey) return async () => ({ accessKeyId, secretAccessKey: secretKey });
+  if (accessKeyId || secretKey) {
+    throw permanentFailure('InvalidDataVolume', 'S3 credentials need both accessKeyId and secretKey');
+  }
+  return ambient ? createAmbientKeys(timeoutMs) : async () => undefined;
+}
+
+function createAmbientKeys(timeoutMs: number): S3KeyProvider {
+  let chain: Promise<AmbientChain> | undefined;
+  let none = false;
+  return async (refused) => {
+    if (none) return undefined;
+    const ask = await (chain ??= loadChain());
+    try {
+      return await inTime(ask(refused), timeoutMs);
+    } catch (error) {
+      if (!(error instanceof Error) || error.name !== 'CredentialsProviderError') throw unusable(error);
+      none = true;
+      return undefined;
+    }
+  };
+}
+
+type AmbientChain = (refused: boolean) => Promise<S3Keys>;
+
+/** The chain comes with the S3 client, and renews what ends by itself. */
+async function loadChain(): Promise<AmbientChain> {
+  // the chain has no other switch than its environment variable
+  if (!(await isMetadataServiceHere())) process.env['AWS_EC2_METADATA_DISABLED'] ??= 'true';
+  const { S3Client } = await import('@aws-sdk/client-s3');
+  const { config } = new S3Client({ region: 'us-east-1' });
+  return async (refused) => config.credentials(refused ? { forceRefresh: true } : {});
+}
+
+async function isMetadataServiceHere(): Promise<boolean> {
+  if (process.env['AWS_EC2_METADATA_SERVICE_ENDPOINT']) return true;
+  const texts = await Promise.all(VENDOR_FILES.map((path) => readFile(path, 'utf8').catch(() => '')));
+  return texts.some((text) => /^(?:Amazon EC2|ec2)/u.test(text));
+}
+
+async function inTime<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error('timeout')), timeoutMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Names the error only: what a token service answers may quote what it was sent. */
+function unusable(error: unknown): Error {
+  const name = error instanceof Error ? error.name : 'unknown error';
+  const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode;
+  const text = `the ambient AWS credentials of this process cannot be had: ${name}`;
+  if (status !== undefined && status >= 400 && status < 500) return permanentFailure('SourceForbidden', text);
+  return transientFailure('SourceUnavailable', text);
+}

@@ -1,0 +1,36 @@
+import { X509Certificate } from 'node:crypto';
+import { createSecureContext, getCACertificates } from 'node:tls';
+import type { SecureContext } from 'node:tls';
+import { permanentFailure } from '../../failures.js';
+
+/**
+ * Whom a client trusts: the system's roots and the certificates of a bundle; TLS 1.2 or later. The bundle is checked at once,
+ * the context made when it is asked for: reading hundreds of roots takes its time.
+ *
+ * @param whose names the bundle in messages: `CA bundle`
+ * @throws `InvalidDataVolume` when the bundle holds no certificate or one that cannot be read.
+ */
+export function createTrust(bundle: string | undefined, whose: string): () => SecureContext {
+  const own = bundle === undefined ? [] : certificatesIn(bundle, whose);
+  let context: SecureContext | undefined;
+  return () => (context ??= secureContextOf(own));
+}
+
+function secureContextOf(own: readonly string[]): SecureContext {
+  const roots = new Set([...getCACertificates('default'), ...getCACertificates('system')]);
+  return createSecureContext({ ca: [...roots, ...own], minVersion: 'TLSv1.2' });
+}
+
+/** Each certificate of a bundle, proven to be one: OpenSSL would leave out what it cannot read without a word. */
+function certificatesIn(bundle: string, whose: string): string[] {
+  const blocks = bundle.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/gu) ?? [];
+  if (blocks.length === 0) throw permanentFailure('InvalidDataVolume', `${whose} holds no PEM certificate`);
+  return blocks.map((block, index) => {
+    try {
+      return new X509Certificate(block).toString();
+    } catch (error) {
+      const text = `${whose}: certificate ${index + 1} of ${blocks.length} cannot be read`;
+      throw permanentFailure('InvalidDataVolume', text, error);
+    }
+  });
+}

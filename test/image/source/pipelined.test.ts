@@ -1,0 +1,247 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RangesLostError, type ImageSource } from '../../../activities/image/source/types.js';
+import {
+  bufferContent,
+  createAuthority,
+  startContentServer,
+  startRawServer,
+  startServer,
+} from '../../support/servers/index.js';
+import type { Behaviour, RunningServer, SeenRequest } from '../../support/servers/index.js';
+import { BYTES, collect, fails, useBench } from './open.js';
+
+const PIECE = 50_021;
+
+/** Reads all of the source by ranges that are asked for at once. */
+async function readAll(source: ImageSource, target: Uint8Array = Buffer.alloc(BYTES.length)): Promise<void> {
+  const reads: Promise<void>[] = [];
+  for (let at = 0; at < target.length; at += PIECE)
+    reads.push(source.readInto(at, target.subarray(at, at + PIECE)));
+  await Promise.all(reads);
+  assert.ok(Buffer.from(target).equals(BYTES));
+}
+
+/** A server that speaks HTTP by hand: `answer` gets each request's range and the socket. */
+function startHandMade(
+  answer: (socket: Socket, range: { start: number; end: number }, index: number) => void,
+): Promise<RunningServer> {
+  return startRawServer((socket) => {
+    let text = '';
+    let index = 0;
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1');
+      for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
+        const [, start = '0', last = '0'] = /range: bytes=(\d+)-(\d+)/iu.exec(text.slice(0, end)) ?? [];
+        text = text.slice(end + 4);
+        answer(
+          socket,
+          { start: Number(start), end: Math.min(Number(last) + 1, BYTES.length) },
+          (index += 1) - 1,
+        );
+      }
+    });
+  });
+}
+
+function head({ start, end }: { start: number; end: number }, extra = ''): string {
+  const range = `content-range: bytes ${start}-${end - 1}/${BYTES.length}\r\ncontent-length: ${end - start}\r\n`;
+  return `HTTP/1.1 206 Partial Content\r\netag: "v1"\r\n${range}${extra}\r\n`;
+}
+
+describe('pipelined ranges of an HTTP source', function () {
+  this.timeout(60_000);
+  const bench = useBench();
+  const open = (url: string, options = {}) => bench.open(url, {}, { pipelining: true, ...options });
+  const serve = (behaviour: Behaviour | ((index: number, request: SeenRequest) => Behaviour)) =>
+    bench.serve(startContentServer(bufferContent(BYTES), behaviour));
+
+  it('land in place, on two connections, each asked for once', async () => {
+    const server = await serve({});
+    const { source } = open(server.url);
+    await source.probe();
+    await readAll(source);
+    assert.ok(server.connections() <= 3, `${server.connections()} connections, one of them the probe's`);
+    assert.equal(server.requests().length, 1 + Math.ceil(BYTES.length / PIECE));
+    assert.equal(source.bytesRead, 1_048_576 + BYTES.length);
+    for (const { headers } of server.requests().slice(1)) assert.equal(headers['if-range'], '"v1"');
+  });
+
+  it('land in shared memory', async () => {
+    const server = await serve({});
+    await readAll(open(server.url).source, new Uint8Array(new SharedArrayBuffer(BYTES.length)));
+  });
+
+  it('are read over TLS, with an own authority', async () => {
+    const authority = await createAuthority();
+    const tls = await authority.issue(['localhost']);
+    const server = await bench.serve(startContentServer(bufferContent(BYTES), {}, { tls }));
+    const { source } = bench.open(server.url, { ca: authority.ca }, { pipelining: true });
+    await source.probe();
+    await readAll(source);
+  });
+
+  it('stream the source in order, and ask for nothing twice', async () => {
+    const server = await serve({});
+    const { source } = open(server.url);
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    assert.equal(source.bytesRead, BYTES.length);
+    assert.ok((await collect(source.stream(2_000_000))).equals(BYTES.subarray(2_000_000)));
+  });
+
+  for (const [name, behaviour] of Object.entries<(index: number) => Behaviour>({
+    'connections that are reset': (index) => (index > 0 && index % 7 === 0 ? { dropAfter: 20_000 } : {}),
+    'bodies that are too short': (index) => (index > 0 && index % 5 === 0 ? { truncateAfter: 10_000 } : {}),
+    'servers that are busy now and then': (index) => (index % 9 === 4 ? { status: 503 } : {}),
+    'answers of another range': (index) => (index > 0 && index % 11 === 0 ? { distort: 'other-range' } : {}),
+    'answers in several parts': (index) => (index > 0 && index % 13 === 0 ? { distort: 'multipart' } : {}),
+    'chunked answers': (index) => (index > 0 ? { chunked: true } : {}),
+  })) {
+    it(`survive ${name}`, async () => {
+      const server = await serve(behaviour);
+      const { source } = open(server.url);
+      await source.probe();
+      await readAll(source);
+    });
+  }
+
+  it('go on over a stalled connection, and say so', async () => {
+    const server = await serve((index) => (index === 3 ? { stallAfter: 1000 } : {}));
+    const { source, notices } = open(server.url, { stallMs: 300 });
+    await source.probe();
+    await readAll(source);
+    assert.ok(
+      notices.some((notice) => /no byte for 300 ms/u.test(notice)),
+      notices.join('\n'),
+    );
+  });
+
+  it('follow a server that ends each connection after some answers', async () => {
+    for (const limit of [1, 3]) {
+      const server = await bench.serve(
+        startHandMade((socket, range, index) => {
+          if (index >= limit) return;
+          const last = index === limit - 1;
+          socket.write(head(range, last ? 'connection: close\r\n' : ''));
+          socket.write(BYTES.subarray(range.start, range.end));
+          if (last) socket.end();
+        }),
+      );
+      const { source } = open(server.url);
+      await source.probe();
+      await readAll(source);
+    }
+  });
+
+  it('follow a server that forgets what it was asked behind the first request', async () => {
+    const server = await bench.serve(
+      startHandMade((socket, range, index) => {
+        if (index > 0) return;
+        socket.write(head(range));
+        socket.write(BYTES.subarray(range.start, range.end));
+        setTimeout(() => socket.end(), 5);
+      }),
+    );
+    const { source } = open(server.url);
+    await source.probe();
+    await readAll(source);
+  });
+
+  it('read heads that come byte by byte, with long headers, and bodies glued to the next head', async () => {
+    const server = await bench.serve(
+      startHandMade((socket, range, index) => {
+        const answer = head(range, `x-long: ${'y'.repeat(5000)}\r\n`);
+        if (index % 3 === 1) for (const char of answer) socket.write(char);
+        else socket.write(answer);
+        socket.write(BYTES.subarray(range.start, range.end));
+      }),
+    );
+    const { source } = open(server.url);
+    await source.probe();
+    await readAll(source);
+  });
+
+  it('leave heads that are no plain HTTP/1.1 to node:http', async () => {
+    const server = await bench.serve(
+      startHandMade((socket, range, index) => {
+        const odd = index === 1 ? 'content-length: 7\r\n' : '';
+        socket.write(head(range, odd));
+        socket.write(BYTES.subarray(range.start, range.end));
+      }),
+    );
+    const { source } = open(server.url, { maxReconnects: 8 });
+    await source.probe();
+    await readAll(source);
+  });
+
+  it('are lost when the server answers 200 for the same version; the stream goes on in one piece', async () => {
+    const lost = await serve((index) => ({ ranges: index < 3 }));
+    await assert.rejects(readAll(open(lost.url).source), RangesLostError);
+    const streamed = await serve((index) => ({ ranges: index < 1 }));
+    const { source, notices } = open(streamed.url);
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    assert.ok(notices.some((notice) => /no longer answers ranges/u.test(notice)));
+  });
+
+  it('take no byte of another version', async () => {
+    const server = await serve((index) => (index === 0 ? {} : { etag: '"v2"' }));
+    const target = Buffer.alloc(1000);
+    await fails(open(server.url).source.readInto(5, target), 'SourceChanged', /ETag was "v1", is "v2"$/u);
+    assert.ok(target.equals(Buffer.alloc(1000)));
+  });
+
+  it('end with the failure of a server that is gone for good', async () => {
+    const server = await serve((index) => (index < 5 ? {} : { status: 404 }));
+    const { source } = open(server.url);
+    await source.probe();
+    await fails(readAll(source), 'SourceNotFound', /404 Not Found$/u);
+  });
+
+  it('resolve a redirect whose target has expired again', async () => {
+    let generation = 1;
+    const target = await bench.serve(
+      startContentServer(bufferContent(BYTES), (_, { path }) => {
+        if (path.endsWith('/old')) return { status: 403 };
+        return path.endsWith(`/${generation}`) ? {} : { status: 403 };
+      }),
+    );
+    const home = await bench.serve(
+      startServer((_, response) => {
+        response.writeHead(302, { location: `${target.url}/${generation}` }).end();
+      }),
+    );
+    const { source } = open(home.url);
+    await source.probe();
+    generation = 2;
+    await readAll(source);
+  });
+
+  it('reject with the reason of a cancel, all of them, at once', async () => {
+    const server = await serve((index) => (index === 0 ? {} : { stallAfter: 10 }));
+    const { source, abort } = open(server.url);
+    await source.probe();
+    const reading = readAll(source);
+    setTimeout(() => abort.abort(new Error('cancelled')), 50);
+    await assert.rejects(reading, /cancelled/u);
+    await assert.rejects(source.readInto(0, Buffer.alloc(5)), /cancelled/u);
+  });
+
+  it('connect to no address that is refused', async () => {
+    const server = await serve({});
+    const { source } = open(server.url, { policy: { allowed: [], denied: [] } });
+    await fails(source.readInto(0, Buffer.alloc(5)), 'SourceNotAllowed', /127\.0\.0\.1 \(loopback\)/u);
+    assert.equal(server.connections(), 0);
+  });
+
+  it('read ahead of a slow consumer by a bounded amount', async () => {
+    const bytes = Buffer.alloc(40 * 1024 * 1024, 7);
+    const server = await bench.serve(startContentServer(bufferContent(bytes), {}));
+    const { source } = open(server.url);
+    const stream = source.stream(0)[Symbol.asyncIterator]();
+    await stream.next();
+    await sleep(300);
+    assert.ok(source.bytesRead <= 14 * 1024 * 1024, `${source.bytesRead} bytes read`);
+    await stream.return?.();
+  });
+});

@@ -1,0 +1,5 @@
+module dvflow.io/test/registry
+
+go 1.25.0
+
+require github.com/google/go-containerregistry v0.20.7
