@@ -1,0 +1,98 @@
+import { availableParallelism } from 'node:os';
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { transientFailure } from '../../failures.js';
+import { createOrderDecoder } from './decode-order.js';
+import type { DecodeOrder, DecodeReport, DecodeThreadData } from './decode-protocol.js';
+
+/** More threads than this do not pay for their memory: the network and the disk are the limit by then. */
+const MOST_THREADS = 4;
+/** A thread's heap holds no image data. In MiB. */
+const THREAD_HEAP = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1 };
+
+/** Threads that decode clusters in shared memory. */
+export interface DecodePool {
+  /**
+   * Decodes clusters, each into its place; `entries` are offsets and lengths in the pool's memory ({@link DecodeOrder}).
+   * @returns the first cluster that could not be decoded, if any
+   */
+  decode(entries: Float64Array): Promise<DecodeReport['failed']>;
+  close(): Promise<void>;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  readonly waiting: Map<number, PromiseWithResolvers<DecodeReport['failed']>>;
+}
+
+/** A disk smaller than this is decoded before a thread has started. In bytes. */
+const WORTH_THREADS = 64 * 1024 * 1024;
+
+/**
+ * Threads for a disk of `diskBytes`, one a core and at most {@link MOST_THREADS}, started when there is work for them; small disks
+ * are decoded on this thread.
+ */
+export function createDecodePool(data: DecodeThreadData, diskBytes: number): DecodePool {
+  return diskBytes < WORTH_THREADS ? createInlinePool(data) : createThreadPool(data);
+}
+
+function createInlinePool(data: DecodeThreadData): DecodePool {
+  let decode: ReturnType<typeof createOrderDecoder> | undefined;
+  return {
+    async decode(entries) {
+      decode ??= createOrderDecoder(data);
+      return decode(entries);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+function createThreadPool(data: DecodeThreadData): DecodePool {
+  const threads = Math.min(availableParallelism(), MOST_THREADS);
+  const running: Thread[] = [];
+  let orders = 0;
+
+  function leastBusy(): Thread {
+    const idle = running.find(({ waiting }) => waiting.size === 0);
+    if (idle) return idle;
+    if (running.length < threads) return start();
+    return running.reduce((least, thread) => (thread.waiting.size < least.waiting.size ? thread : least));
+  }
+
+  function start(): Thread {
+    const thread = startThread(data);
+    running.push(thread);
+    return thread;
+  }
+
+  async function decode(entries: Float64Array): Promise<DecodeReport['failed']> {
+    const { worker, waiting } = leastBusy();
+    const answer = Promise.withResolvers<DecodeReport['failed']>();
+    const order: DecodeOrder = { id: (orders += 1), entries };
+    waiting.set(order.id, answer);
+    worker.postMessage(order);
+    return await answer.promise;
+  }
+
+  async function close(): Promise<void> {
+    await Promise.all(running.splice(0).map(({ worker }) => worker.terminate()));
+  }
+  return { decode, close };
+}
+
+function startThread(data: DecodeThreadData): Thread {
+  const waiting: Thread['waiting'] = new Map();
+  const path = new URL(`./decode-thread${extname(import.meta.url)}`, import.meta.url);
+  const worker = new Worker(path, { workerData: data, resourceLimits: THREAD_HEAP });
+  worker.on('message', ({ id, failed }: DecodeReport) => {
+    waiting.get(id)?.resolve(failed);
+    waiting.delete(id);
+  });
+  const fail = (): void => {
+    const failure = transientFailure('NodeUnavailable', 'a decoding thread ended before its work was done');
+    for (const answer of waiting.values()) answer.reject(failure);
+    waiting.clear();
+  };
+  worker.on('error', fail).on('exit', fail);
+  return { worker, waiting };
+}

@@ -1,0 +1,34 @@
+import { createRequire } from 'node:module';
+import type * as koffi from 'koffi';
+
+/** A library's functions, bound; absent where the library or koffi itself is not installed. */
+type Library = koffi.LibraryHandle;
+
+/** glibc's names; musl and other systems have no koffi binary in the image, and get Node's decoders. */
+const LIBRARIES = {
+  deflate: 'libdeflate.so.0',
+  zstd: 'libzstd.so.1',
+  lzma: 'liblzma.so.5',
+  libc: 'libc.so.6',
+};
+
+const loaded = new Map<string, Library | undefined>();
+
+/** Opens one of the distribution's libraries; `undefined` where it is missing, so that the caller takes Node's own decoder. */
+export function openLibrary(name: keyof typeof LIBRARIES): Library | undefined {
+  if (!loaded.has(name)) loaded.set(name, tryOpen(LIBRARIES[name]));
+  return loaded.get(name);
+}
+
+function tryOpen(file: string): Library | undefined {
+  try {
+    return requireKoffi().load(file);
+  } catch {
+    return undefined;
+  }
+}
+
+/** CommonJS, loaded when the first library is asked for: 20 ms that most commands do not need. */
+function requireKoffi(): typeof koffi {
+  return createRequire(import.meta.url)('koffi') as typeof koffi;
+}
