@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { failureTypeOf } from '../../activities/failures.js';
 import { convertFile } from './support/convert.js';
-import { makeRaw, MIB, qemuImg, useDirectory } from './support/images.js';
+import { makeRaw, MIB, qemuImg, sha256, useDirectory } from './support/images.js';
 
 const USABLE = 2 * MIB;
 
@@ -48,7 +47,7 @@ describe('mutated qcow2 images', function () {
         stdio: 'pipe',
       });
       truncateSync(out, USABLE);
-      return digest(out);
+      return sha256(out);
     } catch {
       return undefined;
     } finally {
@@ -56,16 +55,12 @@ describe('mutated qcow2 images', function () {
     }
   }
 
-  function digest(path: string): string {
-    return createHash('sha256').update(readFileSync(path)).digest('hex');
-  }
-
   async function ours(path: string, ranges: boolean): Promise<string | undefined> {
     const target = `${path}.img`;
     for (const left of [target, `${target}.record`]) if (existsSync(left)) rmSync(left, { recursive: true });
     try {
       await convertFile(path, target, { usableBytes: USABLE, ranges });
-      return digest(target);
+      return sha256(target);
     } catch (error) {
       assert.ok(failureTypeOf(error), `not a typed failure: ${String((error as Error).stack)}`);
       return undefined;

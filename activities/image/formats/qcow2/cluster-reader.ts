@@ -26,7 +26,7 @@ export function createPieceReader(bytes: AsyncIterable<Buffer>): PieceReader {
 
   async function peek(limit: number): Promise<Buffer> {
     await fill(limit);
-    chunks = [Buffer.concat(chunks)];
+    if (chunks.length > 1) chunks = [Buffer.concat(chunks)];
     return (chunks[0] ?? Buffer.alloc(0)).subarray(0, limit);
   }
 

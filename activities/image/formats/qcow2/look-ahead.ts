@@ -7,6 +7,8 @@ const PAGE_BYTES = 4096;
 export interface LookAhead {
   /** Keeps a copy; the oldest go when there are too many. Zeros need no keeping. */
   hold(index: number, cluster: Buffer): void;
+  /** Keeps nothing of a cluster whose bytes are where they belong; only that it has gone by. */
+  pass(index: number): void;
   /** A cluster that has gone by. @throws {@link FailureType} `ScratchSpaceRequired` where it had to be let go */
   get(index: number): Buffer;
 }
@@ -46,9 +48,9 @@ export function createLookAhead(clusterSize: number, limit: number): LookAhead {
     if (cluster) return cluster;
     if (isLost(index))
       throw scratchRequired(
-        `qcow2 cluster at ${index * clusterSize} is mapped by a table more than ${limit} bytes of the file later`,
+        `qcow2 cluster at ${index * clusterSize} is mapped by a table that comes more than ${limit} bytes of the file later, or is mapped twice`,
       );
     return zeros;
   }
-  return { hold, get };
+  return { hold, pass: forget, get };
 }

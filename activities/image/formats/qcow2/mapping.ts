@@ -148,9 +148,12 @@ function* plainCluster(
   check: MetadataCheck,
 ): Generator<Extent> {
   const { guest, host, length } = cluster;
-  // version 2 has no zero flag: the bit is reserved there, and QEMU does not look at it
-  if (host === 0 || (cluster.zero && header.version === 3)) return;
+  // the bit is reserved there; QEMU marks such an image as corrupt
+  if (cluster.zero && header.version === 2)
+    throw invalid(`qcow2 cluster of guest offset ${guest} is marked as zeros, which version 2 does not know`);
+  if (host === 0) return;
   checkCluster(header, guest, host);
+  if (cluster.zero) return;
   check.data(guest, host, length);
   yield { kind: 'data', guest, host, length };
 }
@@ -165,9 +168,9 @@ function* subclusters(
   const allocated = table.readUInt32BE(at + 12);
   if (zeros & allocated)
     throw invalid(`qcow2 subclusters of guest offset ${guest} are both allocated and zero`);
+  if (host !== 0) checkCluster(header, guest, host);
   if (allocated === 0) return;
   if (host === 0) throw invalid(`qcow2 subclusters of guest offset ${guest} are allocated without a cluster`);
-  checkCluster(header, guest, host);
   check.data(guest, host, length);
   const size = header.clusterSize / SUBCLUSTERS;
   for (let first = 0; first < SUBCLUSTERS; first += 1) {
@@ -181,6 +184,7 @@ function* subclusters(
   }
 }
 
+/** Also of a cluster that is not read: QEMU marks an image that keeps one at such a place as corrupt. */
 function checkCluster({ clusterSize }: Qcow2Header, guest: number, host: number): void {
   if (host % clusterSize !== 0)
     throw invalid(

@@ -1,0 +1,146 @@
+import type { Duplex } from 'node:stream';
+import { transientFailure } from '../../../failures.js';
+import { serveNbd, type NbdConnection } from '../../nbd/server.js';
+import { createSegmentPool } from '../../pool.js';
+import type { ReadOutcome, Sink } from '../../progress.js';
+import { findSandbox, type Sandbox, type Sandboxed } from '../../sandbox/sandbox.js';
+import type { ImageSource } from '../../source/types.js';
+import { createStage, type Stage } from '../../stage.js';
+import { exportSource, exportTarget } from './exports.js';
+import { convertArguments, explainEnd } from './qemu-img.js';
+import type { ForeignImage } from './types.js';
+
+/** 8 segments of 4 MiB: three gather, the others are on their way to the disk. */
+const POOL = { segmentBytes: 4 * 1024 * 1024, count: 8 };
+/** Resume begins on a multiple of it. */
+const ALIGNMENT = 64 * 1024;
+/** A process that asks for nothing for so long, and waits for nothing, works on nothing. */
+const STALL_MS = 60_000;
+/** QEMU needs 300 MiB of addresses, most of them never touched, and tables and buffers of what the header checks let through. */
+const MEMORY_BYTES = 1024 * 1024 * 1024;
+/** Decoding at 4 MiB a second would be slow. */
+const CPU = { leastSeconds: 600, bytesPerSecond: 4 * 1024 * 1024 };
+
+/** An image to be copied by `qemu-img`. */
+export interface ForeignCopy {
+  readonly image: ForeignImage;
+  /** Of the image file; with ranges. */
+  readonly source: ImageSource;
+  readonly fileBytes: number;
+  /** @default 60_000 ms */
+  readonly stallMs?: number;
+  /** @default what {@link findSandbox} finds */
+  readonly sandbox?: Sandbox;
+}
+
+/**
+ * Copies the disk of an image that `qemu-img` decodes. It runs in a sandbox and has two sockets: one to the image file, which is
+ * read by ranges as it asks, and one to the disk, which is written through a stage as everything else; so it opens no file, and
+ * resumes at a guest offset, below which everything is written.
+ * @throws the source's failure or the target's, whatever `qemu-img` makes of it; {@link FailureType} `ImageInvalid` where it
+ * cannot read the image; `NodeUnavailable` where it, or a sandbox, is missing
+ */
+export async function copyForeign(copy: ForeignCopy, sink: Sink): Promise<ReadOutcome> {
+  const { virtualSize } = copy.image;
+  if (sink.completed >= virtualSize) return { virtualSize };
+  const start = Math.floor(sink.completed / ALIGNMENT) * ALIGNMENT;
+  const sandbox = copy.sandbox ?? (await findSandbox());
+  const stage = createStage(createSegmentPool(POOL), sink.writer, sink);
+  try {
+    await runConvert(copy, { sandbox, stage, sink, start });
+    await stage.flush();
+    return { virtualSize };
+  } finally {
+    await stage.close();
+  }
+}
+
+interface Run {
+  readonly sandbox: Sandbox;
+  readonly stage: Stage;
+  readonly sink: Sink;
+  readonly start: number;
+}
+
+async function runConvert(copy: ForeignCopy, { sandbox, stage, sink, start }: Run): Promise<void> {
+  const { image, source, fileBytes, stallMs = STALL_MS } = copy;
+  sink.signal.throwIfAborted();
+  const program = sandbox.run({
+    file: 'qemu-img',
+    args: convertArguments(image, start),
+    sockets: 2,
+    memoryBytes: MEMORY_BYTES,
+    cpuSeconds: CPU.leastSeconds + Math.ceil(image.virtualSize / CPU.bytesPerSecond),
+  });
+  const [toSource, toTarget] = program.sockets;
+  const watch = watchOver(program, sink.signal, stallMs);
+  const connections = [
+    serve(toSource, exportSource(source, { fileBytes, endless: image.endless }), watch.alive),
+    serve(toTarget, exportTarget(stage, sink, { start, virtualSize: image.virtualSize }), watch.alive),
+  ];
+  watch.begin(connections);
+  try {
+    const end = await program.ended;
+    for (const connection of connections) connection.close();
+    await Promise.all(connections.map((connection) => connection.ended));
+    sink.signal.throwIfAborted();
+    for (const { failure } of connections) if (failure) throw failure.error;
+    if (watch.stalled) throw stalled(stallMs);
+    const requests = connections.reduce((sum, connection) => sum + connection.requests, 0);
+    if (end.code !== 0) throw explainEnd(end, image.format, requests);
+  } finally {
+    watch.stop();
+  }
+}
+
+function serve(
+  socket: Duplex | undefined,
+  ...rest: [ReturnType<typeof exportSource>, () => void]
+): NbdConnection {
+  if (!socket) throw transientFailure('NodeUnavailable', 'qemu-img cannot be started: no sockets for it');
+  return serveNbd(socket, ...rest);
+}
+
+function stalled(stallMs: number): Error {
+  return transientFailure(
+    'NodeUnavailable',
+    `qemu-img did nothing for ${Math.round(stallMs / 1000)} s and was ended`,
+  );
+}
+
+interface Watch {
+  /** Call whenever it asks for something, or gets it. */
+  readonly alive: () => void;
+  readonly begin: (connections: readonly NbdConnection[]) => void;
+  readonly stalled: boolean;
+  readonly stop: () => void;
+}
+
+/** Ends the program when it is told to stop, when one of its exports has failed, and when it does nothing though nothing keeps it. */
+function watchOver(program: Sandboxed, signal: AbortSignal, stallMs: number): Watch {
+  let last = performance.now();
+  let stalled = false;
+  let timer: NodeJS.Timeout | undefined;
+  const abort = (): void => program.kill();
+  signal.addEventListener('abort', abort, { once: true });
+  return {
+    alive: () => void (last = performance.now()),
+    begin(connections) {
+      timer = setInterval(() => {
+        if (connections.some(({ failure }) => failure)) return program.kill();
+        if (connections.some(({ working }) => working > 0)) last = performance.now();
+        if (performance.now() - last < stallMs) return;
+        stalled = true;
+        program.kill();
+      }, stallMs / 20);
+    },
+    get stalled() {
+      return stalled;
+    },
+    stop() {
+      clearInterval(timer);
+      signal.removeEventListener('abort', abort);
+      program.kill();
+    },
+  };
+}

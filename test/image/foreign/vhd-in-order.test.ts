@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { convertFile, type ConvertTestOptions } from '../support/convert.js';
+import { makeRaw, MIB, qemuImg, sha256, useDirectory } from '../support/images.js';
+import { sealFooter } from './vhd-lies.js';
+
+const CURRENT_SIZE = 48;
+
+describe('a fixed VHD that is read in order', function () {
+  this.timeout(60_000);
+  const directory = useDirectory();
+  const usableBytes = 8 * MIB;
+  const images: Record<string, string> = {};
+  before(() => {
+    const raw = makeRaw(`${directory()}/disk.raw`, 3 * MIB + 512);
+    for (const [name, options] of [
+      ['footer', ',force_size=on'],
+      ['geometry', ''],
+    ] as const) {
+      images[name] = `${directory()}/${name}.vhd`;
+      qemuImg('convert', '-f', 'raw', '-O', 'vpc', '-o', `subformat=fixed${options}`, raw, images[name]);
+    }
+    // a geometry that does not count the last sectors: QEMU does not show them either
+    const whole = readFileSync(images['geometry']!);
+    const footer = Buffer.from(whole.subarray(-512));
+    footer.writeBigUInt64BE(BigInt(whole.length - 512 + 4096), CURRENT_SIZE);
+    images['geometry with a rest'] = `${directory()}/rest.vhd`;
+    const rest = Buffer.alloc(4096, 'rest');
+    writeFileSync(
+      images['geometry with a rest'],
+      Buffer.concat([whole.subarray(0, -512), rest, sealFooter(footer)]),
+    );
+  });
+
+  const ways: Readonly<Record<string, Partial<ConvertTestOptions>>> = {
+    'without ranges': { ranges: false },
+    'without a length, in odd pieces': { ranges: false, length: false, chunk: 70_001 },
+    'in tiny pieces': { ranges: false, chunk: 100 },
+    'with a checksum, ranges lost': { loseRangesAfter: MIB },
+  };
+  for (const name of ['footer', 'geometry', 'geometry with a rest'])
+    for (const [way, options] of Object.entries(ways))
+      it(`sized by its ${name}, ${way}: is the disk that QEMU reads`, async () => {
+        const image = images[name]!;
+        const target = `${directory()}/${name}-${way}.img`.replaceAll(' ', '-');
+        const result = await convertFile(image, target, { usableBytes, ...options });
+        assertDisk(image, target, result);
+      });
+
+  // what is whole in the first bytes is known for a VHD before it is read
+  for (const [way, bytes, options] of [
+    ['where a checksum wants it read in order', MIB / 2, { checksum: 'of the file' }],
+    ['by a stream whose beginning holds all of it', MIB / 2, { ranges: false, chunk: 511 }],
+    ['when ranges are lost after it was found', 4 * MIB, { loseRangesAfter: MIB + 100_000 }],
+  ] as const)
+    it(`is read without its footer ${way}`, async () => {
+      const raw = makeRaw(`${directory()}/known.raw`, bytes);
+      const image = `${directory()}/known.vhd`;
+      const subformat = 'subformat=fixed,force_size=on';
+      qemuImg('convert', '-f', 'raw', '-O', 'vpc', '-o', subformat, raw, image);
+      const checksum = 'checksum' in options ? { checksum: `sha256:${sha256(image)}` } : {};
+      const target = `${directory()}/known-${way.replaceAll(' ', '-')}.img`;
+      const result = await convertFile(image, target, { ...options, ...checksum, usableBytes: bytes });
+      assert.equal(result.virtualSize, bytes);
+      assert.ok(readFileSync(target).equals(readFileSync(raw)));
+    });
+
+  it('in gz: the same; and it fits a claim of just its size', async () => {
+    const image = images['footer']!;
+    execFileSync('gzip', ['-1', '-k', '-f', image]);
+    const target = `${directory()}/in-gz.img`;
+    const just = { usableBytes: statSync(image).size - 512 };
+    assertDisk(image, target, await convertFile(`${image}.gz`, target, just), just.usableBytes);
+  });
+
+  it('goes on after a failure at any place', async () => {
+    const image = images['footer']!;
+    const target = `${directory()}/failed.img`;
+    const options = { usableBytes, ranges: false, checkpointEvery: { everyBytes: 1, everyMs: 0 } };
+    const { size } = statSync(image);
+    for (const [index, failAfter] of [size / 2, size - 600, size - 100].entries())
+      await assert.rejects(
+        convertFile(image, target, { ...options, fence: index + 1, failAfter: MIB + Math.floor(failAfter) }),
+      );
+    assertDisk(image, target, await convertFile(image, target, { ...options, fence: 9 }));
+  });
+
+  it('is a raw disk of all its bytes for who asks for raw, and where its footer is of another size', async () => {
+    const image = images['footer']!;
+    const target = `${directory()}/raw.img`;
+    const forced = await convertFile(image, target, { usableBytes, ranges: false, format: 'raw' });
+    assert.equal(forced.virtualSize, statSync(image).size);
+    const longer = `${directory()}/longer.raw`;
+    writeFileSync(longer, Buffer.concat([Buffer.alloc(512), readFileSync(image)]));
+    const other = await convertFile(longer, `${target}.2`, { usableBytes, ranges: false });
+    assert.deepEqual([other.format, other.virtualSize], ['raw', statSync(longer).size]);
+  });
+
+  function assertDisk(
+    image: string,
+    target: string,
+    result: { format: string; virtualSize: number },
+    bytes = usableBytes,
+  ): void {
+    const expected = `${target}.expected`;
+    qemuImg('convert', '-f', 'vpc', '-O', 'raw', image, expected);
+    const size = statSync(expected).size;
+    assert.deepEqual([result.format, result.virtualSize], ['vhd', size]);
+    truncateSync(expected, bytes);
+    assert.equal(sha256(target), sha256(expected));
+  }
+});
