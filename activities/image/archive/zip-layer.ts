@@ -1,0 +1,120 @@
+import { createStreamedSource, HEAD_BYTES } from '../source/streamed-source.js';
+import { RangesLostError, type ImageSource, type SourceFacts } from '../source/types.js';
+import { createHeadReader, createRangedInput, createStreamInput, type StreamInput } from './archive-input.js';
+import { readData, type DataPromise } from './zip-data.js';
+import { readZipDirectory, STORED, type ZipEntry } from './zip-directory.js';
+import { assertAgree, readLocalHeader, saidBefore } from './zip-local.js';
+import { streamZip } from './zip-stream.js';
+
+/** An entry of which directory and header have said the same. */
+interface Place extends ZipEntry {
+  /** Offset of its data in the archive. */
+  readonly data: number;
+}
+
+/**
+ * The disk image inside a zip archive with one file, as a source of its own. Behind ranges the directory is read first: a stored
+ * file has ranges too, a deflated one is a stream from its first byte. Else the archive is streamed, and its directory judges at
+ * the end what was read. CRC-32 and sizes are verified whenever the image is read from its start.
+ * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, `UnsupportedFormat` and what the source around it rejects with
+ */
+export async function openZipLayer(inner: ImageSource): Promise<ImageSource> {
+  const facts = await inner.probe();
+  const size = facts.validators.length;
+  if (!facts.ranges || size === undefined) return createStreamedImage(inner, facts);
+  try {
+    const place = await findImage(inner, { size, head: facts.head });
+    return place.method === STORED ? createSlice(inner, facts, place) : createInflated(inner, facts, place);
+  } catch (error) {
+    if (error instanceof RangesLostError) return createStreamedImage(inner, facts);
+    throw error;
+  }
+}
+
+async function findImage(inner: ImageSource, { size, head }: { size: number; head: Buffer }): Promise<Place> {
+  const readKnown = createHeadReader(inner, head);
+  const entry = await readZipDirectory({
+    size,
+    async read(offset, length) {
+      const bytes = Buffer.allocUnsafeSlow(length);
+      await readKnown(offset, bytes);
+      return bytes;
+    },
+  });
+  const input = createRangedInput(inner, { size, head });
+  await input.skip(entry.offset);
+  const local = await readLocalHeader(input);
+  assertAgree(local, entry);
+  return { ...entry, data: local.data };
+}
+
+function createSlice(inner: ImageSource, facts: SourceFacts, place: Place): ImageSource {
+  const readKnown = createHeadReader(inner, facts.head);
+
+  async function readInto(start: number, target: Uint8Array): Promise<void> {
+    const end = start + target.length;
+    if (end > place.size)
+      throw new Error(`range ${start} to ${end} is beyond the ${place.size} bytes of the image`);
+    await readKnown(place.data + start, target);
+  }
+
+  async function* stream(start: number): AsyncGenerator<Buffer> {
+    const { shown, method, size } = place;
+    const rest = size - start;
+    // the CRC is that of all bytes
+    const promise = start === 0 ? place : { shown, method, compressedSize: rest, size: rest };
+    yield* streamData(inner, place.data + start, promise);
+  }
+
+  return {
+    async probe() {
+      const head = Buffer.alloc(Math.min(HEAD_BYTES, place.size));
+      await readInto(0, head);
+      return { ...factsOf(facts, place.size), ranges: true, seekable: true, head };
+    },
+    stream,
+    readInto,
+    get bytesRead() {
+      return inner.bytesRead;
+    },
+    close: () => inner.close(),
+  };
+}
+
+function createInflated(inner: ImageSource, facts: SourceFacts, place: Place): ImageSource {
+  return createStreamedSource({
+    open: () => streamData(inner, place.data, place),
+    facts: async () => factsOf(facts, place.size),
+    bytesRead: () => inner.bytesRead,
+    close: () => inner.close(),
+  });
+}
+
+/** The content of an entry whose data is at `offset`; the archive is read to its end. */
+async function* streamData(inner: ImageSource, offset: number, promise: DataPromise): AsyncGenerator<Buffer> {
+  const input: StreamInput = createStreamInput(inner.stream(offset), offset);
+  try {
+    yield* readData(input, promise);
+    while (await input.next(Infinity)) continue;
+  } finally {
+    await input.close();
+  }
+}
+
+function createStreamedImage(inner: ImageSource, facts: SourceFacts): ImageSource {
+  let size: number | undefined;
+  return createStreamedSource({
+    open: () => streamZip(inner.stream(0), (header) => (size = saidBefore(header).size)),
+    facts: async () => factsOf(facts, size),
+    bytesRead: () => inner.bytesRead,
+    close: () => inner.close(),
+  });
+}
+
+function factsOf(
+  { displayUrl, validators }: SourceFacts,
+  size: number | undefined,
+): Pick<SourceFacts, 'displayUrl' | 'validators'> {
+  const { length: _, ...version } = validators;
+  return { displayUrl, validators: { ...version, ...(size === undefined ? {} : { length: size }) } };
+}

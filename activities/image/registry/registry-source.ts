@@ -1,0 +1,155 @@
+import { permanentFailure } from '../../failures.js';
+import type { Container } from '../../types.js';
+import { parseChecksum } from '../source/checksum.js';
+import { changed } from '../source/http-failures.js';
+import { differenceBetween } from '../source/ranges.js';
+import { createStreamedSource } from '../source/streamed-source.js';
+import type {
+  ImageSource,
+  RegistryRequest,
+  SourceFacts,
+  SourceNotice,
+  SourceOptions,
+} from '../source/types.js';
+import { createDiskReader, type FoundDisk } from './disk.js';
+import { resolveImage, type ResolvedImage } from './image.js';
+import { createArchiveStore } from './oci-archive.js';
+import { parseReference, type ImageReference } from './reference.js';
+import { createRegistryClient } from './registry-client.js';
+import type { ImageStore } from './store.js';
+import { refuseWrapped } from './wrapped-disk.js';
+
+/** A container disk as a source: the bytes of the file in its directory `disk`. */
+export interface RegistrySource extends ImageSource {
+  /**
+   * Kubernetes labels that the image's `KUBEVIRT_IO_*` variables mean (CDI puts them on the claim). Reads manifest and
+   * configuration if nobody has.
+   */
+  labels(): Promise<Readonly<Record<string, string>>>;
+  /** What the disk is inside of, outermost first: `oci`, `gz`, `tar`. Complete after the probe. */
+  readonly containers: readonly Container[];
+}
+
+/**
+ * Opens a container disk in a registry or in an OCI archive. Nothing is sent before a method is called. The disk is streamed out
+ * of its layer; the stream ends after the layer's digest and, if there is one, the checksum were verified. There are no ranges,
+ * even where a layer is not compressed: parts of a blob cannot be held to its digest.
+ *
+ * @throws {@link FailureType} `InvalidDataVolume`, `UnsupportedSource` (an archive where only a command line may read files)
+ */
+export async function createRegistrySource(
+  request: RegistryRequest,
+  options: SourceOptions,
+): Promise<RegistrySource> {
+  const reference = parseReference(request.url);
+  if (request.checksum !== undefined) parseChecksum(request.checksum);
+  const store = openStore(reference, request, options);
+  const disk = createDisk(store, request, options);
+  const inner = createStreamedSource({
+    open: () => disk.read(),
+    facts: async () => disk.facts(),
+    bytesRead: () => store.bytesRead,
+    close: () => store.close(),
+  });
+
+  async function probe(): Promise<SourceFacts> {
+    const facts = await inner.probe();
+    refuseWrapped(facts.head, store.display);
+    return { ...facts, containers: disk.containers() };
+  }
+
+  async function* stream(start: number): AsyncGenerator<Buffer> {
+    await probe();
+    yield* inner.stream(start);
+  }
+
+  return {
+    probe,
+    stream,
+    readInto: (start, target) => inner.readInto(start, target),
+    labels: async () => (await disk.image()).config.labels,
+    get containers() {
+      return disk.containers();
+    },
+    get bytesRead() {
+      return inner.bytesRead;
+    },
+    close: () => inner.close(),
+  };
+}
+
+function openStore(reference: ImageReference, request: RegistryRequest, options: SourceOptions): ImageStore {
+  if (reference.kind === 'docker') return createRegistryClient(reference, request, options);
+  if (options.policy.unrestricted) return createArchiveStore(reference, options);
+  throw permanentFailure(
+    'UnsupportedSource',
+    'oci-archive: names a local file: only the command line reads those',
+  );
+}
+
+interface Disk {
+  image(): Promise<ResolvedImage>;
+  read(): AsyncGenerator<Buffer>;
+  facts(): Omit<SourceFacts, 'head' | 'ranges' | 'seekable'>;
+  containers(): readonly Container[];
+}
+
+function createDisk(store: ImageStore, request: RegistryRequest, options: SourceOptions): Disk {
+  let resolving: Promise<ResolvedImage> | undefined;
+  let reader: (() => AsyncGenerator<Buffer>) | undefined;
+  let found: FoundDisk | undefined;
+  const notice: SourceNotice = (message) => options.notice?.(message);
+
+  async function resolve(): Promise<ResolvedImage> {
+    const image = await resolveImage(store, request.architecture);
+    const { invalidLabels } = image.config;
+    if (invalidLabels > 0)
+      notice(`${invalidLabels} KUBEVIRT_IO_ variables of the image are no valid labels: left out`);
+    return image;
+  }
+
+  function image(): Promise<ResolvedImage> {
+    resolving ??= resolve();
+    // a registry that failed is asked anew
+    resolving.catch(() => (resolving = undefined));
+    return resolving;
+  }
+
+  function accept(disk: FoundDisk): void {
+    const validators = { etag: `"${disk.layer.digest}"`, length: disk.size };
+    const difference = options.expected && differenceBetween(options.expected, validators);
+    if (difference !== undefined) throw changed(store.display, difference);
+    requireSameDigest(request.checksum, disk, store.display);
+    found = disk;
+  }
+
+  return {
+    image,
+    async *read() {
+      options.signal.throwIfAborted();
+      const { checksum } = request;
+      reader ??= createDiskReader({ store, image: await image(), checksum, found: accept, notice });
+      yield* reader();
+    },
+    facts() {
+      if (!found) throw new Error('the disk has not been found yet');
+      const validators = { etag: `"${found.layer.digest}"`, length: found.size };
+      return { displayUrl: store.display, validators };
+    },
+    containers() {
+      if (!found) return ['oci'];
+      return ['oci', ...(found.compression ? [found.compression] : []), 'tar'];
+    },
+  };
+}
+
+/** A checksum of the digest's own algorithm is judged by the manifest, before anything is read. */
+function requireSameDigest(checksum: string | undefined, { layer }: FoundDisk, display: string): void {
+  if (checksum === undefined) return;
+  const { algorithm, hex } = parseChecksum(checksum);
+  if (!layer.digest.startsWith(`${algorithm}:`) || layer.digest === `${algorithm}:${hex}`) return;
+  throw permanentFailure(
+    'ChecksumMismatch',
+    `checksum mismatch: expected ${algorithm}:${hex}, the layer of ${display} that holds the disk is ${layer.digest}`,
+  );
+}

@@ -1,0 +1,71 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { PAGE, startServer } from '../../support/servers/index.js';
+import type { RunningServer } from '../../support/servers/index.js';
+import { imageOf, layerOf, type Layer } from './images.js';
+import { startNodeRegistry, type RegistryBehaviour } from './node-registry.js';
+import { DISK, useBench, type Bench } from './open.js';
+
+/** A user of a registry, and how Basic authentication writes it. */
+export const LOGIN = { username: 'me', password: 'pass-word' };
+export const BASIC = `Basic ${Buffer.from('me:pass-word').toString('base64')}`;
+
+/** A server of tokens: `sesame-0`, `sesame-1`, … */
+export interface Issuer {
+  readonly server: RunningServer;
+  /** Tokens handed out, in their order. */
+  readonly tokens: string[];
+}
+
+/** Registries and token servers for one suite. */
+export interface Guarded {
+  readonly bench: Bench;
+  /** The one layer of the image `team/disk:v1`, made before the first test. */
+  readonly layer: () => Layer;
+  readonly registry: (behaviour: RegistryBehaviour) => Promise<RunningServer>;
+  /** `allowed` says who gets a token. */
+  readonly issuer: (
+    allowed?: (request: IncomingMessage) => boolean,
+    answer?: (token: string) => unknown,
+  ) => Promise<Issuer>;
+}
+
+/** Call inside `describe`. */
+export function useGuarded(): Guarded {
+  const bench = useBench();
+  let layer: Layer | undefined;
+  const get = (): Layer => {
+    if (!layer) throw new Error('the layer is used outside of tests');
+    return layer;
+  };
+  before(async () => {
+    layer = await layerOf([{ name: 'disk/a', content: DISK }], 'none');
+  });
+  return {
+    bench,
+    layer: get,
+    registry: async (behaviour) =>
+      await bench.serve(startNodeRegistry({ 'team/disk:v1': imageOf([get()]) }, behaviour)),
+    async issuer(allowed = () => true, answer = (token) => ({ token, expires_in: 300 })) {
+      const tokens: string[] = [];
+      const server = await bench.serve(
+        startServer((request, response) => {
+          if (!allowed(request)) return void response.writeHead(401).end(PAGE);
+          const token = `sesame-${tokens.length}`;
+          tokens.push(token);
+          response.end(JSON.stringify(answer(token)));
+        }),
+      );
+      return { server, tokens };
+    },
+  };
+}
+
+/** Answers 401 with this challenge. */
+export function challenged(response: ServerResponse, value: string | string[]): true {
+  response.writeHead(401, { 'www-authenticate': value }).end(PAGE);
+  return true;
+}
+
+/** The challenge that sends to a token server. */
+export const bearer = (from: Issuer): string =>
+  `Bearer realm="${from.server.url}/token?sort=pull",service="a registry",scope="ignored"`;
