@@ -1,4 +1,4 @@
-import type { ImageSource } from './source/types.js';
+import type { ImageSource, RestartPoint } from './source/types.js';
 import type { Durable, RecordStore, ResumeRecord } from './resume-record.js';
 import type { SparseWriter } from './writer.js';
 
@@ -6,10 +6,18 @@ import type { SparseWriter } from './writer.js';
 const EVERY_BYTES = 256 * 1024 * 1024;
 const EVERY_MS = 5000;
 
+/** What an offered checkpoint takes if it becomes a record. */
+export interface OfferOptions {
+  /** Writes what is still gathered. */
+  readonly flush?: (() => Promise<void>) | undefined;
+  /** Where a compressor can be entered for what comes after. */
+  readonly restart?: (() => RestartPoint | undefined) | undefined;
+}
+
 /** Makes progress durable now and then. */
 export interface Checkpoints {
   /** `completed` is written (after `flush`); recorded if a record is due. */
-  offer(completed: number, flush?: () => Promise<void>): Promise<void>;
+  offer(completed: number, options?: OfferOptions): Promise<void>;
   /** Records what was offered last without need of a flush, due or not. */
   flush(): Promise<void>;
   /** The newest record. */
@@ -39,26 +47,26 @@ export function createCheckpoints(options: CheckpointOptions): Checkpoints {
   let written = 0;
   const writtenBefore = durable.bytesWritten;
 
-  async function save(completed: number): Promise<void> {
+  async function save(completed: number, restart?: RestartPoint): Promise<void> {
     const bytesWritten = writtenBefore + writer.bytesWritten;
     await writer.syncData();
     record = {
       ...record,
       barren: 0,
       bytesRead: options.record.bytesRead + source.bytesRead,
-      durable: { ...durable, completed, bytesWritten },
+      durable: { ...durable, completed, bytesWritten, ...(restart ? { restart } : {}) },
     };
     await records.save(record);
     lastBytes = source.bytesRead;
     lastTime = performance.now();
   }
 
-  async function offer(completed: number, flush?: () => Promise<void>): Promise<void> {
+  async function offer(completed: number, { flush, restart }: OfferOptions = {}): Promise<void> {
     if (completed <= (record.durable?.completed ?? 0)) return;
     if (!flush) written = completed;
     if (source.bytesRead - lastBytes < everyBytes && performance.now() - lastTime < everyMs) return;
     await flush?.();
-    await save(completed);
+    await save(completed, restart?.());
   }
   return {
     offer,

@@ -6,6 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
 import type { TransferProgress, TransferResult, TransientFailureType } from '../types.js';
+import { childEnvironment } from './child-environment.js';
 import type { ChildFailure, ChildJob, ChildMessage, ChildOrder } from './child-protocol.js';
 import { nameUnforeseen } from './unforeseen.js';
 
@@ -18,7 +19,8 @@ const KILL_AFTER_MS = 1000;
 export interface ChildOptions {
   readonly job: Omit<ChildJob, 'fds'>;
   readonly fds: {
-    readonly file: number;
+    /** Absent for an archive. */
+    readonly file?: number;
     readonly direct?: number;
     readonly directory: number;
     readonly record: number;
@@ -35,13 +37,22 @@ export interface ChildOptions {
 /** Runs the byte mover to its end. @throws its failure, typed; `NodeUnavailable` where it died without one */
 export async function runChild(options: ChildOptions): Promise<TransferResult> {
   const { file, direct, directory, record, lock } = options.fds;
-  const inherited = [file, directory, record, lock, ...(direct === undefined ? [] : [direct])];
+  const inherited = [
+    file ?? ('ignore' as const),
+    ...[directory, record, lock],
+    ...(direct === undefined ? [] : [direct]),
+  ];
   const job: ChildJob = {
     ...options.job,
-    fds: { file: 3, directory: 4, record: 5, ...(direct === undefined ? {} : { direct: 7 }) },
+    fds: {
+      ...(file === undefined ? {} : { file: 3 }),
+      directory: 4,
+      record: 5,
+      ...(direct === undefined ? {} : { direct: 7 }),
+    },
   };
   const [command, ...args] = commandLine(options);
-  const child = start(command, args, inherited);
+  const child = start(command, args, { inherited, env: childEnvironment(options.job.request) });
   const ended = endOf(child, command);
   // awaited only when the output has ended; until then a rejection would end the worker
   ended.catch(() => undefined);
@@ -62,10 +73,17 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
   }
 }
 
+interface StartOptions {
+  /** Descriptors that it gets as 3, 4, …. */
+  readonly inherited: readonly (number | 'ignore')[];
+  readonly env: NodeJS.ProcessEnv;
+}
+
 /** Starts the child. Its standard error goes nowhere: what a decoder prints there may be the image's or a credential. */
-function start(command: string, args: readonly string[], inherited: readonly number[]): ChildProcess {
+function start(command: string, args: readonly string[], options: StartOptions): ChildProcess {
   try {
-    return spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore', ...inherited], env: childEnvironment() });
+    const { inherited, env } = options;
+    return spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore', ...inherited], env });
   } catch (error) {
     // most errors arrive as an event, ENOMEM does not
     throw cannotStart(command, error);
@@ -102,17 +120,6 @@ function commandLine({ user, path = siblingPath() }: ChildOptions): [string, ...
 
 function siblingPath(): string {
   return fileURLToPath(new URL(`./child${extname(import.meta.url)}`, import.meta.url));
-}
-
-/** Only what a process needs to run: the worker's own settings may hold keys. */
-function childEnvironment(): NodeJS.ProcessEnv {
-  const { PATH, TMPDIR, SSL_CERT_FILE, SSL_CERT_DIR } = process.env;
-  return {
-    PATH,
-    ...(TMPDIR ? { TMPDIR } : {}),
-    ...(SSL_CERT_FILE ? { SSL_CERT_FILE } : {}),
-    ...(SSL_CERT_DIR ? { SSL_CERT_DIR } : {}),
-  };
 }
 
 function endOf(child: ChildProcess, command: string): Promise<string> {

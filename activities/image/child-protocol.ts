@@ -1,10 +1,11 @@
-import type { FailureType, TransferProgress, TransferResult } from '../types.js';
+import type { ContentType, FailureType, TransferProgress, TransferResult } from '../types.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
 
 /** First line on the child's standard input. It holds credentials: it is never an argument, a file or a log line. */
 export interface ChildJob {
   readonly request: SourceRequest;
   readonly policy: AddressPolicy;
+  readonly contentType: ContentType;
   readonly claimName: string;
   readonly usableBytes: number;
   readonly preallocation: boolean;
@@ -12,7 +13,8 @@ export interface ChildJob {
   readonly attempt: number;
   /** Numbers of the descriptors it inherits. */
   readonly fds: {
-    readonly file: number;
+    /** `disk.img`; absent for an archive, which goes into the directory. */
+    readonly file?: number;
     readonly directory: number;
     readonly record: number;
     readonly direct?: number;

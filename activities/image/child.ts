@@ -3,13 +3,14 @@
  * ended when that closes. A decoder's bug is not root here, and the worker's event loop stays free.
  */
 import { createInterface } from 'node:readline';
-import { ApplicationFailure } from '@temporalio/common';
-import { failureTypeOf } from '../failures.js';
-import type { TransferProgress } from '../types.js';
+import { ApplicationFailure, failureTypeOf } from '../failures.js';
+import type { TransferProgress, TransferResult } from '../types.js';
 import type { ChildFailure, ChildJob, ChildMessage } from './child-protocol.js';
 import { convertImage } from './convert.js';
 import { createRecordStore, FencedError } from './resume-record.js';
-import { createHttpSource } from './source/http-source.js';
+import { openSource } from './source/open-source.js';
+import { refuseLocalFiles } from './source/refuse-local.js';
+import type { ImageSource } from './source/types.js';
 import { nameUnforeseen } from './unforeseen.js';
 
 /** How long something that the source said stays in the progress. */
@@ -42,9 +43,10 @@ async function giveUp(error: unknown): Promise<never> {
 }
 
 async function run(job: ChildJob): Promise<ChildMessage> {
+  refuseLocalFiles(job.request);
   const { signal } = stopping;
   let notice: { message: string; until: number } | undefined;
-  const source = createHttpSource(job.request, {
+  const source = await openSource(job.request, {
     policy: job.policy,
     signal,
     notice: (message) => (notice = { message, until: performance.now() + NOTICE_MS }),
@@ -54,23 +56,35 @@ async function run(job: ChildJob): Promise<ChildMessage> {
     void tell({ progress: { ...progress, ...said } });
   }
   try {
-    const { file, direct, directory, record } = job.fds;
-    const result = await convertImage({
-      source,
-      target: { fd: file, directoryFd: directory, ...(direct === undefined ? {} : { directFd: direct }) },
-      size: { claimName: job.claimName, usableBytes: job.usableBytes },
-      preallocation: job.preallocation,
-      ...(job.request.checksum === undefined ? {} : { checksum: job.request.checksum }),
-      records: createRecordStore(`/proc/self/fd/${record}`),
-      fence: job.fence,
-      attempt: job.attempt,
-      signal,
-      onProgress: report,
-    });
-    return { result };
+    return { result: await fill(job, source, report) };
   } finally {
     source.close();
   }
+}
+
+async function fill(
+  job: ChildJob,
+  source: ImageSource,
+  onProgress: (progress: TransferProgress) => void,
+): Promise<TransferResult> {
+  const { file, direct, directory, record } = job.fds;
+  const work = {
+    source,
+    size: { claimName: job.claimName, usableBytes: job.usableBytes },
+    ...(job.request.checksum === undefined ? {} : { checksum: job.request.checksum }),
+    records: createRecordStore(`/proc/self/fd/${record}`),
+    fence: job.fence,
+    attempt: job.attempt,
+    signal: stopping.signal,
+    onProgress,
+  };
+  if (job.contentType === 'archive') {
+    const { unpackImage } = await import('./unpack-image.js');
+    return await unpackImage({ ...work, directory: { fd: directory } });
+  }
+  if (file === undefined) throw new Error('a disk image has no file to go to');
+  const target = { fd: file, directoryFd: directory, ...(direct === undefined ? {} : { directFd: direct }) };
+  return await convertImage({ ...work, target, preallocation: job.preallocation });
 }
 
 function describe(error: unknown): ChildFailure {

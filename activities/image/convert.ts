@@ -1,38 +1,20 @@
 import { fstatSync } from 'node:fs';
-import { transientFailure, permanentFailure, failureTypeOf } from '../failures.js';
-import type { ImageFacts, TransferProgress, TransferResult } from '../types.js';
+import { permanentFailure, failureTypeOf } from '../failures.js';
+import type { TransferResult } from '../types.js';
 import { createCheckpoints } from './checkpoints.js';
-import { planImage } from './probe.js';
+import type { ConvertJob } from './convert-job.js';
 import { createMeter, type Meter } from './meter.js';
-import { readImage } from './read-image.js';
-import { prove, type Durable, type RecordStore, type ResumeRecord } from './resume-record.js';
-import { largerPvcRequired, type TargetSize } from './size.js';
-import { RangesLostError, type ImageSource, type SourceFacts } from './source/types.js';
-import { runTool } from './tools.js';
-import { createSparseWriter, type SparseWriter, type TargetFile } from './writer.js';
+import { isAsRecorded, openDisk } from './open-disk.js';
+import { planImage, type PlannedImage } from './plan-image.js';
+import { readImage, type Read } from './read-image.js';
+import { changedTooOften } from './refusals.js';
+import { withoutDurable, type Durable, type ResumeRecord } from './resume-record.js';
+import { largerPvcRequired } from './size.js';
+import { RangesLostError } from './source/types.js';
+import { RANGES_LOST, withoutRanges } from './source/without-ranges.js';
+import { createSparseWriter, type SparseWriter } from './writer.js';
 
-/** Versions of a source that one transfer follows before it gives up. */
-const MAX_CHANGES = 3;
-
-/** One attempt to fill a target from a source. */
-export interface ConvertJob {
-  readonly source: ImageSource;
-  readonly target: TargetFile;
-  /** `usableBytes` is the size that the disk gets. */
-  readonly size: TargetSize;
-  readonly preallocation: boolean;
-  /** `algorithm:hex` of the source as served. */
-  readonly checksum?: string;
-  readonly records: RecordStore;
-  /** This attempt's fencing number; greater than that of any earlier one. */
-  readonly fence: number;
-  /** Temporal attempt, for progress. */
-  readonly attempt: number;
-  readonly signal: AbortSignal;
-  readonly onProgress?: (progress: TransferProgress) => void;
-  /** Set by tests: how often a record is written. */
-  readonly checkpointEvery?: { readonly everyBytes?: number; readonly everyMs?: number };
-}
+const READ_BACK = 4 * 1024 * 1024;
 
 /**
  * Reads the whole image into the target, from where the resume record says or from the start, verifies it and makes it
@@ -41,14 +23,13 @@ export interface ConvertJob {
  */
 export async function convertImage(job: ConvertJob): Promise<TransferResult> {
   const found = await job.records.load();
-  if (found.result && fstatSync(job.target.fd).size === found.result.diskBytes) return found.result;
+  if (found.result && isAsRecorded(job, found.result.diskBytes)) return found.result;
   const { result: _, ...rest } = found;
   const record: ResumeRecord = { ...rest, fence: job.fence, barren: found.barren + 1 };
   await job.records.save(record);
   const meter = createMeter(job, record);
   try {
-    const facts = await job.source.probe();
-    return await attempt(job, record, facts, meter);
+    return await attempt(job, record, meter);
   } catch (error) {
     throw await settle(job, meter, error);
   } finally {
@@ -56,18 +37,29 @@ export async function convertImage(job: ConvertJob): Promise<TransferResult> {
   }
 }
 
+/** How an attempt differs from the first try. */
+interface Retry {
+  /** The server has answered ranges and does no longer. */
+  readonly rangesLost?: boolean;
+}
+
 async function attempt(
   job: ConvertJob,
   record: ResumeRecord,
-  facts: SourceFacts,
   meter: Meter,
+  retry: Retry = {},
 ): Promise<TransferResult> {
-  const image = await planImage(facts, job.source, {
-    checksum: job.checksum !== undefined,
-    target: job.size,
-  });
+  const source = retry.rangesLost ? withoutRanges(job.source) : job.source;
   const writer = createSparseWriter(job.target, job.signal);
-  const { durable, changes } = await openTarget(job, record, image, writer, meter);
+  const planned = await planImage(source, {
+    checksum: job.checksum,
+    contentType: job.contentType,
+    format: job.format,
+    target: job.size,
+    scratch: job.scratch !== undefined,
+    beginning: (bytes) => readTarget(writer, bytes),
+  });
+  const { durable, changes } = await openDisk(job, record, planned, { writer, meter });
   const checkpoints = createCheckpoints({
     ...job.checkpointEvery,
     records: job.records,
@@ -76,88 +68,39 @@ async function attempt(
     record: { ...record, changes },
     durable,
   });
-  meter.begin(image, writer, durable, checkpoints);
+  meter.begin(planned.facts, {
+    written: () => durable.bytesWritten + writer.bytesWritten,
+    barren: () => checkpoints.record.barren,
+  });
   try {
-    const read = await readImage({ job, image, facts, writer, durable, checkpoints, meter });
-    return await finish(job, checkpoints.record, { image, writer, durable, meter }, read);
+    const read = await readImage({ job, planned, writer, durable, checkpoints, meter });
+    return await finish(job, checkpoints.record, { planned, writer, durable, meter }, read);
   } catch (error) {
-    if (error instanceof RangesLostError && facts.ranges) {
-      meter.say('the server no longer answers ranges: reading from the start in one pass');
+    if (error instanceof RangesLostError && !retry.rangesLost) {
+      meter.say(RANGES_LOST);
       const fresh = { ...withoutDurable(checkpoints.record), bytesRead: record.bytesRead };
-      return attempt(job, fresh, { ...facts, ranges: false }, meter);
+      return await attempt(job, fresh, meter, { rangesLost: true });
     }
     if (failureTypeOf(error) === 'ChecksumMismatch')
       await empty(job, writer, checkpoints.record).catch(() => undefined);
-    // told to stop: what is written need not be fetched again, if there is time to say so
-    if (job.signal.aborted) await checkpoints.flush().catch(() => undefined);
+    // what is written need not be fetched again, if there is time and room to say so
+    else await checkpoints.flush().catch(() => undefined);
     throw error;
   }
 }
 
-/** Proves what an earlier attempt left, or empties the target; then gives it its size. */
-async function openTarget(
-  job: ConvertJob,
-  record: ResumeRecord,
-  image: ImageFacts,
-  writer: SparseWriter,
-  meter: Meter,
-): Promise<{ durable: Durable; changes: number }> {
-  const diskBytes = job.size.usableBytes;
-  const proof = prove(record, image, diskBytes);
-  if (proof && 'durable' in proof && fstatSync(job.target.fd).size === diskBytes) {
-    meter.say(resumeMessage(image, proof.durable));
-    return { durable: proof.durable, changes: record.changes };
-  }
-  const changed = proof && 'mismatch' in proof && proof.mismatch === 'the source has changed';
-  const changes = record.changes + (changed ? 1 : 0);
-  if (changed && changes >= MAX_CHANGES) throw changedTooOften(changes);
-  if (proof)
-    meter.say(
-      `starting from zero: ${'mismatch' in proof ? proof.mismatch : 'the target is not what the record describes'}`,
-    );
-  await resize(job, writer, diskBytes);
-  const { validators, format, compression, plan, virtualSize } = image;
-  const durable: Durable = {
-    validators,
-    format,
-    compression,
-    plan,
-    diskBytes,
-    completed: 0,
-    bytesWritten: 0,
-    ...(virtualSize === undefined ? {} : { virtualSize }),
-  };
-  await job.records.save({ ...withoutDurable(record), changes, durable });
-  return { durable, changes };
-}
-
-function resumeMessage({ resume, reason }: ImageFacts, { completed }: Durable): string {
-  if (completed === 0) return 'starting from zero: nothing was durable yet';
-  if (resume === 'exact') return `resuming at offset ${completed}`;
-  return `reading the source again from its start, what is durable up to offset ${completed} is not written again: ${reason}`;
-}
-
-async function resize(job: ConvertJob, writer: SparseWriter, diskBytes: number): Promise<void> {
-  await writer.truncate(0);
-  await writer.truncate(diskBytes);
-  if (!job.preallocation || diskBytes === 0) return;
-  try {
-    await runTool('fallocate', ['--length', `${diskBytes}`, '/proc/self/fd/3'], {
-      fds: [job.target.fd],
-      signal: job.signal,
-    });
-  } catch (error) {
-    job.signal.throwIfAborted();
-    throw transientFailure(
-      'NoSpace',
-      `${diskBytes} bytes cannot be preallocated for claim ${job.size.claimName}`,
-      { cause: error },
-    );
+/** The beginning of the disk, read back. */
+async function* readTarget(writer: SparseWriter, bytes: number): AsyncGenerator<Buffer> {
+  const memory = Buffer.allocUnsafeSlow(READ_BACK);
+  for (let at = 0; at < bytes; at += READ_BACK) {
+    const piece = memory.subarray(0, Math.min(READ_BACK, bytes - at));
+    await writer.read(at, piece);
+    yield piece;
   }
 }
 
 interface Written {
-  readonly image: ImageFacts;
+  readonly planned: PlannedImage;
   readonly writer: SparseWriter;
   readonly durable: Durable;
   readonly meter: Meter;
@@ -167,21 +110,25 @@ interface Written {
 async function finish(
   job: ConvertJob,
   record: ResumeRecord,
-  { image, writer, durable, meter }: Written,
-  read: { virtualSize: number; checksum?: string },
+  { planned, writer, durable, meter }: Written,
+  read: Read,
 ): Promise<TransferResult> {
   if (read.virtualSize > job.size.usableBytes)
     throw largerPvcRequired(`${read.virtualSize}`, read.virtualSize, job.size);
   meter.enter('syncing');
+  const diskBytes = job.size.fit ? read.virtualSize : job.size.usableBytes;
+  if (job.size.fit) await writer.truncate(diskBytes);
   await writer.syncAll();
+  refuseRemoved(job);
   const result: TransferResult = {
     virtualSize: read.virtualSize,
-    diskBytes: job.size.usableBytes,
+    diskBytes,
     bytesTransferred: meter.bytesRead(),
     bytesWritten: durable.bytesWritten + writer.bytesWritten,
-    ...(read.checksum === undefined ? {} : { checksum: read.checksum }),
+    ...(job.checksum === undefined ? {} : { checksum: job.checksum }),
     resumedFrom: durable.completed,
-    format: image.format,
+    format: read.format ?? planned.facts.format,
+    ...(read.scratchBytes > 0 ? { scratchBytes: read.scratchBytes } : {}),
   };
   await job.records.save({ ...record, barren: 0, bytesRead: result.bytesTransferred, result });
   return result;
@@ -195,7 +142,7 @@ async function settle(job: ConvertJob, meter: Meter, error: unknown): Promise<un
   const changes = record.changes + (changed ? 1 : 0);
   // a disk that is full now is no reason to hide why the attempt failed
   await job.records.save(changed ? { ...withoutDurable(record), changes } : record).catch(() => undefined);
-  return changed && changes >= MAX_CHANGES ? changedTooOften(changes, error) : error;
+  return (changed && changedTooOften(changes, error)) || error;
 }
 
 async function empty(job: ConvertJob, writer: SparseWriter, record: ResumeRecord): Promise<void> {
@@ -204,14 +151,8 @@ async function empty(job: ConvertJob, writer: SparseWriter, record: ResumeRecord
   await job.records.save(withoutDurable(record));
 }
 
-function changedTooOften(changes: number, cause?: unknown): Error {
-  return permanentFailure(
-    'SourceChanged',
-    `source changed ${changes} times during the transfer: its content is not stable`,
-    cause,
-  );
-}
-
-function withoutDurable({ durable: _, ...record }: ResumeRecord): ResumeRecord {
-  return record;
+/** A file that was unlinked meanwhile was filled for nobody. */
+function refuseRemoved({ target, size }: ConvertJob): void {
+  if (target.deviceBytes === undefined && fstatSync(target.fd).nlink === 0)
+    throw permanentFailure('ClaimLost', `disk of ${size.claimName} was removed while it was written`);
 }

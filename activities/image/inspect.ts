@@ -1,6 +1,7 @@
-import type { ImageFacts } from '../types.js';
-import { planImage } from './probe.js';
-import { createHttpSource } from './source/http-source.js';
+import type { ContentType, ImageFacts } from '../types.js';
+import { planImage } from './plan-image.js';
+import { openSource } from './source/open-source.js';
+import { refuseLocalFiles } from './source/refuse-local.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
 
 /** What a source is inspected for. */
@@ -8,6 +9,8 @@ export interface InspectOptions {
   readonly request: SourceRequest;
   readonly policy: AddressPolicy;
   readonly signal: AbortSignal;
+  /** @default 'kubevirt' */
+  readonly contentType?: ContentType | undefined;
   readonly target: {
     readonly usableBytes: number;
     readonly overhead: number;
@@ -20,24 +23,31 @@ export interface InspectOptions {
 
 /**
  * Looks at a source before anything is allocated: reaches it, tells its format, makes the read plan, compares sizes; of a qcow2
- * behind ranges the L1 table is checked too.
+ * behind ranges the L1 table is checked too, of a container image its labels are read.
  * @throws {@link FailureType} `SourceNotFound`, `SourceForbidden`, `SourceCertificateInvalid`, `SourceNotAllowed`, `ImageInvalid`,
- * `ImageHostile`, `UnsupportedFormat`, `ScratchSpaceRequired`, `LargerPVCRequired`; retried: `SourceUnavailable`
+ * `ImageHostile`, `UnsupportedSource`, `UnsupportedFormat`, `ContentTypeNotSupported`, `ScratchSpaceRequired`,
+ * `LargerPVCRequired`; retried: `SourceUnavailable`
  */
 export async function inspectImage({
   request,
   policy,
   signal,
+  contentType,
   target,
   claimName,
 }: InspectOptions): Promise<ImageFacts> {
-  const source = createHttpSource(request, { policy, signal });
+  refuseLocalFiles(request);
+  const source = await openSource(request, { policy, signal });
   try {
     const { usableBytes, overhead, api } = target;
-    return await planImage(await source.probe(), source, {
-      checksum: request.checksum !== undefined,
+    const { facts } = await planImage(source, {
+      checksum: request.checksum,
+      contentType,
       target: { claimName, usableBytes, overhead, api },
+      scratch: false,
     });
+    const labels = (await source.labels?.()) ?? {};
+    return Object.keys(labels).length === 0 ? facts : { ...facts, labels };
   } finally {
     source.close();
   }

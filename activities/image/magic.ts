@@ -1,8 +1,8 @@
-import type { Compression, ImageFormat } from '../types.js';
-import { invalid, unsupported } from './refusals.js';
+import type { Container, ImageFormat } from '../types.js';
+import { hostile, invalid, unsupported } from './refusals.js';
 
 /** What the first bytes of a source, or of one of its layers, are. */
-export type Identity = { readonly compression: Compression } | { readonly format: ImageFormat };
+export type Identity = { readonly container: Container } | { readonly format: ImageFormat };
 
 /** One row: these bytes at this offset. Offsets and values as in CDI's `pkg/image/filefmt.go`, and more. */
 interface Magic {
@@ -11,26 +11,40 @@ interface Magic {
   readonly bytes: Buffer;
 }
 
-const COMPRESSIONS: readonly (Magic & { name: Compression })[] = [
+const CONTAINERS: readonly (Magic & { name: Container })[] = [
   { name: 'gz', offset: 0, bytes: Buffer.from([0x1f, 0x8b]) },
   { name: 'xz', offset: 0, bytes: Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]) },
+  { name: 'zst', offset: 0, bytes: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]) },
+  { name: 'zip', offset: 0, bytes: Buffer.from('PK\x03\x04', 'latin1') },
+  { name: 'zip', offset: 0, bytes: Buffer.from('PK\x05\x06', 'latin1') },
+  { name: 'tar', offset: 0x101, bytes: Buffer.from('ustar', 'latin1') },
 ];
 
-const QCOW = Buffer.from([0x51, 0x46, 0x49, 0xfb]);
+const FORMATS: readonly (Magic & { name: ImageFormat })[] = [
+  { name: 'qcow2', offset: 0, bytes: Buffer.from([0x51, 0x46, 0x49, 0xfb]) },
+  { name: 'vmdk', offset: 0, bytes: Buffer.from('KDMV', 'latin1') },
+  { name: 'vdi', offset: 0x40, bytes: Buffer.from([0x7f, 0x10, 0xda, 0xbe]) },
+  { name: 'vhd', offset: 0, bytes: Buffer.from('conectix', 'latin1') },
+  { name: 'vhdx', offset: 0, bytes: Buffer.from('vhdxfile', 'latin1') },
+];
+
+/** zstd's frames without content may come first: the last byte counts from 0x50 to 0x5f (RFC 8878 §3.1.2). */
+const SKIPPABLE_FRAME = { offset: 1, bytes: Buffer.from([0x2a, 0x4d, 0x18]) };
 
 /** Recognised, so that they are refused by name instead of being written to a disk as they are. */
 const REFUSED: readonly Magic[] = [
-  { name: 'zst', offset: 0, bytes: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]) },
-  { name: 'zip', offset: 0, bytes: Buffer.from('PK\x03\x04', 'latin1') },
   { name: 'bzip2', offset: 0, bytes: Buffer.from('BZh', 'latin1') },
-  { name: 'tar', offset: 0x101, bytes: Buffer.from('ustar', 'latin1') },
-  { name: 'VMDK', offset: 0, bytes: Buffer.from('KDMV', 'latin1') },
-  { name: 'VMDK', offset: 0, bytes: Buffer.from('# Disk DescriptorFile', 'latin1') },
-  { name: 'VDI', offset: 0x40, bytes: Buffer.from([0x7f, 0x10, 0xda, 0xbe]) },
-  { name: 'VHD', offset: 0, bytes: Buffer.from('conectix', 'latin1') },
-  { name: 'VHDX', offset: 0, bytes: Buffer.from('vhdxfile', 'latin1') },
+  { name: 'lz4', offset: 0, bytes: Buffer.from([0x04, 0x22, 0x4d, 0x18]) },
+  { name: '7-Zip', offset: 0, bytes: Buffer.from([0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c]) },
+  { name: 'RAR', offset: 0, bytes: Buffer.from('Rar!\x1a\x07', 'latin1') },
   { name: 'QED', offset: 0, bytes: Buffer.from('QED\0', 'latin1') },
+  { name: 'a Parallels disk', offset: 0, bytes: Buffer.from('WithoutFreeSpace', 'latin1') },
+  { name: 'a Parallels disk', offset: 0, bytes: Buffer.from('WithouFreSpacExt', 'latin1') },
+  { name: 'an Apple disk image', offset: 0, bytes: Buffer.from('encrcdsa', 'latin1') },
 ];
+
+/** A VMDK of several files begins with the list of them. */
+const VMDK_DESCRIPTOR = { offset: 0, bytes: Buffer.from('# Disk DescriptorFile', 'latin1') };
 
 /** An answer meant for a browser: a login page, a directory listing, an error with status 200. */
 const HTML = /^(?:\ufeff)?\s*<(?:!doctype\s+html|html)[\s>]/i;
@@ -41,9 +55,15 @@ const HTML = /^(?:\ufeff)?\s*<(?:!doctype\s+html|html)[\s>]/i;
  */
 export function identify(head: Buffer, where: string): Identity {
   if (head.length === 0) throw invalid(`${where} is empty: 0 bytes are no disk image`);
-  const compression = COMPRESSIONS.find((magic) => matches(head, magic));
-  if (compression) return { compression: compression.name };
-  if (head.subarray(0, 4).equals(QCOW)) return { format: 'qcow2' };
+  const container = CONTAINERS.find((magic) => matches(head, magic));
+  if (container) return { container: container.name };
+  if (((head[0] ?? 0) & 0xf0) === 0x50 && matches(head, SKIPPABLE_FRAME)) return { container: 'zst' };
+  const format = FORMATS.find((magic) => matches(head, magic));
+  if (format) return { format: format.name };
+  if (matches(head, VMDK_DESCRIPTOR))
+    throw hostile(
+      `${where} is the descriptor of a VMDK, whose flat extents are other files: convert it to qcow2 or raw`,
+    );
   const refused = REFUSED.find((magic) => matches(head, magic));
   if (refused)
     throw unsupported(
@@ -54,6 +74,6 @@ export function identify(head: Buffer, where: string): Identity {
   return { format: 'raw' };
 }
 
-function matches(head: Buffer, { offset, bytes }: Magic): boolean {
+function matches(head: Buffer, { offset, bytes }: Pick<Magic, 'offset' | 'bytes'>): boolean {
   return head.subarray(offset, offset + bytes.length).equals(bytes);
 }

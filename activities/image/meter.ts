@@ -1,8 +1,6 @@
 import type { ImageFacts, TransferProgress } from '../types.js';
-import type { Checkpoints } from './checkpoints.js';
 import type { ImageSource } from './source/types.js';
-import type { Durable, ResumeRecord } from './resume-record.js';
-import type { SparseWriter } from './writer.js';
+import type { ResumeRecord } from './resume-record.js';
 
 const TICK_MS = 250;
 /** The rate is that of the last so many ticks: 4 seconds. */
@@ -12,7 +10,7 @@ const ALMOST = 0.999_999;
 
 /** Tells how far an attempt is, four times a second. */
 export interface Meter {
-  begin(image: ImageFacts, writer: SparseWriter, durable: Durable, checkpoints: Checkpoints): void;
+  begin(image: ImageFacts, counts: MeterCounts): void;
   enter(phase: TransferProgress['phase']): void;
   /** Part of the work done, 0 to 1; a smaller part than was said before is not said. */
   at(fraction: number | undefined): void;
@@ -20,6 +18,14 @@ export interface Meter {
   /** Bytes fetched, all attempts together. */
   bytesRead(): number;
   stop(): void;
+}
+
+/** Figures that only the work itself knows. */
+export interface MeterCounts {
+  /** Bytes of data written, all attempts together. */
+  readonly written: () => number;
+  /** Attempts in a row that made nothing durable. */
+  readonly barren?: () => number;
 }
 
 interface MeterJob {
@@ -65,11 +71,10 @@ export function createMeter(job: MeterJob, record: ResumeRecord): Meter {
   const timer = setInterval(report, TICK_MS);
 
   return {
-    begin(image, writer, durable, checkpoints) {
+    begin(image, counts) {
       phase = 'transferring';
       total = image.validators.length;
-      written = () => durable.bytesWritten + writer.bytesWritten;
-      barren = () => checkpoints.record.barren;
+      ({ written, barren = barren } = counts);
       report();
     },
     enter(next) {

@@ -1,4 +1,5 @@
-import { decodeCluster } from './formats/qcow2/cluster.js';
+import { createClusterBatches } from './cluster-batches.js';
+import { createBreather } from './breathe.js';
 import { createPieceReader, type PieceReader } from './formats/qcow2/cluster-reader.js';
 import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
 import { createHostMap } from './formats/qcow2/host-map.js';
@@ -12,7 +13,7 @@ import { invalid } from './refusals.js';
 import { assertFits, type TargetSize } from './size.js';
 import { createStage } from './stage.js';
 
-const POOL = { segmentBytes: 4 * 1024 * 1024, count: 6 };
+const POOL = { segmentBytes: 4 * 1024 * 1024, count: 5 };
 /** All of a header that the parser looks at. */
 const HEADER_PEEK = 64 * 1024;
 
@@ -44,23 +45,36 @@ export async function copyQcow2(
   const header = parseHeader(await reader.peek(HEADER_PEEK), options.fileBytes);
   assertFits(header.virtualSize, options.size);
   const stage = createStage(createSegmentPool(POOL), sink.writer, sink);
+  const breathe = createBreather();
   let position = 0;
-  const decoder = createDecoder(header, options.fileBytes, async (guest, data) => {
-    if (position * header.clusterSize >= sink.completed) await stage.write(guest, data);
+  const { clusterSize, virtualSize } = header;
+  const batches = createClusterBatches(header, (guest, cluster) =>
+    stage.write(guest, cluster.subarray(0, Math.min(clusterSize, virtualSize - guest))),
+  );
+  const isDurable = (): boolean => position * clusterSize < sink.completed;
+  const decoder = createDecoder(header, options.fileBytes, {
+    data: async (guest, data) => (isDurable() ? undefined : await stage.write(guest, data)),
+    compressed: async (guest, stored) => (isDurable() ? undefined : await batches.add(guest, stored)),
   });
+  async function flush(): Promise<void> {
+    await batches.flush();
+    await stage.flush();
+  }
   try {
     if (options.tables) await decoder.know(await options.tables(header));
     for await (const cluster of clustersOf(reader, header.clusterSize)) {
       sink.signal.throwIfAborted();
       await decoder.accept(position, cluster);
       position += 1;
-      const offset = position * header.clusterSize;
-      if (offset > sink.completed) await sink.checkpoint(offset, () => stage.flush());
+      const offset = position * clusterSize;
+      if (offset > sink.completed) await sink.checkpoint(offset, flush);
+      await breathe();
     }
     await decoder.finish(position);
-    await stage.flush();
-    return { virtualSize: header.virtualSize };
+    await flush();
+    return { virtualSize };
   } finally {
+    await batches.close();
     await stage.close();
   }
 }
@@ -71,7 +85,12 @@ async function* clustersOf(reader: PieceReader, clusterSize: number): AsyncGener
     yield piece.length === clusterSize ? piece : Buffer.concat([piece], clusterSize);
 }
 
-type Emit = (guest: number, data: Buffer) => Promise<void>;
+/** What becomes of guest bytes that were found in the file; the memory is valid until it resolves. */
+interface Emit {
+  data(guest: number, data: Buffer): Promise<void>;
+  /** One cluster as it is stored, and what may follow it. */
+  compressed(guest: number, stored: Buffer): Promise<void>;
+}
 
 interface Decoder {
   know(tables: KnownTables): Promise<void>;
@@ -108,12 +127,12 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
     const first = Math.floor(extent.host / clusterSize);
     const within = extent.host - first * clusterSize;
     if (extent.kind === 'data')
-      return emit(extent.guest, bytesOf(first).subarray(within, within + extent.length));
+      return emit.data(extent.guest, bytesOf(first).subarray(within, within + extent.length));
     const pieces: Buffer[] = [];
     for (let index = first; index <= lastCluster(extent); index += 1) pieces.push(bytesOf(index));
-    const stored = Buffer.concat(pieces).subarray(within, within + extent.length);
-    const plain = decodeCluster(header, extent.guest, stored);
-    await emit(extent.guest, plain.subarray(0, Math.min(clusterSize, virtualSize - extent.guest)));
+    const [only = Buffer.alloc(0)] = pieces;
+    const all = pieces.length === 1 ? only : Buffer.concat(pieces);
+    await emit.compressed(extent.guest, all.subarray(within, within + extent.length));
   }
 
   async function applyL2(l1Index: number, table: Buffer, now: number): Promise<void> {
@@ -141,7 +160,7 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
       await resolve(extent, (wanted) => (wanted === index ? cluster : past.get(wanted)));
     if (!l1Known && index >= l1First && index <= l1Last) return acceptL1(index, cluster);
     const l1Index = l2At.get(index);
-    if (l1Index === undefined) return extents.some(isWhole) ? undefined : past.hold(index, cluster);
+    if (l1Index === undefined) return extents.some(isWhole) ? past.pass(index) : past.hold(index, cluster);
     l2At.delete(index);
     return applyL2(l1Index, cluster, index);
   }

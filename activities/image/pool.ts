@@ -1,6 +1,8 @@
 /** A page-aligned piece of the pool; hand it back with `release`, once. */
 export interface Segment {
   readonly memory: Buffer;
+  /** Room beside it, where the pool was made with some: for what is decoded into `memory`. */
+  readonly beside: Buffer;
   release(): void;
 }
 
@@ -10,64 +12,69 @@ export interface SegmentPool {
   acquire(): Promise<Segment>;
 }
 
+/** A pool whose memory threads may share. */
+export interface SharedSegmentPool extends SegmentPool {
+  /** All of it; `byteOffset` of a segment's buffers are offsets in it. */
+  readonly shared: SharedArrayBuffer;
+}
+
+/** Sizes of a pool, in bytes; multiples of a page. */
+export interface PoolShape {
+  readonly segmentBytes: number;
+  readonly count: number;
+  /** @default 0 */
+  readonly besideBytes?: number;
+}
+
 const WASM_PAGE = 65_536;
 
 /** The one part of WebAssembly that is used; TypeScript knows it only as part of a browser. */
 declare const WebAssembly: {
-  Memory: new (limits: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer };
+  Memory: new (limits: { initial: number; maximum: number; shared: boolean }) => {
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+  };
 };
 
 /**
  * A pool of `count` segments in one WebAssembly memory: the only page-aligned memory that Node offers without a native module,
  * which O_DIRECT needs. It does not grow (that would detach its buffer), and pages never touched cost nothing.
  */
-export function createSegmentPool({
-  segmentBytes,
-  count,
-}: {
-  segmentBytes: number;
-  count: number;
-}): SegmentPool {
-  const pages = (segmentBytes * count) / WASM_PAGE;
-  const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  const free: Buffer[] = Array.from({ length: count }, (_, index) =>
-    Buffer.from(buffer, index * segmentBytes, segmentBytes),
-  );
-  const waiting: ((memory: Buffer) => void)[] = [];
+export function createSegmentPool(shape: PoolShape): SegmentPool {
+  return poolOver(memoryFor(shape, false), shape);
+}
 
-  function release(memory: Buffer): void {
+/** {@link createSegmentPool} in shared memory, which this thread fills and copies several times more slowly. */
+export function createSharedPool(shape: PoolShape): SharedSegmentPool {
+  const shared = memoryFor(shape, true) as SharedArrayBuffer;
+  return { ...poolOver(shared, shape), shared };
+}
+
+function memoryFor({ segmentBytes, count, besideBytes = 0 }: PoolShape, shared: boolean) {
+  const pages = Math.ceil(((segmentBytes + besideBytes) * count) / WASM_PAGE);
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared }).buffer;
+}
+
+function poolOver(
+  memory: ArrayBuffer | SharedArrayBuffer,
+  { segmentBytes, count, besideBytes = 0 }: PoolShape,
+): SegmentPool {
+  const stride = segmentBytes + besideBytes;
+  const free: number[] = Array.from({ length: count }, (_, index) => count - 1 - index);
+  const waiting: ((index: number) => void)[] = [];
+
+  function release(index: number): void {
     const next = waiting.shift();
-    if (next) next(memory);
-    else free.push(memory);
+    if (next) next(index);
+    else free.push(index);
   }
 
   async function acquire(): Promise<Segment> {
-    const memory = free.pop() ?? (await new Promise<Buffer>((resolve) => waiting.push(resolve)));
-    return { memory, release: () => release(memory) };
+    const index = free.pop() ?? (await new Promise<number>((resolve) => waiting.push(resolve)));
+    return {
+      memory: Buffer.from(memory, index * stride, segmentBytes),
+      beside: Buffer.from(memory, index * stride + segmentBytes, besideBytes),
+      release: () => release(index),
+    };
   }
   return { segmentBytes, acquire };
-}
-
-/** Runs tasks, at most so many at once, in the order they were handed in. */
-export interface Slots {
-  run<T>(task: () => Promise<T>): Promise<T>;
-}
-
-/** `count` slots. */
-export function createSlots(count: number): Slots {
-  const waiting: (() => void)[] = [];
-  let free = count;
-
-  async function run<T>(task: () => Promise<T>): Promise<T> {
-    if (free > 0) free -= 1;
-    else await new Promise<void>((resolve) => waiting.push(resolve));
-    try {
-      return await task();
-    } finally {
-      const next = waiting.shift();
-      if (next) next();
-      else free += 1;
-    }
-  }
-  return { run };
 }

@@ -1,9 +1,12 @@
+import type { ImageFormat } from '../types.js';
 import type { SparseWriter } from './writer.js';
 
 /** What a reader of any plan works with. */
 export interface Sink {
   readonly writer: SparseWriter;
   readonly diskBytes: number;
+  /** Size of the target if it is a block device: all of it is covered. */
+  readonly deviceBytes?: number;
   /** The target may hold data of an earlier attempt. */
   readonly existing: boolean;
   /** Where the durable part ends, in the plan's own offsets; 0 to begin. */
@@ -18,4 +21,6 @@ export interface Sink {
 /** What a reader learnt by the end. */
 export interface ReadOutcome {
   readonly virtualSize: number;
+  /** Where the end of the bytes has told another format than their beginning. */
+  readonly format?: ImageFormat;
 }

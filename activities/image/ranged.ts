@@ -1,128 +1,176 @@
-import { decodeCluster } from './formats/qcow2/cluster.js';
-import type { Qcow2Header } from './formats/qcow2/header.js';
-import { parseL2, type Extent } from './formats/qcow2/mapping.js';
-import type { KnownTables } from './one-pass.js';
-import { createSegmentPool, createSlots, type Segment, type Slots } from './pool.js';
+import { createBreather } from './breathe.js';
+import { createClusterDecoder, type ClusterDecoder } from './decode/cluster-decoder.js';
+import { createDecodePool } from './decode/decode-pool.js';
+import type { Extent } from './formats/qcow2/mapping.js';
+import { joinNeighbours } from './host-requests.js';
+import { createSegmentPool, createSharedPool, type Segment } from './pool.js';
 import type { ReadOutcome, Sink } from './progress.js';
-import { joinNeighbours, planRequests, type HostRequest } from './host-requests.js';
 import type { ImageSource } from './source/types.js';
+import { fillWindow, type WindowSource } from './window.js';
 
-/** Guest bytes that are read and written as one; four of them are under way at once. */
-const WINDOW = 8 * 1024 * 1024;
-const POOL = { segmentBytes: WINDOW, count: 4 };
-/** Requests in flight: enough to keep the source's connections busy. */
-const REQUESTS = 4;
+/** Guest bytes that are read and written as one; {@link POOL} of them are under way at once (`performance.md` §11.6). */
+export const WINDOW = 8 * 1024 * 1024;
+const POOL = { segmentBytes: WINDOW, count: 8 };
 
-interface RangedImage extends KnownTables {
-  readonly header: Qcow2Header;
+/** Where a disk lies in a file. */
+export interface DiskMap {
+  /** Size the guest sees, in bytes. */
+  readonly virtualSize: number;
+  /** Live extents between two guest offsets, in guest order; what they leave out reads as zeros. */
+  extents(start: number, end: number): Promise<readonly Extent[]>;
+  /** Compressed clusters, where there can be any. */
+  readonly clusters?: { readonly size: number; readonly compression: 'zlib' | 'zstd' };
+}
+
+/** An image whose bytes can be read in any order. */
+export interface RangedImage {
+  readonly map: DiskMap;
   readonly source: ImageSource;
   readonly fileBytes: number;
 }
 
+/** The map of a raw disk: each byte where it is. */
+export function rawMap(bytes: number): DiskMap {
+  return {
+    virtualSize: bytes,
+    extents: async (start, end) => [{ kind: 'data', guest: start, host: start, length: end - start }],
+  };
+}
+
 /**
- * Decodes a qcow2 in guest order (`design.md` §7.2): for each window the live ranges of the file are fetched, and the window
- * goes out in one large write. Progress and resume are one guest offset, a multiple of the window or the end.
+ * Reads a disk in guest order (`design.md` §7.2): for each window the live ranges of the file are fetched, and the window goes
+ * out in large writes. Progress and resume are one guest offset, a multiple of the window or the end.
  */
-export async function copyRanged(image: RangedImage, sink: Sink): Promise<ReadOutcome> {
-  const { virtualSize } = image.header;
-  const pool = createSegmentPool(POOL);
-  const running = new Map<number, Promise<void>>();
-  const slots = createSlots(REQUESTS);
+export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: Sink): Promise<ReadOutcome> {
+  const { virtualSize, clusters } = map;
+  const diskBytes = Math.max(virtualSize, sink.deviceBytes ?? 0);
+  const shared = clusters && createSharedPool({ ...POOL, besideBytes: WINDOW });
+  const pool = shared ?? createSegmentPool(POOL);
+  await using decoding = shared && openDecoding(clusters, shared.shared, virtualSize);
+  const windows: WindowSource = {
+    readInto: (start, target) => source.readInto(start, target),
+    fileBytes,
+    ...(decoding ? { decoding } : {}),
+  };
+  const running = new Set<Promise<void>>();
+  /** Windows that were begun and do not count yet, in order: behind one that is not written, or has failed, nothing counts. */
+  const begun: { readonly start: number; written: boolean }[] = [];
+  let next = sink.completed;
   let failure: { error: unknown } | undefined;
   let done = sink.completed;
 
   function launch(start: number, extents: readonly Extent[], segment: Segment): void {
-    const filled = fillWindow(image, { start, extents, memory: segment.memory, slots }, sink)
-      .then(() => advance(start))
+    const window = { start, written: false };
+    begun.push(window);
+    const filled = copyWindow(start, extents, segment)
+      .then(() => {
+        window.written = true;
+        advance(start);
+      })
       .catch((error: unknown) => void (failure ??= { error }))
       .finally(() => {
-        running.delete(start);
+        running.delete(filled);
         segment.release();
       });
-    running.set(start, filled);
+    running.add(filled);
+  }
+
+  async function copyWindow(start: number, extents: readonly Extent[], segment: Segment): Promise<void> {
+    const { memory } = segment;
+    for (const [from, to] of gapsBetween(extents, { start, fileBytes })) memory.fill(0, from, to);
+    await fillWindow(windows, { start, segment }, extents);
+    // the last cluster may hold more than the disk
+    if (start + WINDOW > virtualSize) memory.fill(0, Math.max(0, virtualSize - start));
+    await sink.writer.cover(start, memory.subarray(0, Math.min(WINDOW, diskBytes - start)));
+  }
+
+  /** Offset below which everything is written. */
+  function counted(): number {
+    while (begun[0]?.written) begun.shift();
+    return begun[0]?.start ?? next;
+  }
+
+  /**
+   * Whoever is killed fetches again what does not count: no more than the pool holds, however long the oldest window takes, as
+   * where one connection stalls or a thread does not get its turn.
+   */
+  async function awaitOldest(): Promise<void> {
+    for (counted(); begun.length >= POOL.count && !failure; counted()) await Promise.race(running);
   }
 
   function advance(start: number): void {
-    done += Math.min(WINDOW, virtualSize - start);
+    done += Math.min(WINDOW, diskBytes - start);
     sink.at(done);
   }
 
+  const breathe = createBreather();
   try {
-    for (let start = sink.completed; start < virtualSize && !failure; start += WINDOW) {
+    let ahead = extentsOf(map, next);
+    for (let start = next; start < diskBytes && !failure; start += WINDOW) {
       sink.signal.throwIfAborted();
-      const extents = await extentsOf(image, start);
-      if (extents.length > 0) launch(start, extents, await pool.acquire());
-      else advance(start);
-      if (!failure) await sink.checkpoint(Math.min(start + WINDOW, ...running.keys()));
+      const extents = await ahead;
+      // tables of the next window come while this one waits for memory
+      ahead = extentsOf(map, start + WINDOW);
+      ahead.catch(() => undefined);
+      if (extents.length > 0) {
+        await awaitOldest();
+        launch(start, extents, await pool.acquire());
+      } else {
+        await sink.writer.zero(start, Math.min(start + WINDOW, diskBytes));
+        advance(start);
+        await breathe();
+      }
+      next = start + WINDOW;
+      await sink.checkpoint(counted());
+    }
+    // on a slow line the windows of the end take as long as any
+    while (running.size > 0 && !failure) {
+      await Promise.race(running);
+      await sink.checkpoint(counted());
     }
   } catch (error) {
     failure ??= { error };
   }
-  await Promise.all(running.values());
-  if (failure) throw failure.error;
-  return { virtualSize };
+  await Promise.all(running);
+  if (!failure) return { virtualSize };
+  // what was written before the failure need not be fetched again
+  await sink.checkpoint(counted()).catch(() => undefined);
+  throw failure.error;
 }
 
-/** Live extents of one window. */
-async function extentsOf({ header, l1, l2 }: RangedImage, start: number): Promise<Extent[]> {
-  const { clusterSize, l2Entries, virtualSize } = header;
-  const perTable = clusterSize * l2Entries;
-  const end = Math.min(start + WINDOW, virtualSize);
-  const firstTable = Math.floor(start / perTable);
-  const lastTable = Math.ceil(end / perTable);
-  const found: Extent[] = [];
-  for (const [index, table] of (await l2.load(firstTable, lastTable)).entries()) {
-    if (!table) continue;
-    const base = (firstTable + index) * perTable;
-    const first = Math.max(0, (start - base) / clusterSize);
-    const last = Math.min(l2Entries, Math.ceil((end - base) / clusterSize));
-    found.push(...parseL2(header, table, firstTable + index, l1.check, first, last));
+/** Threads for compressed clusters, and a decoder for this one, whose native library is loaded only when it is needed. */
+function openDecoding(
+  { size, compression }: NonNullable<DiskMap['clusters']>,
+  memory: SharedArrayBuffer,
+  diskBytes: number,
+): NonNullable<WindowSource['decoding']> & AsyncDisposable {
+  const threads = createDecodePool({ compression, memory }, diskBytes);
+  let decoder: ClusterDecoder | undefined;
+  return {
+    clusterSize: size,
+    threads,
+    decode: (input, output) => (decoder ??= createClusterDecoder(compression))(input, output),
+    [Symbol.asyncDispose]: () => threads.close(),
+  };
+}
+
+async function extentsOf(map: DiskMap, start: number): Promise<readonly Extent[]> {
+  const end = Math.min(start + WINDOW, map.virtualSize);
+  return start < end ? joinNeighbours(await map.extents(start, end)) : [];
+}
+
+/** Stretches of a window, by offsets in it, that no extent fills; extents are in guest order, and a file may end inside its last cluster. */
+function* gapsBetween(
+  extents: readonly Extent[],
+  { start, fileBytes }: { readonly start: number; readonly fileBytes: number },
+): Generator<readonly [from: number, to: number]> {
+  let at = 0;
+  for (const { kind, guest, host, length } of extents) {
+    const from = guest - start;
+    if (from > at) yield [at, from];
+    // a compressed cluster fills its place by itself; until then what is there does not matter
+    const filled = kind === 'data' ? Math.max(0, Math.min(length, fileBytes - host)) : 0;
+    at = Math.max(at, kind === 'data' ? from + filled : from);
   }
-  return found;
-}
-
-interface Window {
-  readonly start: number;
-  readonly extents: readonly Extent[];
-  readonly memory: Buffer;
-  readonly slots: Slots;
-}
-
-/** Fetches, decodes and writes one window. */
-async function fillWindow(image: RangedImage, window: Window, sink: Sink): Promise<void> {
-  const length = Math.min(WINDOW, image.header.virtualSize - window.start);
-  const live = window.extents.reduce(
-    (sum, extent) => (extent.kind === 'data' ? sum + extent.length : sum),
-    0,
-  );
-  if (live < length) window.memory.fill(0);
-  const requests = planRequests(joinNeighbours(window.extents), image.fileBytes);
-  await settleAll(requests.map((request) => window.slots.run(() => fetchInto(image, window, request))));
-  await sink.writer.write(window.start, window.memory.subarray(0, length));
-}
-
-/** One request: straight into the window where it is one piece of data, else by way of a buffer. */
-async function fetchInto(
-  { header, source }: RangedImage,
-  { start, memory }: Window,
-  request: HostRequest,
-): Promise<void> {
-  const [only] = request.extents;
-  if (request.extents.length === 1 && only?.kind === 'data') {
-    const at = only.guest - start;
-    return source.readInto(request.start, memory.subarray(at, at + request.end - request.start));
-  }
-  const bytes = Buffer.allocUnsafeSlow(request.end - request.start);
-  await source.readInto(request.start, bytes);
-  for (const { kind, guest, host, length } of request.extents) {
-    const stored = bytes.subarray(host - request.start, host - request.start + length);
-    const plain = kind === 'compressed' ? decodeCluster(header, guest, stored) : stored;
-    plain.copy(memory, guest - start, 0, Math.min(plain.length, header.virtualSize - guest));
-  }
-}
-
-/** Waits for all of them, so that nothing still writes into memory that is handed back, then fails as the first one did. */
-async function settleAll(tasks: readonly Promise<void>[]): Promise<void> {
-  const failed = (await Promise.allSettled(tasks)).find((result) => result.status === 'rejected');
-  if (failed) throw failed.reason;
+  if (at < WINDOW) yield [at, WINDOW];
 }

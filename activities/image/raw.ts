@@ -3,8 +3,8 @@ import type { ReadOutcome, Sink } from './progress.js';
 import { largerPvcRequired, type TargetSize } from './size.js';
 import { createStage } from './stage.js';
 
-/** 8 segments of 4 MiB: three gather, the others are on their way to the disk. */
-const POOL = { segmentBytes: 4 * 1024 * 1024, count: 8 };
+/** 5 segments of 4 MiB: one gathers, the others are on their way to the disk. */
+const POOL = { segmentBytes: 4 * 1024 * 1024, count: 5 };
 
 /**
  * Copies a raw disk straight through. `start` is the disk offset of the stream's first byte: the durable offset where the

@@ -1,5 +1,5 @@
 import type { ApplicationFailure } from '@temporalio/common';
-import { permanentFailure } from '../failures.js';
+import { failureTypeOf, permanentFailure } from '../failures.js';
 
 /** The bytes are not what they claim to be: damaged, cut short, or against their format's rules. */
 export function invalid(message: string, cause?: unknown): ApplicationFailure {
@@ -16,10 +16,29 @@ export function unsupported(message: string): ApplicationFailure {
   return permanentFailure('UnsupportedFormat', message);
 }
 
-/** Reading this image needs room for a second copy, which this release does not make; the message says why. */
+const SCRATCH_REQUIRED = 'image cannot be streamed and would need scratch space: ';
+
+/** Reading this image needs room for a second copy, and there is none; the message says why. */
 export function scratchRequired(why: string): ApplicationFailure {
+  return permanentFailure('ScratchSpaceRequired', `${SCRATCH_REQUIRED}${why}`);
+}
+
+/** Why {@link scratchRequired} was thrown; `undefined` for every other error. */
+export function whyScratch(error: unknown): string | undefined {
+  const { message = '' } = error as { message?: string };
+  const required = failureTypeOf(error) === 'ScratchSpaceRequired' && message.startsWith(SCRATCH_REQUIRED);
+  return required ? message.slice(SCRATCH_REQUIRED.length) : undefined;
+}
+
+/** Versions of a source that one transfer follows before it gives up. */
+const MAX_CHANGES = 3;
+
+/** The failure of a source that has changed so many times under one transfer; `undefined` while it is followed. */
+export function changedTooOften(changes: number, cause?: unknown): Error | undefined {
+  if (changes < MAX_CHANGES) return undefined;
   return permanentFailure(
-    'ScratchSpaceRequired',
-    `image cannot be streamed and would need scratch space: ${why}`,
+    'SourceChanged',
+    `source changed ${changes} times during the transfer: its content is not stable`,
+    cause,
   );
 }

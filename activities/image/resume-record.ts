@@ -1,20 +1,23 @@
 import { constants } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, readdir, rename, rm } from 'node:fs/promises';
 import type { Owner } from '../node/directories.js';
-import type { Compression, ImageFacts, ImageFormat, SourceValidators, TransferResult } from '../types.js';
+import type { Container, ImageFacts, ImageFormat, SourceValidators, TransferResult } from '../types.js';
 import { orNoSpace } from './no-space.js';
+import type { RestartPoint } from './source/types.js';
 
 /** How far a transfer has come, in a form that a later attempt can prove (`design.md` §7.9). */
 export interface Durable {
   readonly validators: SourceValidators;
   readonly format: ImageFormat;
-  readonly compression: readonly Compression[];
+  readonly containers: readonly Container[];
   readonly plan: ImageFacts['plan'];
   readonly virtualSize?: number;
   readonly diskBytes: number;
   /** Ranged plan and raw: guest offset below which all is durable; one-pass qcow2: offset in the decompressed file. */
   readonly completed: number;
   readonly bytesWritten: number;
+  /** Where the compressor around the image can be entered to go on from `completed`, or from shortly before. */
+  readonly restart?: RestartPoint;
 }
 
 /** The resume record of one DataVolume; one file, replaced as a whole. */
@@ -58,6 +61,7 @@ export function createRecordStore(directory: string, owner?: Owner): RecordStore
   async function save(record: ResumeRecord): Promise<void> {
     const current = await load();
     if (current.fence > record.fence) throw new FencedError(record.fence, current.fence);
+    if (current.fence < record.fence) await removeUnfinished(directory, record.fence);
     const temporary = `${directory}/record.${record.fence}.tmp`;
     await orNoSpace(replace(temporary, JSON.stringify(record)));
   }
@@ -86,10 +90,14 @@ export function prove(
 ): { durable: Durable } | { mismatch: string } | undefined {
   const { durable } = record;
   if (!durable) return undefined;
-  const identity = { validators: image.validators, format: image.format, compression: image.compression };
-  const known = { validators: durable.validators, format: durable.format, compression: durable.compression };
-  if (!isStrong(image.validators))
-    return { mismatch: 'the source has no validator that would prove it unchanged' };
+  const { validators, format, containers } = image;
+  const identity = { validators, format, containers };
+  const known = {
+    validators: durable.validators,
+    format: durable.format,
+    containers: durable.containers,
+  };
+  if (!isStrong(validators)) return { mismatch: 'the source has no validator that would prove it unchanged' };
   if (!sameJson(identity, known)) return { mismatch: 'the source has changed' };
   if (durable.plan !== image.plan)
     return { mismatch: `the plan is now ${image.plan}, it was ${durable.plan}` };
@@ -101,6 +109,14 @@ export function prove(
 /** An ETag or a date tells versions apart; a length alone does not. */
 function isStrong({ etag, lastModified }: SourceValidators): boolean {
   return etag !== undefined || lastModified !== undefined;
+}
+
+/** Removes records that earlier attempts were killed over before they had their name. */
+async function removeUnfinished(directory: string, fence: number): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const [, writer] = /^record\.(\d+)\.tmp$/u.exec(name) ?? [];
+    if (writer !== undefined && Number(writer) < fence) await rm(`${directory}/${name}`, { force: true });
+  }
 }
 
 /** Same content, whatever the order of the keys. */
@@ -151,4 +167,9 @@ async function syncPath(directory: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** The record of a disk of which nothing is left. */
+export function withoutDurable({ durable: _, ...record }: ResumeRecord): ResumeRecord {
+  return record;
 }

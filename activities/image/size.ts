@@ -10,6 +10,8 @@ export interface TargetSize {
   readonly usableBytes: number;
   /** File system overhead: `0.06`. Absent where only the usable size is known. */
   readonly overhead?: number;
+  /** The target becomes as large as the disk; `usableBytes` is only a bound. */
+  readonly fit?: boolean;
   /** `pvc` requests include the overhead, `storage` requests are inflated by it. */
   readonly api?: 'pvc' | 'storage';
 }

@@ -1,5 +1,5 @@
 import type { Segment, SegmentPool } from './pool.js';
-import type { SparseWriter } from './writer.js';
+import { isZero, type SparseWriter } from './writer.js';
 
 /** Gathers pieces that arrive in any order into large aligned writes. */
 export interface Stage {
@@ -65,8 +65,15 @@ export function createStage(
       rethrow();
       const index = Math.floor((offset + at) / segmentBytes);
       const within = offset + at - index * segmentBytes;
-      const segment = segments.get(index) ?? (await enter(index));
-      const count = data.copy(segment.memory, within, at);
+      const piece = data.subarray(at, at + segmentBytes - within);
+      const open = segments.get(index);
+      // zeros are there already: of a disk nothing is written twice, and what is not written reads as zeros
+      if (!open && isZero(piece)) {
+        at += piece.length;
+        continue;
+      }
+      const segment = open ?? (await enter(index));
+      const count = piece.copy(segment.memory, within);
       at += count;
       if (within + count === segmentBytes) leave(segment);
     }

@@ -2,10 +2,11 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { permanentFailure, transientFailure } from '../failures.js';
-import { childPath, codeOf, findDirectory, readJson, removeTree, type Owner } from '../node/directories.js';
+import { childPath, codeOf, findDirectory, readJson, type Owner } from '../node/directories.js';
 import { markerIn } from '../node/marker.js';
 import { DISK, openPool, openVolumeDirectory } from '../node/pool.js';
-import type { ReservedDirectory } from '../types.js';
+import { removeTree } from '../node/remove-tree.js';
+import type { ContentType, ReservedDirectory } from '../types.js';
 import { EMPTY_RECORD, type ResumeRecord } from './resume-record.js';
 
 const DISK_MODE = 0o660;
@@ -14,7 +15,8 @@ const LOCK_WAIT_S = 10;
 
 /** A volume held open for one attempt; nobody else writes to it while it is. */
 export interface TransferTarget extends AsyncDisposable {
-  readonly file: FileHandle;
+  /** `disk.img`; absent for an archive, which is unpacked into the directory. */
+  readonly file?: FileHandle;
   /** The same file with O_DIRECT, where the file system has it. */
   readonly direct?: FileHandle;
   readonly directory: FileHandle;
@@ -26,14 +28,23 @@ export interface TransferTarget extends AsyncDisposable {
   readRecord(): Promise<ResumeRecord>;
 }
 
+/** What is put into a volume, and whose it will be. */
+export interface TargetOptions {
+  /** Absent: the worker's own user's. */
+  readonly owner?: Owner | undefined;
+  /** @default 'kubevirt' */
+  readonly contentType?: ContentType | undefined;
+}
+
 /**
- * Opens the target of one attempt: takes the lock first, then the file that the record vouches for, or a new one.
+ * Opens the target of one attempt: takes the lock first, then the file that the record vouches for, or a new one. For an archive
+ * no file is made, and what an earlier attempt unpacked is left to the one that unpacks anew.
  * @throws {@link FailureType} `ResourceExists` when the directory is published or another's, and nothing was touched; retried:
  * `NodeUnavailable` while an earlier attempt still writes
  */
 export async function openTransferTarget(
   reserved: ReservedDirectory,
-  owner: Owner | undefined,
+  { owner, contentType }: TargetOptions = {},
 ): Promise<TransferTarget> {
   const opened = new AsyncDisposableStack();
   try {
@@ -48,15 +59,11 @@ export async function openTransferTarget(
       ((await readJson(state, 'record.json').catch(() => undefined)) as ResumeRecord | undefined) ??
       EMPTY_RECORD;
     const directory = keep(await openVolumeDirectory(pool, reserved.directory));
-    const record = await readRecord();
-    const trusted = record.durable || record.result ? await openExisting(directory) : undefined;
-    const file = keep(trusted ?? (await createDisk(directory, owner)));
-    const direct = await openDirect(directory, file);
-    if (direct) opened.use(direct);
+    const disk =
+      contentType === 'archive' ? {} : await openDisk({ directory, owner, record: await readRecord() }, keep);
     const stack = opened.move();
     return {
-      file,
-      ...(direct ? { direct } : {}),
+      ...disk,
       directory,
       state,
       lock,
@@ -67,6 +74,22 @@ export async function openTransferTarget(
     await opened.disposeAsync();
     throw error;
   }
+}
+
+interface DiskPlace {
+  readonly directory: FileHandle;
+  readonly owner: Owner | undefined;
+  readonly record: ResumeRecord;
+}
+
+async function openDisk(
+  { directory, owner, record }: DiskPlace,
+  keep: <T extends AsyncDisposable>(handle: T) => T,
+): Promise<Pick<TransferTarget, 'file' | 'direct'>> {
+  const trusted = record.durable || record.result ? await openExisting(directory) : undefined;
+  const file = keep(trusted ?? (await createDisk(directory, owner)));
+  const direct = await openDirect(directory, file);
+  return { file, ...(direct ? { direct: keep(direct) } : {}) };
 }
 
 /** A late or reset attempt must not replace a disk that is somebody's by now: only the marker says that it is not. */

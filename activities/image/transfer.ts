@@ -22,6 +22,8 @@ export interface TransferDependencies {
   /** The request with its credentials, from the Secret `transfer-<uid>`. */
   readonly readRequest: (uid: string) => Promise<SourceRequest>;
   readonly policy: AddressPolicy;
+  /** S3 sources without a Secret may use this worker's own AWS credentials. @default false */
+  readonly ambientCredentials?: boolean | undefined;
   /** Owns disks and runs the child; absent: the worker's own user. */
   readonly transferUser?: Owner | undefined;
   /** The child's program. @default `child` beside `child-process.ts` */
@@ -34,11 +36,12 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
 
   async function transferImage(input: TransferInput): Promise<TransferResult> {
     const { cancellationSignal: signal } = Context.current();
+    const { contentType } = input;
     using heart = startHeart();
     // where no record can be read or written, the heartbeats of earlier attempts know the count
     let barren = heart.barren + 1;
     try {
-      await using target = await openTransferTarget(input.target, transferUser);
+      await using target = await openTransferTarget(input.target, { owner: transferUser, contentType });
       const { fence } = await target.readRecord();
       try {
         return await move(input, target, fence + 1, heart);
@@ -62,8 +65,9 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     const { cancellationSignal: signal, info } = Context.current();
     const result = await runChild({
       job: {
-        request: await dependencies.readRequest(input.target.dataVolume.uid),
+        request: await readRequest(input),
         policy: dependencies.policy,
+        contentType: input.contentType ?? 'kubevirt',
         claimName: `${input.claim.namespace}/${input.claim.name}`,
         usableBytes: input.usableBytes,
         preallocation: input.preallocation,
@@ -77,6 +81,16 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
       onProgress: heart.beat,
     });
     return { ...result, attempts: info.attempt };
+  }
+
+  async function readRequest({ target }: TransferInput): Promise<SourceRequest> {
+    const request = await dependencies.readRequest(target.dataVolume.uid);
+    if (request.kind === 's3' && request.ambient && !dependencies.ambientCredentials)
+      throw permanentFailure(
+        'SourceForbidden',
+        `node ${target.node} does not lend its AWS credentials, the control worker does: set DVFLOW_AMBIENT_CREDENTIALS on both`,
+      );
+    return request;
   }
 
   /** Attempts in a row that made nothing durable; one whose child never came to its record is entered for it. */
@@ -101,10 +115,10 @@ function descriptors({
   lock,
 }: TransferTarget): Parameters<typeof runChild>[0]['fds'] {
   return {
-    file: file.fd,
     directory: directory.fd,
     record: state.fd,
     lock: lock.fd,
+    ...(file ? { file: file.fd } : {}),
     ...(direct ? { direct: direct.fd } : {}),
   };
 }

@@ -1,6 +1,7 @@
 import { fdatasync, fsync, ftruncate, read, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { noSpaceOr, orNoSpace } from './no-space.js';
+import { zeroRange } from './target/zero-range.js';
 
 /** O_DIRECT wants offsets, lengths and memory aligned to the device's blocks; a page serves every device in use. */
 const PAGE = 4096;
@@ -22,17 +23,28 @@ export interface TargetFile {
   readonly directFd?: number;
   /** The directory that holds it, synced at the end. */
   readonly directoryFd?: number;
+  /** Size of a block device in bytes; absent for a file. */
+  readonly deviceBytes?: number;
 }
 
-/** Writes a disk sparsely: zeros are never written, because everything not written reads as zeros already. */
+/**
+ * Writes a disk sparsely: zeros are never written. What is not written of a file that was emptied reads as zeros already; of a
+ * block device, whose old data must not shine through, it is zeroed.
+ */
 export interface SparseWriter {
   /** Writes what is not zero in `memory`, which lies page aligned and starts at `offset`, a multiple of a page. */
   write(offset: number, memory: Buffer): Promise<void>;
+  /** {@link write} where the target may hold anything: what is zero in `memory` reads as zeros afterwards. */
+  cover(offset: number, memory: Buffer): Promise<void>;
+  /** The range reads as zeros, where the target may hold anything. */
+  zero(start: number, end: number): Promise<void>;
   /** Fills `memory` with what the target holds at `offset`; beyond its end with zeros. */
   read(offset: number, memory: Buffer): Promise<void>;
   /** Bytes of data written so far. */
   readonly bytesWritten: number;
-  /** Sets the file's size; what lies beyond is cut off. */
+  /** Empties the target and gives it its size: a file becomes a hole, a device becomes zeros if that is not left to {@link cover}. */
+  reset(bytes: number, covered: boolean): Promise<void>;
+  /** Sets a file's size; what lies beyond is cut off. */
   truncate(bytes: number): Promise<void>;
   /** All finished writes are on stable storage. */
   syncData(): Promise<void>;
@@ -41,12 +53,14 @@ export interface SparseWriter {
 }
 
 /**
- * A writer on an open target. After `signal` no further write is issued.
- * @throws {@link FailureType} `NoSpace` where the file system is full
+ * A writer on an open target. After `signal` no further write is issued, and after a failed sync none succeeds.
+ * @throws {@link FailureType} `NoSpace` where the file system is full, `NodeUnavailable` where the target fails or is gone
  */
 export function createSparseWriter(target: TargetFile, signal: AbortSignal): SparseWriter {
+  const isDevice = target.deviceBytes !== undefined;
   let bytesWritten = 0;
   let directFd = target.directFd;
+  let lost: { error: unknown } | undefined;
 
   async function put(fd: number, memory: Buffer, offset: number): Promise<number> {
     signal.throwIfAborted();
@@ -82,29 +96,66 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     for (const [start, end] of dataRuns(memory)) await putAll(memory.subarray(start, end), offset + start);
   }
 
+  async function zero(start: number, end: number): Promise<void> {
+    if (isDevice && end > start) await orNoSpace(zeroRange(target.fd, [start, end], { signal }));
+  }
+
+  async function cover(offset: number, memory: Buffer): Promise<void> {
+    let at = 0;
+    for (const [start, end] of dataRuns(memory)) {
+      await zero(offset + at, offset + start);
+      await putAll(memory.subarray(start, end), offset + start);
+      at = end;
+    }
+    await zero(offset + at, offset + memory.length);
+  }
+
+  async function truncate(bytes: number): Promise<void> {
+    signal.throwIfAborted();
+    if (!isDevice) await orNoSpace(truncateFile(target.fd, bytes));
+  }
+
+  async function reset(bytes: number, covered: boolean): Promise<void> {
+    await truncate(0);
+    await truncate(bytes);
+    if (!covered) await zero(0, bytes);
+  }
+
   async function readBack(offset: number, memory: Buffer): Promise<void> {
     for (let at = 0; at < memory.length;) {
-      const count = await readSome(target.fd, memory.subarray(at), offset + at);
+      const count = await orNoSpace(readSome(target.fd, memory.subarray(at), offset + at), 'read');
       if (count === 0) return void memory.fill(0, at);
       at += count;
     }
   }
 
+  /** A kernel tells once that it lost what was written, and says that all is well when it is asked again: here it stays lost. */
+  async function sync(work: () => Promise<void>): Promise<void> {
+    if (lost) throw lost.error;
+    try {
+      // blocks are often allocated no sooner than now
+      await orNoSpace(work());
+    } catch (error) {
+      lost = { error };
+      throw error;
+    }
+  }
+
   return {
     write: writeSparse,
+    cover: isDevice ? cover : writeSparse,
+    zero,
     read: readBack,
     get bytesWritten() {
       return bytesWritten;
     },
-    async truncate(bytes) {
-      signal.throwIfAborted();
-      await orNoSpace(truncateFile(target.fd, bytes));
-    },
-    // blocks are often allocated no sooner than now
-    syncData: () => orNoSpace(syncData(target.fd)),
+    reset,
+    truncate,
+    syncData: () => sync(() => syncData(target.fd)),
     async syncAll() {
-      await orNoSpace(syncFile(target.fd));
-      if (target.directoryFd !== undefined) await orNoSpace(syncFile(target.directoryFd));
+      const { fd, directoryFd } = target;
+      await sync(() => syncFile(fd));
+      if (directoryFd !== undefined) await sync(() => syncFile(directoryFd));
     },
   };
 }

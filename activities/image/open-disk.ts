@@ -1,0 +1,89 @@
+/** What an attempt begins with: the disk as an earlier one has left it, or an empty one. */
+import { fstatSync } from 'node:fs';
+import { transientFailure } from '../failures.js';
+import type { ImageFacts } from '../types.js';
+import type { ConvertJob } from './convert-job.js';
+import type { Meter } from './meter.js';
+import type { PlannedImage } from './plan-image.js';
+import { changedTooOften } from './refusals.js';
+import { prove, withoutDurable, type Durable, type ResumeRecord } from './resume-record.js';
+import { runTool } from './tools.js';
+import type { SparseWriter } from './writer.js';
+
+/** Size that the target has while it is written: a disk of unknown size gets its own when it is known. */
+function diskBytesOf({ size }: ConvertJob, { virtualSize = 0 }: ImageFacts): number {
+  return size.fit ? virtualSize : size.usableBytes;
+}
+
+/** Whether the target still looks as a record describes it (`diskBytes` of it); devices do not change their size. */
+export function isAsRecorded({ target }: ConvertJob, diskBytes: number): boolean {
+  return target.deviceBytes !== undefined || diskBytes === 0 || fstatSync(target.fd).size === diskBytes;
+}
+
+/**
+ * Proves what an earlier attempt left, or empties the target; then gives it its size. Says which of them, and why.
+ * @throws {@link FailureType} `SourceChanged` where the source has changed too often; `NoSpace` for a preallocation without room
+ */
+export async function openDisk(
+  job: ConvertJob,
+  record: ResumeRecord,
+  { facts: image }: PlannedImage,
+  { writer, meter }: { writer: SparseWriter; meter: Meter },
+): Promise<{ durable: Durable; changes: number }> {
+  const diskBytes = diskBytesOf(job, image);
+  const proof = prove(record, image, diskBytes);
+  if (proof && 'durable' in proof && isAsRecorded(job, diskBytes)) {
+    meter.say(resumeMessage(image, proof.durable));
+    return { durable: proof.durable, changes: record.changes };
+  }
+  const changed = proof && 'mismatch' in proof && proof.mismatch === 'the source has changed';
+  const changes = record.changes + (changed ? 1 : 0);
+  const unstable = changed && changedTooOften(changes);
+  if (unstable) throw unstable;
+  if (proof)
+    meter.say(
+      `starting from zero: ${'mismatch' in proof ? proof.mismatch : 'the target is not what the record describes'}`,
+    );
+  await writer.reset(job.target.deviceBytes ?? diskBytes, image.plan === 'ranged');
+  await preallocate(job, diskBytes);
+  const { validators, format, containers, plan, virtualSize } = image;
+  const durable: Durable = {
+    validators,
+    format,
+    containers,
+    plan,
+    diskBytes,
+    completed: 0,
+    bytesWritten: 0,
+    ...(virtualSize === undefined ? {} : { virtualSize }),
+  };
+  // a record must not vouch for zeros that a power cut takes back
+  await writer.syncData();
+  await job.records.save({ ...withoutDurable(record), changes, durable });
+  return { durable, changes };
+}
+
+function resumeMessage({ resume, reason }: ImageFacts, { completed, restart }: Durable): string {
+  if (completed === 0) return 'starting from zero: nothing was durable yet';
+  if (resume === 'exact') return `resuming at offset ${completed}`;
+  if (restart && restart.inner > 0)
+    return `resuming at offset ${restart.outer}, where the compressed stream can be entered`;
+  return `reading the source again from its start, what is durable up to offset ${completed} is not written again: ${reason}`;
+}
+
+async function preallocate(job: ConvertJob, diskBytes: number): Promise<void> {
+  if (!job.preallocation || diskBytes === 0 || job.target.deviceBytes !== undefined) return;
+  try {
+    await runTool('fallocate', ['--length', `${diskBytes}`, '/proc/self/fd/3'], {
+      fds: [job.target.fd],
+      signal: job.signal,
+    });
+  } catch (error) {
+    job.signal.throwIfAborted();
+    throw transientFailure(
+      'NoSpace',
+      `${diskBytes} bytes cannot be preallocated for claim ${job.size.claimName}`,
+      { cause: error },
+    );
+  }
+}

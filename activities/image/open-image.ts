@@ -1,0 +1,98 @@
+import type { ContentType, Container, ImageFormat } from '../types.js';
+import { failureTypeOf, permanentFailure } from '../failures.js';
+import { beginsTar } from './archive/tar-header.js';
+import { parseForeign } from './formats/foreign/parse.js';
+import type { ForeignImage } from './formats/foreign/types.js';
+import { findFixedVhd } from './formats/foreign/vhd.js';
+import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
+import { openLayer, type Layer } from './layers/open-layer.js';
+import { identify } from './magic.js';
+import { unsupported } from './refusals.js';
+import type { ImageSource, SourceFacts } from './source/types.js';
+
+/** Containers around each other that are opened. */
+const MAX_DEPTH = 4;
+
+/** How a source is looked into. */
+export interface OpenOptions {
+  /** @default 'kubevirt' */
+  readonly contentType?: ContentType | undefined;
+  /** The only format that is accepted; `raw` takes what is inside all containers as it is, whatever it looks like. */
+  readonly format?: ImageFormat | undefined;
+}
+
+/** An image with everything around it taken off. */
+export interface OpenedImage {
+  /** Outermost first. */
+  readonly containers: readonly Container[];
+  readonly format: ImageFormat;
+  /** The bytes inside all containers, and what is known of them. */
+  readonly view: ImageSource;
+  readonly facts: SourceFacts;
+  readonly qcow2?: Qcow2Header;
+  /** Absent for a foreign format whose tables cannot be reached without {@link OpenedImage.unreached}. */
+  readonly foreign?: ForeignImage;
+  /** What of a foreign format cannot be looked at because the source has no ranges. */
+  readonly unreached?: string;
+}
+
+/**
+ * Takes the containers off a source, one after another, until an image is found; magic numbers decide, never a name.
+ * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, `UnsupportedFormat`, `ContentTypeNotSupported`
+ */
+export async function openImage(source: ImageSource, options: OpenOptions = {}): Promise<OpenedImage> {
+  const archive = options.contentType === 'archive';
+  let view = source;
+  let facts = await source.probe();
+  const containers: Container[] = [...(facts.containers ?? [])];
+  for (const depth = containers.length; ;) {
+    const where = containers.length === 0 ? 'source' : `content of the ${containers.at(-1)}`;
+    const identity = identify(facts.head, where);
+    const inner = 'container' in identity ? identity.container : identity.format;
+    if (archive && (inner === 'tar' || (inner === 'raw' && beginsTar(facts.head))))
+      return { containers, format: 'tar', view, facts };
+    if ('format' in identity) {
+      if (archive) throw notAnArchive(where, identity.format);
+      if (options.format === 'raw') return { containers, format: 'raw', view, facts };
+      const image = await openFormat(identity.format, { containers, view, facts });
+      if (options.format && options.format !== image.format)
+        throw unsupported(`${where} is ${image.format}, ${options.format} was expected`);
+      return image;
+    }
+    if (containers.length - depth >= MAX_DEPTH)
+      throw unsupported(`source has more than ${MAX_DEPTH} containers around each other`);
+    if (archive && identity.container === 'zip') throw notAnArchive(where, 'zip');
+    view = await openLayer(identity.container as Layer, view);
+    containers.push(identity.container);
+    facts = await view.probe();
+  }
+}
+
+type Peeled = Pick<OpenedImage, 'containers' | 'view' | 'facts'>;
+
+async function openFormat(format: ImageFormat, peeled: Peeled): Promise<OpenedImage> {
+  const { view, facts } = peeled;
+  if (format === 'qcow2')
+    return { ...peeled, format, qcow2: parseHeader(facts.head, facts.validators.length) };
+  if (format === 'raw' || format === 'tar') return await openRaw(peeled);
+  try {
+    return { ...peeled, format, foreign: await parseForeign(format, view, facts) };
+  } catch (error) {
+    if (failureTypeOf(error) !== 'ScratchSpaceRequired') throw error;
+    return { ...peeled, format, unreached: (error as Error).message };
+  }
+}
+
+/** Everything unknown is a raw disk; but a VHD of fixed size shows only by its last bytes. */
+async function openRaw(peeled: Peeled): Promise<OpenedImage> {
+  const { view, facts } = peeled;
+  const vhd = await findFixedVhd(view, facts);
+  return vhd ? { ...peeled, format: 'vhd', foreign: vhd } : { ...peeled, format: 'raw' };
+}
+
+function notAnArchive(where: string, found: ImageFormat | Container): Error {
+  return permanentFailure(
+    'ContentTypeNotSupported',
+    `contentType is archive, but ${where} is ${found}: an archive is a tar, plain or in gz, xz or zst`,
+  );
+}
