@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { copyFileSync, readFileSync, statSync } from 'node:fs';
+import { copyFileSync, statSync } from 'node:fs';
 import { convertFile } from './support/convert.js';
-import { makeRaw, MIB, qemuImg, qemuIo, useDirectory } from './support/images.js';
+import { makeRaw, MIB, qemuImg, qemuIo, sha256, useDirectory } from './support/images.js';
 
 const RAW_BYTES = 24 * MIB + 512 * 3;
 const USABLE = 32 * MIB;
@@ -38,10 +37,6 @@ const CONTAINERS: Record<string, (path: string) => string> = {
 function compress(tool: string, args: readonly string[], path: string, suffix: string): string {
   execFileSync(tool, [...args, path]);
   return `${path}.${suffix}`;
-}
-
-function sha256(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
 }
 
 /** The target holds what `qemu-img convert` makes of the image, and zeros after it. */

@@ -1,18 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { deflateRawSync, gzipSync } from 'node:zlib';
+import { gzipSync } from 'node:zlib';
 import { convertFile } from './support/convert.js';
+import { firstL2 } from './qcow2-lies.js';
 import { assertRefused } from './support/refused.js';
 import { makeRaw, MIB, qemuImg, useDirectory } from './support/images.js';
 
-const L1_ENTRY = 40;
-const DATA_MASK = 0x00ff_ffff_ffff_fe00n;
-
-const l1Offset = (image: Buffer): number => Number(image.readBigUInt64BE(L1_ENTRY));
-const firstL2 = (image: Buffer): number => Number(image.readBigUInt64BE(l1Offset(image)) & DATA_MASK);
-
-describe('damaged images and bombs', function () {
+describe('damaged images', function () {
   this.timeout(60_000);
   const directory = useDirectory();
   const usableBytes = 8 * MIB;
@@ -48,24 +43,6 @@ describe('damaged images and bombs', function () {
     });
   }
 
-  it('refuses a compressed cluster that expands beyond itself', async () => {
-    const image = Buffer.from(compressed);
-    const bomb = deflateRawSync(Buffer.alloc(100 * MIB));
-    const entry = firstL2(image);
-    const at = image.length;
-    const sectors = Math.ceil(bomb.length / 512) - 1;
-    image.writeBigUInt64BE((1n << 62n) | (BigInt(Math.min(sectors, 255)) << 54n) | BigInt(at), entry);
-    const path = write(Buffer.concat([image, bomb, Buffer.alloc(512 - (bomb.length % 512))]));
-    await assertRefused(path, target(), { usableBytes }, 'ImageHostile', /expands beyond its 65536 bytes/);
-    await assertRefused(
-      path,
-      target(),
-      { usableBytes, ranges: false },
-      'ImageHostile',
-      /expands beyond its 65536 bytes/,
-    );
-  });
-
   it('refuses damaged compressed clusters', async () => {
     const image = Buffer.from(compressed);
     const entries = Array.from({ length: 128 }, (_, index) =>
@@ -80,18 +57,6 @@ describe('damaged images and bombs', function () {
       { usableBytes },
       'ImageInvalid',
       /guest offset \d+ is damaged/,
-    );
-  });
-
-  it('stops a bomb of gz in gz at the size of the claim', async () => {
-    const zeros = `${directory()}/zeros.gz`;
-    execFileSync('sh', ['-c', `head -c 300M /dev/zero | gzip -9 | gzip -9 > ${zeros}`]);
-    await assertRefused(
-      zeros,
-      target(),
-      { usableBytes },
-      'LargerPVCRequired',
-      /image needs at least \d+ bytes, claim team-a\/vm1 offers 8388608/,
     );
   });
 
@@ -139,7 +104,7 @@ describe('damaged images and bombs', function () {
         target(),
         { usableBytes },
         'ImageInvalid',
-        /damaged/,
+        /followed by bytes|something follows it/,
       );
       const twice = write(Buffer.concat([whole.subarray(0, 0), whole, Buffer.alloc(512)]), suffix);
       assert.equal((await convertFile(twice, target(), { usableBytes })).virtualSize, 8 * MIB);
@@ -163,11 +128,15 @@ describe('damaged images and bombs', function () {
   for (const [name, content, type, message] of [
     ['nothing', '', 'ImageInvalid', /source is empty/],
     ['an HTML page', '\n<!DOCTYPE html><html>login</html>', 'ImageInvalid', /HTML page/],
-    ['a zip', 'PK\x03\x04....', 'UnsupportedFormat', /is zip/],
-    ['a tar', Buffer.from(`${'x'.repeat(257)}ustar`), 'UnsupportedFormat', /is tar/],
-    ['zstd', Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0]), 'UnsupportedFormat', /is zst/],
-    ['VMDK', 'KDMV....', 'UnsupportedFormat', /is VMDK/],
-    ['VHDX in gz', gzipSync('vhdxfile...'), 'UnsupportedFormat', /content of the gz stream is VHDX/],
+    ['bzip2', 'BZh91AY&SY', 'UnsupportedFormat', /source is bzip2/],
+    ['QED in gz', gzipSync('QED\0...'), 'UnsupportedFormat', /content of the gz is QED/],
+    [
+      'zstd that is cut short',
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0]),
+      'ImageInvalid',
+      /zstd stream is cut short/,
+    ],
+    ['VMDK that is cut short', 'KDMV....', 'ImageInvalid', /VMDK header ends at 512, the file at 8/],
   ] as const) {
     it(`refuses ${name} by name`, async () => {
       const out = target();

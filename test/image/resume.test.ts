@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { failureTypeOf } from '../../activities/failures.js';
 import {
   createRecordStore,
@@ -11,13 +10,9 @@ import {
 } from '../../activities/image/resume-record.js';
 import type { TransferProgress } from '../../activities/types.js';
 import { convertFile, type ConvertTestOptions } from './support/convert.js';
-import { makePatterned, MIB, qemuImg, qemuIo, useDirectory } from './support/images.js';
+import { makePatterned, MIB, qemuImg, qemuIo, sha256, useDirectory } from './support/images.js';
 
 const BYTES = 40 * MIB;
-
-function sha256(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
-}
 
 describe('resume', function () {
   this.timeout(120_000);
@@ -134,7 +129,7 @@ describe('resume', function () {
     assert.equal(record().barren, 2);
     const soon = { everyBytes: 1, everyMs: 0 };
     await assert.rejects(
-      convertFile(raw, target, { usableBytes: BYTES, fence: 3, failAfter: 9 * MIB, checkpointEvery: soon }),
+      convertFile(raw, target, { usableBytes: BYTES, fence: 3, failAfter: 10 * MIB, checkpointEvery: soon }),
     );
     assert.equal(record().barren, 0);
   });
@@ -144,6 +139,18 @@ describe('resume', function () {
     await store.save({ ...EMPTY_RECORD, fence: 2 });
     await assert.rejects(store.save({ ...EMPTY_RECORD, fence: 1 }), FencedError);
     assert.equal((await store.load()).fence, 2);
+  });
+
+  it('removes records that killed attempts have left unfinished', async () => {
+    const left = `${directory()}/left`;
+    mkdirSync(left);
+    const store = createRecordStore(left);
+    await store.save({ ...EMPTY_RECORD, fence: 2 });
+    for (const name of ['record.1.tmp', 'record.2.tmp', 'record.7.tmp', 'lock'])
+      writeFileSync(`${left}/${name}`, '{"ver');
+    await store.save({ ...EMPTY_RECORD, fence: 3 });
+    // a later attempt may be writing its own just now
+    assert.deepEqual(readdirSync(left).toSorted(), ['lock', 'record.7.tmp', 'record.json']);
   });
 
   it('takes a record that cannot be read for none', async () => {

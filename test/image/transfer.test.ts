@@ -1,140 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { createHash, randomUUID } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Info } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger } from '@temporalio/worker';
 import { runChild, type ChildOptions } from '../../activities/image/child-process.js';
-import { createTransferActivities, type TransferDependencies } from '../../activities/image/transfer.js';
-import { createNodeActivities } from '../../activities/node/index.js';
-import type { SourceRequest } from '../../activities/image/source/types.js';
-import type { ImageFacts, TransferInput, TransferProgress, TransferResult } from '../../activities/types.js';
-import { makePatterned, makeRaw, MIB, qemuImg, useDirectory } from './support/images.js';
-import { serveFile, type FileServer } from './support/serve.js';
-
-const USER = process.getuid?.() === 0 ? { uid: 107, gid: 107 } : undefined;
-
-/** A reserved directory on this machine, and the activities that fill and judge it. */
-async function reserve(
-  root: string,
-  server: FileServer,
-  usableBytes: number,
-  request: Partial<SourceRequest> = {},
-  dependencies: Partial<TransferDependencies> = {},
-) {
-  const pool = `${root}/${randomUUID()}`;
-  mkdirSync(pool);
-  const node = createNodeActivities({ node: 'here', transferUser: USER });
-  const dataVolume = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
-  const claim = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
-  const target = await node.reserveDirectory({
-    dataVolume,
-    claim,
-    pool: { path: pool, useNamingPrefix: false },
-    hostname: 'here',
-    requestBytes: usableBytes,
-    foreignBytes: 0,
-    workflowId: `datavolume/team-a/vm1/${dataVolume.uid}`,
-  });
-  const input: TransferInput = { target, claim, usableBytes, preallocation: false, image: {} as ImageFacts };
-  const transfer = createTransferActivities({
-    readRequest: async () => ({
-      kind: 'http',
-      url: server.url,
-      headers: [],
-      secretHeaders: [],
-      insecureSkipVerify: false,
-      ...request,
-    }),
-    policy: { allowed: ['127.0.0.0/8'], denied: [] },
-    transferUser: USER,
-    ...dependencies,
-  });
-  return {
-    node,
-    input,
-    disk: `${pool}/${target.directory}/disk.img`,
-    state: `${pool}/.dvflow/${dataVolume.uid}`,
-    record: () =>
-      JSON.parse(readFileSync(`${pool}/.dvflow/${dataVolume.uid}/record.json`, 'utf8')) as {
-        durable?: { completed: number };
-        barren: number;
-        fence: number;
-      },
-    start: (attempt = 1, heartbeatDetails?: unknown) =>
-      startAttempt(transfer, input, { attempt, heartbeatDetails }),
-  };
-}
-
-type Transfer = ReturnType<typeof createTransferActivities>;
-
-/** One attempt as Temporal would make it. */
-function startAttempt(transfer: Transfer, input: TransferInput, info: Partial<Info>) {
-  const environment = new MockActivityEnvironment(info, { logger: new DefaultLogger('ERROR') });
-  const beats: TransferProgress[] = [];
-  environment.on('heartbeat', (details: unknown) => beats.push(details as TransferProgress));
-  const done = environment.run<[], TransferResult, () => Promise<TransferResult>>(() =>
-    transfer.transferImage(input),
-  );
-  done.catch(() => undefined);
-  return { done, beats, cancel: () => environment.cancel() };
-}
-
-/** Resolves once `ready` holds; a transfer that ends first is an error. */
-async function until(done: Promise<unknown>, ready: () => boolean): Promise<void> {
-  let ended = false;
-  done.then(
-    () => (ended = true),
-    () => (ended = true),
-  );
-  while (!ready()) {
-    if (ended) throw new Error('the transfer ended before what the test waits for');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-/** Process ids of the byte movers that have this file open. */
-function moversOf(disk: string): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .map(Number)
-    .filter((pid) => {
-      try {
-        return (
-          readdirSync(`/proc/${pid}/fd`).length > 0 &&
-          execFileSync('readlink', ['-f', `/proc/${pid}/fd/3`], { encoding: 'utf8' }).trim() === disk
-        );
-      } catch {
-        return false;
-      }
-    });
-}
-
-function sha256(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
-}
-
-function isFailure(type: string, message: RegExp, permanent: boolean): (error: unknown) => boolean {
-  return (error) => {
-    assert.ok(error instanceof ApplicationFailure, String(error));
-    assert.deepEqual({ type: error.type, permanent: error.nonRetryable }, { type, permanent }, error.message);
-    assert.match(error.message, message);
-    return true;
-  };
-}
+import { makePatterned, makeRaw, MIB, qemuImg, sha256, useDirectory } from './support/images.js';
+import { serveFile } from './support/serve.js';
+import { refusal } from './support/refused.js';
+import { moversOf, reserve, until, USER } from './support/transfer.js';
 
 describe('transferImage', function () {
   this.timeout(120_000);
@@ -208,7 +82,7 @@ describe('transferImage', function () {
         existsSync(`${state}/record.json`) ? (record().durable?.completed ?? 0) : 0;
       await until(attempt.done, () => completed() > 0);
       for (const pid of moversOf(disk)) process.kill(pid, 'SIGKILL');
-      await assert.rejects(attempt.done, isFailure('NodeUnavailable', /was killed/, false));
+      await assert.rejects(attempt.done, refusal('NodeUnavailable', /was killed/, false));
       const durable = completed();
       server.rate = Infinity;
       const before = server.sent;
@@ -239,53 +113,38 @@ describe('transferImage', function () {
     const wrong = `sha256:${'0'.repeat(64)}`;
     const { disk, start } = await reserve(directory(), server, 16 * MIB, { checksum: wrong });
     const message = new RegExp(`^checksum mismatch: expected ${wrong}, calculated sha256:${sha256(raw)}$`);
-    await assert.rejects(start().done, isFailure('ChecksumMismatch', message, true));
+    await assert.rejects(start().done, refusal('ChecksumMismatch', message, true));
     assert.equal(statSync(disk).size, 0);
   });
 
   it('starts from zero when the source has changed, and gives up at the third change', async () => {
-    await using server = await serveFile(raw);
-    server.rate = 1.2 * MIB;
-    const { record, start, state } = await reserve(directory(), server, 16 * MIB);
+    await using server = await serveFile(makePatterned(`${directory()}/changing.raw`, 96));
+    server.rate = 8 * MIB;
+    const { record, start, state } = await reserve(directory(), server, 96 * MIB);
     for (const change of [1, 2, 3]) {
       const attempt = start(change);
-      if (change < 3) {
-        await until(
-          attempt.done,
-          () => existsSync(`${state}/record.json`) && (record().durable?.completed ?? 0) > 0,
-        );
-        attempt.cancel();
-        await assert.rejects(attempt.done);
-        server.etag = `"v${change + 1}"`;
-      } else {
-        attempt.cancel();
-        await assert.rejects(attempt.done);
-      }
+      const isDurable = (): boolean =>
+        record().changes === change - 1 && (record().durable?.completed ?? 0) > 0;
+      await until(attempt.done, () => existsSync(`${state}/record.json`) && isDurable());
+      attempt.cancel();
+      await assert.rejects(attempt.done);
+      server.etag = `"v${change + 1}"`;
     }
-    const path = `${state}/record.json`;
-    writeFileSync(
-      path,
-      JSON.stringify({
-        ...record(),
-        changes: 2,
-        durable: { ...record().durable, completed: MIB, validators: { etag: '"old"' } },
-      }),
-    );
-    await assert.rejects(start(4).done, isFailure('SourceChanged', /changed 3 times/, true));
+    await assert.rejects(start(4).done, refusal('SourceChanged', /changed 3 times/, true));
   });
 
   it('gives up at the tenth attempt in a row that made nothing durable', async () => {
     await using server = await serveFile(raw);
     const { record, start, state } = await reserve(directory(), server, 16 * MIB);
     server.status = 404;
-    await assert.rejects(start(1).done, isFailure('SourceNotFound', /404/, true));
+    await assert.rejects(start(1).done, refusal('SourceNotFound', /404/, true));
     writeFileSync(`${state}/record.json`, JSON.stringify({ ...record(), barren: 9 }));
     server.status = undefined;
     server.rate = 1;
     await server[Symbol.asyncDispose]();
     await assert.rejects(
       start(10).done,
-      isFailure('SourceUnavailable', /attempt 10 in a row without progress/, true),
+      refusal('SourceUnavailable', /attempt 10 in a row without progress/, true),
     );
   });
 
@@ -296,8 +155,8 @@ describe('transferImage', function () {
       await using server = await serveFile(raw);
       const { record, start, state } = await reserve(directory(), server, 16 * MIB, {}, missing);
       const message = /^the transfer process ended with code 1 and said no result$/;
-      await assert.rejects(start(1).done, isFailure('NodeUnavailable', message, false));
-      await assert.rejects(start(2).done, isFailure('NodeUnavailable', message, false));
+      await assert.rejects(start(1).done, refusal('NodeUnavailable', message, false));
+      await assert.rejects(start(2).done, refusal('NodeUnavailable', message, false));
       assert.deepEqual(record(), { version: 1, fence: 2, barren: 2, changes: 0, bytesRead: 0 });
       const { uid, gid, mode } = statSync(`${state}/record.json`);
       const owner = USER ?? { uid: process.getuid?.(), gid: process.getgid?.() };
@@ -305,7 +164,7 @@ describe('transferImage', function () {
       writeFileSync(`${state}/record.json`, JSON.stringify({ ...record(), barren: 9 }));
       await assert.rejects(
         start(10).done,
-        isFailure('NodeUnavailable', /attempt 10 in a row without progress/, true),
+        refusal('NodeUnavailable', /attempt 10 in a row without progress/, true),
       );
     });
 
@@ -316,7 +175,7 @@ describe('transferImage', function () {
         `${state}/record.json`,
         JSON.stringify({ version: 1, fence: 39, barren: 0, changes: 0, bytesRead: MIB }),
       );
-      await assert.rejects(start(40).done, isFailure('NodeUnavailable', /ended with code 1/, false));
+      await assert.rejects(start(40).done, refusal('NodeUnavailable', /ended with code 1/, false));
       assert.deepEqual(record(), { version: 1, fence: 40, barren: 1, changes: 0, bytesRead: MIB });
     });
 
@@ -342,7 +201,7 @@ describe('transferImage', function () {
         },
       );
       const message = /^the transfer cannot start on node here: SyntaxError$/;
-      await assert.rejects(start(1).done, isFailure('NodeUnavailable', message, false));
+      await assert.rejects(start(1).done, refusal('NodeUnavailable', message, false));
       assert.equal(record().barren, 1);
       fails = false;
       await start(2).done;
@@ -356,11 +215,11 @@ describe('transferImage', function () {
       rmSync(dirname(disk), { recursive: true });
       const message = /^the transfer cannot start on node here: Error ENOENT/;
       const attempt = start(2, { barren: 3 });
-      await assert.rejects(attempt.done, isFailure('NodeUnavailable', message, false));
+      await assert.rejects(attempt.done, refusal('NodeUnavailable', message, false));
       assert.equal(attempt.beats.at(-1)?.barren, 4);
       await assert.rejects(
         start(3, { barren: 9 }).done,
-        isFailure('NodeUnavailable', /attempt 10 in a row/, true),
+        refusal('NodeUnavailable', /attempt 10 in a row/, true),
       );
     });
   });
@@ -392,13 +251,13 @@ describe('transferImage', function () {
     process.env['PATH'] = '/nonexistent';
     try {
       const running = runChild({
-        job: {} as ChildOptions['job'],
+        job: { request: { kind: 'http' } } as ChildOptions['job'],
         fds: { file: 0, directory: 0, record: 0, lock: 0 },
         signal: new AbortController().signal,
         onProgress: () => undefined,
       });
       const message = /^the transfer process cannot be started: setpriv: Error ENOENT$/;
-      await assert.rejects(running, isFailure('NodeUnavailable', message, false));
+      await assert.rejects(running, refusal('NodeUnavailable', message, false));
     } finally {
       process.env['PATH'] = PATH;
     }
@@ -411,11 +270,7 @@ describe('transferImage', function () {
     const { start } = await reserve(directory(), server, 8 * MIB);
     await assert.rejects(
       start().done,
-      isFailure(
-        'LargerPVCRequired',
-        /image needs at least \d+ bytes, claim team-a\/vm1 offers 8388608/,
-        true,
-      ),
+      refusal('LargerPVCRequired', /image needs at least \d+ bytes, claim team-a\/vm1 offers 8388608/, true),
     );
   });
 });

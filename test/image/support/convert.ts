@@ -1,5 +1,6 @@
 import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
-import { convertImage, type ConvertJob } from '../../../activities/image/convert.js';
+import type { ConvertJob } from '../../../activities/image/convert-job.js';
+import { convertImage } from '../../../activities/image/convert.js';
 import { createRecordStore } from '../../../activities/image/resume-record.js';
 import type { TransferProgress, TransferResult } from '../../../activities/types.js';
 import { createFileSource, type FileSourceOptions } from './file-source.js';
@@ -10,6 +11,7 @@ export interface ConvertTestOptions extends FileSourceOptions {
   readonly checksum?: string;
   readonly preallocation?: boolean;
   readonly direct?: boolean;
+  readonly format?: ConvertJob['format'];
   readonly fence?: number;
   readonly signal?: AbortSignal;
   readonly checkpointEvery?: ConvertJob['checkpointEvery'];
@@ -35,6 +37,7 @@ export async function convertFile(
       size: { claimName: 'team-a/vm1', usableBytes: options.usableBytes },
       preallocation: options.preallocation ?? false,
       ...(options.checksum === undefined ? {} : { checksum: options.checksum }),
+      ...(options.format ? { format: options.format } : {}),
       records: createRecordStore(recordDirectory),
       fence: options.fence ?? 1,
       attempt: options.fence ?? 1,

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -49,4 +50,9 @@ export function makePatterned(path: string, mebibytes: number): string {
     content.fill(`<${index}>`, index * MIB, (index + 1) * MIB);
   writeFileSync(path, content);
   return path;
+}
+
+/** Digest of a file. */
+export function sha256(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
 }

@@ -10,10 +10,15 @@ export async function assertRefused(
   type: string,
   message: RegExp,
 ): Promise<void> {
-  await assert.rejects(convertFile(image, target, options), (error) => {
+  await assert.rejects(convertFile(image, target, options), refusal(type, message));
+}
+
+/** For `assert.rejects`: a failure of this type that says this, for good unless told otherwise. */
+export function refusal(type: string, message: RegExp, permanent = true): (error: unknown) => true {
+  return (error) => {
     assert.ok(error instanceof ApplicationFailure, String((error as Error).stack));
-    assert.deepEqual([error.type, error.nonRetryable], [type, true], error.message);
+    assert.deepEqual([error.type, error.nonRetryable], [type, permanent], error.message);
     assert.match(error.message, message);
     return true;
-  });
+  };
 }

@@ -1,0 +1,120 @@
+/** One transfer as a node worker makes it: a reserved directory, the activities that fill and judge it, and its processes. */
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import type { Info } from '@temporalio/activity';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger } from '@temporalio/worker';
+import type { HttpRequest } from '../../../activities/image/source/types.js';
+import { createTransferActivities, type TransferDependencies } from '../../../activities/image/transfer.js';
+import { createNodeActivities } from '../../../activities/node/index.js';
+import type {
+  ImageFacts,
+  TransferInput,
+  TransferProgress,
+  TransferResult,
+} from '../../../activities/types.js';
+
+/** Owner of disks: qemu's user, or whoever runs the tests. */
+export const USER = process.getuid?.() === 0 ? { uid: 107, gid: 107 } : undefined;
+
+/** A reserved directory on this machine, and the activities that fill and judge it. */
+export async function reserve(
+  root: string,
+  server: { readonly url: string },
+  usableBytes: number,
+  request: Partial<HttpRequest> = {},
+  { contentType, ...dependencies }: Partial<TransferDependencies> & Pick<TransferInput, 'contentType'> = {},
+) {
+  const pool = `${root}/${randomUUID()}`;
+  mkdirSync(pool);
+  const node = createNodeActivities({ node: 'here', transferUser: USER });
+  const dataVolume = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
+  const claim = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
+  const target = await node.reserveDirectory({
+    dataVolume,
+    claim,
+    pool: { path: pool, useNamingPrefix: false },
+    hostname: 'here',
+    requestBytes: usableBytes,
+    foreignBytes: 0,
+    workflowId: `datavolume/team-a/vm1/${dataVolume.uid}`,
+  });
+  const input: TransferInput = {
+    target,
+    claim,
+    usableBytes,
+    preallocation: false,
+    image: {} as ImageFacts,
+    ...(contentType === undefined ? {} : { contentType }),
+  };
+  const transfer = createTransferActivities({
+    readRequest: async () => ({
+      kind: 'http',
+      url: server.url,
+      headers: [],
+      secretHeaders: [],
+      insecureSkipVerify: false,
+      ...request,
+    }),
+    policy: { allowed: ['127.0.0.0/8'], denied: [] },
+    transferUser: USER,
+    ...dependencies,
+  });
+  return {
+    node,
+    input,
+    volume: `${pool}/${target.directory}`,
+    disk: `${pool}/${target.directory}/disk.img`,
+    state: `${pool}/.dvflow/${dataVolume.uid}`,
+    record: () =>
+      JSON.parse(readFileSync(`${pool}/.dvflow/${dataVolume.uid}/record.json`, 'utf8')) as {
+        durable?: { completed: number };
+        barren: number;
+        changes: number;
+        fence: number;
+      },
+    start: (attempt = 1, heartbeatDetails?: unknown) =>
+      startAttempt(transfer, input, { attempt, heartbeatDetails }),
+  };
+}
+
+type Transfer = ReturnType<typeof createTransferActivities>;
+
+/** One attempt as Temporal would make it. */
+export function startAttempt(transfer: Transfer, input: TransferInput, info: Partial<Info>) {
+  const environment = new MockActivityEnvironment(info, { logger: new DefaultLogger('ERROR') });
+  const beats: TransferProgress[] = [];
+  environment.on('heartbeat', (details: unknown) => beats.push(details as TransferProgress));
+  const done = environment.run<[], TransferResult, () => Promise<TransferResult>>(() =>
+    transfer.transferImage(input),
+  );
+  done.catch(() => undefined);
+  return { done, beats, cancel: () => environment.cancel() };
+}
+
+/** Resolves once `ready` holds; a transfer that ends first is an error. */
+export async function until(done: Promise<unknown>, ready: () => boolean): Promise<void> {
+  let ended = false;
+  done.then(
+    () => (ended = true),
+    () => (ended = true),
+  );
+  while (!ready()) {
+    if (ended) throw new Error('the transfer ended before what the test waits for');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Process ids of the byte movers whose target (a disk, or the volume of an archive) this is. */
+export function moversOf(target: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return [3, 4].some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === target);
+      } catch {
+        return false;
+      }
+    });
+}
