@@ -5,6 +5,7 @@
  */
 import type {
   ClaimRef,
+  ContentType,
   DataVolumeFacts,
   DataVolumeManifest,
   DataVolumeRef,
@@ -31,7 +32,8 @@ export interface ControlActivities {
   /**
    * Reads the DataVolume, or creates it as `dvflow:temporal:<Temporal namespace>` from a manifest (object, JSON or YAML), marked
    * with this workflow's id. With `retry` it writes `dvflow.io/retried` first, then resets the phase.
-   * @throws {@link FailureType} `InvalidDataVolume`, `NotAuthorized`, `ResourceExists`, `UnsupportedSource`, `ExceededQuota`
+   * @throws {@link FailureType} `InvalidDataVolume`, `NotAuthorized`, `ResourceExists`, `UnsupportedSource`, `ContentTypeNotSupported`,
+   * `ExceededQuota`
    */
   openDataVolume(input: {
     start?: DataVolumeStart;
@@ -39,18 +41,31 @@ export interface ControlActivities {
   }): Promise<DataVolumeFacts>;
   /**
    * Decides, without allocating anything, what the claim will be: class, modes, sizes, pool, adoption (`cdi.md` §1.6, §6.4).
-   * @throws {@link FailureType} `StorageClassNotFound`, `IncompatiblePVC`, `ResourceExists`, `InvalidDataVolume`, `ContentTypeNotSupported`
+   * @throws {@link FailureType} `StorageClassNotFound`, `IncompatiblePVC`, `ResourceExists`, `InvalidDataVolume`; `ContentTypeNotSupported`
+   * for an archive on a Block volume
    */
   planTarget(input: { dataVolume: DataVolumeRef }): Promise<TargetPlan>;
   /**
    * Probes the source with the DataVolume's own credentials and makes the read plan.
    * @throws {@link FailureType} `SourceNotFound`, `SourceForbidden`, `SourceCertificateInvalid`, `SourceNotAllowed`, `ImageInvalid`,
-   * `ImageHostile`, `UnsupportedFormat`, `ScratchSpaceRequired`, `LargerPVCRequired`; retried: `SourceUnavailable`
+   * `ImageHostile`, `UnsupportedFormat`, `ContentTypeNotSupported`, `ScratchSpaceRequired`, `LargerPVCRequired`; retried:
+   * `SourceUnavailable`
    */
-  inspectSource(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ImageFacts | Missing>;
-  /** Creates the user's claim Pending, with owner, annotations and marks in one call, or returns the one an earlier attempt made.
-   * @throws {@link FailureType} `ResourceExists`, `ExceededQuota` (retried) */
-  ensureClaim(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ClaimRef>;
+  inspectSource(input: {
+    dataVolume: DataVolumeRef;
+    target: TargetPlan;
+    contentType?: ContentType;
+  }): Promise<ImageFacts | Missing>;
+  /**
+   * Creates the user's claim Pending, with owner, annotations, labels and marks in one call, or returns the one an earlier attempt
+   * made. `labels` are the image's: whatever else is on the claim goes before them.
+   * @throws {@link FailureType} `ResourceExists`, `ExceededQuota` (retried)
+   */
+  ensureClaim(input: {
+    dataVolume: DataVolumeRef;
+    target: TargetPlan;
+    labels?: Readonly<Record<string, string>>;
+  }): Promise<ClaimRef>;
   /** Takes over a claim that already holds the data: ownerReference, nothing else.
    * @throws {@link FailureType} `ResourceExists`, `ClaimLost` */
   adoptClaim(input: {
@@ -122,8 +137,16 @@ export interface NodeActivities {
     foreignBytes: number;
     workflowId: string;
   }): Promise<ReservedDirectory>;
-  /** Proves that `disk.img` is the finished one: record complete, size, owner, mode. @throws {@link FailureType} `ImageInvalid` */
-  verifyImage(input: { directory: ReservedDirectory; transferred: TransferResult }): Promise<void>;
+  /**
+   * Proves that `disk.img` is the finished one: record complete, size, owner, mode. Of an archive (`contentType`) the volume's
+   * directory is looked at, and the record.
+   * @throws {@link FailureType} `ImageInvalid`
+   */
+  verifyImage(input: {
+    directory: ReservedDirectory;
+    transferred: TransferResult;
+    contentType?: ContentType;
+  }): Promise<void>;
   /** Removes marker and resume record; the promise stays with the directory. */
   publishDirectory(input: { directory: ReservedDirectory }): Promise<void>;
   /** Removes directory, promise, record and marker of this DataVolume; absent is success, a published one is refused. */
@@ -139,7 +162,7 @@ export interface NodeActivities {
 /** Task queue `dvflow-transfer-<node>`: slots are transfers at once. */
 export interface TransferActivities {
   /**
-   * Moves the image into `disk.img` in an unprivileged child process, resumes at the resume record, heartbeats
+   * Moves the image into `disk.img`, or an archive's files into the volume, in an unprivileged child process, resumes at the resume record, heartbeats
    * {@link TransferProgress}; no new write is issued 2 s after a cancel.
    * @throws {@link FailureType} every type of source and image; retried: `SourceUnavailable`, `SourceChanged`, `NoSpace`
    */

@@ -174,11 +174,14 @@ export interface Missing {
   readonly missing: readonly string[];
 }
 
-/** One compressor around an image, outermost first. */
-export type Compression = 'gz' | 'xz';
+/** One compressor or archive around an image; `oci` is the container image that a registry serves. */
+export type Container = 'gz' | 'xz' | 'zst' | 'zip' | 'tar' | 'oci';
 
-/** Image formats that this release reads. An ISO is a raw disk. */
-export type ImageFormat = 'raw' | 'qcow2';
+/** What is inside of all containers. An ISO is a raw disk; `tar` is content type `archive`, which is unpacked. */
+export type ImageFormat = 'raw' | 'qcow2' | ForeignFormat | 'tar';
+
+/** Formats that `qemu-img` decodes, in a sandbox. */
+export type ForeignFormat = 'vmdk' | 'vdi' | 'vhd' | 'vhdx';
 
 /** What identifies one version of a source; compared before a resume. */
 export interface SourceValidators {
@@ -195,18 +198,29 @@ export interface ImageFacts {
   readonly displayUrl: string;
   readonly format: ImageFormat;
   /** Outermost first; empty for a plain image. */
-  readonly compression: readonly Compression[];
+  readonly containers: readonly Container[];
   /** Size the guest sees, in bytes; absent where only the whole stream tells (compressed raw). */
   readonly virtualSize?: number;
+  /** Bytes of data in a qcow2 whose tables are small enough to look at, as stored. */
+  readonly allocatedBytes?: number;
   readonly validators: SourceValidators;
   /** The server answers byte ranges. */
   readonly ranges: boolean;
-  /** `ranged`: guest-order windows by Range; `one-pass`: the stream from its start (over ranges where there are any). */
-  readonly plan: 'ranged' | 'one-pass';
-  /** `exact`: goes on at the last record; `reread`: source is read again, durable bytes are not written again. */
-  readonly resume: 'exact' | 'reread';
+  /**
+   * `ranged`: guest-order windows by Range; `one-pass`: the stream from its start (over ranges where there are any); `qemu-img`:
+   * decoded by qemu-img in a sandbox; `unpack`: an archive, file by file.
+   */
+  readonly plan: 'ranged' | 'one-pass' | 'qemu-img' | 'unpack';
+  /**
+   * `exact`: goes on at the last record; `reread`: source is read again, durable bytes are not written again; `restart`: starts over.
+   */
+  readonly resume: 'exact' | 'reread' | 'restart';
+  /** Why the plan needs scratch space, where it does: the file inside the containers is kept there while it is read. */
+  readonly scratch?: string;
   /** One sentence: which plan, whether scratch is needed, and why. */
   readonly reason: string;
+  /** Kubernetes labels that a container image's `KUBEVIRT_IO_*` variables mean, a hundred at most; they go onto the claim. */
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** A node that a volume could be made on. */
@@ -253,7 +267,9 @@ export interface ReservedDirectory {
 export interface TransferInput {
   readonly target: ReservedDirectory;
   readonly image: ImageFacts;
-  /** `disk.img` gets this size, in bytes. */
+  /** `archive`: unpacked into the volume, without a `disk.img`. @default 'kubevirt' */
+  readonly contentType?: ContentType;
+  /** `disk.img` gets this size, in bytes; what is unpacked of an archive fits into it. */
   readonly usableBytes: number;
   /** The claim, for messages. */
   readonly claim: ClaimRef;
@@ -283,8 +299,9 @@ export interface TransferProgress {
 
 /** What a finished transfer did. */
 export interface TransferResult {
+  /** Size the guest sees, in bytes; of an archive the bytes of its files. */
   readonly virtualSize: number;
-  /** Size of `disk.img`, in bytes. */
+  /** Size of `disk.img`, in bytes; 0 where an archive was unpacked. */
   readonly diskBytes: number;
   /** Bytes fetched from the source, all attempts together. */
   readonly bytesTransferred: number;
@@ -296,6 +313,8 @@ export interface TransferResult {
   /** Attempts that it took; one more than CDI's `restartCount`. */
   readonly attempts?: number;
   readonly format: ImageFormat;
+  /** Bytes that were kept in scratch space meanwhile. */
+  readonly scratchBytes?: number;
 }
 
 /** What `publishVolume` made. */

@@ -7,6 +7,8 @@ export interface WorkerConfig {
   /** Name of the Kubernetes node this worker serves. */
   readonly nodeName: string;
   readonly policy: AddressPolicy;
+  /** S3 sources without a Secret may use this worker's own AWS credentials. */
+  readonly ambientCredentials: boolean;
   /** Transfers at once on this node. */
   readonly transferSlots: number;
   /** Where `/healthz` and `/readyz` are served; absent: nowhere. */
@@ -39,6 +41,10 @@ export const SETTINGS = {
     meaning: 'CIDRs that sources may be in although refused by default, comma separated',
   },
   DVFLOW_DENIED_SOURCES: { default: '', meaning: 'CIDRs that sources may not be in, comma separated' },
+  DVFLOW_AMBIENT_CREDENTIALS: {
+    default: 'false',
+    meaning: "true: S3 sources without a Secret use the workers' own AWS credentials",
+  },
   DVFLOW_TRANSFER_SLOTS: { default: '2', meaning: 'transfers at once on a node' },
   DVFLOW_HEALTH_ADDRESS: { default: '', meaning: 'host:port of /healthz and /readyz' },
   DVFLOW_METRICS_ADDRESS: { default: '', meaning: 'host:port of the Prometheus metrics' },
@@ -70,6 +76,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   const metricsAddress = check('DVFLOW_METRICS_ADDRESS', optional(parseHostPort));
   const allowed = check('DVFLOW_ALLOWED_SOURCES', parseCidrs);
   const denied = check('DVFLOW_DENIED_SOURCES', parseCidrs);
+  const ambientCredentials = check('DVFLOW_AMBIENT_CREDENTIALS', parseBoolean);
   const transferSlots = check('DVFLOW_TRANSFER_SLOTS', (text) => parseInteger(text, 1, 64));
   const sweepGraceMs = check('DVFLOW_SWEEP_GRACE_MS', (text) => parseInteger(text, 0, 86_400_000));
   const logLevel = check('DVFLOW_LOG_LEVEL', parseLogLevel);
@@ -77,6 +84,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   return {
     nodeName: env.DVFLOW_NODE_NAME?.trim() || hostname().toLowerCase(),
     policy: { allowed: allowed ?? [], denied: denied ?? [] },
+    ambientCredentials: ambientCredentials ?? false,
     transferSlots: transferSlots ?? 2,
     ...(healthAddress ? { healthAddress } : {}),
     ...(env.KUBECONFIG ? { kubeconfig: env.KUBECONFIG } : {}),
@@ -111,6 +119,11 @@ function parseCidr(text: string): string {
   // Judges the prefix length by the family.
   new BlockList().addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4');
   return `${address}/${bits}`;
+}
+
+function parseBoolean(text: string): boolean {
+  if (text !== 'true' && text !== 'false') throw new Error(`'${text}' is neither true nor false`);
+  return text === 'true';
 }
 
 function parseInteger(text: string, least: number, most: number): number {

@@ -34,6 +34,7 @@ export async function createNodeWorkers(
       activities: createTransferActivities({
         readRequest: createCredentialReader(kubeConfig, config.transferNamespace),
         policy,
+        ambientCredentials: config.ambientCredentials,
         transferUser: user,
       }),
       maxConcurrentActivityTaskExecutions: config.transferSlots,

@@ -41,7 +41,7 @@ export async function importDataVolume(input: LifecycleInput): Promise<ImportRes
     const image = await inspect(volume, target);
     volume.note({ image });
     volume.step('creating the claim');
-    const claim = await ensureClaim(volume, target);
+    const claim = await ensureClaim(volume, target, image);
     await awaitConsumer(volume, claim, target);
     await volume.enter('ImportScheduled');
     volume.step('reserving a directory');
@@ -110,7 +110,11 @@ async function adopt(volume: Lifecycle, target: TargetPlan): Promise<ImportResul
 async function inspect(volume: Lifecycle, target: TargetPlan): Promise<ImageFacts> {
   volume.step('inspecting the source');
   return await untilNamed(volume, () =>
-    inspecting.inspectSource({ dataVolume: refOf(volume.facts), target }),
+    inspecting.inspectSource({
+      dataVolume: refOf(volume.facts),
+      target,
+      contentType: volume.facts.contentType,
+    }),
   );
 }
 
@@ -141,13 +145,13 @@ function isMissing(found: object): found is Missing {
   return 'missing' in found && Array.isArray(found.missing) && found.missing.length > 0;
 }
 
-async function ensureClaim(volume: Lifecycle, target: TargetPlan): Promise<ClaimRef> {
+async function ensureClaim(volume: Lifecycle, target: TargetPlan, { labels }: ImageFacts): Promise<ClaimRef> {
   const dataVolume = refOf(volume.facts);
   let refusal = '';
   const wait = { reason: 'ErrExceededQuota', counts: true, message: () => refusal };
   const claim = await volume.until(wait, async () => {
     try {
-      return await claiming.ensureClaim({ dataVolume, target });
+      return await claiming.ensureClaim({ dataVolume, target, ...(labels ? { labels } : {}) });
     } catch (error) {
       if (!isExceededQuota(error)) throw error;
       refusal = error.cause?.message ?? error.message;
@@ -193,6 +197,7 @@ async function transfer(volume: Lifecycle, filling: Filling): Promise<TransferRe
     transferring(directory.node).transferImage({
       target: directory,
       image,
+      contentType: volume.facts.contentType,
       usableBytes: target.usableBytes,
       claim,
       preallocation: target.preallocation,
@@ -212,7 +217,9 @@ async function verify(
   transferred: TransferResult,
 ): Promise<void> {
   volume.step('verifying the disk');
-  const work = (): Promise<void> => onNode(directory.node).verifyImage({ directory, transferred });
+  const { contentType } = volume.facts;
+  const work = (): Promise<void> =>
+    onNode(directory.node).verifyImage({ directory, transferred, contentType });
   await volume.within(`node ${directory.node} to verify the disk`, work, nothingMeasured);
 }
 

@@ -1,20 +1,16 @@
 /** The user's claim: made Pending with everything on it in one call, adopted, removed. */
 import { Context } from '@temporalio/activity';
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
-import type { V1OwnerReference, V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { ClaimRef, DataVolumeRef, TargetPlan } from '../types.js';
+import type { ClaimRef, DataVolumeRef } from '../types.js';
 import { controllerOf, isOffered, judge } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
-import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARK_PREFIX, MARKS, volumeName } from './names.js';
-import type { DataVolume } from './objects.js';
-import { formatQuantity } from './quantity.js';
-
-/** Annotations of kubectl's that describe the DataVolume, not the claim. */
-const NOT_COPIED = ['kubectl.kubernetes.io/last-applied-configuration'];
+import { claimBody, ownerReference } from './claim-body.js';
+import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 
 /** The claim of this name and uid; `undefined` when it is gone. */
 export async function findClaim(
@@ -70,7 +66,7 @@ export function createClaimActivities({
 }): Pick<ControlActivities, 'ensureClaim' | 'adoptClaim' | 'deleteClaim'> {
   const { core } = kubernetes;
 
-  async function ensureClaim(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ClaimRef> {
+  async function ensureClaim(input: Parameters<ControlActivities['ensureClaim']>[0]): Promise<ClaimRef> {
     const { namespace, name, uid } = input.dataVolume;
     const dataVolume = await readDataVolume(kubernetes, input.dataVolume);
     const workflowId = Context.current().info.workflowExecution?.workflowId ?? '';
@@ -78,7 +74,7 @@ export function createClaimActivities({
       `creating claim ${namespace}/${name}`,
       core.createNamespacedPersistentVolumeClaim({
         namespace,
-        body: claimBody(dataVolume, input.target, workflowId),
+        body: claimBody(dataVolume, { ...input, workflowId }),
       }),
     );
     if (created !== 'conflict') return refOf(created);
@@ -175,73 +171,6 @@ export function createClaimActivities({
   }
 
   return { ensureClaim, adoptClaim, deleteClaim };
-}
-
-function claimBody(dataVolume: DataVolume, target: TargetPlan, workflowId: string): V1PersistentVolumeClaim {
-  const { namespace, name, uid, labels } = dataVolume.metadata;
-  const template = dataVolume.spec.storage ?? dataVolume.spec.pvc;
-  const limits = template?.resources?.limits;
-  return {
-    metadata: {
-      namespace,
-      name,
-      labels: {
-        ...withoutMarks(labels),
-        app: 'containerized-data-importer',
-        ...(target.volumeMode === 'Filesystem'
-          ? { 'alerts.k8s.io/KubePersistentVolumeFillingUp': 'disabled' }
-          : {}),
-        [MARKS.unpublished]: uid,
-      },
-      annotations: claimAnnotations(dataVolume, target, workflowId),
-      ownerReferences: [ownerReference({ namespace, name, uid })],
-    },
-    spec: {
-      accessModes: [...target.accessModes],
-      volumeMode: target.volumeMode,
-      storageClassName: target.storageClass,
-      resources: {
-        requests: { storage: formatQuantity(target.requestBytes) },
-        ...(limits ? { limits } : {}),
-      },
-    },
-  };
-}
-
-function claimAnnotations(
-  { metadata, spec }: DataVolume,
-  target: TargetPlan,
-  workflowId: string,
-): Record<string, string> {
-  const { namespace, name, uid, annotations } = metadata;
-  return {
-    ...withoutMarks(annotations),
-    [CDI_ANNOTATIONS.podRestarts]: '0',
-    [CDI_ANNOTATIONS.contentType]: spec.contentType ?? 'kubevirt',
-    [CDI_ANNOTATIONS.preallocation]: String(target.preallocation),
-    [CDI_ANNOTATIONS.createdFor]: uid,
-    [MARKS.workflowId]: workflowId,
-    [MARKS.dataVolume]: `${namespace}/${name}`,
-  };
-}
-
-/** What the user wrote on the DataVolume, as CDI copies it to the claim, without anything that only dvflow may write. */
-function withoutMarks(written: Readonly<Record<string, string>> = {}): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(written).filter(([key]) => !key.startsWith(MARK_PREFIX) && !NOT_COPIED.includes(key)),
-  );
-}
-
-/** KubeVirt takes a claim without this owner as populated, so it is there from the first moment (`clients.md` §3.4). */
-function ownerReference({ name, uid }: DataVolumeRef): V1OwnerReference {
-  return {
-    apiVersion: `${CDI_GROUP}/${CDI_VERSION}`,
-    kind: 'DataVolume',
-    name,
-    uid,
-    controller: true,
-    blockOwnerDeletion: true,
-  };
 }
 
 function refOf({ metadata }: V1PersistentVolumeClaim): ClaimRef {

@@ -2,9 +2,9 @@
 import { permanentFailure } from '../failures.js';
 import type { DataVolumeFacts, Phase } from '../types.js';
 import { displayUrl } from '../image/source/display-url.js';
-import { sourceKind } from './manifests.js';
 import { lifecycleWorkflowId, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
+import { sourceKind, sourceUrl } from './sources.js';
 
 /** Time without progress that a lifecycle grants, in ms: 24 h. */
 const DEFAULT_DEADLINE_MS = 86_400_000;
@@ -19,13 +19,15 @@ export function isTerminal(phase: Phase | undefined): boolean {
 /** Facts about a DataVolume as it was read. */
 export function factsOf({ metadata, spec, status }: DataVolume): DataVolumeFacts {
   const { namespace, name, uid, annotations = {} } = metadata;
+  const url = sourceUrl(spec);
   return {
     namespace,
     name,
     uid,
     source: sourceKind(spec),
-    displayUrl: spec.source?.http ? displayUrl(spec.source.http.url) : '',
-    contentType: spec.contentType ?? 'kubevirt',
+    displayUrl: url === undefined ? '' : displayUrl(url),
+    // CDI takes an empty content type for none
+    contentType: spec.contentType || 'kubevirt',
     phase: status?.phase ?? '',
     deadlineMs: readDeadline(annotations[MARKS.deadline]),
   };

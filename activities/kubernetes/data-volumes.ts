@@ -8,10 +8,11 @@ import { call, callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isAuthorizerDenial, kubernetesFailure, serverMessage } from './errors.js';
 import { factsOf, finishedBy, isServedBy, servingWorkflow } from './data-volume-facts.js';
-import { readManifest, refuseUnsupportedSource } from './manifests.js';
+import { readManifest } from './manifests.js';
 import type { ReadManifest } from './manifests.js';
 import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
+import { refuseUnsupportedSource } from './sources.js';
 
 const NO_POPULATOR = { [CDI_ANNOTATIONS.usePopulator]: 'false' };
 

@@ -28,17 +28,24 @@ export interface KubernetesDependencies {
   };
   /** Where a source may be. */
   readonly policy: AddressPolicy;
+  /** S3 sources without a Secret may use the workers' own AWS credentials. @default false */
+  readonly ambientCredentials?: boolean;
   /** Age below which the sweeper removes nothing, in ms. @default 600_000 */
   readonly sweepGraceMs?: number;
 }
 
 /** Every activity of the task queue `dvflow`. */
 export function createKubernetesActivities(dependencies: KubernetesDependencies): ControlActivities {
-  const { kubeConfig, temporalNamespace, namespaces, policy, sweepGraceMs } = dependencies;
+  const { kubeConfig, temporalNamespace, namespaces, policy, ambientCredentials, sweepGraceMs } =
+    dependencies;
   const kubernetes = createKubernetes(kubeConfig);
   const executions = createExecutionObserver(dependencies.temporal);
   const transferNamespace = namespaces.transfers;
-  const { readSourceRequest, ...credentials } = createCredentialActivities({ kubernetes, transferNamespace });
+  const { readSourceRequest, ...credentials } = createCredentialActivities({
+    kubernetes,
+    transferNamespace,
+    ambientCredentials,
+  });
   return {
     ...createDataVolumeActivities({ kubernetes, temporalNamespace }),
     ...createTargetActivities({ kubernetes }),

@@ -5,7 +5,7 @@ import { failureTypeOf, permanentFailure } from '../failures.js';
 import { inspectImage } from '../image/inspect.js';
 import type { AddressPolicy, SourceRequest } from '../image/source/types.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { DataVolumeRef, ImageFacts, Missing, TargetPlan } from '../types.js';
+import type { DataVolumeRef, ImageFacts, Missing } from '../types.js';
 
 /** Attempt from which a source that does not answer is believed to be away. */
 const SOURCE_ATTEMPTS = 10;
@@ -22,11 +22,11 @@ export function createInspectActivities({
   policy,
   readSourceRequest,
 }: InspectDependencies): Pick<ControlActivities, 'inspectSource'> {
-  async function inspectSource(input: {
-    dataVolume: DataVolumeRef;
-    target: TargetPlan;
-  }): Promise<ImageFacts | Missing> {
-    const { dataVolume, target } = input;
+  async function inspectSource({
+    dataVolume,
+    target,
+    contentType,
+  }: Parameters<ControlActivities['inspectSource']>[0]): Promise<ImageFacts | Missing> {
     const request = await readSourceRequest(dataVolume);
     if ('missing' in request) return request;
     const { usableBytes, overhead, api, requestBytes } = target;
@@ -35,6 +35,7 @@ export function createInspectActivities({
         request,
         policy,
         signal: Context.current().cancellationSignal,
+        contentType,
         target: { usableBytes, overhead, api, requestBytes },
         claimName: `${dataVolume.namespace}/${dataVolume.name}`,
       });

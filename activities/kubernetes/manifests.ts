@@ -1,7 +1,7 @@
 /** What a person may hand to Temporal as a DataVolume: read once, here, into a typed value. */
 import { parseAllDocuments } from 'yaml';
 import { permanentFailure } from '../failures.js';
-import type { DataVolumeManifest, SourceKind } from '../types.js';
+import type { DataVolumeManifest } from '../types.js';
 import { CDI_GROUP } from './names.js';
 import type { DataVolume } from './objects.js';
 
@@ -22,20 +22,6 @@ const MAX_ALIASES = 20;
 
 /** Headers that carry credentials. */
 const CREDENTIAL_HEADERS = new Set(['authorization', 'cookie', 'proxy-authorization']);
-
-/** Sources whose lifecycle is not part of this release but of dvflow, and those that it does not know. */
-const SOURCE_KINDS: readonly SourceKind[] = [
-  'http',
-  's3',
-  'gcs',
-  'registry',
-  'upload',
-  'pvc',
-  'snapshot',
-  'blank',
-  'imageio',
-  'vddk',
-];
 
 /**
  * Reads a manifest given as object, JSON or YAML.
@@ -62,36 +48,6 @@ export function readManifest(manifest: DataVolumeManifest | string): ReadManifes
   if (!isStrings(labels)) throw invalid('metadata.labels must map names to strings');
   if (!isStrings(annotations)) throw invalid('metadata.annotations must map names to strings');
   return { version: apiVersion.split('/')[1] ?? '', namespace, name, labels, annotations, spec };
-}
-
-/** The member of `spec.source` that a DataVolume uses; the API server has judged that there is exactly one. */
-export function sourceKind(spec: DataVolume['spec']): SourceKind {
-  if (spec.sourceRef) return 'sourceRef';
-  const source = spec.source ?? {};
-  return SOURCE_KINDS.find((kind) => source[kind] !== undefined && source[kind] !== null) ?? 'external';
-}
-
-/**
- * A manifest without any source passes: it is the API server's to refuse.
- * @throws {@link FailureType} `UnsupportedSource` for every source but `http`
- */
-export function refuseUnsupportedSource(spec: DataVolume['spec']): void {
-  const kind = sourceKind(spec);
-  if (kind === 'http' || (kind === 'external' && !isPopulatedFromOutside(spec))) return;
-  const what =
-    kind === 'external'
-      ? 'external population'
-      : kind === 'sourceRef'
-        ? 'spec.sourceRef'
-        : `spec.source.${kind}`;
-  throw permanentFailure(
-    'UnsupportedSource',
-    `${what} cannot be imported by this release: use spec.source.http`,
-  );
-}
-
-function isPopulatedFromOutside({ pvc, storage }: DataVolume['spec']): boolean {
-  return [pvc, storage].some((claim) => claim?.dataSource ?? claim?.dataSourceRef);
 }
 
 function parseText(text: string): unknown {

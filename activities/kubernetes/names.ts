@@ -8,6 +8,9 @@ export const CDI_VERSION = 'v1beta1';
 /** API group of HostPathProvisioner objects. */
 export const HPP_GROUP = 'hostpathprovisioner.kubevirt.io';
 
+/** Namespace of dvflow's control role, and of what operators configure it with. */
+export const OWN_NAMESPACE = 'dvflow';
+
 /** Provisioner names that dvflow serves: today's, and the one of old manifests. */
 export const HOSTPATH_PROVISIONERS: readonly string[] = [
   'kubevirt.io/hostpath-provisioner',

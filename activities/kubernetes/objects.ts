@@ -25,6 +25,40 @@ export interface HttpSource {
   readonly insecureSkipVerify?: boolean;
 }
 
+/** `spec.source.s3`; `checksum` is dvflow's own. */
+export interface S3Source {
+  readonly url: string;
+  readonly secretRef?: string;
+  readonly certConfigMap?: string;
+  readonly checksum?: string;
+}
+
+/** `spec.source.gcs`; `checksum` is dvflow's own. */
+export interface GcsSource {
+  readonly url: string;
+  readonly secretRef?: string;
+  readonly checksum?: string;
+}
+
+/** `spec.source.registry`: `url` or `imageStream`; `checksum` is dvflow's own. */
+export interface RegistrySource {
+  readonly url?: string;
+  readonly imageStream?: string;
+  readonly pullMethod?: string;
+  readonly secretRef?: string;
+  readonly certConfigMap?: string;
+  readonly checksum?: string;
+  readonly platform?: { readonly architecture?: string };
+}
+
+/** The members of `spec.source` that an import reads from. */
+export interface ImportSources {
+  readonly http?: HttpSource;
+  readonly s3?: S3Source;
+  readonly gcs?: GcsSource;
+  readonly registry?: RegistrySource;
+}
+
 /** `spec.pvc` and `spec.storage`; the second leaves out what the class knows. */
 export type ClaimTemplate = Partial<
   Pick<
@@ -46,7 +80,7 @@ export interface DataVolume {
   readonly kind: string;
   readonly metadata: ObjectMeta;
   readonly spec: {
-    readonly source?: { readonly http?: HttpSource } & Readonly<Record<string, unknown>>;
+    readonly source?: ImportSources & Readonly<Record<string, unknown>>;
     readonly sourceRef?: unknown;
     readonly pvc?: ClaimTemplate;
     readonly storage?: ClaimTemplate;
@@ -81,8 +115,24 @@ export interface CdiConfig {
     readonly featureGates?: readonly string[];
     readonly filesystemOverhead?: FilesystemOverhead;
     readonly preallocation?: boolean;
+    readonly importProxy?: ImportProxy;
+    /** `host[:port]` of registries that need not prove who they are. */
+    readonly insecureRegistries?: readonly string[];
   };
-  readonly status?: { readonly filesystemOverhead?: FilesystemOverhead; readonly preallocation?: boolean };
+  readonly status?: {
+    readonly filesystemOverhead?: FilesystemOverhead;
+    readonly preallocation?: boolean;
+    readonly importProxy?: ImportProxy;
+  };
+}
+
+/** CDI's `importProxy`; the addresses may hold credentials. */
+export interface ImportProxy {
+  readonly HTTPProxy?: string;
+  readonly HTTPSProxy?: string;
+  readonly noProxy?: string;
+  /** ConfigMap with the authorities that the proxies' certificates are verified by. */
+  readonly trustedCAProxy?: string;
 }
 
 /** Parts of a volume that its file system needs: `0.06` for 6 %. */

@@ -3,7 +3,7 @@ import type { V1StorageClass } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
 import { callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
-import { CDI_GROUP, CDI_VERSION } from './names.js';
+import { CDI_GROUP, CDI_VERSION, OWN_NAMESPACE } from './names.js';
 import type { CdiConfig, ClaimTemplate, StorageProfile } from './objects.js';
 
 const DEFAULT_CLASS = 'storageclass.kubernetes.io/is-default-class';
@@ -11,9 +11,9 @@ const DEFAULT_CLASS = 'storageclass.kubernetes.io/is-default-class';
 const DEFAULT_CLASS_BETA = 'storageclass.beta.kubernetes.io/is-default-class';
 const DEFAULT_VIRT_CLASS = 'storageclass.kubevirt.io/is-default-virt-class';
 
-/** ConfigMap that OpenShift's documents use to set modes per class; the second namespace is dvflow's own. */
+/** ConfigMap that OpenShift's documents use to set modes per class. */
 const DEFAULTS_CONFIG_MAP = 'kubevirt-storage-class-defaults';
-const DEFAULTS_NAMESPACES = ['openshift-cnv', 'dvflow'];
+const DEFAULTS_NAMESPACES = ['openshift-cnv', OWN_NAMESPACE];
 
 /** Modes of a claim, all known. */
 export interface ClaimModes {

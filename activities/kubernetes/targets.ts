@@ -59,12 +59,6 @@ export function createTargetActivities({
 }): Pick<ControlActivities, 'planTarget'> {
   async function planTarget({ dataVolume: ref }: { dataVolume: DataVolumeRef }): Promise<TargetPlan> {
     const dataVolume = await readDataVolume(kubernetes, ref);
-    if (dataVolume.spec.contentType === 'archive') {
-      throw permanentFailure(
-        'ContentTypeNotSupported',
-        'contentType archive is not supported by this release: use kubevirt',
-      );
-    }
     const config = await readCdiConfig(kubernetes);
     const verdict = await judgeClaim(kubernetes, dataVolume, config);
     if (verdict.claim !== 'create') return { ...NOTHING_TO_ALLOCATE, ...verdict };
@@ -94,7 +88,10 @@ export function createTargetActivities({
   return { planTarget };
 }
 
-/** The plan that these facts lead to. @throws {@link FailureType} `IncompatiblePVC`, `StorageClassNotFound`, `InvalidDataVolume` */
+/**
+ * The plan that these facts lead to.
+ * @throws {@link FailureType} `IncompatiblePVC`, `StorageClassNotFound`, `InvalidDataVolume`, `ContentTypeNotSupported`
+ */
 export function plan(facts: TargetFacts): TargetPlan {
   const { dataVolume, storageClass, config, pools } = facts;
   const { api, template } = templateOf(dataVolume);
@@ -102,6 +99,7 @@ export function plan(facts: TargetFacts): TargetPlan {
   refuseForeign(storageClass);
   const name = storageClass.metadata?.name ?? '';
   const modes = modesOf(facts, template, api);
+  refuseContent(dataVolume, modes);
   refuseModes(modes, name);
   const overhead = filesystemOverhead(config, name);
   const requestBytes = requestOf(template, api, overhead, facts.profile);
@@ -205,6 +203,14 @@ function refuseForeign({ metadata, provisioner }: V1StorageClass): void {
   throw incompatible(
     `StorageClass "${metadata?.name}" belongs to provisioner ${provisioner}: this release fills volumes of ` +
       `${HOSTPATH_PROVISIONERS[0]} only`,
+  );
+}
+
+function refuseContent({ spec }: DataVolume, { volumeMode }: ClaimModes): void {
+  if (spec.contentType !== 'archive' || volumeMode === 'Filesystem') return;
+  throw permanentFailure(
+    'ContentTypeNotSupported',
+    `contentType archive is unpacked into a file system, and volumeMode is ${volumeMode}: use volumeMode Filesystem`,
   );
 }
 

@@ -3,7 +3,7 @@
  * (`/proc/self/fd/<fd>/<name>`) and never followed. What lies inside a volume is its tenant's and may be hostile.
  */
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, readdir, rename, rmdir, unlink, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises';
 
 /** User and group that disks belong to. */
 export interface Owner {
@@ -97,24 +97,6 @@ export async function writeJson(parent: FileHandle, name: string, value: unknown
 /** Removes a file or symbolic link; absent is success. */
 export async function removeFile(parent: FileHandle, name: string): Promise<void> {
   await unlink(childPath(parent, name)).catch(undefinedIfAbsent);
-}
-
-/**
- * Removes a child and everything below it, without following a link and without leaving the file system that it is on.
- * Absent is success; a run that was killed half-way is finished by the next.
- */
-export async function removeTree(parent: FileHandle, name: string): Promise<void> {
-  const path = childPath(parent, name);
-  const entry = await lstat(path).catch(undefinedIfAbsent);
-  if (!entry) return;
-  if (!entry.isDirectory()) return await removeFile(parent, name);
-  {
-    await using directory = await openDirectory(parent, name);
-    const [inside, outside] = await Promise.all([directory.stat(), parent.stat()]);
-    if (inside.dev !== outside.dev) throw new Error(`${name} is a mount point: it is not removed`);
-    for (const child of await namesIn(directory)) await removeTree(directory, child);
-  }
-  await rmdir(path).catch(undefinedIfAbsent);
 }
 
 /** Turns "does not exist" into `undefined` and throws everything else. */

@@ -7,11 +7,11 @@ import {
   namesIn,
   readJson,
   removeFile,
-  removeTree,
   writeJson,
   type Owner,
 } from './directories.js';
 import type { Pool } from './pool.js';
+import { removeTree } from './remove-tree.js';
 
 /** File in `<pool>/.dvflow/<DataVolume uid>/`; as long as it is there, the directory is nobody's disk. */
 const MARKER = 'unpublished.json';

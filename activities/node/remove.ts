@@ -1,10 +1,11 @@
 import { dirname, normalize } from 'node:path';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../types.js';
-import { exists, removeTree } from './directories.js';
+import { exists } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { readMarker, removeState } from './marker.js';
 import { findPool, readPromises, removePromises, volumeName, type Pool } from './pool.js';
+import { removeTree } from './remove-tree.js';
 
 /**
  * Removes an unpublished directory of a DataVolume: data, then promise, then record and marker, so that no byte is promised

@@ -1,42 +1,77 @@
 import { constants, type Stats } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { lstat, open } from 'node:fs/promises';
 import { permanentFailure } from '../failures.js';
 import type { NodeActivities } from '../interfaces.js';
-import { childPath } from './directories.js';
+import { childPath, type Owner } from './directories.js';
 import { readRecord } from './marker.js';
-import { DISK, openPool, openVolumeDirectory } from './pool.js';
+import { DISK, openPool, openVolumeDirectory, volumeName, type Pool } from './pool.js';
 import type { NodeContext } from './reserve.js';
 
 /** qemu and its group, nobody else. */
 const DISK_MODE = 0o660;
 
+type VerifyInput = Parameters<NodeActivities['verifyImage']>[0];
+
 /**
  * Proves that `disk.img` is the one that the transfer finished: ours, alone, of the size that was reported, and declared
- * complete by the resume record, which is written after the last sync.
+ * complete by the resume record, which is written after the last sync. Of an archive the volume's directory must be ours, and the
+ * record must vouch for as many bytes as were reported: what lies in it is the archive's.
  * @throws {@link FailureType} `ImageInvalid` naming the first thing that is wrong
  */
-export async function verifyImage(
-  { directory, transferred }: Parameters<NodeActivities['verifyImage']>[0],
-  { node, transferUser }: NodeContext,
-): Promise<void> {
+export async function verifyImage(input: VerifyInput, { node, transferUser }: NodeContext): Promise<void> {
+  const { directory, contentType } = input;
   await using pool = await openPool(directory.pool, node);
-  const path = `${pool.path}/${directory.directory}/${DISK}`;
+  const path = `${pool.path}/${directory.directory}`;
+  const archive = contentType === 'archive';
   try {
-    await using volume = await openVolumeDirectory(pool, directory.directory);
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    await using disk = await open(childPath(volume, DISK), flags);
-    const [found, around] = await Promise.all([disk.stat(), volume.stat()]);
-    const uid = transferUser?.uid ?? process.getuid?.() ?? found.uid;
-    const wrong = whatIsWrong(found, { size: transferred.diskBytes, uid, dev: around.dev });
-    if (wrong) throw new Error(wrong);
-    const record = await readRecord(pool, directory.dataVolume.uid);
-    if (record?.result?.diskBytes !== transferred.diskBytes) {
-      throw new Error('the resume record does not say that the transfer is complete');
-    }
+    await (archive ? verifyDirectory(pool, input, transferUser) : verifyDisk(pool, input, transferUser));
+    await verifyRecord(pool, input);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw permanentFailure('ImageInvalid', `${path} on node ${node}: ${reason}`, error);
+    const what = archive ? path : `${path}/${DISK}`;
+    throw permanentFailure('ImageInvalid', `${what} on node ${node}: ${reason}`, error);
   }
+}
+
+async function verifyDisk(
+  pool: Pool,
+  { directory, transferred }: VerifyInput,
+  owner: Owner | undefined,
+): Promise<void> {
+  await using volume = await openVolumeDirectory(pool, directory.directory);
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  await using disk = await open(childPath(volume, DISK), flags);
+  const [found, around] = await Promise.all([disk.stat(), volume.stat()]);
+  const uid = uidOf(owner, found);
+  const wrong = whatIsWrong(found, { size: transferred.diskBytes, uid, dev: around.dev });
+  if (wrong) throw new Error(wrong);
+}
+
+/** Looked at from outside: the archive says who may open it. */
+async function verifyDirectory(
+  pool: Pool,
+  { directory }: VerifyInput,
+  owner: Owner | undefined,
+): Promise<void> {
+  const path = childPath(pool.root, volumeName(directory.directory));
+  const [found, around] = await Promise.all([lstat(path), pool.root.stat()]);
+  const uid = uidOf(owner, found);
+  if (!found.isDirectory()) throw new Error('is not a directory');
+  if (found.dev !== around.dev) throw new Error('is on another file system than its pool');
+  if (found.uid !== uid) throw new Error(`belongs to uid ${found.uid}, expected ${uid}`);
+}
+
+function uidOf(owner: Owner | undefined, found: Stats): number {
+  return owner?.uid ?? process.getuid?.() ?? found.uid;
+}
+
+async function verifyRecord(pool: Pool, { directory, transferred }: VerifyInput): Promise<void> {
+  const { result } = (await readRecord(pool, directory.dataVolume.uid)) ?? {};
+  const same =
+    result?.diskBytes === transferred.diskBytes &&
+    result.format === transferred.format &&
+    result.bytesWritten === transferred.bytesWritten;
+  if (!same) throw new Error('the resume record does not say that the transfer is complete');
 }
 
 function whatIsWrong(

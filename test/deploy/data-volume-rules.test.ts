@@ -48,6 +48,21 @@ const ACCEPTED: readonly (readonly [title: string, spec: unknown])[] = [
   ['s3', { source: { s3: { url: 'https://s3.example.com/b/k', secretRef: 's' } }, pvc }],
   ['gcs', { source: { gcs: { url: 'gs://bucket/object' } }, pvc }],
   ['a registry', { source: { registry: { url: 'docker://registry.example.com/a:b' } }, pvc }],
+  [
+    's3 with a checksum',
+    { source: { s3: { url: 'https://s3.example.com/b/k', checksum: `sha1: ${'A'.repeat(40)}` } }, pvc },
+  ],
+  [
+    'gcs with a checksum',
+    { source: { gcs: { url: 'gs://bucket/object', checksum: `md5:${'0'.repeat(32)}` } }, pvc },
+  ],
+  [
+    'a registry with a checksum',
+    {
+      source: { registry: { url: 'docker://registry.example.com/a', checksum: `sha256:${'a'.repeat(64)}` } },
+      pvc,
+    },
+  ],
   ['a registry archive', { source: { registry: { url: 'oci-archive:///a/b.tar', pullMethod: 'pod' } }, pvc }],
   ['an image stream', { source: { registry: { imageStream: 'a', pullMethod: 'node' } }, pvc }],
   [

@@ -167,6 +167,15 @@ const CHECKSUMS: readonly RefusedCase[] = [
     'invalid sha512 hash length: expected 128 hex characters, got 64',
   ),
   checksum('not hexadecimal', `sha256:${'g'.repeat(64)}`, 'checksum hash is not valid hexadecimal'),
+  ...Object.entries({
+    s3: 'https://s3.example.com/b/k',
+    gcs: 'gs://b/o',
+    registry: 'docker://registry.example.com/a:b',
+  }).map(([kind, url]): RefusedCase => [
+    `checksum: of ${kind}`,
+    from({ [kind]: { url, checksum: 'sha256:abc' } }),
+    'Invalid checksum format: invalid sha256 hash length: expected 64 hex characters, got 3',
+  ]),
 ];
 
 /** What CDI's webhook refuses in a source (`reference/cdi.md` §1.5, checks 13 to 23), and what is said. */

@@ -119,7 +119,7 @@ describe('credentials on a real API server', function () {
   it('authenticates only with both keys', async () => {
     await secret('basic', { accessKeyId: 'user' });
     const request = await act(credentials.readSourceRequest, [await create({ secretRef: 'basic' })]);
-    assert.ok('url' in request);
+    assert.ok('url' in request && request.kind === 'http');
     assert.deepEqual([request.username, request.password], [undefined, undefined]);
   });
 

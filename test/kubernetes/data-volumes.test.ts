@@ -74,10 +74,20 @@ describe('DataVolumes on a real API server', function () {
       await rejects(openStarted(start), 'InvalidDataVolume', /is gone/);
     });
 
+    for (const [kind, url] of Object.entries({
+      s3: 'https://s3.example/b/k',
+      gcs: 'gs://bucket/key',
+      registry: 'docker://quay.example/image',
+    })) {
+      it(`opens source ${kind}`, async () => {
+        const { source, displayUrl } = await openStarted(
+          await create('vm1', { source: { [kind]: { url } } }),
+        );
+        assert.deepEqual({ source, displayUrl }, { source: kind, displayUrl: url });
+      });
+    }
+
     for (const [kind, source] of Object.entries({
-      s3: { url: 'https://s3.example/b/k' },
-      gcs: { url: 'gs://bucket/key' },
-      registry: { url: 'docker://quay.example/image' },
       imageio: { url: 'https://ovirt.example', diskId: '1', secretRef: 's', certConfigMap: 'c' },
       vddk: { url: 'https://vc.example', uuid: 'u', backingFile: 'b', thumbprint: 't', secretRef: 's' },
     })) {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { ApplicationFailure } from '@temporalio/common';
 import { displayUrl } from '../../activities/image/source/display-url.js';
-import { readManifest, sourceKind } from '../../activities/kubernetes/manifests.js';
+import { readManifest } from '../../activities/kubernetes/manifests.js';
+import { sourceKind } from '../../activities/kubernetes/sources.js';
 import type { DataVolumeManifest } from '../../activities/types.js';
 
 const spec = { source: { http: { url: 'http://a.example/disk' } } };

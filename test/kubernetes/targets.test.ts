@@ -338,11 +338,15 @@ describe('planTarget on a real API server', function () {
     assert.equal((await act(planTarget, [{ dataVolume }])).storageClass, 'hostpath-provisioner');
   });
 
-  it('refuses an archive', async () => {
+  it('plans an archive on a file system, and refuses it on a device', async () => {
+    const archive = { contentType: 'archive' } as const;
+    assert.equal((await act(planTarget, [{ dataVolume: await create(archive) }])).claim, 'create');
+    await plane().kubectl('delete', 'dv', 'vm1', '-n', namespace);
+    const block = await create({ ...archive, storage: sized('1Gi', { volumeMode: 'Block' }) });
     await rejects(
-      act(planTarget, [{ dataVolume: await create({ contentType: 'archive' }) }]),
+      act(planTarget, [{ dataVolume: block }]),
       'ContentTypeNotSupported',
-      /archive/,
+      /archive is unpacked into a file system, and volumeMode is Block/,
     );
   });
 

@@ -178,9 +178,10 @@ describe('failures that no retry cures', function () {
   }
 
   for (const [kind, source] of Object.entries({
-    s3: { s3: { url: 'http://127.0.0.1/bucket/object' } },
-    gcs: { gcs: { url: 'gs://bucket/object' } },
-    registry: { registry: { url: 'docker://127.0.0.1/disk' } },
+    imageio: { imageio: { url: 'http://127.0.0.1', diskId: '1', secretRef: 's', certConfigMap: 'c' } },
+    vddk: {
+      vddk: { url: 'http://127.0.0.1', uuid: 'u', backingFile: 'b', thumbprint: 't', secretRef: 's' },
+    },
   })) {
     it(`source ${kind}: UnsupportedSource`, async () => {
       await world.createImport(namespace, `source-${kind}`, {}, { source });

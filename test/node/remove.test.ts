@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { link, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, link, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createNodeActivities } from '../../activities/node/index.js';
 import { failureTypeOf } from '../../activities/failures.js';
 import type { ReleasedVolume, ReservedDirectory } from '../../activities/types.js';
-import { EMPTY, inProcess, makePool, request, treeOf, tryMount, writeDisk } from './support.js';
+import { EMPTY, inProcess, isRoot, makePool, request, treeOf, tryMount, writeDisk } from './support.js';
 
 const node = 'node-1';
 const activities = createNodeActivities({ node });
@@ -79,6 +79,24 @@ describe('removal on a node', () => {
     await rm(join(pool.path, '.dvflow/promises/dv-1'));
     await rm(join(pool.path, '.dvflow/dv-1/unpublished.json'));
     await activities.removeDirectory({ directory });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('takes what an archive or a tenant may leave: closed directories, names that are no UTF-8', async () => {
+    const uid = isRoot ? 65534 : undefined;
+    await mkdir(pool.path);
+    if (uid !== undefined) await chown(pool.path, uid, uid);
+    const as = uid === undefined ? {} : { uid };
+    const [directory] = await inProcess({ call: 'reserve', inputs: [request(pool.path, 1)] }, as);
+    assert.ok(directory);
+    const closed = join(pool.path, directory.directory, 'closed');
+    await mkdir(join(closed, 'within'), { recursive: true });
+    const name = Buffer.concat([Buffer.from(`${closed}/within/`), Buffer.from([0xff, 0xfe])]);
+    await writeFile(name, 'x');
+    if (uid !== undefined) for (const path of [name, `${closed}/within`, closed]) await chown(path, uid, uid);
+    for (const path of [`${closed}/within`, closed]) await chmod(path, 0);
+    await chmod(join(pool.path, directory.directory), 0o100);
+    await inProcess({ call: 'remove', inputs: [directory] }, as);
     assert.deepEqual(await treeOf(pool.path), EMPTY);
   });
 

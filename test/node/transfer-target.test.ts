@@ -17,7 +17,7 @@ describe('openTransferTarget', () => {
   afterEach(() => pool.remove());
 
   const refusal = async (target: ReservedDirectory): Promise<void> => {
-    const error = await openTransferTarget(target, undefined).catch((failure: unknown) => failure);
+    const error = await openTransferTarget(target).catch((failure: unknown) => failure);
     assert.equal(failureTypeOf(error), 'ResourceExists');
     assert.equal(
       (error as Error).message,
@@ -27,8 +27,8 @@ describe('openTransferTarget', () => {
 
   it('makes the disk of a directory that is reserved for it', async () => {
     const reserved = await activities.reserveDirectory(request(pool.path, 1));
-    await using target = await openTransferTarget(reserved, undefined);
-    assert.equal((await target.file.stat()).size, 0);
+    await using target = await openTransferTarget(reserved);
+    assert.equal((await target.file!.stat()).size, 0);
     assert.ok((await treeOf(pool.path)).includes('pvc-claim-1/disk.img'));
   });
 

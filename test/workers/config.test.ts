@@ -8,6 +8,7 @@ describe('configuration of the workers', () => {
     assert.ok(nodeName.length > 0);
     assert.deepEqual(config, {
       policy: { allowed: [], denied: [] },
+      ambientCredentials: false,
       transferSlots: 2,
       logLevel: 'info',
       transferNamespace: 'dvflow-transfers',
@@ -20,6 +21,7 @@ describe('configuration of the workers', () => {
       DVFLOW_NODE_NAME: 'node01',
       DVFLOW_ALLOWED_SOURCES: '127.0.0.0/8, ::1',
       DVFLOW_DENIED_SOURCES: '10.0.0.0/8',
+      DVFLOW_AMBIENT_CREDENTIALS: 'true',
       DVFLOW_TRANSFER_SLOTS: '7',
       DVFLOW_HEALTH_ADDRESS: '[::1]:8081',
       DVFLOW_METRICS_ADDRESS: ':9090',
@@ -30,6 +32,7 @@ describe('configuration of the workers', () => {
     assert.deepEqual(config, {
       nodeName: 'node01',
       policy: { allowed: ['127.0.0.0/8', '::1/128'], denied: ['10.0.0.0/8'] },
+      ambientCredentials: true,
       transferSlots: 7,
       healthAddress: { host: '::1', port: 8081 },
       metricsAddress: '0.0.0.0:9090',
@@ -43,6 +46,7 @@ describe('configuration of the workers', () => {
     const bad = {
       DVFLOW_ALLOWED_SOURCES: 'example.com',
       DVFLOW_DENIED_SOURCES: '10.0.0.0/99',
+      DVFLOW_AMBIENT_CREDENTIALS: 'yes',
       DVFLOW_TRANSFER_SLOTS: '0',
       DVFLOW_HEALTH_ADDRESS: 'nowhere',
       DVFLOW_LOG_LEVEL: 'loud',

@@ -1,8 +1,8 @@
 import type { WorkflowStartOptions } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import { displayUrl } from '../../activities/image/source/display-url.js';
-import { sourceKind } from '../../activities/kubernetes/manifests.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
+import { sourceKind, sourceUrl } from '../../activities/kubernetes/sources.js';
 import type { DataVolumeRef, DataVolumeStart, SourceKind } from '../../activities/types.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 import { CONTROL_QUEUE, dataVolumeWorkflowId } from '../../workflows/task-queues.js';
@@ -23,7 +23,7 @@ const NOT_YET: Partial<Record<SourceKind, string>> = {
 };
 
 /**
- * Chooses the lifecycle by the source. Sources that no release will serve as they are (`s3`, `registry`, …) go to the import
+ * Chooses the lifecycle by the source. Sources that no release will serve as they are (`imageio`, `vddk`) go to the import
  * too: it fails them with `UnsupportedSource`, so that phases have one writer.
  */
 export function pickLifecycle({ spec }: Pick<DataVolume, 'spec'>): Lifecycle {
@@ -51,7 +51,7 @@ export function startOptions(
   retry?: string,
 ): WorkflowStartOptions {
   const ref = refOf(dataVolume);
-  const url = dataVolume.spec.source?.http?.url;
+  const url = sourceUrl(dataVolume.spec);
   const from = url === undefined ? ` (${source})` : ` from ${displayUrl(url)}`;
   const start: DataVolumeStart = { ...ref, ...(retry === undefined ? {} : { retry }) };
   return {

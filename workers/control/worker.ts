@@ -25,6 +25,7 @@ export async function createControlWorker(
       temporalNamespace: namespace,
       namespaces: { transfers: config.transferNamespace },
       policy: await sourcePolicy(config.policy, { kubeConfig, temporalAddress: address }),
+      ambientCredentials: config.ambientCredentials,
       sweepGraceMs: config.sweepGraceMs,
     }),
     // An activity hears of a cancel with the answer to a heartbeat: it is not to wait for most of its timeout.

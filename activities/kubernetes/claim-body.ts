@@ -1,0 +1,97 @@
+/** The claim of a DataVolume as it is created: everything on it from its first moment. */
+import type { V1OwnerReference, V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import type { DataVolumeRef, TargetPlan } from '../types.js';
+import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARK_PREFIX, MARKS } from './names.js';
+import type { DataVolume } from './objects.js';
+import { formatQuantity } from './quantity.js';
+
+/** Annotations of kubectl's that describe the DataVolume, not the claim. */
+const NOT_COPIED = ['kubectl.kubernetes.io/last-applied-configuration'];
+
+/** What a claim is made of besides its DataVolume. */
+export interface ClaimParts {
+  readonly target: TargetPlan;
+  /** The workflow that makes it. */
+  readonly workflowId: string;
+  /** Labels of the image. */
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+/** The claim, marked as unpublished. */
+export function claimBody(dataVolume: DataVolume, parts: ClaimParts): V1PersistentVolumeClaim {
+  const { target, workflowId } = parts;
+  const { namespace, name, uid, labels } = dataVolume.metadata;
+  const template = dataVolume.spec.storage ?? dataVolume.spec.pvc;
+  const limits = template?.resources?.limits;
+  return {
+    metadata: {
+      namespace,
+      name,
+      labels: {
+        // what the image asks for goes after everything else (`cdi.md` §2.4): nobody here has seen the image before
+        ...withoutOwn(parts.labels),
+        ...withoutMarks(labels),
+        app: 'containerized-data-importer',
+        ...(target.volumeMode === 'Filesystem'
+          ? { 'alerts.k8s.io/KubePersistentVolumeFillingUp': 'disabled' }
+          : {}),
+        [MARKS.unpublished]: uid,
+      },
+      annotations: claimAnnotations(dataVolume, target, workflowId),
+      ownerReferences: [ownerReference({ namespace, name, uid })],
+    },
+    spec: {
+      accessModes: [...target.accessModes],
+      volumeMode: target.volumeMode,
+      storageClassName: target.storageClass,
+      resources: {
+        requests: { storage: formatQuantity(target.requestBytes) },
+        ...(limits ? { limits } : {}),
+      },
+    },
+  };
+}
+
+function claimAnnotations(
+  { metadata, spec }: DataVolume,
+  target: TargetPlan,
+  workflowId: string,
+): Record<string, string> {
+  const { namespace, name, uid, annotations } = metadata;
+  return {
+    ...withoutMarks(annotations),
+    [CDI_ANNOTATIONS.podRestarts]: '0',
+    [CDI_ANNOTATIONS.contentType]: spec.contentType || 'kubevirt',
+    [CDI_ANNOTATIONS.preallocation]: String(target.preallocation),
+    [CDI_ANNOTATIONS.createdFor]: uid,
+    [MARKS.workflowId]: workflowId,
+    [MARKS.dataVolume]: `${namespace}/${name}`,
+  };
+}
+
+/** What the user wrote on the DataVolume, as CDI copies it to the claim, without anything that only dvflow may write. */
+function withoutMarks(written: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(written).filter(([key]) => !key.startsWith(MARK_PREFIX) && !NOT_COPIED.includes(key)),
+  );
+}
+
+/** An image may say what a machine is to be like, not what CDI or dvflow have done. */
+function withoutOwn(labels: ClaimParts['labels'] = {}): Record<string, string> {
+  const own = [MARK_PREFIX, `${CDI_GROUP}/`];
+  return Object.fromEntries(
+    Object.entries(labels).filter(([key]) => !own.some((prefix) => key.startsWith(prefix))),
+  );
+}
+
+/** KubeVirt takes a claim without this owner as populated, so it is there from the first moment (`clients.md` §3.4). */
+export function ownerReference({ name, uid }: DataVolumeRef): V1OwnerReference {
+  return {
+    apiVersion: `${CDI_GROUP}/${CDI_VERSION}`,
+    kind: 'DataVolume',
+    name,
+    uid,
+    controller: true,
+    blockOwnerDeletion: true,
+  };
+}

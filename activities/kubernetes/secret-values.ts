@@ -1,0 +1,34 @@
+/** What Secrets and ConfigMaps hold, and the way it is read. */
+import type { V1ConfigMap, V1Secret } from '@kubernetes/client-node';
+import { permanentFailure } from '../failures.js';
+
+/** A value without the line end that `echo` and editors leave: no header and no password may end in one; `''` where there is none. */
+export function valueOf(secret: V1Secret | undefined, key: string): string {
+  return Buffer.from(secret?.data?.[key] ?? '', 'base64')
+    .toString('utf8')
+    .replace(/[\r\n]+$/, '');
+}
+
+/** @throws {@link FailureType} `InvalidDataVolume` for a Secret in which one of the keys is missing or empty */
+export function refuseWithout(secret: V1Secret, keys: readonly string[]): void {
+  const absent = keys.filter((key) => valueOf(secret, key) === '');
+  if (absent.length === 0) return;
+  const { namespace, name } = secret.metadata ?? {};
+  throw permanentFailure(
+    'InvalidDataVolume',
+    `Secret ${namespace}/${name} has no ${absent.join(' and no ')}: the source needs ${keys.join(' and ')}`,
+  );
+}
+
+/** All certificates of a ConfigMap, by key. @throws {@link FailureType} `InvalidDataVolume` where it holds none */
+export function bundleOf({ metadata, data = {} }: V1ConfigMap): string {
+  const files = Object.keys(data)
+    .filter((key) => !key.startsWith('.'))
+    .sort();
+  const bundle = files.map((key) => data[key]?.trim() ?? '').join('\n');
+  if (bundle.includes('-----BEGIN CERTIFICATE-----')) return `${bundle}\n`;
+  throw permanentFailure(
+    'InvalidDataVolume',
+    `ConfigMap ${metadata?.namespace}/${metadata?.name} holds no PEM certificate in its ${files.length} keys`,
+  );
+}
