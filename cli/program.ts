@@ -25,6 +25,7 @@ export function createProgram(): Command {
     .showHelpAfterError('(see --help)')
     .exitOverride();
   addImport(program);
+  addImages(program);
   addQueries(program);
   addChanges(program);
   addWorker(program);
@@ -37,17 +38,34 @@ const output = () => new Option('-o, --output <format>', 'for programs: one JSON
 const namespace = () =>
   new Option('-n, --namespace <namespace>', 'namespace of the DataVolume').default('default');
 
+const sourceKind = (argument: string) =>
+  new Option('--source <kind>', `kind of ${argument} where its address does not tell`).choices([
+    'http',
+    's3',
+    'gcs',
+    'registry',
+  ]);
+const contentType = (description: string) =>
+  new Option('--content-type <type>', description).choices(['kubevirt', 'archive']);
+
 function addImport(program: Command): void {
   program
     .command('import <url>')
-    .description('import a disk image from an HTTP(S) server into a new claim')
+    .description(
+      'import a disk image (http(s)://, s3://, gs:// or docker://) or an archive into a new claim, as a DataVolume',
+    )
     .requiredOption('--name <name>', 'name of DataVolume and claim')
     .addOption(namespace())
     .requiredOption('--size <quantity>', 'size of the disk, such as 10Gi')
     .option('--storage-class <class>', 'StorageClass of the claim')
     .option('--access-mode <mode...>', 'access modes of the claim (with --pvc: ReadWriteOnce by default)')
     .option('--checksum <algorithm:hex>', 'checksum of the bytes that the server sends')
-    .option('--secret <name>', 'Secret with accessKeyId and secretKey for basic authentication')
+    .addOption(sourceKind('URL'))
+    .addOption(contentType('archive: a tar that is unpacked'))
+    .option(
+      '--secret <name>',
+      'Secret with accessKeyId and secretKey (gs: credentials.json; docker: or a dockerconfigjson)',
+    )
     .option('--cert-config-map <name>', 'ConfigMap with the certificate authorities of the server')
     .option(
       '--header <header...>',
@@ -55,6 +73,7 @@ function addImport(program: Command): void {
     )
     .option('--secret-header <secret...>', 'Secret that holds extra request headers')
     .option('--insecure-skip-verify', 'do not verify the certificate of the server')
+    .option('--arch <architecture>', 'docker: architecture to choose')
     .addOption(
       new Option('--storage', 'size of the disk, file system overhead is added (default)').conflicts('pvc'),
     )
@@ -66,6 +85,44 @@ function addImport(program: Command): void {
     .action(async (url: string, options) => {
       const { runImport } = await import('./commands/import.js');
       await runImport(url, options as Parameters<typeof runImport>[1]);
+    });
+}
+
+function addImages(program: Command): void {
+  const source = (command: Command): Command =>
+    command
+      .option('--checksum <algorithm:hex>', 'checksum of the bytes as the source serves them')
+      .addOption(sourceKind('SOURCE'))
+      .option('--ca-file <file>', 'certificate authorities of the server, in PEM')
+      .option('--insecure-skip-verify', 'do not verify certificates; registries also by plain HTTP')
+      .option('--header <header...>', 'request header, sent to the named server only')
+      .option('--auth-file <file>', "gs: key of a service account; docker: a docker client's config.json")
+      .option('--arch <architecture>', 'docker, oci-archive: architecture to choose')
+      .option('--proxy <url>', 'proxy (default: http_proxy, https_proxy)')
+      .option('--no-proxy-for <hosts>', 'hosts asked without the proxy (default: no_proxy)')
+      .option('--denied-sources <cidr...>', 'addresses that are not connected to')
+      .addOption(contentType('archive: a tar that is unpacked, TARGET is a directory'))
+      .option('--json', 'for programs: one JSON document');
+  source(program.command('convert <source> <target>'))
+    .description('convert an image (URL or file) into a raw disk in a file or on a block device')
+    .option('--scratch <directory>', 'room for a second copy, where the image cannot be streamed')
+    .addOption(
+      new Option(
+        '--format <format>',
+        'refuse an image of another format; raw: whatever it looks like',
+      ).choices(['raw', 'qcow2', 'vmdk', 'vdi', 'vhd', 'vhdx']),
+    )
+    .option('--sha256-of-disk', 'read the disk back and print its digest')
+    .option('--state <directory>', 'where the resume record is kept (default: TARGET.dvflow)')
+    .action(async (from: string, to: string, options) => {
+      const { runConvert } = await import('./commands/convert.js');
+      await runConvert(from, to, options as Parameters<typeof runConvert>[2]);
+    });
+  source(program.command('inspect <source>'))
+    .description('say what an image is, how it would be read, and why')
+    .action(async (from: string, options) => {
+      const { runInspect } = await import('./commands/inspect.js');
+      await runInspect(from, options as Parameters<typeof runInspect>[1]);
     });
 }
 

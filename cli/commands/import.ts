@@ -1,25 +1,13 @@
-import { startImport, type DataVolumeManifest, type ImportResult } from '../../client/index.js';
+import { startImport, type ImportResult } from '../../client/index.js';
 import { withTemporal } from '../connections.js';
 import { judge } from '../errors.js';
 import { createView, follow, SILENT, type View } from '../follow.js';
+import { manifestOf, type ManifestOptions } from '../manifest.js';
 import { print, printJson, type OutputOptions } from '../output.js';
 import { bytes } from '../render/figures.js';
 
 /** Options of `dvflow import`. */
-export interface ImportOptions extends OutputOptions {
-  readonly name: string;
-  readonly namespace: string;
-  readonly size: string;
-  readonly storageClass?: string;
-  readonly accessMode?: readonly string[];
-  readonly checksum?: string;
-  readonly secret?: string;
-  readonly certConfigMap?: string;
-  readonly header?: readonly string[];
-  readonly secretHeader?: readonly string[];
-  readonly insecureSkipVerify?: boolean;
-  readonly pvc?: boolean;
-  readonly waitForConsumer?: boolean;
+export interface ImportOptions extends ManifestOptions, OutputOptions {
   readonly wait?: boolean;
 }
 
@@ -49,39 +37,6 @@ export async function runImport(url: string, options: ImportOptions): Promise<vo
 export function viewOf({ output }: OutputOptions): View {
   if (output !== 'json') return createView(process.stdout);
   return process.stderr.isTTY ? createView(process.stderr) : SILENT;
-}
-
-/** Who types this command waits for a disk, not for a pod that would use it. */
-const AT_ONCE = { 'cdi.kubevirt.io/storage.bind.immediate.requested': 'true' };
-
-/** The manifest that a user would have written for these options. */
-export function manifestOf(url: string, options: ImportOptions): DataVolumeManifest {
-  const { name, namespace, size, storageClass, accessMode, pvc, waitForConsumer } = options;
-  const accessModes = accessMode ?? (pvc ? ['ReadWriteOnce'] : undefined);
-  const claim = {
-    ...(accessModes ? { accessModes } : {}),
-    resources: { requests: { storage: size } },
-    ...(storageClass ? { storageClassName: storageClass } : {}),
-  };
-  return {
-    apiVersion: 'cdi.kubevirt.io/v1beta1',
-    kind: 'DataVolume',
-    metadata: { name, namespace, ...(waitForConsumer ? {} : { annotations: AT_ONCE }) },
-    spec: { source: { http: sourceOf(url, options) }, [pvc ? 'pvc' : 'storage']: claim },
-  };
-}
-
-function sourceOf(url: string, options: ImportOptions) {
-  const { checksum, secret, certConfigMap, header, secretHeader, insecureSkipVerify } = options;
-  return {
-    url,
-    ...(checksum ? { checksum } : {}),
-    ...(secret ? { secretRef: secret } : {}),
-    ...(certConfigMap ? { certConfigMap } : {}),
-    ...(header ? { extraHeaders: header } : {}),
-    ...(secretHeader ? { secretExtraHeaders: secretHeader } : {}),
-    ...(insecureSkipVerify ? { insecureSkipVerify } : {}),
-  };
 }
 
 /** What came of an import, in words. */

@@ -48,7 +48,7 @@ export const STEPS: Readonly<Record<string, StepWords>> = {
 /** What the probe of a source found: `qcow2 in xz, 2 GiB, one-pass: …`. */
 export function imageText(image: Partial<ImageFacts> & { readonly missing?: readonly string[] }): string {
   if (image.missing) return `${image.missing.join(', ')} does not exist yet`;
-  const packed = [image.format ?? '', ...[...(image.compression ?? [])].reverse()].join(' in ');
+  const packed = [image.format ?? '', ...[...(image.containers ?? [])].reverse()].join(' in ');
   const size = image.virtualSize === undefined ? [] : [bytes(image.virtualSize)];
   return [packed, ...size, `${image.plan ?? ''}: ${image.reason ?? ''}`].join(', ');
 }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { manifestOf, resultText } from '../../cli/commands/import.js';
+import { resultText } from '../../cli/commands/import.js';
+import { CliError } from '../../cli/errors.js';
+import { manifestOf } from '../../cli/manifest.js';
 
 const options = { name: 'vm1', namespace: 'team-a', size: '10Gi' };
 const url = 'https://images.example/disk.qcow2';
@@ -51,6 +53,33 @@ describe('dvflow import', () => {
         insecureSkipVerify: true,
       },
     });
+  });
+
+  for (const [address, kind, more, source] of [
+    [
+      's3://bucket/a key',
+      's3',
+      { secret: 'keys', certConfigMap: 'ca' },
+      {
+        url: 'https://bucket.s3.us-east-1.amazonaws.com/a%20key',
+        secretRef: 'keys',
+        certConfigMap: 'ca',
+      },
+    ],
+    ['https://s3.example/bucket/key', 's3', { source: 's3' }, {}],
+    ['gs://bucket/key', 'gcs', { checksum: 'md5:00' }, { checksum: 'md5:00' }],
+    ['docker://quay.example/disk:1', 'registry', { arch: 'arm64' }, { platform: { architecture: 'arm64' } }],
+  ] as const)
+    it(`knows source ${kind} by ${address}`, () => {
+      const { spec } = manifestOf(address, { ...options, ...more });
+      assert.deepEqual(spec.source, { [kind]: { url: address, ...source } });
+    });
+
+  it('refuses what a kind of source does not have, and unpacks archives', () => {
+    const refused = { name: 'CliError', message: '--secret-header is no option of source s3, only of http' };
+    assert.throws(() => manifestOf('s3://b/k', { ...options, secretHeader: ['x'] }), refused);
+    assert.throws(() => manifestOf('gs://b/k', { ...options, certConfigMap: 'x' }), CliError);
+    assert.equal(manifestOf(url, { ...options, contentType: 'archive' }).spec.contentType, 'archive');
   });
 
   it('tells where the disk is, with what is known', () => {

@@ -1,0 +1,210 @@
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { assertContentType } from '../../activities/image/content-type.js';
+import type { ConvertJob } from '../../activities/image/convert-job.js';
+import { convertImage } from '../../activities/image/convert.js';
+import { createFileSource } from '../../activities/image/source/file-source.js';
+import { createRecordStore } from '../../activities/image/resume-record.js';
+import { openSource } from '../../activities/image/source/open-source.js';
+import {
+  openLocalDirectory,
+  openLocalTarget,
+  type LocalTarget,
+} from '../../activities/image/target/local-target.js';
+import { emptyVolume } from '../../activities/image/archive/unpack-empty.js';
+import { unpackImage } from '../../activities/image/unpack-image.js';
+import { createHasher } from '../../activities/image/verify/hasher.js';
+import type { ContentType, ImageFormat, TransferResult } from '../../activities/types.js';
+import { CliError } from '../errors.js';
+import { callerPolicy, sourceRequest, type SourceFlags } from '../local-source.js';
+import { print, printJson } from '../output.js';
+import { bytes, span } from '../render/figures.js';
+import { createTransferView } from '../render/transfer.js';
+
+/** What `dvflow convert` was asked for. */
+export interface ConvertFlags extends SourceFlags {
+  readonly json?: boolean;
+  readonly scratch?: string;
+  readonly format?: ImageFormat;
+  readonly sha256OfDisk?: boolean;
+  readonly state?: string;
+  readonly contentType?: ContentType;
+}
+
+/** What is told of a finished conversion, besides the result itself. */
+export interface ConvertReport extends TransferResult {
+  readonly seconds: number;
+  readonly sha256OfDisk?: string;
+  readonly stats: {
+    readonly peakRssBytes: number;
+    /** Longest time that the event loop did not turn. */
+    readonly maxLoopDelayMs: number;
+    readonly userSeconds: number;
+    readonly systemSeconds: number;
+  };
+}
+
+const LOOP_RESOLUTION_MS = 10;
+
+/**
+ * Converts an image into a raw disk in a file or on a block device of this machine. Ctrl-C keeps what is durable: the same command
+ * goes on from there.
+ */
+export async function runConvert(address: string, path: string, flags: ConvertFlags): Promise<void> {
+  const loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
+  loop.enable();
+  const started = performance.now();
+  const stopping = new AbortController();
+  const interrupt = (): void => stopping.abort(new CliError('interrupted: the same command goes on', 130));
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  const view = createTransferView(process.stderr, flags.json === true);
+  const request = await sourceRequest(address, flags, process.env);
+  assertContentType(request.kind, flags.contentType);
+  const source = await openSource(request, {
+    policy: callerPolicy(flags),
+    signal: stopping.signal,
+    notice: (message) => view.notice(message),
+  });
+  try {
+    const result = await convertInto(path, flags, {
+      source,
+      ...(request.checksum === undefined ? {} : { checksum: request.checksum }),
+      signal: stopping.signal,
+      onProgress: (progress) => view.show(progress),
+    });
+    const digest = flags.sha256OfDisk ? await sha256OfDisk(path, result, stopping.signal) : undefined;
+    view.end();
+    const report = reportOf(result, { started, digest, maxLoopDelayMs: loop.max / 1e6 - LOOP_RESOLUTION_MS });
+    if (flags.json) printJson(report);
+    else printReport(path, report);
+  } finally {
+    view.end();
+    source.close();
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+type Conversion = Pick<ConvertJob, 'source' | 'checksum' | 'signal' | 'onProgress'>;
+
+async function convertInto(
+  path: string,
+  flags: ConvertFlags,
+  conversion: Conversion,
+): Promise<TransferResult> {
+  if (flags.contentType === 'archive') return await unpackInto(path, flags, conversion);
+  await using target = await openLocalTarget(path);
+  const state = flags.state ?? `${path}.dvflow`;
+  await mkdir(state, { recursive: true, mode: 0o700 });
+  const records = createRecordStore(state);
+  const { fence } = await records.load();
+  try {
+    const result = await convertImage({
+      ...conversion,
+      target: target.file,
+      size: sizeOf(path, target),
+      preallocation: false,
+      ...(flags.scratch === undefined ? {} : { scratch: flags.scratch }),
+      ...(flags.format === undefined ? {} : { format: flags.format }),
+      records,
+      fence: fence + 1,
+      attempt: 1,
+    });
+    await rm(state, { recursive: true, force: true });
+    return result;
+  } catch (error) {
+    await leave(target, state, error);
+    throw error;
+  }
+}
+
+async function unpackInto(
+  path: string,
+  flags: ConvertFlags,
+  conversion: Conversion,
+): Promise<TransferResult> {
+  const state = flags.state ?? `${path.replace(/\/+$/u, '')}.dvflow`;
+  const records = createRecordStore(state);
+  const { fence, durable } = await records.load();
+  // only the record of a disk has something durable
+  await using directory = await openLocalDirectory(path, { ours: fence > 0 && !durable });
+  await mkdir(state, { recursive: true, mode: 0o700 });
+  try {
+    const size = { claimName: path, usableBytes: Number.MAX_SAFE_INTEGER };
+    return await unpackImage({ ...conversion, directory, size, records, fence: fence + 1, attempt: 1 });
+  } catch (error) {
+    // files of an archive cannot be gone on with: nothing is worth keeping
+    const { dev: device } = await directory.stat({ bigint: true });
+    await emptyVolume(directory, { device }).catch(() => undefined);
+    throw error;
+  } finally {
+    await rm(state, { recursive: true, force: true });
+  }
+}
+
+/** A file becomes as large as the disk, a device has its size. */
+function sizeOf(path: string, { file }: LocalTarget): ConvertJob['size'] {
+  const { deviceBytes } = file;
+  return deviceBytes === undefined
+    ? { claimName: path, usableBytes: Number.MAX_SAFE_INTEGER, fit: true }
+    : { claimName: path, usableBytes: deviceBytes };
+}
+
+/** What no other try can cure leaves nothing behind; what was interrupted can be gone on with. */
+async function leave(target: LocalTarget, state: string, error: unknown): Promise<void> {
+  const final = (error as { nonRetryable?: boolean | null }).nonRetryable === true;
+  const text = await readFile(`${state}/record.json`, 'utf8').catch(() => '');
+  const durable = /"completed":[1-9]/u.test(text);
+  if (!final && durable) return;
+  await rm(state, { recursive: true, force: true });
+  await target.discard();
+}
+
+async function sha256OfDisk(
+  path: string,
+  { virtualSize }: TransferResult,
+  signal: AbortSignal,
+): Promise<string> {
+  const hasher = createHasher('sha256');
+  const disk = createFileSource({ path }, { signal });
+  let left = virtualSize;
+  try {
+    for await (const piece of disk.stream(0)) {
+      await hasher.update(piece.subarray(0, left));
+      left -= Math.min(left, piece.length);
+      if (left === 0) break;
+    }
+    return await hasher.digest();
+  } finally {
+    disk.close();
+    await hasher.close();
+  }
+}
+
+interface Circumstances {
+  readonly started: number;
+  readonly digest: string | undefined;
+  readonly maxLoopDelayMs: number;
+}
+
+function reportOf(result: TransferResult, { started, digest, maxLoopDelayMs }: Circumstances): ConvertReport {
+  const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
+  return {
+    ...result,
+    seconds: (performance.now() - started) / 1000,
+    ...(digest === undefined ? {} : { sha256OfDisk: digest }),
+    stats: {
+      peakRssBytes: maxRSS * 1024,
+      maxLoopDelayMs: Math.max(0, Math.round(maxLoopDelayMs)),
+      userSeconds: userCPUTime / 1e6,
+      systemSeconds: systemCPUTime / 1e6,
+    },
+  };
+}
+
+function printReport(path: string, report: ConvertReport): void {
+  const { virtualSize, bytesTransferred, bytesWritten, seconds, checksum, sha256OfDisk } = report;
+  print(`${path}: ${bytes(virtualSize)} (${virtualSize} bytes) in ${span(seconds * 1000)}`);
+  print(`read ${bytes(bytesTransferred)}, wrote ${bytes(bytesWritten)}`);
+  if (checksum !== undefined) print(`checksum of the source ${checksum}: matches`);
+  if (sha256OfDisk !== undefined) print(`sha256 of the disk ${sha256OfDisk}`);
+}

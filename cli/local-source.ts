@@ -1,0 +1,113 @@
+import { readFile } from 'node:fs/promises';
+import type { AddressPolicy, ProxySettings, SourceRequest } from '../activities/image/source/types.js';
+import { CliError, EXIT } from './errors.js';
+import type { ImportSource } from './manifest.js';
+
+/** How a source is reached from the command line. */
+export interface SourceFlags {
+  readonly source?: ImportSource;
+  readonly checksum?: string;
+  readonly caFile?: string;
+  readonly insecureSkipVerify?: boolean;
+  readonly header?: readonly string[];
+  readonly authFile?: string;
+  readonly arch?: string;
+  readonly proxy?: string;
+  readonly noProxyFor?: string;
+  readonly deniedSources?: readonly string[];
+}
+
+/** Environment that command line programs take their proxy from. */
+export type ProxyEnvironment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The request that an address and its flags mean: `http(s)://`, `s3://`, `gs://`, `docker://`, `oci-archive:`, or a path.
+ * @throws {@link CliError} for flags that do not fit
+ */
+export async function sourceRequest(
+  address: string,
+  flags: SourceFlags,
+  env: ProxyEnvironment,
+): Promise<SourceRequest> {
+  const kind = flags.source ?? kindOf(address);
+  const checksum = flags.checksum === undefined ? {} : { checksum: flags.checksum };
+  if (kind === 'file') return { kind, path: address, ...checksum };
+  const shared = {
+    url: address,
+    ...checksum,
+    ...(flags.caFile === undefined ? {} : { ca: await read(flags.caFile) }),
+    ...proxyOf(flags, env),
+  };
+  switch (kind) {
+    case 'http': {
+      const headers = (flags.header ?? []).map(splitHeader);
+      const insecureSkipVerify = flags.insecureSkipVerify ?? false;
+      return { kind, ...shared, headers: [], secretHeaders: headers, insecureSkipVerify };
+    }
+    case 's3':
+      // who calls is who the credentials of this process belong to
+      return { kind, ...shared, ambient: true };
+    case 'gcs': {
+      const credentials = flags.authFile === undefined ? {} : { credentials: await read(flags.authFile) };
+      return { kind, ...shared, ...credentials };
+    }
+    case 'registry':
+      return {
+        kind,
+        ...shared,
+        insecure: flags.insecureSkipVerify ?? false,
+        ...(flags.authFile === undefined ? {} : { dockerConfig: await read(flags.authFile) }),
+        ...(flags.arch === undefined ? {} : { architecture: flags.arch }),
+      };
+  }
+}
+
+/** Where the caller may connect: everywhere the caller's machine can, but to what was denied. */
+export function callerPolicy({ deniedSources = [] }: SourceFlags): AddressPolicy {
+  return { allowed: [], denied: deniedSources, unrestricted: true };
+}
+
+function kindOf(address: string): SourceRequest['kind'] {
+  if (/^https?:\/\//iu.test(address)) return 'http';
+  if (/^s3:\/\//iu.test(address)) return 's3';
+  if (/^gs:\/\//iu.test(address)) return 'gcs';
+  if (/^(?:docker:\/\/|oci-archive:)/iu.test(address)) return 'registry';
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//iu.exec(address)?.[1];
+  if (scheme !== undefined)
+    throw new CliError(
+      `source has scheme ${scheme}: http, https, s3, gs, docker, oci-archive or a path is expected`,
+      EXIT.usage,
+    );
+  return 'file';
+}
+
+function splitHeader(line: string): readonly [string, string] {
+  const colon = line.indexOf(':');
+  if (colon <= 0) throw new CliError('a --header is Name: value', EXIT.usage);
+  return [line.slice(0, colon).trim(), line.slice(colon + 1).trim()];
+}
+
+function proxyOf({ proxy, noProxyFor }: SourceFlags, env: ProxyEnvironment): { proxy?: ProxySettings } {
+  const named = (name: string): string | undefined => env[name] || env[name.toUpperCase()] || undefined;
+  const http = proxy ?? named('http_proxy');
+  const https = proxy ?? named('https_proxy');
+  if (http === undefined && https === undefined) return {};
+  const direct = noProxyFor ?? named('no_proxy');
+  return {
+    proxy: {
+      ...(http === undefined ? {} : { http }),
+      ...(https === undefined ? {} : { https }),
+      ...(direct === undefined ? {} : { noProxy: direct }),
+    },
+  };
+}
+
+async function read(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new CliError(`${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`, EXIT.usage, {
+      cause: error,
+    });
+  }
+}

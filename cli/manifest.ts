@@ -1,0 +1,95 @@
+import { parseS3Url } from '../activities/image/source/s3-address.js';
+import type { DataVolumeManifest } from '../client/index.js';
+import { CliError, EXIT } from './errors.js';
+
+/** Sources that an import reads from, as `spec.source` names them. */
+export type ImportSource = 'http' | 's3' | 'gcs' | 'registry';
+
+/** What of a DataVolume the options of `dvflow import` say. */
+export interface ManifestOptions {
+  readonly name: string;
+  readonly namespace: string;
+  readonly size: string;
+  /** Kind of source where the address does not tell. */
+  readonly source?: ImportSource;
+  readonly contentType?: 'kubevirt' | 'archive';
+  readonly storageClass?: string;
+  readonly accessMode?: readonly string[];
+  readonly checksum?: string;
+  readonly secret?: string;
+  readonly certConfigMap?: string;
+  readonly arch?: string;
+  readonly header?: readonly string[];
+  readonly secretHeader?: readonly string[];
+  readonly insecureSkipVerify?: boolean;
+  readonly pvc?: boolean;
+  readonly waitForConsumer?: boolean;
+}
+
+/** Who types this command waits for a disk, not for a pod that would use it. */
+const AT_ONCE = { 'cdi.kubevirt.io/storage.bind.immediate.requested': 'true' };
+
+/**
+ * The manifest that a user would have written for these options.
+ * @throws {@link CliError} for an option that the kind of source does not have
+ */
+export function manifestOf(url: string, options: ManifestOptions): DataVolumeManifest {
+  const { name, namespace, size, storageClass, accessMode, contentType, pvc, waitForConsumer } = options;
+  const accessModes = accessMode ?? (pvc ? ['ReadWriteOnce'] : undefined);
+  const claim = {
+    ...(accessModes ? { accessModes } : {}),
+    resources: { requests: { storage: size } },
+    ...(storageClass ? { storageClassName: storageClass } : {}),
+  };
+  return {
+    apiVersion: 'cdi.kubevirt.io/v1beta1',
+    kind: 'DataVolume',
+    metadata: { name, namespace, ...(waitForConsumer ? {} : { annotations: AT_ONCE }) },
+    spec: {
+      source: sourceOf(url, options),
+      [pvc ? 'pvc' : 'storage']: claim,
+      ...(contentType ? { contentType } : {}),
+    },
+  };
+}
+
+const SCHEMES: Readonly<Record<string, ImportSource>> = {
+  's3:': 's3',
+  'gs:': 'gcs',
+  'docker:': 'registry',
+};
+
+function sourceOf(url: string, options: ManifestOptions): object {
+  const kind = options.source ?? SCHEMES[URL.parse(url)?.protocol ?? ''] ?? 'http';
+  refuseOptions(kind, options);
+  const { checksum, secret, certConfigMap, header, secretHeader, insecureSkipVerify, arch } = options;
+  const fields = {
+    // CDI's API knows objects of S3 by the address of their endpoint only
+    url: /^s3:/iu.test(url) ? parseS3Url(url).url.href : url,
+    ...(checksum ? { checksum } : {}),
+    ...(secret ? { secretRef: secret } : {}),
+    ...(certConfigMap ? { certConfigMap } : {}),
+    ...(header ? { extraHeaders: header } : {}),
+    ...(secretHeader ? { secretExtraHeaders: secretHeader } : {}),
+    ...(insecureSkipVerify ? { insecureSkipVerify } : {}),
+    ...(arch ? { platform: { architecture: arch } } : {}),
+  };
+  return { [kind]: fields };
+}
+
+/** Options that only some kinds of source have; the API server would drop the field without a word. */
+const ONLY_OF = {
+  certConfigMap: ['http', 's3', 'registry'],
+  header: ['http'],
+  secretHeader: ['http'],
+  insecureSkipVerify: ['http'],
+  arch: ['registry'],
+} as const satisfies Partial<Record<keyof ManifestOptions, readonly ImportSource[]>>;
+
+function refuseOptions(kind: ImportSource, options: ManifestOptions): void {
+  for (const [name, kinds] of Object.entries(ONLY_OF)) {
+    if (options[name as keyof typeof ONLY_OF] === undefined || kinds.some((one) => one === kind)) continue;
+    const flag = `--${name.replaceAll(/[A-Z]/gu, (letter) => `-${letter.toLowerCase()}`)}`;
+    throw new CliError(`${flag} is no option of source ${kind}, only of ${kinds.join(', ')}`, EXIT.usage);
+  }
+}

@@ -1,0 +1,84 @@
+import { SingleBar } from 'cli-progress';
+import type { TransferProgress } from '../../activities/types.js';
+import { bytes, duration, percent, timeLeft } from './figures.js';
+
+/** Shows a transfer of this process. */
+export interface TransferView {
+  show(progress: TransferProgress): void;
+  /** Something the source said. */
+  notice(message: string): void;
+  end(): void;
+}
+
+/** Least time between two lines, in ms, where there is no terminal. */
+const LINE_MS = 2_000;
+
+/** A bar on a terminal, lines on anything else, nothing at all if `silent`. */
+export function createTransferView(stream: NodeJS.WriteStream, silent: boolean): TransferView {
+  if (silent) return { show: () => undefined, notice: () => undefined, end: () => undefined };
+  return stream.isTTY ? createBar(stream) : createLines((line) => void stream.write(`${line}\n`));
+}
+
+function createBar(stream: NodeJS.WriteStream): TransferView {
+  const bar = new SingleBar({
+    stream,
+    format: '{phase} |{bar}| {part} {figures}',
+    barsize: 24,
+    hideCursor: true,
+    clearOnComplete: true,
+    stopOnComplete: false,
+  });
+  let started = false;
+  let said: string | undefined;
+  return {
+    show(progress) {
+      const { fraction } = progress;
+      const payload = {
+        phase: progress.phase,
+        part: fraction === undefined ? '' : percent(fraction),
+        figures: [figures(progress), ...(said === undefined ? [] : [said])].join('  '),
+      };
+      const value = Math.floor((fraction ?? 0) * 1_000);
+      if (started) bar.update(value, payload);
+      else bar.start(1_000, value, payload);
+      started = true;
+    },
+    notice: (message) => (said = message),
+    end() {
+      if (started) bar.stop();
+      started = false;
+    },
+  };
+}
+
+function createLines(write: (line: string) => void): TransferView {
+  let last = { at: performance.now(), message: '' };
+  return {
+    show(progress) {
+      const message = progress.message ?? '';
+      if (performance.now() - last.at < LINE_MS && message === last.message) return;
+      last = { at: performance.now(), message };
+      const { fraction } = progress;
+      write(
+        [progress.phase, ...(fraction === undefined ? [] : [percent(fraction)]), figures(progress)].join(
+          '  ',
+        ),
+      );
+    },
+    notice: write,
+    end: () => undefined,
+  };
+}
+
+/** `read 1.2 GiB of 2.7 GiB  wrote 3 GiB  700 MiB/s  ETA 2s`. */
+function figures(progress: TransferProgress): string {
+  const { bytesRead, bytesReadTotal, bytesWritten, rate, message, phase } = progress;
+  const left = timeLeft(progress);
+  return [
+    `read ${bytes(bytesRead)}${bytesReadTotal === undefined ? '' : ` of ${bytes(bytesReadTotal)}`}`,
+    `wrote ${bytes(bytesWritten)}`,
+    ...(phase === 'transferring' ? [`${bytes(rate)}/s`] : []),
+    ...(left === undefined || phase !== 'transferring' ? [] : [`ETA ${duration(left)}`]),
+    ...(message === undefined ? [] : [message]),
+  ].join('  ');
+}
