@@ -10,6 +10,7 @@ import { fillWindow, type WindowSource } from './window.js';
 
 /** Guest bytes that are read and written as one; {@link POOL} of them are under way at once (`performance.md` §11.6). */
 export const WINDOW = 8 * 1024 * 1024;
+const ZEROS = Buffer.alloc(64 * 1024);
 const POOL = { segmentBytes: WINDOW, count: 8 };
 
 /** Where a disk lies in a file. */
@@ -46,6 +47,8 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
   const diskBytes = Math.max(virtualSize, sink.deviceBytes ?? 0);
   const shared = clusters && createSharedPool({ ...POOL, besideBytes: WINDOW });
   const pool = shared ?? createSegmentPool(POOL);
+  // V8 fills shared memory atomically, at a third of the speed at which Node copies into it
+  const zeros = shared ? ZEROS : 0;
   await using decoding = shared && openDecoding(clusters, shared.shared, virtualSize);
   const windows: WindowSource = {
     readInto: (start, target) => source.readInto(start, target),
@@ -77,7 +80,8 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
 
   async function copyWindow(start: number, extents: readonly Extent[], segment: Segment): Promise<void> {
     const { memory } = segment;
-    for (const [from, to] of gapsBetween(extents, { start, fileBytes })) memory.fill(0, from, to);
+    const gaps = gapsBetween(extents, { start, fileBytes, clusterSize: clusters?.size ?? 0 });
+    for (const [from, to] of gaps) memory.fill(zeros, from, to);
     await fillWindow(windows, { start, segment }, extents);
     // the last cluster may hold more than the disk
     if (start + WINDOW > virtualSize) memory.fill(0, Math.max(0, virtualSize - start));
@@ -103,6 +107,15 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
     sink.at(done);
   }
 
+  let saving: Promise<void> | undefined;
+  /** Windows go on while a record is made: what it vouches for is written already. */
+  function checkpoint(): void {
+    saving ??= sink
+      .checkpoint(counted())
+      .catch((error: unknown) => void (failure ??= { error }))
+      .finally(() => (saving = undefined));
+  }
+
   const breathe = createBreather();
   try {
     let ahead = extentsOf(map, next);
@@ -121,17 +134,18 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
         await breathe();
       }
       next = start + WINDOW;
-      await sink.checkpoint(counted());
+      checkpoint();
     }
     // on a slow line the windows of the end take as long as any
     while (running.size > 0 && !failure) {
       await Promise.race(running);
-      await sink.checkpoint(counted());
+      checkpoint();
     }
   } catch (error) {
     failure ??= { error };
   }
   await Promise.all(running);
+  await saving;
   if (!failure) return { virtualSize };
   // what was written before the failure need not be fetched again
   await sink.checkpoint(counted()).catch(() => undefined);
@@ -162,15 +176,19 @@ async function extentsOf(map: DiskMap, start: number): Promise<readonly Extent[]
 /** Stretches of a window, by offsets in it, that no extent fills; extents are in guest order, and a file may end inside its last cluster. */
 function* gapsBetween(
   extents: readonly Extent[],
-  { start, fileBytes }: { readonly start: number; readonly fileBytes: number },
+  {
+    start,
+    fileBytes,
+    clusterSize,
+  }: { readonly start: number; readonly fileBytes: number; readonly clusterSize: number },
 ): Generator<readonly [from: number, to: number]> {
   let at = 0;
   for (const { kind, guest, host, length } of extents) {
     const from = guest - start;
     if (from > at) yield [at, from];
-    // a compressed cluster fills its place by itself; until then what is there does not matter
-    const filled = kind === 'data' ? Math.max(0, Math.min(length, fileBytes - host)) : 0;
-    at = Math.max(at, kind === 'data' ? from + filled : from);
+    // a compressed cluster fills all of its place, or fails
+    const filled = kind === 'data' ? Math.max(0, Math.min(length, fileBytes - host)) : clusterSize;
+    at = Math.max(at, from + filled);
   }
   if (at < WINDOW) yield [at, WINDOW];
 }
