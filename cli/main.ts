@@ -7,6 +7,10 @@ if (major < 22 || (major === 22 && minor < 19)) {
   );
   process.exitCode = 2;
 } else {
+  // a third of what a command takes before it does anything is compiling; a directory of the user's own, since what is in it is run
+  const { enableCompileCache } = await import('node:module');
+  const { cacheDirectory } = await import('../local/paths.js');
+  enableCompileCache(`${cacheDirectory()}/compiled`);
   const { run } = await import('./program.js');
   process.exitCode = await run(process.argv);
 }

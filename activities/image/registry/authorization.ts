@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { validateHeaderValue } from 'node:http';
 import { permanentFailure } from '../../failures.js';
 import { displayUrl, withoutUserInfo } from '../source/display-url.js';
 import { statusFailure, unavailable } from '../source/http-failures.js';
+import { http } from '../source/node-http.js';
 import type { Session } from '../source/session.js';
 import { parseChallenges, type Challenge } from './challenges.js';
 import type { Credentials } from './credentials.js';
@@ -149,7 +149,7 @@ function parseToken(bytes: Buffer, display: string): Token {
 
 function isHeaderValue(value: string): boolean {
   try {
-    validateHeaderValue('authorization', value);
+    http.validateHeaderValue('authorization', value);
     return true;
   } catch {
     return false;

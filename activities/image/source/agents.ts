@@ -1,9 +1,10 @@
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
+import type { Agent as HttpAgent } from 'node:http';
+import type { Agent as HttpsAgent } from 'node:https';
 import type { ConnectionOptions } from 'node:tls';
 import type { AddressGuard } from './addresses.js';
 import { createProxyBypass } from './no-proxy.js';
 import { createForwardAgent, createTunnelAgent, parseProxy } from './proxies.js';
+import { http, https } from './node-http.js';
 import type { OriginTls } from './proxies.js';
 import type { Proxy } from './proxy-connection.js';
 import { createTrust } from './trust.js';
@@ -50,8 +51,8 @@ export function createAgents(
   const tls = (): OriginTls => ({ secureContext: trust(), rejectUnauthorized });
   const shared = { keepAlive: true, lookup: guard.lookup };
   const direct: AgentPair = {
-    http: guarded(new HttpAgent(shared), guard, () => ({})),
-    https: guarded(new HttpsAgent({ ...shared, rejectUnauthorized }), guard, tls),
+    http: guarded(new http.Agent(shared), guard, () => ({})),
+    https: guarded(new https.Agent({ ...shared, rejectUnauthorized }), guard, tls),
   };
   const proxies = proxiesOf(request.proxy);
   const bypass = createProxyBypass(request.proxy?.noProxy ?? '');

@@ -1,8 +1,7 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import type { Readable } from 'node:stream';
 import { networkFailure, unavailable } from './http-failures.js';
+import { http, https } from './node-http.js';
 import type { Session } from './session.js';
 
 /** The head of an answer, and its body not yet read. */
@@ -44,8 +43,8 @@ function startRequest(session: Session, url: URL, own: Readonly<Record<string, s
   const agent = session.agents.for(url);
   const headers = session.headers.for(url, own);
   return url.protocol === 'https:'
-    ? httpsRequest(url, { headers, agent: agent.https })
-    : httpRequest(url, { headers, agent: agent.http });
+    ? https.request(url, { headers, agent: agent.https })
+    : http.request(url, { headers, agent: agent.http });
 }
 
 async function answerOf(session: Session, request: ClientRequest): Promise<Answer> {

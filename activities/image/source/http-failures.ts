@@ -1,6 +1,6 @@
-import { STATUS_CODES } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
 import { ApplicationFailure, permanentFailure, transientFailure } from '../../failures.js';
+import { http } from './node-http.js';
 import type { Refusal } from './types.js';
 
 /** Statuses that the same request may not meet again; with 5xx they are {@link FailureType} `SourceUnavailable`. */
@@ -67,7 +67,7 @@ export function isTransientStatus(status: number): boolean {
 
 /** `404 Not Found`, in Node's words: a server's own reason phrase is not trusted in a message. */
 export function statusText(status: number): string {
-  return `${status} ${STATUS_CODES[status] ?? 'unknown status'}`;
+  return `${status} ${http.STATUS_CODES[status] ?? 'unknown status'}`;
 }
 
 /** `SourceUnavailable` with the request it happened to. */

@@ -1,5 +1,5 @@
-import { validateHeaderName, validateHeaderValue } from 'node:http';
 import { permanentFailure } from '../../failures.js';
+import { http } from './node-http.js';
 import type { HttpRequest } from './types.js';
 
 /** Headers of one request, as node:http and got take them; a name given twice is sent twice. */
@@ -60,12 +60,12 @@ function checked([rawName, rawValue]: Header): Header {
   // secrets are written with editors and `echo`: their last line feed is not meant
   const value = rawValue.replace(/[\r\n]+$/u, '').trim();
   try {
-    validateHeaderName(name);
+    http.validateHeaderName(name);
   } catch {
     throw permanentFailure('InvalidDataVolume', `header name ${JSON.stringify(name)} is not valid in HTTP`);
   }
   try {
-    validateHeaderValue(name, value);
+    http.validateHeaderValue(name, value);
   } catch {
     throw permanentFailure(
       'InvalidDataVolume',

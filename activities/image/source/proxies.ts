@@ -3,14 +3,14 @@
  * it, which lets a proxy answer for an https server, and check a server at a literal address under another name: so the ways
  * are made here, of Node's agents and parser.
  */
-import { Agent as HttpAgent } from 'node:http';
-import type { ClientRequest, RequestOptions } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
+import type { ClientRequest, Agent as HttpAgent, RequestOptions } from 'node:http';
+import type { Agent as HttpsAgent } from 'node:https';
 import { isIPv6 } from 'node:net';
 import type { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { permanentFailure } from '../../failures.js';
 import type { AddressGuard } from './addresses.js';
+import { http, https } from './node-http.js';
 import { userInfoAuth } from './origin.js';
 import { connectToProxy, openTunnel } from './proxy-connection.js';
 import type { Proxy } from './proxy-connection.js';
@@ -42,7 +42,7 @@ interface RequestQueue {
 
 /** For `http:` targets: the proxy gets the whole URL in the request line, and the request itself. */
 export function createForwardAgent(proxy: Proxy, guard: AddressGuard): HttpAgent {
-  const agent: HttpAgent & Partial<RequestQueue> = new HttpAgent({ keepAlive: true });
+  const agent: HttpAgent & Partial<RequestQueue> = new http.Agent({ keepAlive: true });
   const enqueue = agent.addRequest?.bind(agent);
   agent.addRequest = (request, options) => {
     request.path = `http://${authorityOf(options, 80)}${request.path}`;
@@ -58,7 +58,7 @@ export function createForwardAgent(proxy: Proxy, guard: AddressGuard): HttpAgent
 
 /** For `https:` targets: the proxy opens a tunnel, through which TLS is spoken with the origin itself. */
 export function createTunnelAgent(proxy: Proxy, guard: AddressGuard, tls: () => OriginTls): HttpsAgent {
-  const agent = new HttpsAgent({ keepAlive: true });
+  const agent = new https.Agent({ keepAlive: true });
   const connect = agent.createConnection.bind(agent);
   answering(agent, async (options, signal) => {
     requireAllowed(guard, options);

@@ -1,4 +1,3 @@
-import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { connect as connectTcp, isIP } from 'node:net';
 import type { Socket } from 'node:net';
@@ -8,6 +7,7 @@ import type { ApplicationFailure } from '@temporalio/common';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import type { AddressGuard } from './addresses.js';
 import { connectionFailure, statusText } from './http-failures.js';
+import { http } from './node-http.js';
 
 /** Until a proxy is connected and has answered, in ms. */
 const PROXY_TIMEOUT_MS = 30_000;
@@ -67,7 +67,7 @@ export async function openTunnel(approach: Approach, target: string): Promise<So
   const { proxy } = approach;
   const socket = await connectToProxy(approach);
   const login = proxy.authorization === undefined ? {} : { 'proxy-authorization': proxy.authorization };
-  const request = httpRequest({
+  const request = http.request({
     method: 'CONNECT',
     path: target,
     headers: { host: target, ...login },

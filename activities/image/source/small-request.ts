@@ -1,10 +1,9 @@
-import { request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { transientFailure } from '../../failures.js';
 import type { SourceAgents } from './agents.js';
 import { withoutUserInfo } from './display-url.js';
 import { connectionFailure } from './http-failures.js';
+import { http, https } from './node-http.js';
 
 /** Answers beside the bytes of a source, such as tokens and metadata, are this long at most. */
 const LARGEST_ANSWER = 256 * 1024;
@@ -56,8 +55,8 @@ export async function requestSmall(
   };
   const request =
     url.protocol === 'https:'
-      ? httpsRequest(url, { ...options, agent: agent.https })
-      : httpRequest(url, { ...options, agent: agent.http });
+      ? https.request(url, { ...options, agent: agent.https })
+      : http.request(url, { ...options, agent: agent.http });
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request.once('response', resolve).on('error', reject).end(body);
