@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { findPackageJSON } from 'node:module';
 import { Command, CommanderError, Option } from 'commander';
 import { registerLocalCommands } from './commands/local.js';
 import { EXIT, judge } from './errors.js';
@@ -21,6 +23,7 @@ export async function run(argv: readonly string[]): Promise<number> {
 export function createProgram(): Command {
   const program = new Command('dvflow')
     .description('Disks of virtual machines on Kubernetes, as durable Temporal workflows')
+    .version(ownVersion())
     .option('--debug', 'print stacks of errors')
     .showHelpAfterError('(see --help)')
     .exitOverride();
@@ -32,6 +35,14 @@ export function createProgram(): Command {
   registerLocalCommands(program);
   addDemo(program);
   return program;
+}
+
+function ownVersion(): string {
+  const path = findPackageJSON(import.meta.url);
+  const { version } = JSON.parse(path === undefined ? '{}' : readFileSync(path, 'utf8')) as {
+    version?: string;
+  };
+  return version ?? 'unknown';
 }
 
 const output = () => new Option('-o, --output <format>', 'for programs: one JSON document').choices(['json']);

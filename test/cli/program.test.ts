@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,6 +31,11 @@ describe('the program', function () {
     for (const command of ['import', 'get', 'describe', 'cancel', 'retry', 'worker', 'local', 'demo']) {
       assert.match(stdout, new RegExp(`^  ${command}\\b`, 'm'));
     }
+  });
+
+  it('tells its version', () => {
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+    assert.equal(dvflow(['--version']).stdout, `${version}\n`);
   });
 
   for (const [args, message] of [
