@@ -2,6 +2,7 @@ import type { Agent as HttpAgent } from 'node:http';
 import type { Agent as HttpsAgent } from 'node:https';
 import type { ConnectionOptions } from 'node:tls';
 import type { AddressGuard } from './addresses.js';
+import { ADDRESS_ATTEMPT_MS } from './dial.js';
 import { createProxyBypass } from './no-proxy.js';
 import { createForwardAgent, createTunnelAgent, parseProxy } from './proxies.js';
 import { http, https } from './node-http.js';
@@ -49,7 +50,11 @@ export function createAgents(
   const rejectUnauthorized = !request.insecureSkipVerify;
   // reading hundreds of roots takes its time: only for sources that need them
   const tls = (): OriginTls => ({ secureContext: trust(), rejectUnauthorized });
-  const shared = { keepAlive: true, lookup: guard.lookup };
+  const shared = {
+    keepAlive: true,
+    lookup: guard.lookup,
+    autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS,
+  };
   const direct: AgentPair = {
     http: guarded(new http.Agent(shared), guard, () => ({})),
     https: guarded(new https.Agent({ ...shared, rejectUnauthorized }), guard, tls),

@@ -4,6 +4,12 @@ import { connect as connectTls } from 'node:tls';
 import type { SourceAgents } from './agents.js';
 
 /**
+ * Where a name has several addresses, Node gives each but the last so long, in ms. Its own 250 are less than a handshake takes
+ * on a long way, or after one lost SYN (1 s): with an IPv6 address that leads nowhere, no try would ever succeed.
+ */
+export const ADDRESS_ATTEMPT_MS = 2500;
+
+/**
  * A connection to a source's server, straight (no proxy), whose reads land where `onread` says; every address is judged by the
  * source's guard first, as the agents do it. A refused literal address is a socket that fails with the refusal.
  */
@@ -12,7 +18,13 @@ export function dial({ guard, tls }: SourceAgents, url: URL, onread: OnReadOpts)
   const refusal = guard.refuseLiteral(host);
   if (refusal) return new Socket().destroy(refusal);
   const secure = url.protocol === 'https:';
-  const options = { host, port: Number(url.port || (secure ? 443 : 80)), lookup: guard.lookup, onread };
+  const options = {
+    host,
+    port: Number(url.port || (secure ? 443 : 80)),
+    lookup: guard.lookup,
+    autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS,
+    onread,
+  };
   if (!secure) return connectTcp(options);
   const servername = isIP(host) === 0 ? { servername: host } : {};
   return connectTls({ ...options, ...tls(), ...servername, ALPNProtocols: ['http/1.1'] });

@@ -6,6 +6,7 @@ import type { SecureContext } from 'node:tls';
 import type { ApplicationFailure } from '@temporalio/common';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import type { AddressGuard } from './addresses.js';
+import { ADDRESS_ATTEMPT_MS } from './dial.js';
 import { connectionFailure, statusText } from './http-failures.js';
 import { http } from './node-http.js';
 
@@ -41,7 +42,12 @@ export async function connectToProxy(approach: Approach): Promise<Socket> {
   const refusal = guard.refuseLiteral(host);
   if (refusal) throw proxyFailure(approach.proxy, refusal);
   const isSecure = url.protocol === 'https:';
-  const target = { host, port: Number(url.port || (isSecure ? 443 : 80)), lookup: guard.lookup };
+  const target = {
+    host,
+    port: Number(url.port || (isSecure ? 443 : 80)),
+    lookup: guard.lookup,
+    autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS,
+  };
   if (!isSecure) return await connected(approach, connectTcp(target), 'connect');
   const servername = isIP(host) === 0 ? host : '';
   const tls = { ...target, servername, secureContext: secure(), ALPNProtocols: ['http/1.1'] };

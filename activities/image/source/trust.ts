@@ -18,7 +18,8 @@ export function createTrust(bundle: string | undefined, whose: string): () => Se
 
 function secureContextOf(own: readonly string[]): SecureContext {
   const roots = new Set([...getCACertificates('default'), ...getCACertificates('system')]);
-  return createSecureContext({ ca: [...roots, ...own], minVersion: 'TLSv1.2' });
+  // as Go does it: each certificate that is trusted ends the chain, also one that another has signed
+  return createSecureContext({ ca: [...roots, ...own], allowPartialTrustChain: true, minVersion: 'TLSv1.2' });
 }
 
 /** Each certificate of a bundle, proven to be one: OpenSSL would leave out what it cannot read without a word. */
