@@ -27,7 +27,8 @@ const HOST_BUCKET = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/u;
  * do. `http` and `https` addresses name their endpoint, which decides between the two styles itself: the first element of the
  * path is the bucket (CDI's rule), or the host begins with it. They are URLs: escapes in them are decoded.
  *
- * The region is the one in an AWS host name, else the first label of the endpoint's (CDI's rule), else `us-east-1`.
+ * The region is the one in an AWS host name, else the first label of the endpoint's (CDI's rule) or the one behind `s3`, else
+ * `us-east-1`.
  *
  * @throws `InvalidDataVolume` when there is no bucket or no key, or a key that no URL can carry.
  */
@@ -93,8 +94,12 @@ function awsHost(labels: readonly string[], region: string, host: string): strin
 function regionOf(host: string): string {
   const labels = awsLabels(host);
   if (labels) return AWS_REGION.exec(labels.at(-1) ?? '')?.[1] ?? DEFAULT_REGION;
-  const [first = ''] = host.split('.');
-  return isIP(host) === 0 && REGION.test(first) ? first : DEFAULT_REGION;
+  if (isIP(host) !== 0) return DEFAULT_REGION;
+  const [first = '', second = '', ...rest] = host.split('.');
+  // s3.fr-par.scw.cloud names its region behind the service, s3.example.com has none
+  if (first === 's3')
+    return rest.length >= 2 && /[-\d]/u.test(second) && REGION.test(second) ? second : DEFAULT_REGION;
+  return REGION.test(first) ? first : DEFAULT_REGION;
 }
 
 function incomplete(): Error {

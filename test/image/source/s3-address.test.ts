@@ -68,6 +68,14 @@ describe('addresses of S3 objects', () => {
       'https://eu-central.example.com/images/a/disk.img',
       'eu-central',
     ],
+    // the label behind the service, where it looks like a region
+    ['https://s3.fr-par.scw.cloud/images/d.img', 'https://s3.fr-par.scw.cloud/images/d.img', 'fr-par'],
+    [
+      'https://s3.us-west-004.backblazeb2.com/images/d.img',
+      'https://s3.us-west-004.backblazeb2.com/images/d.img',
+      'us-west-004',
+    ],
+    ['https://s3.example.com/images/d.img', 'https://s3.example.com/images/d.img', 'us-east-1'],
     ['http://192.0.2.7:9000/images/disk.img', 'http://192.0.2.7:9000/images/disk.img', 'us-east-1'],
     ['http://[2001:db8::7]:9000/images/disk.img', 'http://[2001:db8::7]:9000/images/disk.img', 'us-east-1'],
     ['http://my_host/images/disk.img', 'http://my_host/images/disk.img', 'us-east-1'],
