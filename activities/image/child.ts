@@ -45,10 +45,12 @@ async function giveUp(error: unknown): Promise<never> {
 async function run(job: ChildJob): Promise<ChildMessage> {
   refuseLocalFiles(job.request);
   const { signal } = stopping;
+  const { durable } = await createRecordStore(`/proc/self/fd/${job.fds.record}`).load();
   let notice: { message: string; until: number } | undefined;
   const source = await openSource(job.request, {
     policy: job.policy,
     signal,
+    succeededBefore: durable !== undefined,
     notice: (message) => (notice = { message, until: performance.now() + NOTICE_MS }),
   });
   function report(progress: TransferProgress): void {

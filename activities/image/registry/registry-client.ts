@@ -1,6 +1,4 @@
 import { createHttpSource, openSession } from '../source/http-source.js';
-import { createReconnects } from '../source/reconnects.js';
-import type { Session } from '../source/session.js';
 import type { HttpRequest, ImageSource, RegistryRequest, SourceOptions } from '../source/types.js';
 import { connect, fetchAuthorized, type Connection } from './connection.js';
 import { hashFor, parseDigest, requireDigest, verifyBytes } from './content-digest.js';
@@ -72,7 +70,6 @@ export function createRegistryClient(
     });
     blobs.push(source);
     try {
-      await persistently({ ...session, display: name }, () => source.probe());
       yield* source.stream(0);
     } finally {
       source.close();
@@ -92,19 +89,6 @@ export function createRegistryClient(
       session.agents.close();
     },
   };
-}
-
-/** The first request of a blob is one of many of an import: it is worth further tries. */
-async function persistently(session: Session, work: () => Promise<unknown>): Promise<void> {
-  const reconnects = createReconnects(session);
-  for (;;) {
-    try {
-      await work();
-      return;
-    } catch (error) {
-      await reconnects.pause(error);
-    }
-  }
 }
 
 /** Credentials are not in it: they are in the entrance, request by request. */

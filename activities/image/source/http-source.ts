@@ -1,11 +1,12 @@
 import { createAddressGuard } from './addresses.js';
 import { createAgents } from './agents.js';
 import type { BodyReader } from './body.js';
-import { displayUrl, parseSourceUrl } from './display-url.js';
+import { displayUrl, parseSourceUrl, withoutUserInfo } from './display-url.js';
 import { createOriginHeaders } from './origin.js';
 import { probeSource } from './probe.js';
 import type { Probed } from './probe.js';
 import { createRangeReader } from './range-reader.js';
+import { persistently } from './reconnects.js';
 import { createPipelinedRanges } from './pipeline/pipelined-ranges.js';
 import { streamByRanges } from './ranged-stream.js';
 import { createRoute } from './route.js';
@@ -26,11 +27,12 @@ export function createHttpSource(request: HttpRequest, options: SourceOptions): 
   const closing = new AbortController();
   let bytesRead = 0;
   const session = openSession(request, options, closing.signal, (bytes) => (bytesRead += bytes));
-  // an earlier attempt has read from here: what a redirect's target says now is not final
-  const route = createRoute(session, options.expected !== undefined);
+  const route = createRoute(session, options.succeededBefore ?? options.expected !== undefined);
   const ranges = createRangeReader(session, route);
   const pipelined = options.pipelining === false ? undefined : createPipelinedRanges(session, route, ranges);
-  const probing = createProbing(session, () => probeSource({ session, route, ranges }, options.expected));
+  const probing = createProbing(session, () =>
+    persistently(session, () => probeSource({ session, route, ranges }, options.expected)),
+  );
 
   async function* stream(start: number): AsyncGenerator<Buffer, void, undefined> {
     const probed = await probing.probed();
@@ -107,7 +109,8 @@ export function openSession(
 ): Session {
   const origin = parseSourceUrl(request.url);
   const { entrance } = options;
-  const home: Entrance = { url: origin, headers: {} };
+  // user info is in the headers; node:http would decode it, and throw at a lone %
+  const home: Entrance = { url: withoutUserInfo(origin), headers: {} };
   return {
     entrance: entrance ? (refusal) => entrance(refusal !== undefined, refusal) : () => Promise.resolve(home),
     renewable: entrance !== undefined,
@@ -119,6 +122,7 @@ export function openSession(
     maxReconnects: options.maxReconnects ?? DEFAULT_RECONNECTS,
     backoffMs: options.backoffMs ?? DEFAULT_BACKOFF_MS,
     notice: options.notice ?? (() => undefined),
+    tolerance: { lenient: false },
     received,
   };
 }

@@ -36,6 +36,18 @@ export function createReconnects(session: Session): Reconnects {
   };
 }
 
+/** Does what has nothing in hand yet again, with the patience that every later request has. */
+export async function persistently<T>(session: Session, work: () => Promise<T>): Promise<T> {
+  const reconnects = createReconnects(session);
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      await reconnects.pause(error);
+    }
+  }
+}
+
 function isTransient(error: unknown): error is ApplicationFailure {
   return error instanceof ApplicationFailure && error.type === 'SourceUnavailable';
 }

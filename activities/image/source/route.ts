@@ -1,4 +1,4 @@
-import { transientFailure } from '../../failures.js';
+import { failureTypeOf, transientFailure } from '../../failures.js';
 import { discard, requestOnce } from './answer.js';
 import type { Answer } from './answer.js';
 import { statusFailure, statusText } from './http-failures.js';
@@ -26,8 +26,14 @@ export interface Route {
   address(): Promise<Entrance | undefined>;
 }
 
-/** What a presigned address answers when its time is over: ask the user's URL for a new one. */
-const EXPIRED = new Set([401, 403, 404, 410]);
+/** What a presigned address answers when its time is over (400: S3 with session keys, GCS V4): ask the user's URL for a new one. */
+const EXPIRED = new Set([400, 401, 403, 404, 410]);
+
+/**
+ * A redirect's target that fails is asked again for so many first pauses. A redirector may lead to another mirror each time,
+ * which has the same bytes under another ETag: going there because of one 503 would be a changed source.
+ */
+const PIN_PATIENCE = 8;
 
 /**
  * What an address answers to a signature or token that it does not take, or no longer: S3 says 400 to an expired session token
@@ -45,6 +51,8 @@ type Way = 'home' | URL;
 export function createRoute(session: Session, succeededBefore: boolean): Route {
   let pinned: Way | undefined;
   let succeeded = succeededBefore;
+  /** Since when the pinned target only fails. */
+  let failingSince: number | undefined;
 
   async function send(way: Way | undefined, own: Readonly<Record<string, string>>): Promise<Answer> {
     if (!way) return await entered(own);
@@ -75,7 +83,10 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
   }
 
   async function addressOf(way: Way): Promise<Entrance> {
-    return way === 'home' ? await session.entrance() : { url: way, headers: {} };
+    const entrance = await session.entrance();
+    if (way === 'home') return entrance;
+    // a redirect within the origin leads to what wants the same token
+    return { url: way, headers: way.origin === entrance.url.origin ? entrance.headers : {} };
   }
 
   function judge(answer: Answer, ask: Ask): Answer {
@@ -95,12 +106,21 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
     try {
       const answer = judge(await send(way, ownHeaders(ask)), ask);
       pinned = answer.target ?? 'home';
+      failingSince = undefined;
       return answer;
     } catch (error) {
       // another reader may have found a new way meanwhile: only the one that failed is forgotten
-      if (pinned === way) pinned = undefined;
+      if (pinned === way && !isWorthAsking(way, error)) pinned = undefined;
       throw error;
     }
+  }
+
+  function isWorthAsking(way: Way | undefined, error: unknown): boolean {
+    if (!(way instanceof URL) || failureTypeOf(error) !== 'SourceUnavailable') return false;
+    failingSince ??= performance.now();
+    if (performance.now() - failingSince < PIN_PATIENCE * session.backoffMs) return true;
+    failingSince = undefined;
+    return false;
   }
 
   return { open, address: async () => (pinned ? await addressOf(pinned) : undefined) };

@@ -190,6 +190,8 @@ export interface SourceOptions {
   readonly backoffMs?: number;
   /** Validators of an earlier attempt: another version is `SourceChanged`. */
   readonly expected?: SourceValidators;
+  /** An earlier attempt has read from here: what a redirect's target refuses now is not final. @default whether `expected` is given */
+  readonly succeededBefore?: boolean;
   /**
    * Asked before each request to the source's own address, for signatures and tokens that end. Asked anew, once, after the
    * address itself has answered 400, 401, 403 or a redirect to nowhere: `refused`, with the answer.

@@ -108,10 +108,22 @@ describe('probe of an HTTP source', () => {
     const server = await bench.serve(
       startContentServer(bufferContent(BYTES), (index) => (index === 0 ? { status: 503 } : {})),
     );
-    const { source } = bench.open(server.url);
+    const { source } = bench.open(server.url, {}, { maxReconnects: 0 });
     await fails(source.probe(), 'SourceUnavailable', /: 503 Service Unavailable$/u);
     await Promise.all([source.probe(), source.probe(), source.readInto(5, Buffer.alloc(3))]);
     assert.equal(server.requests().filter(({ headers }) => headers.range === 'bytes=0-1048575').length, 2);
+  });
+
+  it('is tried again like every other request', async () => {
+    const server = await bench.serve(
+      startContentServer(bufferContent(BYTES), (index) => (index < 2 ? { status: 503 } : {})),
+    );
+    const { source, notices } = bench.open(server.url);
+    assert.equal((await source.probe()).validators.length, BYTES.length);
+    assert.deepEqual(notices, [
+      'reconnecting: 503 Service Unavailable (attempt 2)',
+      'reconnecting: 503 Service Unavailable (attempt 3)',
+    ]);
   });
 
   it('compares with the version of an earlier attempt', async () => {

@@ -28,6 +28,8 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   const connections = new Set<Connection>();
   let depth = DEPTH.requests;
   let oddInARow = 0;
+  /** Where the odd answers came from: another address deserves another try. */
+  let oddAddress = '';
   let lonely = 0;
   let opening = false;
   let facts: SourceFacts | undefined;
@@ -36,7 +38,9 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
     session.signal.throwIfAborted();
     if (target.length === 0) return;
     facts = now;
-    const address = oddInARow < PATIENCE ? await straightAddress() : undefined;
+    const known = await straightAddress();
+    if (known && known.url.href !== oddAddress) oddInARow = 0;
+    const address = oddInARow < PATIENCE ? known : undefined;
     if (!address) return await patient.readInto(now, start, target);
     await new Promise<void>((resolve, reject) => {
       queue.push({ start, target, filled: 0, broken: 0, resolve, reject });
@@ -109,6 +113,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
       },
       onEnded(ending) {
         connections.delete(connection);
+        if (ending.odd) oddAddress = address.url.href;
         recover(ending);
       },
     });
