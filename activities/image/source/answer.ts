@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import { networkFailure, unavailable } from './http-failures.js';
+import { MAX_HEADER_BYTES, networkFailure, unavailable } from './http-failures.js';
 import { http, https } from './node-http.js';
 import type { Session } from './session.js';
 
@@ -28,7 +28,8 @@ export async function requestOnce(
     return await answerOf(session, first);
   } catch (error) {
     session.signal.throwIfAborted();
-    if (!lostIdleSocket(first, error)) throw networkFailure(error, session.display);
+    if (breaksRules(session, error)) session.tolerance.lenient = true;
+    else if (!lostIdleSocket(first, error)) throw networkFailure(error, session.display);
   }
   const second = startRequest(session, url, own);
   try {
@@ -41,10 +42,25 @@ export async function requestOnce(
 
 function startRequest(session: Session, url: URL, own: Readonly<Record<string, string>>): ClientRequest {
   const agent = session.agents.for(url);
-  const headers = session.headers.for(url, own);
+  const options = {
+    headers: session.headers.for(url, own),
+    insecureHTTPParser: session.tolerance.lenient,
+    maxHeaderSize: MAX_HEADER_BYTES,
+  };
   return url.protocol === 'https:'
-    ? https.request(url, { headers, agent: agent.https })
-    : http.request(url, { headers, agent: agent.http });
+    ? https.request(url, { ...options, agent: agent.https })
+    : http.request(url, { ...options, agent: agent.http });
+}
+
+/**
+ * Folded headers, lines that end by LF alone, chunks with a length beside them: other clients read what such servers send. They
+ * are read on connections where nothing else than this source's bytes is asked for, and only after a strict try.
+ */
+function breaksRules({ tolerance, notice }: Session, error: unknown): boolean {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  if (tolerance.lenient || !code.startsWith('HPE_') || code === 'HPE_HEADER_OVERFLOW') return false;
+  notice(`server breaks the rules of HTTP (${code}): reading it leniently`);
+  return true;
 }
 
 async function answerOf(session: Session, request: ClientRequest): Promise<Answer> {

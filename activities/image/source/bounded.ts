@@ -5,12 +5,38 @@ import type { ImageSource } from './types.js';
 /** A file is larger than its disk by what deleted snapshots have left in it, and never by more than this. */
 const MOST = { timesTheDisk: 16, moreBytes: 64 * 1024 * 1024 };
 
+/** Bytes that an image file of a disk of `virtualSize` bytes has at most. */
+export function mostImageBytes(virtualSize: number): number {
+  return virtualSize * MOST.timesTheDisk + MOST.moreBytes;
+}
+
+/**
+ * An image's bytes out of a decompressor, which can make endless ones of a few; what follows the image is decoded too, to prove
+ * the stream whole.
+ * @throws {@link FailureType} `ImageHostile` beyond {@link mostImageBytes}
+ */
+export async function* boundedImage(
+  bytes: AsyncIterable<Buffer>,
+  virtualSize: number,
+): AsyncGenerator<Buffer> {
+  const most = mostImageBytes(virtualSize);
+  let at = 0;
+  for await (const chunk of bytes) {
+    at += chunk.length;
+    if (at > most)
+      throw hostile(
+        `image expands to more than ${most} bytes, for a disk of ${virtualSize}: it may have no end`,
+      );
+    yield chunk;
+  }
+}
+
 /**
  * The same source with a bound by the size of its target, for one that can only be read in order: nothing proves its end, and a body
  * without end may hold what no reader counts, as padding, empty members of a compressor, or clusters that no table names.
  */
 export function boundedBy(source: ImageSource, { usableBytes }: TargetSize): ImageSource {
-  const mostBytes = usableBytes * MOST.timesTheDisk + MOST.moreBytes;
+  const mostBytes = mostImageBytes(usableBytes);
 
   async function* stream(start: number): AsyncGenerator<Buffer> {
     let at = start;

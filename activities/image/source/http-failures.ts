@@ -3,6 +3,9 @@ import { ApplicationFailure, permanentFailure, transientFailure } from '../../fa
 import { http } from './node-http.js';
 import type { Refusal } from './types.js';
 
+/** Heads of servers behind several proxies grow, but not without end. */
+export const MAX_HEADER_BYTES = 64 * 1024;
+
 /** Statuses that the same request may not meet again; with 5xx they are {@link FailureType} `SourceUnavailable`. */
 const TRANSIENT_STATUSES = new Set([202, 408, 421, 425, 429]);
 
@@ -30,7 +33,7 @@ const CAUSES: Readonly<Record<string, string>> = {
   ERR_HTTP_CONTENT_LENGTH_MISMATCH: 'connection closed before the end of the body',
   ERR_STREAM_PREMATURE_CLOSE: 'connection closed before the end of the body',
   HPE_INVALID_EOF_STATE: 'connection closed before the end of the body',
-  HPE_HEADER_OVERFLOW: 'headers are larger than 16384 bytes',
+  HPE_HEADER_OVERFLOW: `headers are larger than ${MAX_HEADER_BYTES} bytes`,
   ERR_SSL_WRONG_VERSION_NUMBER: 'server does not speak TLS',
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'server does not speak TLS',
   ERR_SSL_UNSUPPORTED_PROTOCOL: OLD_TLS,

@@ -3,6 +3,7 @@ import { discard } from './answer.js';
 import type { Answer } from './answer.js';
 import type { BodyReader } from './body.js';
 import { createBodyReader } from './body.js';
+import { unreadableCoding } from './content-coding.js';
 import { changed, unavailable } from './http-failures.js';
 import { contentLength, differenceBetween, exactRange, unsatisfiedTotal, validatorsOf } from './ranges.js';
 import type { RangeReader } from './range-reader.js';
@@ -139,10 +140,9 @@ function lengthOf(chunks: readonly Buffer[]): number {
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
 }
 
-/** gzip is passed on, since the engine knows it by its magic number; another coding would look like a raw disk. */
 function requireReadable(session: Session, answer: Answer): void {
-  const coding = answer.headers['content-encoding']?.trim().toLowerCase();
-  if (!coding || ['identity', 'gzip', 'x-gzip'].includes(coding)) return;
+  const coding = unreadableCoding(answer.headers);
+  if (coding === undefined) return;
   discard(answer);
   throw permanentFailure(
     'UnsupportedFormat',

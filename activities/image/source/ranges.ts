@@ -46,9 +46,9 @@ export function exactRange(headers: IncomingHttpHeaders): (ContentRange & { tota
   return { ...range, total: range.total };
 }
 
-/** Content-Length as a number; the parser of node:http has refused what is none. */
+/** Content-Length as a number; where the body comes in chunks it means nothing (RFC 9112 §6.3). */
 export function contentLength(headers: IncomingHttpHeaders): number | undefined {
-  const text = headers['content-length'];
+  const text = headers['transfer-encoding'] === undefined ? headers['content-length'] : undefined;
   return text !== undefined && /^\d{1,15}$/u.test(text) ? Number(text) : undefined;
 }
 

@@ -3,7 +3,7 @@ import type { RequestError } from 'got';
 import { permanentFailure } from '../../failures.js';
 import { awaitHead, discard, requestOnce, type Answer } from './answer.js';
 import { withoutUserInfo } from './display-url.js';
-import { networkFailure } from './http-failures.js';
+import { MAX_HEADER_BYTES, networkFailure } from './http-failures.js';
 import type { Session } from './session.js';
 import type { Entrance } from './types.js';
 
@@ -68,6 +68,7 @@ async function follow(session: Session, { entrance, own, first }: Hops): Promise
     retry: { limit: 0 },
     throwHttpErrors: false,
     decompress: false,
+    maxHeaderSize: MAX_HEADER_BYTES,
     hooks: {
       beforeRedirect: [
         (options, response) => {

@@ -19,6 +19,8 @@ export interface Session {
   /** First pause before a reconnect, in ms. */
   readonly backoffMs: number;
   readonly notice: SourceNotice;
+  /** Set once the server has answered as no parser of the standard takes it; shared by all readers of the source. */
+  readonly tolerance: { lenient: boolean };
   /** Counts bytes of bodies. */
   received(bytes: number): void;
 }

@@ -61,7 +61,7 @@ export const ANSWER_TRICKS: readonly Trick[] = [
     name: 'header-of-1-mib',
     type: 'SourceUnavailable',
     permanent: false,
-    message: /: headers are larger than 16384 bytes/u,
+    message: /: headers are larger than 65536 bytes/u,
     once: true,
     async play({ serve }) {
       const huge = { 'x-large': 'x'.repeat(MIB) };

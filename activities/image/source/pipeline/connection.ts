@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { codingsOf } from '../content-coding.js';
 import { dial } from '../dial.js';
 import { networkFailure } from '../http-failures.js';
 import { contentLength, ifRangeOf, rangeHeader } from '../ranges.js';
@@ -100,7 +101,7 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
     return (
       status === 206 &&
       headers['transfer-encoding'] === undefined &&
-      (headers['content-encoding'] ?? 'identity') === 'identity' &&
+      codingsOf(headers).length === 0 &&
       contentLength(headers) === stop - start &&
       isSameVersion(facts, headers, { start, end: stop })
     );

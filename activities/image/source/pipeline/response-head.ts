@@ -23,6 +23,9 @@ const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[
  */
 export function parseResponseHead(bytes: Buffer): ResponseHead | 'odd' | undefined {
   const end = bytes.indexOf(END);
+  // lines without CR would be waited for for ever
+  const bare = bytes.indexOf('\n\n');
+  if (bare >= 0 && (end < 0 || bare < end)) return 'odd';
   if (end < 0) return bytes.length >= MAX_HEAD_BYTES ? 'odd' : undefined;
   const [first = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
   const status = /^HTTP\/1\.([01]) ([2-5]\d\d)(?: |$)/u.exec(first);
