@@ -1,5 +1,5 @@
 import type { ImageSource, RestartPoint } from './source/types.js';
-import type { Durable, RecordStore, ResumeRecord } from './resume-record.js';
+import type { Durable, RecordStore, ResumeRecord, TargetFileFacts } from './resume-record.js';
 import type { SparseWriter } from './writer.js';
 
 /** A record is due after so many fetched bytes or so much time (`design.md` §7.9). */
@@ -32,6 +32,8 @@ interface CheckpointOptions {
   readonly record: ResumeRecord;
   /** What is durable now, `completed` included. */
   readonly durable: Durable;
+  /** The target as it is now; absent for a device. */
+  readonly file?: () => TargetFileFacts | undefined;
   /** @default 256 MiB */
   readonly everyBytes?: number;
   /** @default 5000 */
@@ -50,11 +52,18 @@ export function createCheckpoints(options: CheckpointOptions): Checkpoints {
   async function save(completed: number, restart?: RestartPoint): Promise<void> {
     const bytesWritten = writtenBefore + writer.bytesWritten;
     await writer.syncData();
+    const file = options.file?.() ?? durable.file;
     record = {
       ...record,
       barren: 0,
       bytesRead: options.record.bytesRead + source.bytesRead,
-      durable: { ...durable, completed, bytesWritten, ...(restart ? { restart } : {}) },
+      durable: {
+        ...durable,
+        completed,
+        bytesWritten,
+        ...(file ? { file } : {}),
+        ...(restart ? { restart } : {}),
+      },
     };
     await records.save(record);
     lastBytes = source.bytesRead;

@@ -4,7 +4,7 @@ import type { TransferResult } from '../types.js';
 import { createCheckpoints } from './checkpoints.js';
 import type { ConvertJob } from './convert-job.js';
 import { createMeter, type Meter } from './meter.js';
-import { isAsRecorded, openDisk } from './open-disk.js';
+import { fileFacts, hasSize, openDisk } from './open-disk.js';
 import { planImage, type PlannedImage } from './plan-image.js';
 import { readImage, type Read } from './read-image.js';
 import { changedTooOften } from './refusals.js';
@@ -23,7 +23,7 @@ const READ_BACK = 4 * 1024 * 1024;
  */
 export async function convertImage(job: ConvertJob): Promise<TransferResult> {
   const found = await job.records.load();
-  if (found.result && isAsRecorded(job, found.result.diskBytes)) return found.result;
+  if (found.result && hasSize(job, found.result.diskBytes)) return found.result;
   const { result: _, ...rest } = found;
   const record: ResumeRecord = { ...rest, fence: job.fence, barren: found.barren + 1 };
   await job.records.save(record);
@@ -67,6 +67,7 @@ async function attempt(
     source: job.source,
     record: { ...record, changes },
     durable,
+    file: () => fileFacts(job),
   });
   meter.begin(planned.facts, {
     written: () => durable.bytesWritten + writer.bytesWritten,

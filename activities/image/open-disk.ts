@@ -6,7 +6,13 @@ import type { ConvertJob } from './convert-job.js';
 import type { Meter } from './meter.js';
 import type { PlannedImage } from './plan-image.js';
 import { changedTooOften } from './refusals.js';
-import { prove, withoutDurable, type Durable, type ResumeRecord } from './resume-record.js';
+import {
+  prove,
+  withoutDurable,
+  type Durable,
+  type ResumeRecord,
+  type TargetFileFacts,
+} from './resume-record.js';
 import { runTool } from './tools.js';
 import type { SparseWriter } from './writer.js';
 
@@ -15,9 +21,24 @@ function diskBytesOf({ size }: ConvertJob, { virtualSize = 0 }: ImageFacts): num
   return size.fit ? virtualSize : size.usableBytes;
 }
 
-/** Whether the target still looks as a record describes it (`diskBytes` of it); devices do not change their size. */
-export function isAsRecorded({ target }: ConvertJob, diskBytes: number): boolean {
-  return target.deviceBytes !== undefined || diskBytes === 0 || fstatSync(target.fd).size === diskBytes;
+/** Whether the target still has the size that a record tells; devices do not change theirs. */
+export function hasSize({ target }: ConvertJob, diskBytes: number): boolean {
+  return target.deviceBytes !== undefined || fstatSync(target.fd).size === diskBytes;
+}
+
+/** What tells whether the target is the file that a record is about; `undefined` for a device. */
+export function fileFacts({ target }: ConvertJob): TargetFileFacts | undefined {
+  if (target.deviceBytes !== undefined) return undefined;
+  const { ino: inode, size: bytes } = fstatSync(target.fd);
+  return { inode, bytes };
+}
+
+/** Whether the target is the one that a record vouches for; a file that grows while it is written is at least as long. */
+function isAsRecorded(job: ConvertJob, { diskBytes, file: recorded }: Durable): boolean {
+  const file = fileFacts(job);
+  if (!file) return true;
+  if (recorded && (file.inode !== recorded.inode || file.bytes < recorded.bytes)) return false;
+  return diskBytes === 0 || file.bytes === diskBytes;
 }
 
 /**
@@ -32,7 +53,7 @@ export async function openDisk(
 ): Promise<{ durable: Durable; changes: number }> {
   const diskBytes = diskBytesOf(job, image);
   const proof = prove(record, image, diskBytes);
-  if (proof && 'durable' in proof && isAsRecorded(job, diskBytes)) {
+  if (proof && 'durable' in proof && isAsRecorded(job, proof.durable)) {
     meter.say(resumeMessage(image, proof.durable));
     return { durable: proof.durable, changes: record.changes };
   }
@@ -47,6 +68,7 @@ export async function openDisk(
   await writer.reset(job.target.deviceBytes ?? diskBytes, image.plan === 'ranged');
   await preallocate(job, diskBytes);
   const { validators, format, containers, plan, virtualSize } = image;
+  const file = fileFacts(job);
   const durable: Durable = {
     validators,
     format,
@@ -55,10 +77,11 @@ export async function openDisk(
     diskBytes,
     completed: 0,
     bytesWritten: 0,
+    ...(file ? { file } : {}),
     ...(virtualSize === undefined ? {} : { virtualSize }),
   };
-  // a record must not vouch for zeros that a power cut takes back
-  await writer.syncData();
+  // a record must not vouch for zeros, or for a file, that a power cut takes back
+  await writer.syncAll();
   await job.records.save({ ...withoutDurable(record), changes, durable });
   return { durable, changes };
 }

@@ -18,6 +18,7 @@ import { scratchRequired, invalid, whyScratch } from './refusals.js';
 import type { Durable } from './resume-record.js';
 import { keepInScratch } from './scratch.js';
 import { assertFits } from './size.js';
+import { boundedImage, mostImageBytes } from './source/bounded.js';
 import type { ImageSource } from './source/types.js';
 import type { SparseWriter } from './writer.js';
 
@@ -65,13 +66,15 @@ async function readInOrderOrFromScratch(reading: Reading): Promise<Read> {
 /** The file inside the containers is kept first, then looked at anew and read in any order; the stream's end proves it whole. */
 async function readFromScratch(reading: Reading, why: string): Promise<Read> {
   const { job, meter, planned } = reading;
-  const { view, format } = planned.opened;
+  const { view, format, qcow2, foreign } = planned.opened;
+  const known = qcow2?.virtualSize ?? foreign?.virtualSize;
   const keeping = fetched(reading);
   if (job.scratch === undefined) throw scratchRequired(why);
   meter.say(`keeping the image in scratch space: ${why}`);
   await using copy = await keepInScratch(view, {
     directory: job.scratch,
     signal: job.signal,
+    ...(known === undefined ? {} : { mostBytes: mostImageBytes(known) }),
     onProgress: () => meter.at(half(keeping())),
   });
   const opened = await openImage(copy.source);
@@ -126,7 +129,8 @@ async function readInOrder(reading: Reading): Promise<ReadOutcome> {
   const sink = createSink(reading, fetched(reading), view);
   const bytes = view.stream(start);
   if (!opened.qcow2) return await copyDisk(reading, bytes, start, { ...sink, completed: durable.completed });
-  return await copyQcow2(bytes, { size: job.size, ...onePassOptions(reading, opened.qcow2) }, sink);
+  const image = boundedImage(bytes, opened.qcow2.virtualSize);
+  return await copyQcow2(image, { size: job.size, ...onePassOptions(reading, opened.qcow2) }, sink);
 }
 
 /** A disk as it lies in the file, with or without the footer of a VHD behind it. */
@@ -171,13 +175,16 @@ async function* beginningOf(bytes: AsyncIterable<Buffer>, length: number): Async
   }
 }
 
-/** Where a raw disk can be entered: at any byte, or where a member or frame of its compressor begins. */
-async function entered({ planned, durable }: Reading): Promise<{ view: ImageSource; start: number }> {
+/**
+ * Where a raw disk can be entered: at any byte, or where a member or frame of its compressor begins; with a checksum not there,
+ * since the bytes as served are needed from the first one and the disk holds others.
+ */
+async function entered({ job, planned, durable }: Reading): Promise<{ view: ImageSource; start: number }> {
   const { opened, root } = planned;
   const { view, facts, containers, format } = opened;
   if (format !== 'raw') return { view, start: 0 };
   if (facts.seekable) return { view, start: durable.completed };
-  const { restart } = durable;
+  const restart = job.checksum === undefined ? durable.restart : undefined;
   const [only] = containers;
   if (!restart || containers.length !== 1 || (only !== 'gz' && only !== 'zst')) return { view, start: 0 };
   return { view: await openLayer(only satisfies Layer, root, restart), start: restart.outer };
@@ -227,7 +234,8 @@ function createSink(
     at: (done) => meter.at(fraction(done)),
     async checkpoint(completed, flush) {
       meter.at(fraction(completed));
-      await checkpoints.offer(completed, { flush, restart: () => view?.restartPoint?.(completed) });
+      const restart = job.checksum === undefined ? () => view?.restartPoint?.(completed) : undefined;
+      await checkpoints.offer(completed, { flush, restart });
     },
   };
 }

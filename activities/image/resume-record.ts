@@ -5,6 +5,12 @@ import type { Container, ImageFacts, ImageFormat, SourceValidators, TransferResu
 import { orNoSpace } from './no-space.js';
 import type { RestartPoint } from './source/types.js';
 
+/** What tells that a file is still the one that was written. */
+export interface TargetFileFacts {
+  readonly inode: number;
+  readonly bytes: number;
+}
+
 /** How far a transfer has come, in a form that a later attempt can prove (`design.md` §7.9). */
 export interface Durable {
   readonly validators: SourceValidators;
@@ -13,6 +19,8 @@ export interface Durable {
   readonly plan: ImageFacts['plan'];
   readonly virtualSize?: number;
   readonly diskBytes: number;
+  /** The file that was written, and its size when the record was made; absent for a device. */
+  readonly file?: TargetFileFacts;
   /** Ranged plan and raw: guest offset below which all is durable; one-pass qcow2: offset in the decompressed file. */
   readonly completed: number;
   readonly bytesWritten: number;

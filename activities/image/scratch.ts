@@ -20,6 +20,8 @@ const MOST_BYTES = 2 ** 44;
 export interface ScratchOptions {
   readonly directory: string;
   readonly signal: AbortSignal;
+  /** A longer stream is refused. @default 16 TiB */
+  readonly mostBytes?: number;
   /** Told how many bytes of the stream are kept. */
   readonly onProgress: (bytes: number) => void;
 }
@@ -39,7 +41,7 @@ export interface ScratchCopy extends AsyncDisposable {
  * without end, and what the source throws
  */
 export async function keepInScratch(source: ImageSource, options: ScratchOptions): Promise<ScratchCopy> {
-  const { directory, signal, onProgress } = options;
+  const { directory, signal, onProgress, mostBytes = MOST_BYTES } = options;
   const file = await openNameless(directory);
   try {
     const writer = createSparseWriter({ fd: file.fd }, signal);
@@ -51,7 +53,7 @@ export async function keepInScratch(source: ImageSource, options: ScratchOptions
         signal.throwIfAborted();
         await inScratch(stage.write(bytes, chunk));
         bytes += chunk.length;
-        if (bytes > MOST_BYTES) throw hostile(`image expands beyond ${MOST_BYTES} bytes in scratch space`);
+        if (bytes > mostBytes) throw hostile(`image expands beyond ${mostBytes} bytes in scratch space`);
         onProgress(bytes);
         await breathe();
       }

@@ -4,7 +4,12 @@ import { assertContentType } from '../../activities/image/content-type.js';
 import type { ConvertJob } from '../../activities/image/convert-job.js';
 import { convertImage } from '../../activities/image/convert.js';
 import { createFileSource } from '../../activities/image/source/file-source.js';
-import { createRecordStore } from '../../activities/image/resume-record.js';
+import {
+  createRecordStore,
+  withoutDurable,
+  type RecordStore,
+  type ResumeRecord,
+} from '../../activities/image/resume-record.js';
 import { openSource } from '../../activities/image/source/open-source.js';
 import {
   openLocalDirectory,
@@ -96,7 +101,7 @@ async function convertInto(
   const state = flags.state ?? `${path}.dvflow`;
   await mkdir(state, { recursive: true, mode: 0o700 });
   const records = createRecordStore(state);
-  const { fence } = await records.load();
+  const { fence } = await beginning(records);
   try {
     const result = await convertImage({
       ...conversion,
@@ -117,6 +122,15 @@ async function convertInto(
   }
 }
 
+/** The record of what was interrupted; one of what was finished says nothing about this source, and is removed. */
+async function beginning(records: RecordStore): Promise<ResumeRecord> {
+  const { result, ...record } = await records.load();
+  if (!result) return record;
+  const begun = withoutDurable(record);
+  await records.save(begun);
+  return begun;
+}
+
 async function unpackInto(
   path: string,
   flags: ConvertFlags,
@@ -124,10 +138,10 @@ async function unpackInto(
 ): Promise<TransferResult> {
   const state = flags.state ?? `${path.replace(/\/+$/u, '')}.dvflow`;
   const records = createRecordStore(state);
-  const { fence, durable } = await records.load();
+  await mkdir(state, { recursive: true, mode: 0o700 });
+  const { fence, durable } = await beginning(records);
   // only the record of a disk has something durable
   await using directory = await openLocalDirectory(path, { ours: fence > 0 && !durable });
-  await mkdir(state, { recursive: true, mode: 0o700 });
   try {
     const size = { claimName: path, usableBytes: Number.MAX_SAFE_INTEGER };
     return await unpackImage({ ...conversion, directory, size, records, fence: fence + 1, attempt: 1 });

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, renameSync, truncateSync, writeFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import { failureTypeOf } from '../../activities/failures.js';
 import {
   createRecordStore,
@@ -99,6 +101,58 @@ describe('resume', function () {
         );
     });
   }
+
+  /** A disk that no compressor makes smaller. */
+  function makeNoise(): string {
+    const path = `${directory()}/noise.raw`;
+    writeFileSync(path, randomBytes(BYTES));
+    return path;
+  }
+
+  for (const [tool, suffix] of [
+    ['gzip', 'gz'],
+    ['zstd', 'zst'],
+  ] as const)
+    it(`verifies all members of a ${suffix}, though it could enter the ${suffix} at one of them`, async () => {
+      const image = `${directory()}/members.raw.${suffix}`;
+      const disk = makeNoise();
+      execFileSync('sh', ['-c', `split -b 6M --filter='${tool} -q -1' ${disk} > ${image}`]);
+      const target = `${directory()}/members-${suffix}.img`;
+      const options = {
+        usableBytes: BYTES,
+        checkpointEvery: { everyBytes: 1, everyMs: 0 },
+        checksum: `sha256:${sha256(image)}`,
+      };
+      const failAfter = Math.floor(readFileSync(image).length * 0.7);
+      const failed: unknown = await convertFile(image, target, { ...options, failAfter }).catch(
+        (error: unknown) => error,
+      );
+      assert.equal(failureTypeOf(failed), 'SourceUnavailable');
+      const result = await convertFile(image, target, { ...options, fence: 2 });
+      assert.ok(result.resumedFrom > 0);
+      assert.equal(result.checksum, options.checksum);
+      assert.equal(sha256(target), sha256(disk));
+    });
+
+  for (const [what, spoil] of [
+    ['shorter', (path: string) => truncateSync(path, 5 * MIB)],
+    ['another', (path: string) => (renameSync(path, `${path}.old`), writeFileSync(path, ''))],
+  ] as const)
+    it(`starts from zero when the target is ${what} than the one of the record, and of unknown size`, async () => {
+      const target = `${directory()}/${what}.img`;
+      const options = { usableBytes: BYTES, fit: true, checkpointEvery: { everyBytes: 1, everyMs: 0 } };
+      const disk = makeNoise();
+      const image = `${disk}.gz`;
+      writeFileSync(image, gzipSync(readFileSync(disk), { level: 1 }));
+      await assert.rejects(convertFile(image, target, { ...options, failAfter: 25 * MIB }));
+      spoil(target);
+      const progress: TransferProgress[] = [];
+      const result = await convertFile(image, target, { ...options, fence: 2, progress });
+      assert.equal(result.resumedFrom, 0);
+      assert.equal(sha256(target), sha256(disk));
+      const said = 'starting from zero: the target is not what the record describes';
+      assert.ok(progress.some(({ message }) => message === said));
+    });
 
   it('starts from zero, and says so, when the source is another one', async () => {
     const target = `${directory()}/changed.img`;

@@ -1,4 +1,4 @@
-import { invalid } from '../refusals.js';
+import { hostile, invalid } from '../refusals.js';
 import type { SourceNotice } from '../source/types.js';
 import { shownName } from '../../shown-name.js';
 import { readHeaders, type TarHeaders } from './tar-headers.js';
@@ -149,6 +149,9 @@ function typeOf({ header, name }: TarHeaders): TarEntryType {
   return type === 'file' && name.at(-1) === 0x2f ? 'directory' : type;
 }
 
+/** Padding to the end of a tape or a disk is ordinary; what a decompressor makes without end is not. */
+const MOST_REST = { timesTheArchive: 16, moreBytes: 1024 ** 3 };
+
 function padded(bytes: number): number {
   return Math.ceil(bytes / BLOCK) * BLOCK;
 }
@@ -156,8 +159,11 @@ function padded(bytes: number): number {
 /** Reads to the end; the bytes after the second block of zeros, up to the last one that is not 0. */
 async function readRest(input: ArchiveInput): Promise<number> {
   const start = input.position + BLOCK;
+  const most = start * MOST_REST.timesTheArchive + MOST_REST.moreBytes;
   let rest = 0;
   for (let piece = await input.next(ZEROS.length); piece; piece = await input.next(ZEROS.length)) {
+    if (input.position - start > most)
+      throw hostile(`tar archive ends at ${start}, and more than ${most} bytes follow: they may have no end`);
     const padding = piece.equals(ZEROS.subarray(0, piece.length)) ? piece.length : zerosAtEnd(piece);
     if (padding < piece.length) rest = input.position - padding - start;
   }

@@ -8,7 +8,10 @@ import { createFileSource, type FileSourceOptions } from './file-source.js';
 /** What a test varies of a conversion. */
 export interface ConvertTestOptions extends FileSourceOptions {
   readonly usableBytes: number;
+  /** The target takes the size of the disk. */
+  readonly fit?: boolean;
   readonly checksum?: string;
+  readonly scratch?: string;
   readonly preallocation?: boolean;
   readonly direct?: boolean;
   readonly format?: ConvertJob['format'];
@@ -34,9 +37,14 @@ export async function convertFile(
     return await convertImage({
       source,
       target: { fd, ...(directFd === undefined ? {} : { directFd }) },
-      size: { claimName: 'team-a/vm1', usableBytes: options.usableBytes },
+      size: {
+        claimName: 'team-a/vm1',
+        usableBytes: options.usableBytes,
+        ...(options.fit ? { fit: true } : {}),
+      },
       preallocation: options.preallocation ?? false,
       ...(options.checksum === undefined ? {} : { checksum: options.checksum }),
+      ...(options.scratch === undefined ? {} : { scratch: options.scratch }),
       ...(options.format ? { format: options.format } : {}),
       records: createRecordStore(recordDirectory),
       fence: options.fence ?? 1,
