@@ -97,7 +97,9 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
   }
 
   async function zero(start: number, end: number): Promise<void> {
-    if (isDevice && end > start) await orNoSpace(zeroRange(target.fd, [start, end], { signal }));
+    if (!isDevice || end <= start) return;
+    // it may sync, and so be told what an earlier write has lost
+    await syncing(zeroRange(target.fd, [start, end], { signal }));
   }
 
   async function cover(offset: number, memory: Buffer): Promise<void> {
@@ -132,11 +134,16 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
   /** A kernel tells once that it lost what was written, and says that all is well when it is asked again: here it stays lost. */
   async function sync(work: () => Promise<void>): Promise<void> {
     if (lost) throw lost.error;
+    // blocks are often allocated no sooner than now
+    await syncing(work());
+  }
+
+  async function syncing(work: Promise<void>): Promise<void> {
     try {
-      // blocks are often allocated no sooner than now
-      await orNoSpace(work());
+      await orNoSpace(work);
     } catch (error) {
-      lost = { error };
+      // a cancel in between loses nothing
+      if (!signal.aborted) lost = { error };
       throw error;
     }
   }

@@ -12,6 +12,8 @@ import {
 } from './tar-pax.js';
 
 const MAX_PAX_BYTES = 1024 * 1024;
+/** Formats 0.0 and 0.1 of GNU tar keep the map of a sparse file in its header: 280 000 stretches. */
+const MAX_OWN_PAX_BYTES = 16 * 1024 * 1024;
 const MAX_NAME_BYTES = 64 * 1024;
 /** Headers about one entry that come before its own; honest archives have up to four. */
 const MAX_EXTRA_HEADERS = 100;
@@ -83,7 +85,7 @@ async function readExtra(
       return true;
     case 'x':
     case 'X':
-      before.pax = parsePax(await readBody(input, header, MAX_PAX_BYTES), header.at);
+      before.pax = parsePax(await readBody(input, header, MAX_OWN_PAX_BYTES), header.at);
       return true;
     case 'g': {
       const { values } = parsePax(await readBody(input, header, MAX_PAX_BYTES), header.at);
@@ -129,8 +131,8 @@ function join(header: TarHeader, before: Before, globals: ReadonlyMap<string, Bu
     name,
     link,
     mtime: pax.seconds('mtime') ?? header.mtime,
-    // a hard link's size is that of the file it names (GNU tar)
-    stored: header.typeflag === '1' ? 0 : (pax.count('size') ?? header.size),
+    // no data follows links, devices, directories and FIFOs, whatever their size says (POSIX.1-2017 `ustar`, GNU tar)
+    stored: /[1-6]/u.test(header.typeflag) ? 0 : (pax.count('size') ?? header.size),
     pax,
   };
 }

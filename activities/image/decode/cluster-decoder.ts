@@ -56,13 +56,36 @@ function nativeZstd(): ClusterDecoder | undefined {
     'size_t ZSTD_decompressDCtx(void *, void *, size_t, const void *, size_t)',
   ) as (...args: unknown[]) => number | bigint;
   const context = create();
-  return (input, output) => {
-    const frame = signed(frameSize(input, input.length));
-    if (frame < 0 || frame > input.length) return 'damaged';
-    const produced = signed(decompress(context, output, output.length, input, frame));
-    if (produced < 0) return produced === -ZSTD_DST_TOO_SMALL ? 'overflow' : 'damaged';
-    return produced === output.length ? 'ok' : 'short';
-  };
+  return (input, output) =>
+    frameByFrame(input, output, (rest, free) => {
+      const frame = signed(frameSize(rest, rest.length));
+      if (frame <= 0 || frame > rest.length) return 'damaged';
+      const produced = signed(decompress(context, free, free.length, rest, frame));
+      if (produced < 0) return produced === -ZSTD_DST_TOO_SMALL ? 'overflow' : 'damaged';
+      return { frame, produced };
+    });
+}
+
+/** Decodes one frame; tells its length, and that of what it has made at the start of `free`. */
+type FrameDecoder = (
+  rest: Uint8Array,
+  free: Uint8Array,
+) => { readonly frame: number; readonly produced: number } | Exclude<DecodeOutcome, 'ok' | 'short'>;
+
+/** A cluster may consist of several frames (QEMU's `qcow2_zstd_decompress`); what follows the last one is padding or a neighbour. */
+function frameByFrame(input: Uint8Array, output: Uint8Array, decode: FrameDecoder): DecodeOutcome {
+  for (let [at, filled] = [0, 0]; ;) {
+    const done = decode(
+      at === 0 ? input : input.subarray(at),
+      filled === 0 ? output : output.subarray(filled),
+    );
+    // after a whole frame, padding is the end of the cluster
+    if (typeof done === 'string') return at > 0 && done === 'damaged' ? 'short' : done;
+    at += done.frame;
+    filled += done.produced;
+    if (filled === output.length) return 'ok';
+    if (at >= input.length) return 'short';
+  }
 }
 
 /** `ZSTD_error_dstSize_tooSmall` (`zstd_errors.h`). */
@@ -74,29 +97,37 @@ function signed(size: number | bigint): number {
 }
 
 function nodeInflate(input: Uint8Array, output: Uint8Array): DecodeOutcome {
-  return copied(output, (limit) =>
+  const limit = output.length;
+  const plain = decoded(() =>
     inflateRawSync(input, {
       chunkSize: limit,
       maxOutputLength: limit,
       finishFlush: constants.Z_SYNC_FLUSH,
     }),
   );
+  if (typeof plain === 'string') return plain;
+  if (plain.length !== limit) return 'short';
+  output.set(plain);
+  return 'ok';
 }
 
 function nodeZstd(input: Uint8Array, output: Uint8Array): DecodeOutcome {
-  const frame = zstdFrameBytes(input);
-  if (frame === undefined) return 'damaged';
-  return copied(output, (limit) =>
-    zstdDecompressSync(input.subarray(0, frame), { chunkSize: limit, maxOutputLength: limit }),
-  );
+  return frameByFrame(input, output, (rest, free) => {
+    const frame = zstdFrameBytes(rest);
+    if (frame === undefined) return 'damaged';
+    const limit = free.length;
+    const plain = decoded(() =>
+      zstdDecompressSync(rest.subarray(0, frame), { chunkSize: limit, maxOutputLength: limit }),
+    );
+    if (typeof plain === 'string') return plain;
+    free.set(plain);
+    return { frame, produced: plain.length };
+  });
 }
 
-function copied(output: Uint8Array, decode: (limit: number) => Buffer): DecodeOutcome {
+function decoded(decode: () => Buffer): Buffer | 'overflow' | 'damaged' {
   try {
-    const plain = decode(output.length);
-    if (plain.length !== output.length) return 'short';
-    output.set(plain);
-    return 'ok';
+    return decode();
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE' ? 'overflow' : 'damaged';
   }

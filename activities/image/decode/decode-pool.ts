@@ -51,6 +51,8 @@ function createThreadPool(data: DecodeThreadData): DecodePool {
   const threads = Math.min(availableParallelism(), MOST_THREADS);
   const running: Thread[] = [];
   let orders = 0;
+  /** A thread that is gone answers no order: nor does the pool then. */
+  let failure: Error | undefined;
 
   function leastBusy(): Thread {
     const idle = running.find(({ waiting }) => waiting.size === 0);
@@ -60,12 +62,13 @@ function createThreadPool(data: DecodeThreadData): DecodePool {
   }
 
   function start(): Thread {
-    const thread = startThread(data);
+    const thread = startThread(data, (error) => (failure ??= error));
     running.push(thread);
     return thread;
   }
 
   async function decode(entries: Float64Array): Promise<DecodeReport['failed']> {
+    if (failure) throw failure;
     const { worker, waiting } = leastBusy();
     const answer = Promise.withResolvers<DecodeReport['failed']>();
     const order: DecodeOrder = { id: (orders += 1), entries };
@@ -80,7 +83,7 @@ function createThreadPool(data: DecodeThreadData): DecodePool {
   return { decode, close };
 }
 
-function startThread(data: DecodeThreadData): Thread {
+function startThread(data: DecodeThreadData, failed: (error: Error) => void): Thread {
   const waiting: Thread['waiting'] = new Map();
   const path = new URL(`./decode-thread${extname(import.meta.url)}`, import.meta.url);
   const worker = new Worker(path, { workerData: data, resourceLimits: THREAD_HEAP });
@@ -90,6 +93,7 @@ function startThread(data: DecodeThreadData): Thread {
   });
   const fail = (): void => {
     const failure = transientFailure('NodeUnavailable', 'a decoding thread ended before its work was done');
+    failed(failure);
     for (const answer of waiting.values()) answer.reject(failure);
     waiting.clear();
   };

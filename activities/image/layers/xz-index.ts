@@ -52,16 +52,20 @@ export async function readXzIndex(source: ImageSource, fileBytes: number): Promi
   return { blocks, uncompressedSize: outer };
 }
 
+const MOST_PEEK = 4 * 1024 * 1024;
+
 /** Streams are padded with zeros to multiples of four bytes (§2.2). */
 async function skipPadding(source: ImageSource, end: number): Promise<number> {
-  const peek = Buffer.alloc(Math.min(4096, end));
+  let bytes = Buffer.alloc(Math.min(4096, end));
   for (let at = end; at >= HEADER_BYTES + FOOTER_BYTES;) {
-    const from = Math.max(0, at - peek.length);
-    const bytes = peek.subarray(0, at - from);
+    const from = Math.max(0, at - bytes.length);
+    bytes = bytes.subarray(0, at - from);
     await source.readInto(from, bytes);
     const last = bytes.findLastIndex((byte) => byte !== 0);
     if (last < 0) {
       at = from;
+      // padding up to the end of a device is long: not a request for each page of it
+      if (bytes.length < MOST_PEEK) bytes = Buffer.alloc(Math.min(bytes.length * 4, MOST_PEEK));
       continue;
     }
     const stop = from + Math.ceil((last + 1) / 4) * 4;

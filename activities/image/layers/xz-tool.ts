@@ -2,11 +2,13 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { transientFailure } from '../../failures.js';
-import { invalid } from '../refusals.js';
+import { invalid, unsupported } from '../refusals.js';
 import { xzWithoutTool } from './xz-wasm.js';
 
 /** Memory that several decoder threads may use together; beyond it xz decodes with one. In bytes. */
 const THREADED_MEMORY = 64 * 1024 * 1024;
+/** A dictionary of the largest preset takes 65 MiB; the format allows 4 GiB, which whoever made the file would decide. In bytes. */
+const MOST_MEMORY = 160 * 1024 * 1024;
 const STDERR_TAIL = 2048;
 
 /** How to run the tool. */
@@ -19,7 +21,8 @@ export interface XzOptions {
 
 /**
  * Decompresses xz, all blocks, streams and padding, with the `xz` tool as a child, or in WebAssembly where it is not installed.
- * @throws {@link FailureType} `ImageInvalid` where the stream is damaged or cut short, with what the tool said
+ * @throws {@link FailureType} `ImageInvalid` where the stream is damaged or cut short, with what the tool said; `UnsupportedFormat`
+ * where it takes too much memory
  */
 export async function* unxz(
   source: AsyncIterable<Buffer>,
@@ -30,6 +33,7 @@ export async function* unxz(
     '--stdout',
     '--format=xz',
     `--threads=${threads}`,
+    `--memlimit-decompress=${MOST_MEMORY}`,
     `--memlimit-mt-decompress=${THREADED_MEMORY}`,
   ];
   const child = spawn(tool, args, { stdio: ['pipe', 'pipe', 'pipe'] });
@@ -73,6 +77,10 @@ interface Ending {
 /** A tool that was killed says nothing about the stream, one that gave up does. */
 function judge({ code, killer }: Ending, stderr: string): void {
   if (killer) throw transientFailure('NodeUnavailable', `xz was ended by ${killer} (out of memory?)`);
+  if (code !== 0 && /memory usage limit/iu.test(stderr))
+    throw unsupported(
+      `xz stream needs more than ${MOST_MEMORY} bytes of memory: compress it with a smaller dictionary`,
+    );
   if (code !== 0)
     throw invalid(`xz stream is damaged or cut short: ${stderr || `xz ended with code ${code}`}`);
 }

@@ -11,7 +11,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { makeRaw, MIB, useDirectory } from '../support/images.js';
 import { fileInChunks, gnuTar, inChunks, makeSparse, paxHeader, tarArchive, tarEntry } from './tar.js';
 import { assertSameTree, listTree, unpackByGnu, unpackInto, type Tolerance } from './tree.js';
@@ -72,6 +72,36 @@ describe('unpacking an archive, next to GNU tar', function () {
     chmodSync(join(root, 'etc'), 0o555);
     return root;
   }
+
+  it('reads no data behind directories and links, whatever their size says', async () => {
+    const archive = write(
+      tarEntry({ name: 'd/', type: '5', size: 4096 }),
+      tarEntry({ name: 'd/link', type: '2', link: 'file', size: 1 }),
+      tarEntry({ name: 'd/file' }, 'content'),
+    );
+    await assertLikeGnu(archive);
+  });
+
+  for (const version of ['0.0', '0.1'])
+    it(`reads a sparse map of 20 000 stretches, GNU sparse format ${version}`, async () => {
+      const source = makeSparse(
+        fresh(),
+        20_000 * 8192,
+        Array.from({ length: 20_000 }, (_, index) => index * 8192),
+      );
+      const archive = fresh();
+      gnuTar(
+        '-cf',
+        archive,
+        '--format=pax',
+        '--sparse',
+        `--sparse-version=${version}`,
+        '-C',
+        directory(),
+        basename(source),
+      );
+      await assertLikeGnu(archive);
+    });
 
   for (const format of ['v7', 'oldgnu', 'gnu', 'ustar', 'pax'])
     it(`makes the same tree from the format ${format}, its root and times too`, async () => {

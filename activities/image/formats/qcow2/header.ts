@@ -38,6 +38,8 @@ const KNOWN_BITS = [DIRTY, CORRUPT, DATA_FILE, COMPRESSION_TYPE, EXTENDED_L2];
 const MAX_L1_BYTES = 32 * 1024 * 1024;
 const MAX_REFCOUNT_TABLE_BYTES = 8 * 1024 * 1024;
 const MAX_SNAPSHOTS = 65_536;
+/** Of QEMU's block layer, in bytes. */
+const SECTOR = 512;
 /** Extended L2 divides a cluster into 32 subclusters of at least one sector. */
 const MIN_EXTENDED_CLUSTER_BITS = 14;
 
@@ -126,8 +128,10 @@ function parseTables(
 ): Tables {
   const { clusterSize, l2EntryBytes } = geometry;
   const l2Entries = clusterSize / l2EntryBytes;
-  const virtualSize = readOffset(head, 24);
-  const l1Entries = Math.ceil(virtualSize / (clusterSize * l2Entries));
+  const bytes = readOffset(head, 24);
+  const l1Entries = Math.ceil(bytes / (clusterSize * l2Entries));
+  // QEMU's disks consist of sectors: the part of one at the end is not there (`qcow2_do_open`)
+  const virtualSize = Math.floor(bytes / SECTOR) * SECTOR;
   const l1TableEntries = head.readUInt32BE(36);
   if (l1TableEntries * 8 > MAX_L1_BYTES || l1Entries * 8 > MAX_L1_BYTES)
     throw hostile(

@@ -1,7 +1,11 @@
 import { scratchRequired } from '../../refusals.js';
 import type { CompressedExtent, DataExtent, Extent } from './mapping.js';
 
-const PAGE_ENTRIES = 8192;
+const PAGE_ENTRIES = 512;
+/** 64 MiB, as many clusters as a disk may have to be read in one pass; tables that scatter them further get lists. */
+const MAX_PAGES = 16_384;
+/** More is not looked at: each of them is an error. */
+const MAX_REST = 1000;
 /** Compressed clusters and parts of clusters that are known but have not come by yet; a writer puts one table ahead of its data. */
 const MAX_PENDING = 400_000;
 
@@ -35,7 +39,9 @@ export function createHostMap(clusterSize: number, virtualSize: number): HostMap
 
   function addWhole(index: number, { guest }: DataExtent): boolean {
     const number = Math.floor(index / PAGE_ENTRIES);
-    const page = pages.get(number) ?? { guests: new Float64Array(PAGE_ENTRIES), used: 0 };
+    const known = pages.get(number);
+    if (!known && pages.size === MAX_PAGES) return false;
+    const page = known ?? { guests: new Float64Array(PAGE_ENTRIES), used: 0 };
     if (page.guests[index % PAGE_ENTRIES] !== 0) return false;
     page.guests[index % PAGE_ENTRIES] = guest / clusterSize + 1;
     page.used += 1;
@@ -73,11 +79,11 @@ export function createHostMap(clusterSize: number, virtualSize: number): HostMap
 
   function rest(): readonly Extent[] {
     const found: Extent[] = [...lists.values()].flat();
-    for (const [number, { guests }] of pages)
-      guests.forEach(
-        (slot, at) =>
-          slot !== 0 && found.length < 1000 && found.push(whole(number * PAGE_ENTRIES + at, slot)),
-      );
+    for (const [number, { guests }] of pages) {
+      if (found.length >= MAX_REST) break;
+      for (const [at, slot] of guests.entries())
+        if (slot !== 0) found.push(whole(number * PAGE_ENTRIES + at, slot));
+    }
     return found;
   }
   return { add, take, rest };

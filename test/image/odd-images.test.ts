@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { crc32, gzipSync, zstdCompressSync } from 'node:zlib';
+import { failureTypeOf } from '../../activities/failures.js';
+import { createClusterDecoder } from '../../activities/image/decode/cluster-decoder.js';
+import { createDecodePool } from '../../activities/image/decode/decode-pool.js';
+import { createHostMap } from '../../activities/image/formats/qcow2/host-map.js';
+import { readXzIndex } from '../../activities/image/layers/xz-index.js';
+import { unxz } from '../../activities/image/layers/xz-tool.js';
+import { createFileSource } from './support/file-source.js';
+import { convertFile } from './support/convert.js';
+import { makePatterned, MIB, qemuImg, qemuIo, sha256, useDirectory } from './support/images.js';
+
+const CLUSTER = 65_536;
+
+describe('images that are odd, but right', function () {
+  this.timeout(60_000);
+  const directory = useDirectory();
+
+  for (const bytes of [1_048_376, 65_537, 1_023])
+    it(`a qcow2 of ${bytes} bytes is a disk of whole sectors, as QEMU reads it`, async () => {
+      const image = `${directory()}/odd-${bytes}.qcow2`;
+      qemuImg('create', '-f', 'qcow2', image, '1M');
+      qemuIo(image, 'qcow2', 'write -P 7 0 1M');
+      const content = readFileSync(image);
+      content.writeBigUInt64BE(BigInt(bytes), 24);
+      writeFileSync(image, content);
+      const theirs = `${image}.theirs`;
+      qemuImg('convert', '-f', 'qcow2', '-O', 'raw', image, theirs);
+      for (const ranges of [true, false]) {
+        const ours = `${image}.${ranges ? 'ranged' : 'streamed'}`;
+        await convertFile(image, ours, { usableBytes: Infinity, fit: true, ranges });
+        assert.equal(sha256(ours), sha256(theirs));
+      }
+    });
+
+  for (const native of [true, false])
+    it(`a zstd cluster may consist of several frames (${native ? 'libzstd' : 'node:zlib'})`, () => {
+      const plain = Buffer.alloc(CLUSTER, 'several frames');
+      const parts = [plain.subarray(0, 10_000), plain.subarray(10_000, 60_000), plain.subarray(60_000)];
+      const frames = parts.map((part) => zstdCompressSync(part));
+      const decode = createClusterDecoder('zstd', native);
+      const output = Buffer.alloc(CLUSTER);
+      assert.equal(decode(Buffer.concat([...frames, Buffer.alloc(100)]), output), 'ok');
+      assert.ok(output.equals(plain));
+      assert.equal(decode(Buffer.concat(frames.slice(0, 2)), output), 'short');
+      assert.equal(decode(Buffer.concat([...frames.slice(0, 2), Buffer.alloc(100)]), output), 'short');
+      assert.equal(decode(Buffer.concat(frames), output.subarray(0, 20_000)), 'overflow');
+    });
+
+  it('the padding behind an xz is skipped in few requests', async () => {
+    const image = `${directory()}/padded.xz`;
+    execFileSync('sh', ['-c', `printf hello | xz > ${image} && truncate -s 300M ${image}`]);
+    const source = createFileSource(image);
+    let reads = 0;
+    const counted = {
+      ...source,
+      readInto: (start: number, target: Uint8Array) => ((reads += 1), source.readInto(start, target)),
+    };
+    const index = await readXzIndex(counted, 300 * MIB);
+    source.close();
+    assert.equal(index.uncompressedSize, 5);
+    assert.ok(reads < 100, `${reads} requests`);
+  });
+});
+
+describe('images that would take all there is', function () {
+  this.timeout(60_000);
+  const directory = useDirectory();
+
+  it('tables that scatter their clusters over all offsets need scratch space, in bounded memory', () => {
+    const before = process.memoryUsage();
+    const map = createHostMap(CLUSTER, 2 ** 50);
+    assert.throws(
+      () => {
+        for (let index = 1; index < 8_000_000; index += 1)
+          map.add(
+            { kind: 'data', guest: index * CLUSTER, host: index * 4096 * CLUSTER, length: CLUSTER },
+            true,
+          );
+      },
+      (error) => failureTypeOf(error) === 'ScratchSpaceRequired',
+    );
+    assert.ok(map.rest().length >= 1000);
+    const after = process.memoryUsage();
+    const grown = after.arrayBuffers - before.arrayBuffers;
+    assert.ok(grown <= 66 * MIB, `${grown} bytes of pages`);
+  });
+
+  for (const scratch of [true, false])
+    it(`what a decompressor makes behind a qcow2 without end is hostile${scratch ? ', in scratch space too' : ''}`, async () => {
+      const image = `${directory()}/endless.qcow2`;
+      const raw = makePatterned(`${image}.raw`, 1);
+      qemuImg('convert', '-f', 'raw', '-O', 'qcow2', raw, image);
+      if (scratch) qemuImg('snapshot', '-c', 'before', image);
+      if (scratch) qemuIo(image, 'qcow2', 'write -P 9 0 512k');
+      const endless = gzipSync(Buffer.concat([readFileSync(image), Buffer.alloc(200 * MIB)]));
+      writeFileSync(`${image}.gz.gz`, gzipSync(endless));
+      const failed: unknown = await convertFile(`${image}.gz.gz`, `${image}.img`, {
+        usableBytes: 2 * MIB,
+        fence: scratch ? 1 : 2,
+        ...(scratch ? { scratch: directory() } : {}),
+      }).catch((error: unknown) => error);
+      assert.equal(failureTypeOf(failed), 'ImageHostile', String(failed));
+      assert.match(String(failed), /expands (to more than|beyond) \d+ bytes/u);
+    });
+
+  it('an xz that asks for half a GiB of memory is refused', async () => {
+    const small = `${directory()}/small.xz`;
+    execFileSync('sh', ['-c', `head -c 1000000 /dev/zero | xz -T1 > ${small}`]);
+    const bytes = readFileSync(small);
+    // dictionary size of the one filter of the block header, then the header's CRC32
+    assert.deepEqual([...bytes.subarray(13, 16)], [0, 0x21, 1]);
+    bytes[16] = 34;
+    bytes.writeUInt32LE(crc32(bytes.subarray(12, 20)), 20);
+    async function* chunks(): AsyncGenerator<Buffer> {
+      yield bytes;
+    }
+    const read = async (): Promise<void> => {
+      for await (const piece of unxz(chunks())) assert.ok(piece.length > 0);
+    };
+    await assert.rejects(read(), (error) => failureTypeOf(error) === 'UnsupportedFormat');
+  });
+
+  it('a decoding thread that is gone fails what is asked of it, then and later', async () => {
+    const pool = createDecodePool({ compression: 'zlib', memory: new SharedArrayBuffer(MIB) }, 1024 * MIB);
+    try {
+      // beyond the memory: what the thread cannot even look at
+      const bad = Float64Array.of(0, 10, 16 * MIB, CLUSTER);
+      for (let round = 0; round < 3; round += 1)
+        await assert.rejects(pool.decode(bad), (error) => failureTypeOf(error) === 'NodeUnavailable');
+    } finally {
+      await pool.close();
+    }
+  });
+});
