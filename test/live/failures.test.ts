@@ -11,7 +11,7 @@ import {
 } from '../support/servers/index.js';
 import { makeImages, type Images } from './images.js';
 import { recordHistory } from './record.js';
-import { createWorld, type World } from './world.js';
+import { createWorld, eventually, type World } from './world.js';
 
 /** A fact that no retry cures must show within this time. */
 const KNOWABLE_MS = 10_000;
@@ -159,12 +159,12 @@ describe('failures that no retry cures', function () {
       assert.equal(running?.reason, type, running?.message);
       assert.match(running?.message ?? '', message);
       assert.doesNotMatch(JSON.stringify(failed), /hidden-password/);
-      assert.ok(
-        (await world.events(namespace, name)).some(
-          (event) => event.type === 'Warning' && event.reason === type,
-        ),
-        'no event',
-      );
+      // it follows the status, which tells that it will come
+      await eventually('the event', 10_000, async () => {
+        const events = await world.events(namespace, name);
+        const warned = events.some((event) => event.type === 'Warning' && event.reason === type);
+        return warned ? true : undefined;
+      });
       await world.assertUnchanged(inventory);
       if (title === '404')
         await recordHistory(stack, workflowId(namespace, name, made.metadata.uid), 'importDataVolume.failed');
@@ -195,7 +195,6 @@ describe('failures that no retry cures', function () {
 
   it('upload and clone wait, with one event, until their lifecycle is built', async () => {
     await world.createImport(namespace, 'later', {}, { source: { upload: {} } });
-    const { eventually } = await import('./world.js');
     await eventually('the event', KNOWABLE_MS, async () =>
       (await world.events(namespace, 'later')).length > 0 ? true : undefined,
     );
