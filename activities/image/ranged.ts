@@ -6,6 +6,7 @@ import { joinNeighbours } from './host-requests.js';
 import { createSegmentPool, createSharedPool, type Segment } from './pool.js';
 import type { ReadOutcome, Sink } from './progress.js';
 import type { ImageSource } from './source/types.js';
+import { holeIn, type Hole } from './writer.js';
 import { fillWindow, type WindowSource } from './window.js';
 
 /** Guest bytes that are read and written as one; {@link POOL} of them are under way at once (`performance.md` §11.6). */
@@ -81,11 +82,18 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
   async function copyWindow(start: number, extents: readonly Extent[], segment: Segment): Promise<void> {
     const { memory } = segment;
     const gaps = gapsBetween(extents, { start, fileBytes, clusterSize: clusters?.size ?? 0 });
-    for (const [from, to] of gaps) memory.fill(zeros, from, to);
+    const holes: Hole[] = [];
+    for (const [from, to] of gaps) {
+      // of a scattered disk most of each window is empty: filling it would take longer than the rest
+      const hole = holeIn(from, to);
+      if (hole) holes.push(hole);
+      memory.fill(zeros, from, hole?.[0] ?? to);
+      if (hole) memory.fill(zeros, hole[1], to);
+    }
     await fillWindow(windows, { start, segment }, extents);
     // the last cluster may hold more than the disk
     if (start + WINDOW > virtualSize) memory.fill(0, Math.max(0, virtualSize - start));
-    await sink.writer.cover(start, memory.subarray(0, Math.min(WINDOW, diskBytes - start)));
+    await sink.writer.cover(start, memory.subarray(0, Math.min(WINDOW, diskBytes - start)), holes);
   }
 
   /** Offset below which everything is written. */

@@ -15,6 +15,9 @@ const truncateFile = promisify(ftruncate);
 const syncFile = promisify(fsync);
 const syncData = promisify(fdatasync);
 
+/** A stretch of memory, from its first byte to the one after the last. */
+export type Hole = readonly [start: number, end: number];
+
 /** An open target. The descriptors belong to whoever opened them. */
 export interface TargetFile {
   /** Read and write, buffered. */
@@ -34,8 +37,11 @@ export interface TargetFile {
 export interface SparseWriter {
   /** Writes what is not zero in `memory`, which lies page aligned and starts at `offset`, a multiple of a page. */
   write(offset: number, memory: Buffer): Promise<void>;
-  /** {@link write} where the target may hold anything: what is zero in `memory` reads as zeros afterwards. */
-  cover(offset: number, memory: Buffer): Promise<void>;
+  /**
+   * {@link write} where the target may hold anything: what is zero in `memory` reads as zeros afterwards. So do `holes`, in
+   * ascending order and of whole grains, whatever is in memory there.
+   */
+  cover(offset: number, memory: Buffer, holes?: readonly Hole[]): Promise<void>;
   /** The range reads as zeros, where the target may hold anything. */
   zero(start: number, end: number): Promise<void>;
   /** Fills `memory` with what the target holds at `offset`; beyond its end with zeros. */
@@ -92,8 +98,9 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     }
   }
 
-  async function writeSparse(offset: number, memory: Buffer): Promise<void> {
-    for (const [start, end] of dataRuns(memory)) await putAll(memory.subarray(start, end), offset + start);
+  async function writeSparse(offset: number, memory: Buffer, holes?: readonly Hole[]): Promise<void> {
+    for (const [start, end] of dataRuns(memory, holes))
+      await putAll(memory.subarray(start, end), offset + start);
   }
 
   async function zero(start: number, end: number): Promise<void> {
@@ -102,9 +109,9 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     await syncing(zeroRange(target.fd, [start, end], { signal }));
   }
 
-  async function cover(offset: number, memory: Buffer): Promise<void> {
+  async function cover(offset: number, memory: Buffer, holes?: readonly Hole[]): Promise<void> {
     let at = 0;
-    for (const [start, end] of dataRuns(memory)) {
+    for (const [start, end] of dataRuns(memory, holes)) {
       await zero(offset + at, offset + start);
       await putAll(memory.subarray(start, end), offset + start);
       at = end;
@@ -167,12 +174,28 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
   };
 }
 
-/** Runs of `memory` that hold data, at the grain of {@link GRAIN}, with small gaps of zeros bridged. */
-export function* dataRuns(memory: Buffer): Generator<readonly [start: number, end: number]> {
+/** The whole grains of a stretch of zeros, which need not be in memory; `undefined` where there are too few to be a hole. */
+export function holeIn(from: number, to: number): Hole | undefined {
+  const start = Math.ceil(from / GRAIN) * GRAIN;
+  const end = Math.floor(to / GRAIN) * GRAIN;
+  return end - start >= BRIDGE ? [start, end] : undefined;
+}
+
+/** Runs of `memory` that hold data, at the grain of {@link GRAIN}, with small gaps of zeros bridged. `holes` are not looked at. */
+export function* dataRuns(memory: Buffer, holes: readonly Hole[] = []): Generator<Hole> {
+  let from = 0;
+  for (const [start, end] of holes) {
+    yield* runsBetween(memory, from, Math.min(start, memory.length));
+    from = end;
+  }
+  yield* runsBetween(memory, from, memory.length);
+}
+
+function* runsBetween(memory: Buffer, from: number, to: number): Generator<Hole> {
   let start = -1;
   let end = -1;
-  for (let at = 0; at < memory.length; at += GRAIN) {
-    const grain = memory.subarray(at, at + GRAIN);
+  for (let at = from; at < to; at += GRAIN) {
+    const grain = memory.subarray(at, Math.min(at + GRAIN, to));
     if (isZero(grain)) continue;
     if (start >= 0 && at - end >= BRIDGE) {
       yield [start, end];
