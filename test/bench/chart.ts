@@ -63,7 +63,7 @@ function draw({ title, labels, lines }: Panel): string {
       const points = values.map((value, index) => `${round(x(index))},${round(y(value))}`).join(' ');
       return `<polyline class="line c${colour}" points="${points}"/>`;
     }),
-    ...lines.map((line, index) => legend(line, PLOT.left + (PLOT_WIDTH * index) / lines.length)),
+    ...lines.map((line, index) => legend(line, PLOT.left + widthOf(lines.slice(0, index)))),
   ].join('\n');
 }
 
@@ -79,6 +79,11 @@ function grid(value: number, y: number): string {
     `<line class="grid" x1="${PLOT.left}" x2="${WIDTH - PLOT.right}" y1="${round(y)}" y2="${round(y)}"/>`,
     text(String(round(value)), { x: PLOT.left - 8, y: y + 4, anchor: 'end' }),
   ].join('\n');
+}
+
+/** About: what the letters of a system font take, a dash before and a gap behind. */
+function widthOf(lines: readonly Line[]): number {
+  return lines.reduce((sum, { name }) => sum + 28 + 6.6 * name.length + 16, 0);
 }
 
 function legend({ name, colour }: Line, x: number): string {
