@@ -55,6 +55,17 @@ describe('foreign formats', function () {
       });
     });
 
+  for (const kind of KINDS)
+    for (const bytes of [80_384, 987_136])
+      it(`a small one is read: ${kind.name} of ${bytes} bytes`, async () => {
+        const small = makeRaw(`${directory()}/small.raw`, bytes, 3);
+        const [image, target] = [`${directory()}/small.image`, `${directory()}/small.target`];
+        rmSync(target, { force: true });
+        kind.make(small, image);
+        await copyFile(kind.format, image, target);
+        assertSameDisk(target, image, kind.driver);
+      });
+
   it('has nothing to do where all is done', async () => {
     const image = `${directory()}/done.vdi`;
     qemuImg('convert', '-f', 'raw', '-O', 'vdi', raw, image);

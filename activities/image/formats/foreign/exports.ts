@@ -12,6 +12,9 @@ const ENDLESS_BYTES = 2 ** 52;
 /** QEMU counts files in sectors of so many bytes, and waits for ever where an export ends inside one. */
 const SECTOR = 512;
 
+/** QEMU looks for a VMDK's descriptor in so much from the start, whatever the file has of it (`block/vmdk.c`, `vmdk_read_desc`). */
+const OPENING_BYTES = 2 ** 20 - 1;
+
 /** The image file, for reading, with zeros to the end of its last sector. What is asked for beyond is `ImageInvalid`. */
 export function exportSource(
   source: ImageSource,
@@ -23,7 +26,8 @@ export function exportSource(
     size: endless ? ENDLESS_BYTES : sectorEnd,
     async read(offset, target) {
       const end = offset + target.length;
-      if (end > sectorEnd)
+      const opening = offset === 0 && end <= OPENING_BYTES;
+      if (end > sectorEnd && !opening)
         throw invalid(`image has data that ends at ${end}, the file ends at ${fileBytes}: it is cut short`);
       const within = target.subarray(0, Math.max(0, fileBytes - offset));
       target.fill(0, within.length);
