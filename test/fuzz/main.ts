@@ -41,6 +41,7 @@ async function main(options: FuzzOptions): Promise<number> {
     cases: numbers(options),
     onCase(one, verdict) {
       if (only !== undefined) say(JSON.stringify({ ...one, verdict }, undefined, 2));
+      else if (verdict.finding !== undefined) say(`case ${one.number}: ${verdict.finding}`);
       progress(verdict.finding);
     },
   });

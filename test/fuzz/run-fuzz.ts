@@ -41,6 +41,9 @@ export interface FuzzReport {
   readonly peakBytes: number;
 }
 
+/** A transfer has a process of its own; one that has made hundreds has their garbage and fragments too, and is judged for them. */
+const CASES_OF_A_PROCESS = 100;
+
 /** Makes cases of a seed, converts each in a process of its own kind, and judges them. Images of findings are kept. */
 export async function runFuzz(run: FuzzRun): Promise<FuzzReport> {
   const directory = mkdtempSync(`${run.directory ?? tmpdir()}/dvflow-fuzz-`);
@@ -51,6 +54,7 @@ export async function runFuzz(run: FuzzRun): Promise<FuzzReport> {
   const maker = createCases(run.seed, directory);
   await using worker = createWorker(run.engine ?? ENGINE);
   for (const number of run.cases) {
+    if (cases > 0 && cases % CASES_OF_A_PROCESS === 0) await worker.renew();
     const { one, verdict, peak } = await runCase(number, { maker, worker, run });
     const kind = `${one.mutated ? 'mutated' : 'valid'}: ${verdict.outcome}`;
     counts.set(kind, (counts.get(kind) ?? 0) + 1);
