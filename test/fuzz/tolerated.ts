@@ -6,6 +6,7 @@ const TOLERATED: readonly RegExp[] = [
   // extensions of the qcow2 header name backing files, data files and bitmaps; where there can be any, the header itself says so
   /Header extension too large/,
   /bitmaps_ext: /,
+  /ext_backing_format: /,
   /data-file-raw requires a data file/,
   /CRYPTO header extension only expected/,
   // snapshots, bitmaps and refcounts are other tables than those of the active disk
