@@ -1,6 +1,6 @@
 import { failureTypeOf } from '../../failures.js';
 import { statusFailure } from '../source/http-failures.js';
-import { createReconnects } from '../source/reconnects.js';
+import { persistently } from '../source/reconnects.js';
 import type { Session } from '../source/session.js';
 import { createAuthorization, type Authorization } from './authorization.js';
 import type { Credentials } from './credentials.js';
@@ -36,18 +36,13 @@ export interface ConnectionParts {
 export async function connect(parts: ConnectionParts): Promise<Connection> {
   const { session, reference, insecure, credentials } = parts;
   const { repository } = reference;
-  const reconnects = createReconnects(session);
-  for (;;) {
-    try {
-      const { base, answer } = await ping(parts);
-      if (answer.status !== 200 && answer.status !== 401) throw statusFailure(answer, session.display);
-      const authorization = createAuthorization({ session, base, repository, credentials, insecure });
-      if (answer.status === 401) authorization.refused(answer);
-      return { base, authorization };
-    } catch (error) {
-      await reconnects.pause(error);
-    }
-  }
+  return await persistently(session, async () => {
+    const { base, answer } = await ping(parts);
+    if (answer.status !== 200 && answer.status !== 401) throw statusFailure(answer, session.display);
+    const authorization = createAuthorization({ session, base, repository, credentials, insecure });
+    if (answer.status === 401) authorization.refused(answer);
+    return { base, authorization };
+  });
 }
 
 async function ping(parts: ConnectionParts): Promise<{ base: URL; answer: FetchedDocument }> {

@@ -3,7 +3,7 @@ import { discard } from '../source/answer.js';
 import { createBodyReader } from '../source/body.js';
 import { statusFailure, unavailable } from '../source/http-failures.js';
 import { contentLength } from '../source/ranges.js';
-import { createReconnects } from '../source/reconnects.js';
+import { persistently } from '../source/reconnects.js';
 import { resolveFromOrigin } from '../source/redirects.js';
 import type { Session } from '../source/session.js';
 import type { Entrance } from '../source/types.js';
@@ -35,16 +35,11 @@ export interface DocumentAsk {
  * @throws the failures of `http-failures.ts`; {@link FailureType} `ImageInvalid` for a longer body
  */
 export async function fetchDocument(session: Session, ask: DocumentAsk): Promise<FetchedDocument> {
-  const reconnects = createReconnects(session);
-  for (;;) {
-    try {
-      const answer = await fetchOnce(session, ask);
-      if (answer.status === 200 || answer.status === 401) return answer;
-      throw statusFailure(answer, session.display);
-    } catch (error) {
-      await reconnects.pause(error);
-    }
-  }
+  return await persistently(session, async () => {
+    const answer = await fetchOnce(session, ask);
+    if (answer.status === 200 || answer.status === 401) return answer;
+    throw statusFailure(answer, session.display);
+  });
 }
 
 /** One try, whatever its status. @throws where there is no answer */
