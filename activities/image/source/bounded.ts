@@ -20,13 +20,19 @@ export async function* boundedImage(
   virtualSize: number,
 ): AsyncGenerator<Buffer> {
   const most = mostImageBytes(virtualSize);
-  let at = 0;
+  yield* upTo(bytes, most, `image expands to more than ${most} bytes, for a disk of ${virtualSize}`);
+}
+
+/** Chunks that begin at offset `at`, and go no further than `most`. */
+async function* upTo(
+  bytes: AsyncIterable<Buffer>,
+  most: number,
+  what: string,
+  at = 0,
+): AsyncGenerator<Buffer> {
   for await (const chunk of bytes) {
     at += chunk.length;
-    if (at > most)
-      throw hostile(
-        `image expands to more than ${most} bytes, for a disk of ${virtualSize}: it may have no end`,
-      );
+    if (at > most) throw hostile(`${what}: it may have no end`);
     yield chunk;
   }
 }
@@ -36,22 +42,11 @@ export async function* boundedImage(
  * without end may hold what no reader counts, as padding, empty members of a compressor, or clusters that no table names.
  */
 export function boundedBy(source: ImageSource, { usableBytes }: TargetSize): ImageSource {
-  const mostBytes = mostImageBytes(usableBytes);
-
-  async function* stream(start: number): AsyncGenerator<Buffer> {
-    let at = start;
-    for await (const chunk of source.stream(start)) {
-      at += chunk.length;
-      if (at > mostBytes)
-        throw hostile(
-          `source has more than ${mostBytes} bytes, for a disk of at most ${usableBytes}: it may have no end`,
-        );
-      yield chunk;
-    }
-  }
+  const most = mostImageBytes(usableBytes);
+  const what = `source has more than ${most} bytes, for a disk of at most ${usableBytes}`;
   return {
     probe: () => source.probe(),
-    stream,
+    stream: (start) => upTo(source.stream(start), most, what, start),
     readInto: (start, target) => source.readInto(start, target),
     get bytesRead() {
       return source.bytesRead;
