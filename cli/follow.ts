@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SingleBar } from 'cli-progress';
 import type { ImportStatus } from '../client/index.js';
 import { CliError } from './errors.js';
+import { createBar } from './render/bar.js';
 import { percent } from './render/figures.js';
 import { progressFigures, progressLine } from './render/progress.js';
 
@@ -19,40 +19,26 @@ const LINE_MS = 2_000;
 
 /** A bar on a terminal, lines on anything else. */
 export function createView(stream: NodeJS.WriteStream): View {
-  return stream.isTTY ? createBar(stream) : createLines((line) => stream.write(`${line}\n`));
+  return stream.isTTY ? createBarView(stream) : createLines((line) => stream.write(`${line}\n`));
 }
 
 /** Nothing is shown: `--output json` into a file. */
 export const SILENT: View = { show: () => undefined, end: () => undefined };
 
-function createBar(stream: NodeJS.WriteStream): View {
-  const bar = new SingleBar({
-    stream,
-    format: '{phase} |{bar}| {part} {figures}',
-    barsize: 24,
-    hideCursor: true,
-    clearOnComplete: true,
-    stopOnComplete: false,
-  });
-  let started = false;
+function createBarView(stream: NodeJS.WriteStream): View {
+  const bar = createBar(stream);
   let done: number | undefined;
   return {
     show(status) {
       // Between the last heartbeat and the end there is no transfer that would tell.
       done = status.phase === 'Succeeded' ? 1 : status.progress ? status.progress.fraction : done;
-      const payload = {
+      bar.show(done ?? 0, {
         phase: status.phase || 'Pending',
         part: partOf(done),
         figures: progressFigures(status),
-      };
-      const value = Math.floor((done ?? 0) * 1_000);
-      if (!started) bar.start(1_000, value, payload);
-      else bar.update(value, payload);
-      started = true;
+      });
     },
-    end() {
-      if (started) bar.stop();
-    },
+    end: () => bar.end(),
   };
 }
 

@@ -1,5 +1,5 @@
-import { SingleBar } from 'cli-progress';
 import type { TransferProgress } from '../../activities/types.js';
+import { createBar } from './bar.js';
 import { bytes, duration, percent, timeLeft } from './figures.js';
 
 /** Shows a transfer of this process. */
@@ -16,38 +16,23 @@ const LINE_MS = 2_000;
 /** A bar on a terminal, lines on anything else, nothing at all if `silent`. */
 export function createTransferView(stream: NodeJS.WriteStream, silent: boolean): TransferView {
   if (silent) return { show: () => undefined, notice: () => undefined, end: () => undefined };
-  return stream.isTTY ? createBar(stream) : createLines((line) => void stream.write(`${line}\n`));
+  return stream.isTTY ? createBarView(stream) : createLines((line) => void stream.write(`${line}\n`));
 }
 
-function createBar(stream: NodeJS.WriteStream): TransferView {
-  const bar = new SingleBar({
-    stream,
-    format: '{phase} |{bar}| {part} {figures}',
-    barsize: 24,
-    hideCursor: true,
-    clearOnComplete: true,
-    stopOnComplete: false,
-  });
-  let started = false;
+function createBarView(stream: NodeJS.WriteStream): TransferView {
+  const bar = createBar(stream);
   let said: string | undefined;
   return {
     show(progress) {
-      const { fraction } = progress;
-      const payload = {
-        phase: progress.phase,
+      const { phase, fraction } = progress;
+      bar.show(fraction ?? 0, {
+        phase,
         part: fraction === undefined ? '' : percent(fraction),
         figures: [figures(progress), ...(said === undefined ? [] : [said])].join('  '),
-      };
-      const value = Math.floor((fraction ?? 0) * 1_000);
-      if (started) bar.update(value, payload);
-      else bar.start(1_000, value, payload);
-      started = true;
+      });
     },
     notice: (message) => (said = message),
-    end() {
-      if (started) bar.stop();
-      started = false;
-    },
+    end: () => bar.end(),
   };
 }
 
