@@ -1,16 +1,15 @@
 /** Servers and oracles written in Go (`go/` beside this file), built once into the cache that the local stack's tools are in. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { buildOnce, runGo } from '../../../local/go.js';
-import { cacheDirectory, projectRoot } from '../../../local/paths.js';
+import { buildGoProgram } from './go-program.js';
 
-const NAME = 'dvflow-test-servers';
-const SOURCES = join(projectRoot(), 'test', 'support', 'servers', 'go');
+const PROGRAM = {
+  name: 'dvflow-test-servers',
+  directory: 'go',
+  description: 'the S3 and GCS servers of the tests (once; some minutes)',
+};
 
 /** From nothing, beside everything else that a test run does. */
 const BUILD_MS = 900_000;
@@ -26,13 +25,13 @@ export interface GoServer {
 export function useGoProgram(): void {
   before('build the test servers', async function () {
     this.timeout(BUILD_MS);
-    await buildProgram();
+    await buildGoProgram(PROGRAM);
   });
 }
 
 /** Starts an object store of memory: `s3` or `gcs`. It verifies no credentials. */
 export async function startGoServer(kind: 's3' | 'gcs'): Promise<GoServer> {
-  const child = spawn(await buildProgram(), [kind], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(await buildGoProgram(PROGRAM), [kind], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   const url = await firstLine(child);
   return {
@@ -55,30 +54,11 @@ export interface ProxyQuestion {
 
 /** By which proxy Go would go, for each question; `''` for none. */
 export async function askGoForProxies(questions: readonly ProxyQuestion[]): Promise<string[]> {
-  const child = spawn(await buildProgram(), ['proxy-rules'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(await buildGoProgram(PROGRAM), ['proxy-rules'], { stdio: ['pipe', 'pipe', 'inherit'] });
   child.stdin.end(questions.map((question) => `${JSON.stringify(question)}\n`).join(''));
   const answers: string[] = [];
   for await (const line of createInterface({ input: child.stdout })) answers.push(line);
   return answers;
-}
-
-async function buildProgram(): Promise<string> {
-  const hash = createHash('sha256');
-  for (const file of ['go.mod', 'go.sum', 'main.go']) hash.update(readFileSync(join(SOURCES, file)));
-  const log = (line: string): void => console.log(`    ${line}`);
-  return await buildOnce(
-    {
-      name: NAME,
-      path: join(cacheDirectory(), hash.digest('hex').slice(0, 16), NAME),
-      description: 'the S3 and GCS servers of the tests (once; some minutes)',
-      build: (directory) =>
-        runGo(['build', '-v', '-trimpath', '-ldflags=-s -w', '-o', join(directory, NAME), '.'], {
-          cwd: SOURCES,
-          log,
-        }),
-    },
-    log,
-  );
 }
 
 async function firstLine(child: ChildProcess): Promise<string> {

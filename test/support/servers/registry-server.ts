@@ -1,15 +1,14 @@
 /** The registry of `go-registry/` beside this file, built once into the cache that the local stack's tools are in. */
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { buildOnce, runGo } from '../../../local/go.js';
-import { cacheDirectory, projectRoot } from '../../../local/paths.js';
+import { buildGoProgram } from './go-program.js';
 
-const NAME = 'dvflow-test-registry';
-const SOURCES = join(projectRoot(), 'test', 'support', 'servers', 'go-registry');
+const PROGRAM = {
+  name: 'dvflow-test-registry',
+  directory: 'go-registry',
+  description: 'the registry of the tests (once)',
+};
 const BUILD_MS = 300_000;
 
 /** A registry in a process of its own, empty at its start. */
@@ -24,7 +23,7 @@ export interface RegistryServer {
 export function useRegistryProgram(): void {
   before('build the test registry', async function () {
     this.timeout(BUILD_MS);
-    await buildProgram();
+    await buildGoProgram(PROGRAM);
   });
 }
 
@@ -33,7 +32,7 @@ export async function startRegistryServer(tls?: {
   readonly cert: string;
   readonly key: string;
 }): Promise<RegistryServer> {
-  const child = spawn(await buildProgram(), tls ? [tls.cert, tls.key] : [], {
+  const child = spawn(await buildGoProgram(PROGRAM), tls ? [tls.cert, tls.key] : [], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const ended = once(child, 'exit');
@@ -47,24 +46,5 @@ export async function startRegistryServer(tls?: {
       },
     };
   }
-  throw new Error(`${NAME} ended without a word`);
-}
-
-async function buildProgram(): Promise<string> {
-  const hash = createHash('sha256');
-  for (const file of ['go.mod', 'go.sum', 'main.go']) hash.update(readFileSync(join(SOURCES, file)));
-  const log = (line: string): void => console.log(`    ${line}`);
-  return await buildOnce(
-    {
-      name: NAME,
-      path: join(cacheDirectory(), hash.digest('hex').slice(0, 16), NAME),
-      description: 'the registry of the tests (once)',
-      build: (directory) =>
-        runGo(['build', '-v', '-trimpath', '-ldflags=-s -w', '-o', join(directory, NAME), '.'], {
-          cwd: SOURCES,
-          log,
-        }),
-    },
-    log,
-  );
+  throw new Error(`${PROGRAM.name} ended without a word`);
 }
