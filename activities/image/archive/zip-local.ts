@@ -11,16 +11,7 @@ const FULL = 0xffffffff;
 const EXTRA64 = 1;
 
 /** What stands before an entry's data. */
-export interface LocalHeader {
-  readonly name: Buffer;
-  readonly shown: string;
-  readonly flags: number;
-  readonly method: number;
-  readonly crc32: number;
-  readonly compressedSize: number;
-  readonly size: number;
-  /** Offset of the header. */
-  readonly offset: number;
+export interface LocalHeader extends Omit<ZipEntry, 'directory'> {
   /** Offset of the data. */
   readonly data: number;
 }
