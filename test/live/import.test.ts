@@ -107,7 +107,7 @@ describe('an import, end to end', function () {
   });
 
   it('shows progress at least once a second while bytes move', async () => {
-    const server = await serve(await images.as('raw'), { bytesPerSecond: 8 << 20 });
+    const server = await serve(await images.as('raw'), { bytesPerSecond: 3 << 20 });
     const name = 'progress';
     const seen: { at: number; progress: string }[] = [];
     const watched = stack.watch(
