@@ -22,7 +22,8 @@ export function openLibrary(name: keyof typeof LIBRARIES): Library | undefined {
 
 function tryOpen(file: string): Library | undefined {
   try {
-    return requireKoffi().load(file);
+    // Node exports a zstd of its own: without RTLD_DEEPBIND the library's inner calls would end there, on structures of another version
+    return requireKoffi().load(file, { deep: true });
   } catch {
     return undefined;
   }
