@@ -29,8 +29,9 @@ interface Thread {
 const WORTH_THREADS = 64 * 1024 * 1024;
 
 /**
- * Threads for a disk of `diskBytes`, one a core and at most {@link MOST_THREADS}, started when there is work for them; small disks
- * are decoded on this thread.
+ * Threads for a disk of `diskBytes`, one a core and at most {@link MOST_THREADS}; small disks are decoded on this thread. They start
+ * when there is work for them, of an image that says it is compressed with zstd at once: while its first tables are fetched. (Any
+ * image says zlib.)
  */
 export function createDecodePool(data: DecodeThreadData, diskBytes: number): DecodePool {
   return diskBytes < WORTH_THREADS ? createInlinePool(data) : createThreadPool(data);
@@ -66,6 +67,8 @@ function createThreadPool(data: DecodeThreadData): DecodePool {
     running.push(thread);
     return thread;
   }
+
+  if (data.compression === 'zstd') while (running.length < threads) start();
 
   async function decode(entries: Float64Array): Promise<DecodeReport['failed']> {
     if (failure) throw failure;
