@@ -1,7 +1,6 @@
 import type { ContentType, Container, ImageFormat } from '../types.js';
 import { failureTypeOf, permanentFailure } from '../failures.js';
 import { beginsTar } from './archive/tar-header.js';
-import { parseForeign } from './formats/foreign/parse.js';
 import type { ForeignImage } from './formats/foreign/types.js';
 import { findFixedVhd } from './formats/foreign/vhd.js';
 import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
@@ -76,6 +75,7 @@ async function openFormat(format: ImageFormat, peeled: Peeled): Promise<OpenedIm
     return { ...peeled, format, qcow2: parseHeader(facts.head, facts.validators.length) };
   if (format === 'raw' || format === 'tar') return await openRaw(peeled);
   try {
+    const { parseForeign } = await import('./formats/foreign/parse.js');
     return { ...peeled, format, foreign: await parseForeign(format, view, facts) };
   } catch (error) {
     if (failureTypeOf(error) !== 'ScratchSpaceRequired') throw error;

@@ -1,13 +1,12 @@
 import type { ImageFacts } from '../types.js';
 import type { Checkpoints } from './checkpoints.js';
 import type { ConvertJob } from './convert-job.js';
-import { watchVhdFooter } from './formats/foreign/vhd-footer-stream.js';
 import { qcow2Map } from './formats/qcow2/disk-map.js';
 import type { Qcow2Header } from './formats/qcow2/header.js';
 import { createL2Tables, readL1 } from './formats/qcow2/tables.js';
 import { openLayer, type Layer } from './layers/open-layer.js';
 import type { Meter } from './meter.js';
-import { copyQcow2, type KnownTables } from './one-pass.js';
+import type { KnownTables } from './one-pass.js';
 import { openImage, type OpenedImage } from './open-image.js';
 import type { PlannedImage } from './plan-image.js';
 import type { ReadOutcome, Sink } from './progress.js';
@@ -130,6 +129,7 @@ async function readInOrder(reading: Reading): Promise<ReadOutcome> {
   const bytes = view.stream(start);
   if (!opened.qcow2) return await copyDisk(reading, bytes, start, { ...sink, completed: durable.completed });
   const image = boundedImage(bytes, opened.qcow2.virtualSize);
+  const { copyQcow2 } = await import('./one-pass.js');
   return await copyQcow2(image, { size: job.size, ...onePassOptions(reading, opened.qcow2) }, sink);
 }
 
@@ -146,6 +146,7 @@ async function copyDisk(
   // whoever asks for raw gets every byte; and the end was looked at where it can be
   const known = job.format === 'raw' || (facts.ranges && facts.validators.length !== undefined);
   if (known) return await copyRaw(bytes, start, job.size, sink);
+  const { watchVhdFooter } = await import('./formats/foreign/vhd-footer-stream.js');
   const watched = watchVhdFooter(bytes, start);
   const copied = await copyRaw(watched.bytes, start, job.size, sink);
   const vhd = watched.found();

@@ -16,9 +16,6 @@ import {
   openLocalTarget,
   type LocalTarget,
 } from '../../activities/image/target/local-target.js';
-import { emptyVolume } from '../../activities/image/archive/unpack-empty.js';
-import { unpackImage } from '../../activities/image/unpack-image.js';
-import { createHasher } from '../../activities/image/verify/hasher.js';
 import type { ContentType, ImageFormat, TransferResult } from '../../activities/types.js';
 import { CliError } from '../errors.js';
 import { callerPolicy, sourceRequest, type SourceFlags } from '../local-source.js';
@@ -62,7 +59,7 @@ export async function runConvert(address: string, path: string, flags: ConvertFl
   const stopping = new AbortController();
   const interrupt = (): void => stopping.abort(new CliError('interrupted: the same command goes on', 130));
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  const view = createTransferView(process.stderr, flags.json === true);
+  const view = await createTransferView(process.stderr, flags.json === true);
   const request = await sourceRequest(address, flags, process.env);
   assertContentType(request.kind, flags.contentType);
   const source = await openSource(request, {
@@ -136,6 +133,7 @@ async function unpackInto(
   flags: ConvertFlags,
   conversion: Conversion,
 ): Promise<TransferResult> {
+  const { unpackImage } = await import('../../activities/image/unpack-image.js');
   const state = flags.state ?? `${path.replace(/\/+$/u, '')}.dvflow`;
   const records = createRecordStore(state);
   await mkdir(state, { recursive: true, mode: 0o700 });
@@ -147,6 +145,7 @@ async function unpackInto(
     return await unpackImage({ ...conversion, directory, size, records, fence: fence + 1, attempt: 1 });
   } catch (error) {
     // files of an archive cannot be gone on with: nothing is worth keeping
+    const { emptyVolume } = await import('../../activities/image/archive/unpack-empty.js');
     const { dev: device } = await directory.stat({ bigint: true });
     await emptyVolume(directory, { device }).catch(() => undefined);
     throw error;
@@ -178,6 +177,7 @@ async function sha256OfDisk(
   { virtualSize }: TransferResult,
   signal: AbortSignal,
 ): Promise<string> {
+  const { createHasher } = await import('../../activities/image/verify/hasher.js');
   const hasher = createHasher('sha256');
   const disk = createFileSource({ path }, { signal });
   let left = virtualSize;

@@ -1,5 +1,4 @@
 import type { TransferProgress } from '../../activities/types.js';
-import { createBar } from './bar.js';
 import { bytes, duration, percent, timeLeft } from './figures.js';
 
 /** Shows a transfer of this process. */
@@ -14,12 +13,14 @@ export interface TransferView {
 const LINE_MS = 2_000;
 
 /** A bar on a terminal, lines on anything else, nothing at all if `silent`. */
-export function createTransferView(stream: NodeJS.WriteStream, silent: boolean): TransferView {
+export async function createTransferView(stream: NodeJS.WriteStream, silent: boolean): Promise<TransferView> {
   if (silent) return { show: () => undefined, notice: () => undefined, end: () => undefined };
-  return stream.isTTY ? createBarView(stream) : createLines((line) => void stream.write(`${line}\n`));
+  return stream.isTTY ? await createBarView(stream) : createLines((line) => void stream.write(`${line}\n`));
 }
 
-function createBarView(stream: NodeJS.WriteStream): TransferView {
+async function createBarView(stream: NodeJS.WriteStream): Promise<TransferView> {
+  // the bar's library is a tenth of what a command without a terminal would load
+  const { createBar } = await import('./bar.js');
   const bar = createBar(stream);
   let said: string | undefined;
   return {
