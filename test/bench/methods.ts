@@ -19,7 +19,17 @@ export type MethodName =
 
 /** A bound that no converter of this image can beat, or comes near. */
 export type FloorName =
-  'receiver' | 'network' | 'live' | 'disk' | 'zlib' | 'libdeflate' | 'zstd' | 'igzip' | 'xz' | 'sha256';
+  | 'receiver'
+  | 'network'
+  | 'live'
+  | 'disk'
+  | 'zlib'
+  | 'libdeflate'
+  | 'zstd'
+  | 'igzip'
+  | 'xz'
+  | 'sha256'
+  | 'start';
 
 /** The engine, as its users run it. */
 const ours = (options = ''): string =>
@@ -93,6 +103,11 @@ export const FLOORS: Readonly<Record<FloorName, Method>> = {
   zstd: { title: 'zstd decode, 2 threads', script: '"$PROGRAMS/decode" zstd "$IMAGE" 2', result: 'none' },
   igzip: { title: 'igzip -dc > /dev/null', script: 'igzip -dc "$IMAGE" > /dev/null', result: 'none' },
   xz: { title: 'xz -dc -T0 > /dev/null', script: 'xz -dc -T0 "$IMAGE" > /dev/null', result: 'none' },
+  start: {
+    title: 'start, dvflow convert of 1 MiB',
+    script: 'truncate -s 1M "$SCRATCH" && "$NODE" "$DVFLOW" convert "$SCRATCH" "$TARGET" --json > /dev/null',
+    result: 'none',
+  },
   sha256: { title: 'sha256sum', script: 'sha256sum "$IMAGE" > /dev/null', result: 'none' },
 };
 

@@ -5,15 +5,20 @@ import {
   fastest,
   judge,
   judgeLimit,
+  judgeQuick,
   ratios,
   spreadOf,
   worst,
+  type Room,
   type Spread,
   type Verdict,
 } from './statistics.js';
 
-/** Counted runs of a floor, which nothing is judged by; one more warms up. */
-const FLOOR_RUNS = 3;
+/** Counted runs of a floor; one more warms up. */
+const FLOOR_RUNS = { whole: 3, quick: 2 };
+
+/** Floors that are what the disk takes. */
+const DISK_FLOORS: readonly FloorName[] = ['receiver', 'disk'];
 
 /** Longest that the event loop may be blocked, in ms: heartbeats go through it. */
 export const MOST_LOOP_DELAY_MS = 200;
@@ -83,15 +88,19 @@ export async function runRow(
     for (const [name, sample] of measured) samples.get(name)?.push(sample);
     onRound(round, measured);
   }
-  const judged = row.judgements.map((judgement) => judgeRow(judgement, samples, { ours, quick }));
+  const floors = await runSeveral(quick ? [...row.floors, 'start'] : row.floors, FLOORS, { job, quick });
+  const room = quick ? roomOf(floors) : undefined;
+  const judged = row.judgements.map((judgement) =>
+    judgeRow(judgement, samples, { ours, ...(room ? { room } : {}) }),
+  );
   const limits = limitsOf(samples.get(ours) ?? [], { quick, referenceBytes });
   return {
     row,
     imageBytes: job.image.bytes,
     samples,
     ours,
-    beside: await runSeveral(row.beside ?? [], METHODS, job),
-    floors: await runSeveral(row.floors, FLOORS, job),
+    beside: await runSeveral(quick ? [] : (row.beside ?? []), METHODS, { job, quick }),
+    floors,
     judged,
     limits,
     verdict: worst([...judged, ...limits].map(({ verdict }) => verdict)),
@@ -114,12 +123,12 @@ async function runRound(
 async function runSeveral<Name extends FloorName | MethodName>(
   names: readonly Name[],
   methods: Readonly<Record<Name, (typeof METHODS)[MethodName]>>,
-  job: Job,
+  { job, quick }: Pick<RowRun, 'job' | 'quick'>,
 ): Promise<ReadonlyMap<Name, readonly Sample[]>> {
   const results = new Map<Name, Sample[]>();
   for (const name of names) {
     const runs: Sample[] = [];
-    for (let round = 0; round <= FLOOR_RUNS; round += 1) {
+    for (let round = 0; round <= (quick ? FLOOR_RUNS.quick : FLOOR_RUNS.whole); round += 1) {
       const sample = await measure(methods[name], job);
       if (round === 0) await verify(methods[name], job);
       else runs.push(sample);
@@ -129,17 +138,26 @@ async function runSeveral<Name extends FloorName | MethodName>(
   return results;
 }
 
-/** Judges one factor of a row against the fastest of the methods that it names. */
+function roomOf(floors: ReadonlyMap<FloorName, readonly Sample[]>): Room {
+  const medians = [...floors].map(
+    ([name, runs]) => [name, spreadOf(runs.map(({ wallSeconds }) => wallSeconds)).median] as const,
+  );
+  const disk = medians.find(([name]) => DISK_FLOORS.includes(name))?.[1];
+  return { start: new Map(medians).get('start') ?? 0, ...(disk === undefined ? {} : { disk }) };
+}
+
+/** Judges one factor of a row against the fastest of the methods that it names; with `room`, as the quick run does. */
 export function judgeRow(
   judgement: Judgement,
   samples: ReadonlyMap<MethodName, readonly Sample[]>,
-  { ours, quick }: { readonly ours: MethodName; readonly quick: boolean },
+  { ours, room }: { readonly ours: MethodName; readonly room?: Room },
 ): Judged {
   const walls = (name: MethodName): readonly number[] =>
     (samples.get(name) ?? []).map(({ wallSeconds }) => wallSeconds);
   const peer = fastest(new Map(judgement.against.map((name) => [name, walls(name)])));
   const ratio = spreadOf(ratios(walls(ours), walls(peer)));
-  return { ...judgement, peer, ratio, verdict: judge(ratio, judgement, quick) };
+  const verdict = room ? judgeQuick(walls(ours), walls(peer), judgement, room) : judge(ratio, judgement);
+  return { ...judgement, peer, ratio, verdict };
 }
 
 /** Judges what the engine's runs must not exceed. */
