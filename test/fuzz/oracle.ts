@@ -8,6 +8,9 @@ import type { FuzzEnd } from './job.js';
 /** For how long `qemu-img` may read an image that was changed. In seconds. */
 const PATIENCE_S = 30;
 
+/** Of a tool, in bytes. */
+const MOST_OUTPUT = 64 * 1024 * 1024;
+
 /** What others make of an image that the engine has read. */
 export type OracleVerdict =
   | { readonly kind: 'equal' }
@@ -49,7 +52,8 @@ function compareSizes(image: string, driver: string, { virtualSize }: Done): Ora
 
 function sizeByQemu(image: string, driver: string): number | string {
   const args = [`${PATIENCE_S}`, 'qemu-img', 'info', '--output=json', '-f', driver, image];
-  const { status, stdout, stderr } = spawnSync('timeout', args, { encoding: 'utf8' });
+  // it lists every snapshot that a header claims
+  const { status, stdout, stderr } = spawnSync('timeout', args, { encoding: 'utf8', maxBuffer: MOST_OUTPUT });
   if (status !== 0) return `qemu-img info: ${stderr.trim()}`;
   return (JSON.parse(stdout) as Record<string, number>)['virtual-size'] ?? 'qemu-img info tells no size';
 }
