@@ -42,9 +42,7 @@ function resultOf(row: Row, walls: Partial<Record<MethodName, readonly number[]>
       all.map((wall) => run(wall, name === 'ours' ? {} : undefined)),
     ]),
   );
-  const judged = row.judgements.map((judgement) =>
-    judgeRow(judgement, samples, { ours: 'ours', ...(quick ? { room: { start: 0 } } : {}) }),
-  );
+  const judged = row.judgements.map((judgement) => judgeRow(judgement, samples, { ours: 'ours', quick }));
   const limits = limitsOf(samples.get('ours') ?? [], { quick, referenceBytes: 40 * MIB });
   const verdict = worst([...judged, ...limits].map((one) => one.verdict));
   const floors = new Map(row.floors.map((name) => [name, [run(0.5)]]));

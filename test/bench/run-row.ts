@@ -5,20 +5,15 @@ import {
   fastest,
   judge,
   judgeLimit,
-  judgeQuick,
   ratios,
   spreadOf,
   worst,
-  type Room,
   type Spread,
   type Verdict,
 } from './statistics.js';
 
-/** Counted runs of a floor; one more warms up. */
+/** Counted runs of a floor, which nothing is judged by; one more warms up. */
 const FLOOR_RUNS = { whole: 3, quick: 2 };
-
-/** Floors that are what the disk takes. */
-const DISK_FLOORS: readonly FloorName[] = ['receiver', 'disk'];
 
 /** Longest that the event loop may be blocked, in ms: heartbeats go through it. */
 export const MOST_LOOP_DELAY_MS = 200;
@@ -88,11 +83,7 @@ export async function runRow(
     for (const [name, sample] of measured) samples.get(name)?.push(sample);
     onRound(round, measured);
   }
-  const floors = await runSeveral(quick ? [...row.floors, 'start'] : row.floors, FLOORS, { job, quick });
-  const room = quick ? roomOf(floors) : undefined;
-  const judged = row.judgements.map((judgement) =>
-    judgeRow(judgement, samples, { ours, ...(room ? { room } : {}) }),
-  );
+  const judged = row.judgements.map((judgement) => judgeRow(judgement, samples, { ours, quick }));
   const limits = limitsOf(samples.get(ours) ?? [], { quick, referenceBytes });
   return {
     row,
@@ -100,7 +91,8 @@ export async function runRow(
     samples,
     ours,
     beside: await runSeveral(quick ? [] : (row.beside ?? []), METHODS, { job, quick }),
-    floors,
+    // of the small disk the start of the process is a part worth knowing
+    floors: await runSeveral(quick ? [...row.floors, 'start'] : row.floors, FLOORS, { job, quick }),
     judged,
     limits,
     verdict: worst([...judged, ...limits].map(({ verdict }) => verdict)),
@@ -138,26 +130,17 @@ async function runSeveral<Name extends FloorName | MethodName>(
   return results;
 }
 
-function roomOf(floors: ReadonlyMap<FloorName, readonly Sample[]>): Room {
-  const medians = [...floors].map(
-    ([name, runs]) => [name, spreadOf(runs.map(({ wallSeconds }) => wallSeconds)).median] as const,
-  );
-  const disk = medians.find(([name]) => DISK_FLOORS.includes(name))?.[1];
-  return { start: new Map(medians).get('start') ?? 0, ...(disk === undefined ? {} : { disk }) };
-}
-
-/** Judges one factor of a row against the fastest of the methods that it names; with `room`, as the quick run does. */
+/** Judges one factor of a row against the fastest of the methods that it names. */
 export function judgeRow(
   judgement: Judgement,
   samples: ReadonlyMap<MethodName, readonly Sample[]>,
-  { ours, room }: { readonly ours: MethodName; readonly room?: Room },
+  { ours, quick }: { readonly ours: MethodName; readonly quick: boolean },
 ): Judged {
   const walls = (name: MethodName): readonly number[] =>
     (samples.get(name) ?? []).map(({ wallSeconds }) => wallSeconds);
   const peer = fastest(new Map(judgement.against.map((name) => [name, walls(name)])));
   const ratio = spreadOf(ratios(walls(ours), walls(peer)));
-  const verdict = room ? judgeQuick(walls(ours), walls(peer), judgement, room) : judge(ratio, judgement);
-  return { ...judgement, peer, ratio, verdict };
+  return { ...judgement, peer, ratio, verdict: judge(ratio, judgement, quick) };
 }
 
 /** Judges what the engine's runs must not exceed. */

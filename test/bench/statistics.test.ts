@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { fastest, judge, judgeQuick, judgeLimit, ratios, spreadOf, worst } from './statistics.js';
+import { fastest, judge, judgeLimit, ratios, spreadOf, worst } from './statistics.js';
 
 describe('statistics of the benchmark', () => {
   it('take the middle of an odd number and the mean of the two in the middle of an even one', () => {
@@ -41,33 +41,19 @@ describe('a verdict', () => {
   const pairs = { median: 2.4, min: 2.2, max: 2.6 };
 
   it('passes from what must be', () => {
-    assert.equal(judge(pairs, { must: 2.4 }), 'pass');
-    assert.equal(judgeQuick([1, 1], [2.3, 2.3], { must: 2.3 }, { start: 0 }), 'pass');
+    assert.equal(judge(pairs, { must: 2.4 }, false), 'pass');
+    assert.equal(judge(pairs, { must: 2.3 }, true), 'pass');
   });
 
   it('of the whole run fails only when no pair gets there', () => {
-    assert.equal(judge(pairs, { must: 2.5 }), 'within');
-    assert.equal(judge(pairs, { must: 2.6 }), 'within');
-    assert.equal(judge(pairs, { must: 2.7 }), 'fail');
+    assert.equal(judge(pairs, { must: 2.5 }, false), 'within');
+    assert.equal(judge(pairs, { must: 2.6 }, false), 'within');
+    assert.equal(judge(pairs, { must: 2.7 }, false), 'fail');
   });
 
   it('of the quick run fails only below 0.8 of what must be', () => {
-    const against = (must: number) => judgeQuick([1, 1, 1], [2.2, 2.4, 2.6], { must }, { start: 0 });
-    assert.equal(against(2.99), 'within');
-    assert.equal(against(3.01), 'fail');
-  });
-
-  it('of the quick run leaves out what the process needs to start', () => {
-    const after = (start: number) => judgeQuick([1, 1], [2.3, 2.3], { must: 3 }, { start });
-    assert.equal(after(0), 'fail');
-    assert.equal(after(0.05), 'within');
-    assert.equal(judgeQuick([0.1], [0.2], { must: 3 }, { start: 0.2 }), 'within');
-  });
-
-  it('of the quick run asks nobody to be faster than the disk', () => {
-    const on = (disk: number) => judgeQuick([0.75], [0.6], { must: 1.4 }, { start: 0.1, disk });
-    assert.equal(on(0.51), 'within');
-    assert.equal(on(0.49), 'fail');
+    assert.equal(judge(pairs, { must: 2.99 }, true), 'within');
+    assert.equal(judge(pairs, { must: 3.01 }, true), 'fail');
   });
 
   it('on an upper limit has that leeway in the quick run alone', () => {

@@ -43,38 +43,15 @@ export function fastest<Name extends string>(walls: ReadonlyMap<Name, readonly n
   return best[0];
 }
 
-/** What a small disk leaves no room for, in seconds. */
-export interface Room {
-  /** Of the engine's process, the same for any disk. */
-  readonly start: number;
-  /** What the disk alone needs for these bytes, where that was measured. */
-  readonly disk?: number;
-}
-
-/**
- * Judges a factor of the quick run, whose disk is a third of the one that the figures are made for: it fails below
- * {@link QUICK_LEEWAY} of what must be, when the start of the process is left out; and never within that leeway of what the start
- * and the disk alone take, since nobody can be faster.
- */
-export function judgeQuick(
-  own: readonly number[],
-  peer: readonly number[],
-  { must }: Bound,
-  { start, disk }: Room,
-): Verdict {
-  if (spreadOf(ratios(own, peer)).median >= must) return 'pass';
-  const withoutStart = own.map((wall) => Math.max(wall - start, Number.EPSILON));
-  if (spreadOf(ratios(withoutStart, peer)).median >= QUICK_LEEWAY * must) return 'within';
-  return disk !== undefined && spreadOf(own).median * QUICK_LEEWAY <= disk + start ? 'within' : 'fail';
-}
-
 /**
  * Judges a factor by the median of its pairs. The whole run fails it when what must be is out of the pairs' reach: the median is
- * below by more than the pairs spread upwards, so that not one pair got there.
+ * below by more than the pairs spread upwards, so that not one pair got there. The quick run fails it only below
+ * {@link QUICK_LEEWAY} of what must be.
  */
-export function judge(pairs: Spread, { must }: Bound): Verdict {
+export function judge(pairs: Spread, { must }: Bound, quick: boolean): Verdict {
   if (pairs.median >= must) return 'pass';
-  return pairs.max < must ? 'fail' : 'within';
+  const failed = quick ? pairs.median < QUICK_LEEWAY * must : pairs.max < must;
+  return failed ? 'fail' : 'within';
 }
 
 /** Judges a figure that must not be larger; the quick run gives it the same leeway. */
