@@ -24,6 +24,7 @@ import type {
   TransferResult,
   UnpublishedItem,
 } from './types.js';
+import type { ExamineActivities } from './types/operators.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
 export interface ControlActivities {
@@ -121,7 +122,7 @@ export interface ControlActivities {
 }
 
 /** Task queue `dvflow-node-<node>`: short work on one node. */
-export interface NodeActivities {
+export interface NodeActivities extends ExamineActivities {
   /** Room in the pool now. @throws {@link FailureType} `NoSpace` when the pool cannot be made or read */
   observePool(input: { pool: PoolRef; foreignBytes: number }): Promise<PoolFacts>;
   /**

@@ -1,6 +1,7 @@
 import { DefaultLogger, makeTelemetryFilterString, Runtime, type Logger } from '@temporalio/worker';
 import { pino, stdSerializers } from 'pino';
 import type { LogLevel } from './config.js';
+import { histogramBuckets } from './metrics/catalogue.js';
 
 const PINO_LEVELS = { TRACE: 'trace', DEBUG: 'debug', INFO: 'info', WARN: 'warn', ERROR: 'error' } as const;
 
@@ -28,11 +29,14 @@ export function installRuntime(logger: Logger, metricsAddress: string | undefine
         ? {}
         : {
             metrics: {
+              // the instance is Prometheus' own label
+              attachServiceName: false,
               prometheus: {
                 bindAddress: metricsAddress,
                 countersTotalSuffix: true,
                 unitSuffix: true,
                 useSecondsForDurations: true,
+                histogramBucketOverrides: histogramBuckets(),
               },
             },
           }),

@@ -5,6 +5,7 @@ import { readConfig, type WorkerConfig } from './config.js';
 import { connectTemporal, requireSearchAttributes, type TemporalAccess } from './connection.js';
 import { serveHealth } from './health.js';
 import { createLogger, installRuntime } from './logging.js';
+import { createMetrics, startMetrics, type Metrics } from './metrics/index.js';
 
 /** The roles of `design.md` §3 that this release has. */
 export type Role = 'control' | 'node';
@@ -24,6 +25,8 @@ export async function runWorker(role: Role): Promise<void> {
   const config = readConfig();
   const logger = createLogger(config.logLevel, role === 'node' ? { role, node: config.nodeName } : { role });
   installRuntime(logger, config.metricsAddress);
+  const metrics = createMetrics(Runtime.instance().metricMeter);
+  startMetrics(metrics, role);
   let running: RunningRole | undefined;
   const health = config.healthAddress
     ? await serveHealth(config.healthAddress, () => running?.ready() ?? false)
@@ -32,8 +35,8 @@ export async function runWorker(role: Role): Promise<void> {
   try {
     running =
       role === 'control'
-        ? await startControlRole(config, access, logger)
-        : await startNodeRole(config, access);
+        ? await startControlRole(config, access, { logger, metrics })
+        : await startNodeRole(config, access, metrics);
     logger.info('worker started', { role });
     await Promise.all(running.workers.map((worker) => worker.run()));
   } finally {
@@ -58,7 +61,7 @@ async function connectPatiently(logger: Logger): Promise<TemporalAccess> {
 async function startControlRole(
   config: WorkerConfig,
   access: TemporalAccess,
-  logger: Logger,
+  { logger, metrics }: { readonly logger: Logger; readonly metrics: Metrics },
 ): Promise<RunningRole> {
   await requireSearchAttributes(access);
   const kubeConfig = loadKubeConfig(config.kubeconfig);
@@ -66,13 +69,13 @@ async function startControlRole(
     import('./control/worker.js'),
     import('./control/index.js'),
   ]);
-  const worker = await createControlWorker(config, access, kubeConfig);
+  const worker = await createControlWorker(config, access, kubeConfig, metrics);
   const watching = await startControl({
     kubeConfig,
     client: access.client,
     logger,
     temporalNamespace: access.namespace,
-    metricMeter: Runtime.instance().metricMeter,
+    metrics,
   });
   return {
     workers: [worker],
@@ -81,9 +84,13 @@ async function startControlRole(
   };
 }
 
-async function startNodeRole(config: WorkerConfig, access: TemporalAccess): Promise<RunningRole> {
+async function startNodeRole(
+  config: WorkerConfig,
+  access: TemporalAccess,
+  metrics: Metrics,
+): Promise<RunningRole> {
   const { createNodeWorkers } = await import('./node.js');
-  const workers = await createNodeWorkers(config, access, loadKubeConfig(config.kubeconfig));
+  const workers = await createNodeWorkers(config, access, loadKubeConfig(config.kubeconfig), metrics);
   return {
     workers,
     ready: () => workers.every((worker) => worker.getState() === 'RUNNING'),

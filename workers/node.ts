@@ -6,8 +6,13 @@ import { createNodeActivities } from '../activities/node/index.js';
 import { nodeQueue, transferQueue } from '../workflows/task-queues.js';
 import type { WorkerConfig } from './config.js';
 import type { TemporalAccess } from './connection.js';
+import { activityMetrics } from './metrics/activities.js';
+import type { Metrics } from './metrics/index.js';
+import { poolMetrics } from './metrics/pools.js';
+import { byteMetrics, transferMetrics } from './metrics/transfers.js';
 import { transferUser } from './privileges.js';
 import { sourcePolicy } from './source-policy.js';
+import { ownVersion, workerIdentity } from './version.js';
 
 /** Short steps are cheap and must not wait behind one another. */
 const NODE_SLOTS = 20;
@@ -17,16 +22,29 @@ export async function createNodeWorkers(
   config: WorkerConfig,
   { connection, namespace, address }: TemporalAccess,
   kubeConfig: KubeConfig,
+  metrics: Metrics,
 ): Promise<readonly Worker[]> {
   const user = transferUser();
   const policy = await sourcePolicy(config.policy, { kubeConfig, temporalAddress: address });
-  const options = { connection, namespace, shutdownGraceTime: '5s', shutdownForceTime: '10s' } as const;
+  const identity = workerIdentity();
+  const options = {
+    connection,
+    namespace,
+    identity,
+    shutdownGraceTime: '5s',
+    shutdownForceTime: '10s',
+  } as const;
   return await Promise.all([
     Worker.create({
       ...options,
       taskQueue: nodeQueue(config.nodeName),
-      activities: createNodeActivities({ node: config.nodeName, transferUser: user }),
+      activities: createNodeActivities({
+        node: config.nodeName,
+        transferUser: user,
+        version: ownVersion(),
+      }),
       maxConcurrentActivityTaskExecutions: NODE_SLOTS,
+      interceptors: { activity: [activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName))] },
     }),
     Worker.create({
       ...options,
@@ -36,8 +54,12 @@ export async function createNodeWorkers(
         policy,
         ambientCredentials: config.ambientCredentials,
         transferUser: user,
+        observe: byteMetrics(metrics),
       }),
       maxConcurrentActivityTaskExecutions: config.transferSlots,
+      interceptors: {
+        activity: [activityMetrics(metrics, 'transfer', transferMetrics(metrics, config.transferSlots))],
+      },
       // The control role shows progress once a second: details must not be older.
       maxHeartbeatThrottleInterval: '500ms',
       defaultHeartbeatThrottleInterval: '500ms',

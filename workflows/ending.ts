@@ -4,7 +4,6 @@ import {
   ApplicationFailure,
   isCancellation,
   log,
-  metricMeter,
   sleep,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
@@ -12,12 +11,14 @@ import type { Condition, DataVolumeRef } from '../activities/types.js';
 import { control } from './activity-options.js';
 import { statusFor } from './conditions.js';
 import { SEARCH_ATTRIBUTES } from './messages.js';
+import { leavePhase, recordMetric } from './metrics.js';
 import type { Run } from './run-state.js';
 
 /** Undoes and says why. The status does not wait longer than 5 s for a node that is away. */
 export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promise<void> {
   const failure = failureOf(error);
   run.status = { ...run.status, step: 'cleaning up', failure };
+  leavePhase(run);
   const undone = undoAll(ref, run);
   await Promise.race([undone, sleep('5s')]);
   const update = statusFor('Failed', { claim: ref.name, failure });
@@ -33,7 +34,7 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
 
 /** Steps of clean-up that were left to the sweeper. */
 export function countDeferred(): void {
-  metricMeter.createCounter('dvflow_cleanup_deferred', 'steps', 'Clean-up left to the sweeper').add(1);
+  recordMetric('dvflow_cleanup_deferred_total', 1);
 }
 
 async function undoAll(ref: DataVolumeRef, run: Run): Promise<void> {
@@ -53,7 +54,8 @@ async function undoAll(ref: DataVolumeRef, run: Run): Promise<void> {
   run.undo = [];
 }
 
-function failureOf(error: unknown): { type: string; message: string } {
+/** What a run failed of: type and message of the failure behind its activity's, where there is one. */
+export function failureOf(error: unknown): { type: string; message: string } {
   if (isCancellation(error)) return { type: 'Cancelled', message: 'the import was cancelled' };
   const cause = error instanceof ActivityFailure ? error.cause : error;
   const type = cause instanceof ApplicationFailure ? cause.type : undefined;

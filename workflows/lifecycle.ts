@@ -22,6 +22,7 @@ import { control } from './activity-options.js';
 import { statusFor, type StatusFacts } from './conditions.js';
 import { fail } from './ending.js';
 import { SEARCH_ATTRIBUTES, statusQuery, wakeSignal } from './messages.js';
+import { leavePhase } from './metrics.js';
 import { refOf, type Run } from './run-state.js';
 import { until, within, type Wait } from './waiting.js';
 
@@ -65,6 +66,7 @@ export async function runLifecycle<T>(
     undo: [],
     woken: false,
     progressAt: Date.now(),
+    phaseAt: Date.now(),
   };
   setHandler(statusQuery, () => run.status);
   setHandler(wakeSignal, () => {
@@ -148,6 +150,7 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
       ...statusFor(phase, { claim: facts.name, ...rest }),
       ...(restartCount === undefined ? {} : { restartCount }),
     };
+    if (phase !== run.status.phase) leavePhase(run);
     run.status = { ...run.status, phase, conditions: update.conditions ?? [] };
     upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: phase }]);
     await control.recordStatus({ dataVolume: ref, ...update });

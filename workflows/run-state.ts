@@ -13,6 +13,8 @@ export interface Run {
   woken: boolean;
   /** Time of the last progress, ms since the epoch. */
   progressAt: number;
+  /** Time at which the phase was entered, ms since the epoch. */
+  phaseAt: number;
 }
 
 /** Identity of the DataVolume, without the facts that change. */

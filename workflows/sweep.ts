@@ -1,6 +1,7 @@
 import { isCancellation, log } from '@temporalio/workflow';
 import type { PoolRef, UnpublishedItem } from '../activities/types.js';
 import { cleaningUp, control, probing } from './activity-options.js';
+import { recordMetric } from './metrics.js';
 
 /** What one sweep found and removed. */
 export interface SweepResult {
@@ -22,9 +23,14 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
   const directories = await Promise.all(asked.map((node) => listDirectories(node, pools, silentNodes)));
   const items = [...(await control.listUnpublished()), ...directories.flat()];
   const doomed = items.length === 0 ? [] : await control.judgeUnpublished({ items });
+  for (const { kind } of doomed) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
   const removed: string[] = [];
   // Directories first: a claim's volume must not be offered again while the old bytes are there.
   for (const item of [...doomed].sort(byKind)) if (await remove(item)) removed.push(nameOf(item));
+  if (input.node === undefined) {
+    recordMetric('dvflow_sweep_silent_nodes', silentNodes.length);
+    recordMetric('dvflow_sweep_end_timestamp_seconds', Date.now() / 1000);
+  }
   return { found: items.length, removed, silentNodes: silentNodes.sort() };
 }
 
@@ -50,6 +56,7 @@ async function remove(item: UnpublishedItem): Promise<boolean> {
     if (!still) return false;
     if (item.kind === 'Directory') await cleaningUp(item.where).removeUnpublishedDirectory({ item });
     else await control.removeUnpublished({ item });
+    recordMetric('dvflow_leaked_objects_removed_total', 1, { kind: item.kind });
     return true;
   } catch (error) {
     if (isCancellation(error)) throw error;

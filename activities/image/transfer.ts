@@ -3,10 +3,16 @@ import { ApplicationFailure } from '@temporalio/common';
 import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
 import type { TransferActivities } from '../interfaces.js';
 import type { Owner } from '../node/directories.js';
-import type { TransferInput, TransferProgress, TransferResult, TransientFailureType } from '../types.js';
+import type {
+  ImageFacts,
+  TransferInput,
+  TransferProgress,
+  TransferResult,
+  TransientFailureType,
+} from '../types.js';
 import { runChild } from './child-process.js';
 import { noSpaceOr } from './no-space.js';
-import { createRecordStore } from './resume-record.js';
+import { createRecordStore, type ResumeRecord } from './resume-record.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
 import { openTransferTarget, type TransferTarget } from './transfer-target.js';
 import { nameUnforeseen } from './unforeseen.js';
@@ -28,7 +34,15 @@ export interface TransferDependencies {
   readonly transferUser?: Owner | undefined;
   /** The child's program. @default `child` beside `child-process.ts` */
   readonly childPath?: string | undefined;
+  /** Told of each attempt, as its bytes move. */
+  readonly observe?: TransferObserver | undefined;
 }
+
+/** Bytes that a transfer has moved, all attempts together. */
+export type MovedBytes = Pick<TransferProgress, 'bytesRead' | 'bytesWritten'>;
+
+/** Is told that an attempt begins, and what was moved `before`; what it returns is told what has moved by now. */
+export type TransferObserver = (image: ImageFacts, before: MovedBytes) => (now: MovedBytes) => void;
 
 /** The byte moving of one node. */
 export function createTransferActivities(dependencies: TransferDependencies): TransferActivities {
@@ -42,9 +56,17 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     let barren = heart.barren + 1;
     try {
       await using target = await openTransferTarget(input.target, { owner: transferUser, contentType });
-      const { fence } = await target.readRecord();
+      const record = await target.readRecord();
+      const { fence } = record;
+      const moved = dependencies.observe?.(input.image, movedBefore(record));
       try {
-        return await move(input, target, fence + 1, heart);
+        const result = await move(input, target, fence + 1, (progress) => {
+          heart.beat(progress);
+          // What earlier attempts wrote is not known before the child has read the record.
+          if (progress.phase !== 'starting') moved?.(progress);
+        });
+        moved?.({ bytesRead: result.bytesTransferred, bytesWritten: result.bytesWritten });
+        return result;
       } catch (error) {
         if (!signal.aborted) barren = await countBarren(target, fence + 1, barren);
         throw error;
@@ -60,7 +82,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     input: TransferInput,
     target: TransferTarget,
     fence: number,
-    heart: Heart,
+    onProgress: (progress: TransferProgress) => void,
   ): Promise<TransferResult> {
     const { cancellationSignal: signal, info } = Context.current();
     const result = await runChild({
@@ -78,7 +100,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
       user: transferUser,
       path: dependencies.childPath,
       signal,
-      onProgress: heart.beat,
+      onProgress,
     });
     return { ...result, attempts: info.attempt };
   }
@@ -105,6 +127,10 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     );
   }
   return { transferImage };
+}
+
+function movedBefore({ bytesRead, durable, result }: ResumeRecord): MovedBytes {
+  return { bytesRead, bytesWritten: result?.bytesWritten ?? durable?.bytesWritten ?? 0 };
 }
 
 function descriptors({

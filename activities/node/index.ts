@@ -1,6 +1,7 @@
 import type { NodeActivities } from '../interfaces.js';
 import type { UnpublishedItem } from '../types.js';
 import type { Owner } from './directories.js';
+import { examinePool } from './examine.js';
 import { withPoolLock } from './lock.js';
 import { listMarkers, publishState, readMarker } from './marker.js';
 import { findPool, measurePool, openPool } from './pool.js';
@@ -15,6 +16,8 @@ import { verifyImage } from './verify.js';
 export function createNodeActivities(context: {
   readonly node: string;
   readonly transferUser?: Owner | undefined;
+  /** Version of dvflow, for the report. @default 'unknown' */
+  readonly version?: string | undefined;
 }): NodeActivities {
   const { node } = context;
   const activities: NodeActivities = {
@@ -44,6 +47,13 @@ export function createNodeActivities(context: {
       return lists.flat();
     },
     removeUnpublishedDirectory: async ({ item }) => await removeUnpublishedDirectory(item, node),
+    examineNode: async ({ pools }) => ({
+      node,
+      version: context.version ?? 'unknown',
+      nodeVersion: process.versions.node,
+      root: context.transferUser !== undefined,
+      pools: await Promise.all(pools.map((pool) => examinePool(pool, node))),
+    }),
     removeVolumeData: async ({ volume }) => await removeVolumeData(volume, node),
   };
   return activities;

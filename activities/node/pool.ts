@@ -26,7 +26,7 @@ export const DISK = 'disk.img';
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 
 /** `OVERLAYFS_SUPER_MAGIC` of Linux: the file system of a container's own layer. */
-const OVERLAY = 0x794c7630;
+export const OVERLAY = 0x794c7630;
 
 /** An open pool. */
 export interface Pool extends AsyncDisposable {

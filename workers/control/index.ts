@@ -1,11 +1,13 @@
 /** What the control role does besides running workflows: it watches Kubernetes, and shows progress there. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
-import type { Logger, MetricMeter } from '@temporalio/common';
+import type { Logger } from '@temporalio/common';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
+import type { Phase } from '../../activities/types.js';
+import type { Metrics } from '../metrics/index.js';
 import { watchClaims } from './claims.js';
 import { createDataVolumeWrites } from './data-volume-writes.js';
-import { watchDataVolumes } from './data-volumes.js';
+import { watchDataVolumes, type DataVolumeWatch } from './data-volumes.js';
 import { createKeyQueue } from './key-queue.js';
 import { startProgress } from './progress.js';
 import { createRuns } from './runs.js';
@@ -21,8 +23,8 @@ export interface ControlOptions {
   readonly temporalNamespace: string;
   /** Time between two lists of everything, in ms. @default 300_000 */
   readonly relistMs?: number | undefined;
-  /** Where the gauge `dvflow_progress_round_seconds` is kept. */
-  readonly metricMeter?: MetricMeter | undefined;
+  /** Told how many DataVolumes are in which phase, and how long a look at them takes. */
+  readonly metrics?: Metrics | undefined;
 }
 
 /** A control role that watches. */
@@ -44,13 +46,11 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const dataVolumes = watchDataVolumes({ ...options, runs, writes });
   const claims = watchClaims({ ...options, dataVolumes });
   const volumes = watchVolumes({ ...options, runs, dataVolumes });
-  const gauge = options.metricMeter?.createGauge(
-    'dvflow_progress_round_seconds',
-    'float',
-    's',
-    'time from one look at every transfer to the next',
-  );
-  const observeRound = gauge && ((ms: number) => gauge.set(ms / 1000));
+  const observeRound = (ms: number): void => {
+    options.metrics?.record('dvflow_progress_round_seconds', ms / 1000);
+    for (const [phase, count] of countPhases(dataVolumes))
+      options.metrics?.record('dvflow_data_volumes', count, { phase });
+  };
   const progress = startProgress({ watch: dataVolumes, runs, writes, logger, observeRound });
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);
   schedule.add('sweep schedule');
@@ -61,4 +61,16 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       await Promise.all(parts.map((part) => part.stop()));
     },
   };
+}
+
+/** Every phase of a run that is under way, those without a DataVolume too: a gauge keeps what it was told last. */
+const PHASES: readonly Phase[] = ['Pending', 'WaitForFirstConsumer', 'ImportScheduled', 'ImportInProgress'];
+
+function countPhases({ served }: Pick<DataVolumeWatch, 'served'>): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>(PHASES.map((phase) => [phase, 0]));
+  for (const { dataVolume } of served()) {
+    const phase = dataVolume.status?.phase || 'Pending';
+    counts.set(phase, (counts.get(phase) ?? 0) + 1);
+  }
+  return counts;
 }

@@ -5,18 +5,23 @@ import { createKubernetesActivities } from '../../activities/kubernetes/index.js
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import type { WorkerConfig } from '../config.js';
 import type { TemporalAccess } from '../connection.js';
+import { activityMetrics } from '../metrics/activities.js';
+import { metricSinks, type Metrics } from '../metrics/index.js';
 import { sourcePolicy } from '../source-policy.js';
+import { workerIdentity } from '../version.js';
 
 /** The worker of every workflow and of the activities that talk to Kubernetes or probe a source. */
 export async function createControlWorker(
   config: WorkerConfig,
   access: TemporalAccess,
   kubeConfig: KubeConfig,
+  metrics: Metrics,
 ): Promise<Worker> {
   const { connection, client, namespace, address } = access;
   return await Worker.create({
     connection,
     namespace,
+    identity: workerIdentity(),
     taskQueue: CONTROL_QUEUE,
     workflowBundle: { codePath: fileURLToPath(new URL('../../workflow-bundle.js', import.meta.url)) },
     activities: createKubernetesActivities({
@@ -28,6 +33,8 @@ export async function createControlWorker(
       ambientCredentials: config.ambientCredentials,
       sweepGraceMs: config.sweepGraceMs,
     }),
+    sinks: metricSinks(metrics),
+    interceptors: { activity: [activityMetrics(metrics, 'control')] },
     // An activity hears of a cancel with the answer to a heartbeat: it is not to wait for most of its timeout.
     maxHeartbeatThrottleInterval: '1s',
     shutdownGraceTime: '10s',

@@ -1,0 +1,58 @@
+/** Looks at a pool as it is, without the side effects of using it: nothing is made, locked or changed. */
+import { constants } from 'node:fs';
+import { open, stat, statfs, type FileHandle } from 'node:fs/promises';
+import { isAbsolute, normalize } from 'node:path';
+import type { PoolRef } from '../types.js';
+import type { PoolReport } from '../types/operators.js';
+import { undefinedIfAbsent } from './directories.js';
+import { findPool, measurePool, OVERLAY, readPromises } from './pool.js';
+
+const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
+
+/** A file that a container runtime mounts from where the kubelet keeps its own state: from the disk of the operating system. */
+const FROM_NODE = '/etc/hosts';
+
+/** What one pool is like on this node; what is wrong with it is told, not thrown. */
+export async function examinePool({ path }: PoolRef, node: string, foreignBytes = 0): Promise<PoolReport> {
+  const plain = normalize(path).replace(/\/+$/, '');
+  if (!isAbsolute(path) || plain === '')
+    return { path, state: 'unusable', message: `${path} is not an absolute path below /` };
+  try {
+    const found = await open(plain, DIRECTORY).catch(undefinedIfAbsent);
+    if (!found) return { path, state: 'absent', message: `there is no directory ${plain} on node ${node}` };
+    await using root = found;
+    const { bavail, blocks, bsize, type } = await statfs(`/proc/self/fd/${root.fd}`);
+    if (type === OVERLAY)
+      return { path, state: 'unusable', message: `${plain} is not mounted into the worker on node ${node}` };
+    const sharedWithOs = await isSharedWithOs(root);
+    const free = { roomBytes: bavail * bsize, totalBytes: blocks * bsize, promisedBytes: 0, promises: 0 };
+    return { path, state: 'usable', ...free, sharedWithOs, ...(await booksOf(plain, node, foreignBytes)) };
+  } catch (error) {
+    return { path, state: 'unusable', message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Figures of a pool that has been used. */
+async function booksOf(path: string, node: string, foreignBytes: number): Promise<Partial<PoolReport>> {
+  const found = await findPool(path, node);
+  if (!found) return {};
+  await using pool = found;
+  const promises = await readPromises(pool);
+  const { roomBytes, totalBytes } = await measurePool(pool, node, foreignBytes);
+  return {
+    roomBytes,
+    totalBytes,
+    promises: promises.length,
+    promisedBytes: promises.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+}
+
+/**
+ * As the hostpath-provisioner judges it (`kubevirt_hpp_pool_path_shared_with_os`): the pool is on the device on which the node
+ * keeps its own state. In a container that is not `/`, which is the container's own layer.
+ */
+async function isSharedWithOs(root: FileHandle): Promise<boolean> {
+  const contained = (await statfs('/')).type === OVERLAY;
+  const own = await stat(contained ? FROM_NODE : '/');
+  return (await root.stat()).dev === own.dev;
+}

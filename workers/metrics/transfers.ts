@@ -1,0 +1,39 @@
+import type { TransferObserver } from '../../activities/image/transfer.js';
+import type { ActivityObserver } from './activities.js';
+import type { Metrics } from './index.js';
+
+/** Counts the transfers of a node, and the seconds of each. */
+export function transferMetrics(metrics: Metrics, slots: number): ActivityObserver {
+  let active = 0;
+  metrics.record('dvflow_active_transfers', active);
+  metrics.record('dvflow_transfer_slots', slots);
+  return {
+    begin(type) {
+      if (type !== 'transferImage') return undefined;
+      metrics.record('dvflow_active_transfers', ++active);
+      return ({ seconds, outcome }) => {
+        metrics.record('dvflow_active_transfers', --active);
+        metrics.record('dvflow_transfer_seconds', seconds, { outcome });
+      };
+    },
+  };
+}
+
+/** Counts the bytes of each transfer as they move: an attempt begins with the figures of those before it. */
+export function byteMetrics(metrics: Metrics): TransferObserver {
+  for (const plan of ['ranged', 'one-pass', 'qemu-img', 'unpack']) {
+    metrics.record('dvflow_transfer_read_bytes_total', 0, { plan });
+    metrics.record('dvflow_transfer_written_bytes_total', 0, { plan });
+  }
+  return ({ plan }, before) => {
+    let { bytesRead, bytesWritten } = before;
+    return (now) => {
+      // A source that changed is read from zero.
+      const read = Math.max(0, now.bytesRead - bytesRead);
+      const written = Math.max(0, now.bytesWritten - bytesWritten);
+      ({ bytesRead, bytesWritten } = now);
+      metrics.record('dvflow_transfer_read_bytes_total', read, { plan });
+      metrics.record('dvflow_transfer_written_bytes_total', written, { plan });
+    };
+  };
+}
