@@ -6,6 +6,8 @@ import { CliError, EXIT } from './errors.js';
 /** Temporal, for as long as one command takes. */
 export interface TemporalAccess {
   readonly client: Client;
+  /** `host:port` that was connected to. */
+  readonly address: string;
   readonly close: () => Promise<void>;
 }
 
@@ -21,7 +23,7 @@ export async function runningStack(): Promise<StackInfo | undefined> {
 /**
  * The running local stack, where the user has named neither a cluster nor a Temporal server: whoever names one of them means it.
  */
-async function defaultStack(env: NodeJS.ProcessEnv = process.env): Promise<StackInfo | undefined> {
+export async function defaultStack(env: NodeJS.ProcessEnv = process.env): Promise<StackInfo | undefined> {
   return env.KUBECONFIG || env.TEMPORAL_ADDRESS || env.TEMPORAL_PROFILE ? undefined : await runningStack();
 }
 
@@ -44,6 +46,7 @@ export async function connectTemporal(given?: StackInfo): Promise<TemporalAccess
       ...(metadata === undefined ? {} : { metadata }),
     });
     return {
+      address,
       client: new Client({ connection, ...(namespace ? { namespace } : {}) }),
       close: () => connection.close(),
     };

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { findPackageJSON } from 'node:module';
 import { Command, CommanderError, Option } from 'commander';
+import { ownVersion } from '../workers/version.js';
 import { registerLocalCommands } from './commands/local.js';
 import { EXIT, judge } from './errors.js';
 
@@ -31,18 +30,11 @@ export function createProgram(): Command {
   addImages(program);
   addQueries(program);
   addChanges(program);
+  addDoctor(program);
   addWorker(program);
   registerLocalCommands(program);
   addDemo(program);
   return program;
-}
-
-function ownVersion(): string {
-  const path = findPackageJSON(import.meta.url);
-  const { version } = JSON.parse(path === undefined ? '{}' : readFileSync(path, 'utf8')) as {
-    version?: string;
-  };
-  return version ?? 'unknown';
 }
 
 const output = () => new Option('-o, --output <format>', 'for programs: one JSON document').choices(['json']);
@@ -178,6 +170,19 @@ function addChanges(program: Command): void {
     .action(async (name: string, options) => {
       const { runRetry } = await import('./commands/retry.js');
       await runRetry(name, options as Parameters<typeof runRetry>[1]);
+    });
+}
+
+function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description(
+      'look at cluster, Temporal, workers, nodes and storage, and say what to do; exits with 1 on a problem',
+    )
+    .option('--json', 'for programs: one JSON document')
+    .action(async (options) => {
+      const { runDoctor } = await import('./commands/doctor.js');
+      await runDoctor(options as Parameters<typeof runDoctor>[0]);
     });
 }
 

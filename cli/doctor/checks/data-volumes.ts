@@ -1,0 +1,106 @@
+import type { V1PersistentVolume } from '@kubernetes/client-node';
+import { IDENTITY } from '../../../activities/kubernetes/names.js';
+import { duration } from '../../render/figures.js';
+import { about, type Finding } from '../findings.js';
+import type { DataVolumeObject, StatusCondition } from '../objects.js';
+import type { Reading } from '../reading.js';
+import { openDataVolumesOf, type RunStanding } from '../runs.js';
+import { notJudged } from './not-judged.js';
+
+/** The watch starts a run within a second; a control worker may just be starting. */
+const WITHOUT_RUN_MS = 60_000;
+/** What is waited for longer than this is worth a word. */
+const WAITS_LONG_MS = 10 * 60_000;
+/** Reclaiming takes seconds where the node answers. */
+const RELEASED_LONG_MS = 10 * 60_000;
+
+/** Findings of each kind that are shown one by one. */
+const MOST_SHOWN = 10;
+
+/** DataVolumes that do not come on. */
+export function checkDataVolumes(
+  dataVolumes: Reading<readonly DataVolumeObject[]>,
+  runs: Reading<ReadonlyMap<string, RunStanding>>,
+  now: number,
+): readonly Finding[] {
+  const subject = about('DataVolumes', 'under way');
+  if (dataVolumes.refused !== undefined) return [notJudged(subject, dataVolumes)];
+  const open = openDataVolumesOf(dataVolumes.value);
+  const failed = dataVolumes.value.filter(({ status }) => status?.phase === 'Failed').length;
+  const told = `${dataVolumes.value.length} in all, ${open.length} under way, ${failed} Failed`;
+  if (runs.refused !== undefined) return [subject.ok(told), notJudged(about('DataVolumes', 'runs'), runs)];
+  const stuck = open.flatMap((one) => judge(one, runs.value.get(one.metadata.uid), now) ?? []);
+  const rest = stuck.length - MOST_SHOWN;
+  const more =
+    rest > 0
+      ? [
+          about('DataVolumes', 'others').warning({
+            found: `${rest} more do not come on`,
+            means: 'they have the same causes as those above, or others',
+            todo: 'dvflow get -A',
+          }),
+        ]
+      : [];
+  return [subject.ok(told), ...stuck.slice(0, MOST_SHOWN), ...more];
+}
+
+function judge(
+  { metadata, status }: DataVolumeObject,
+  run: RunStanding | undefined,
+  now: number,
+): Finding | undefined {
+  const { namespace, name, creationTimestamp = '' } = metadata;
+  const subject = about('DataVolumes', `${namespace}/${name}`);
+  const age = now - Date.parse(creationTimestamp);
+  if (run !== undefined && run !== 'running' && age > WITHOUT_RUN_MS) {
+    const waiting = run === 'unknown' && !status?.phase;
+    return subject.problem({
+      found: `phase ${status?.phase || 'empty'} for ${duration(age)}, and no run is under way for it`,
+      means: waiting
+        ? 'no control worker has seen it, or this release does not serve its source'
+        : 'its run has ended without a word (Terminated?): a control worker makes the phase Failed',
+      todo: `kubectl -n ${namespace} describe datavolume ${name}; see Workers`,
+    });
+  }
+  const waiting = status?.conditions?.find(isWaiting);
+  const since = waiting?.lastTransitionTime ? now - Date.parse(waiting.lastTransitionTime) : 0;
+  if (!waiting || since < WAITS_LONG_MS || status?.phase === 'WaitForFirstConsumer') return undefined;
+  return subject.warning({
+    found: `waits for ${duration(since)}: ${waiting.reason}: ${waiting.message}`,
+    means: 'it ends as DeadlineExceeded 24 h after its last progress (annotation dvflow.io/deadline)',
+    todo: `dvflow describe ${name} -n ${namespace}`,
+  });
+}
+
+/** Condition `Running` says what is waited for. */
+function isWaiting({ type, status, reason = '', message = '' }: StatusCondition): boolean {
+  return (
+    type === 'Running' &&
+    status === 'False' &&
+    message !== '' &&
+    !['', 'Pending', 'Completed'].includes(reason)
+  );
+}
+
+/** Volumes whose claim is gone and whose data is still there. */
+export function checkReleased(
+  volumes: Reading<readonly V1PersistentVolume[]>,
+  now: number,
+): readonly Finding[] {
+  const late = (volumes.value ?? []).filter(
+    ({ metadata, spec, status }) =>
+      metadata?.annotations?.hostPathProvisionerIdentity === IDENTITY &&
+      spec?.persistentVolumeReclaimPolicy === 'Delete' &&
+      status?.phase === 'Released' &&
+      now - (status.lastPhaseTransitionTime?.getTime() ?? now) > RELEASED_LONG_MS,
+  );
+  if (late.length === 0) return [];
+  const names = late.map(({ metadata }) => metadata?.name ?? '');
+  return [
+    about('DataVolumes', 'released volumes').warning({
+      found: `${late.length} wait to be removed: ${names.slice(0, MOST_SHOWN).join(', ')}`,
+      means: 'their data still takes room on its node',
+      todo: `kubectl describe pv ${names[0]}; the worker of its node must answer (see Workers)`,
+    }),
+  ];
+}

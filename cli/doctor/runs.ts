@@ -1,0 +1,41 @@
+import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
+import type { DataVolumeObject } from './objects.js';
+
+/** DataVolumes that are asked for; more are only counted. */
+export const MOST_RUNS = 200;
+
+/** How the run of a DataVolume stands; `unknown`: Temporal knows none. */
+export type RunStanding = 'running' | 'closed' | 'unknown';
+
+const TERMINAL: readonly (string | undefined)[] = ['Succeeded', 'Failed'];
+
+/** DataVolumes that are not at their end. */
+export function openDataVolumesOf(dataVolumes: readonly DataVolumeObject[]): readonly DataVolumeObject[] {
+  return dataVolumes.filter(({ status }) => !TERMINAL.includes(status?.phase));
+}
+
+/** Asks Temporal, by id, for the runs of DataVolumes; by uid. */
+export async function readRuns(
+  client: Client,
+  dataVolumes: readonly DataVolumeObject[],
+): Promise<ReadonlyMap<string, RunStanding>> {
+  const standings = await Promise.all(
+    dataVolumes
+      .slice(0, MOST_RUNS)
+      .map(async ({ metadata }) => [metadata.uid, await standingOf(client, metadata)] as const),
+  );
+  return new Map(standings);
+}
+
+async function standingOf(client: Client, metadata: DataVolumeObject['metadata']): Promise<RunStanding> {
+  // Started from Temporal, the run has another id, which its DataVolume carries.
+  const workflowId = metadata.annotations?.['dvflow.io/workflow-id'] ?? dataVolumeWorkflowId(metadata);
+  try {
+    const { status } = await client.workflow.getHandle(workflowId).describe();
+    return status.name === 'RUNNING' ? 'running' : 'closed';
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return 'unknown';
+    throw error;
+  }
+}
