@@ -25,9 +25,10 @@ import type {
   UnpublishedItem,
 } from './types.js';
 import type { ExamineActivities } from './types/operators.js';
+import type { ScratchActivities } from './types/scratch.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
-export interface ControlActivities {
+export interface ControlActivities extends ScratchActivities {
   /** Namespace and name that a manifest's text (JSON or YAML) asks for; nothing is created. @throws {@link FailureType} `InvalidDataVolume` */
   nameDataVolume(input: { manifest: string }): Promise<{ readonly namespace: string; readonly name: string }>;
   /**
@@ -47,10 +48,9 @@ export interface ControlActivities {
    */
   planTarget(input: { dataVolume: DataVolumeRef }): Promise<TargetPlan>;
   /**
-   * Probes the source with the DataVolume's own credentials and makes the read plan.
+   * Probes the source with the DataVolume's own credentials and makes the read plan; a plan that needs scratch space says why.
    * @throws {@link FailureType} `SourceNotFound`, `SourceForbidden`, `SourceCertificateInvalid`, `SourceNotAllowed`, `ImageInvalid`,
-   * `ImageHostile`, `UnsupportedFormat`, `ContentTypeNotSupported`, `ScratchSpaceRequired`, `LargerPVCRequired`; retried:
-   * `SourceUnavailable`
+   * `ImageHostile`, `UnsupportedFormat`, `ContentTypeNotSupported`, `LargerPVCRequired`; retried: `SourceUnavailable`
    */
   inspectSource(input: {
     dataVolume: DataVolumeRef;
@@ -165,7 +165,8 @@ export interface TransferActivities {
   /**
    * Moves the image into `disk.img`, or an archive's files into the volume, in an unprivileged child process, resumes at the resume record, heartbeats
    * {@link TransferProgress}; no new write is issued 2 s after a cancel.
-   * @throws {@link FailureType} every type of source and image; retried: `SourceUnavailable`, `SourceChanged`, `NoSpace`
+   * @throws {@link FailureType} every type of source and image, and `ScratchSpaceRequired` where an image turns out to need scratch
+   * space and there is none; retried: `SourceUnavailable`, `SourceChanged`, `NoSpace`, `ScratchUnavailable`
    */
   transferImage(input: TransferInput): Promise<TransferResult>;
 }

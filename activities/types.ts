@@ -5,6 +5,7 @@
  * that never holds a credential: URLs are shown without user info and query (`displayUrl`), the rest travels in the Secret
  * `transfer-<uid>`.
  */
+import type { ScratchSpace } from './types/scratch.js';
 
 /**
  * Why a run failed: the public contract of `docs/failures.md`, and the `type` of every `ApplicationFailure` that dvflow
@@ -274,6 +275,8 @@ export interface TransferInput {
   /** The claim, for messages. */
   readonly claim: ClaimRef;
   readonly preallocation: boolean;
+  /** Room on this node for a second copy of the image; absent: an image that needs some is refused. */
+  readonly scratch?: ScratchSpace;
 }
 
 /** Heartbeat details of `transferImage`: the one progress channel (`design.md` §5). */
@@ -378,6 +381,8 @@ export interface LifecycleStatus {
   readonly conditions: readonly Condition[];
   readonly claim?: ClaimRef;
   readonly node?: string;
+  /** Claim of scratch space, while there is one. */
+  readonly scratch?: ClaimRef | undefined;
   readonly image?: ImageFacts;
   /** What is waited for and since when (ISO 8601). */
   readonly waiting?: { readonly for: string; readonly since: string };

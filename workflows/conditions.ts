@@ -61,13 +61,15 @@ function conditionsFor(phase: Phase, { claim, waiting, failure }: StatusFacts): 
       ];
     case 'ImportScheduled':
     case 'WaitForFirstConsumer':
-      return [pendingClaim(claim), ...notRunning(waiting)];
+      return [pendingClaim(claim, waiting), ...notRunning(waiting)];
     default:
       return [noClaim(waiting), ...notRunning(waiting)];
   }
 }
 
-function pendingClaim(claim: string): Condition {
+/** CDI says on `Bound` that scratch space is being made. */
+function pendingClaim(claim: string, waiting?: StatusFacts['waiting']): Condition {
+  if (waiting?.reason === 'CreatingScratchSpace') return { type: 'Bound', status: 'False', ...waiting };
   return { type: 'Bound', status: 'False', reason: 'Pending', message: `PVC ${claim} Pending` };
 }
 
@@ -86,7 +88,18 @@ function notRunning(waiting: StatusFacts['waiting']): readonly Condition[] {
   ];
 }
 
-function eventFor(phase: Phase, { claim, failure }: StatusFacts): DataVolumeEvent | undefined {
+/** Waits that are said by an event too. */
+const WAITING_EVENTS: Readonly<Record<string, DataVolumeEvent['type']>> = {
+  CreatingScratchSpace: 'Normal',
+  ErrExceededQuota: 'Warning',
+  InsufficientCapacity: 'Warning',
+};
+
+function eventFor(phase: Phase, { claim, waiting, failure }: StatusFacts): DataVolumeEvent | undefined {
+  if (waiting) {
+    const type = WAITING_EVENTS[waiting.reason];
+    return type && { type, ...waiting };
+  }
   switch (phase) {
     case 'ImportScheduled':
       return { type: 'Normal', reason: 'ImportScheduled', message: `Import into ${claim} scheduled` };

@@ -10,6 +10,7 @@ import {
 import type { Condition, DataVolumeRef } from '../activities/types.js';
 import { control } from './activity-options.js';
 import { statusFor } from './conditions.js';
+import type { Lifecycle } from './lifecycle.js';
 import { SEARCH_ATTRIBUTES } from './messages.js';
 import { leavePhase, recordMetric } from './metrics.js';
 import type { Run } from './run-state.js';
@@ -32,8 +33,13 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
   run.status = { ...run.status, step: failure.type === 'Cancelled' ? 'cancelled' : 'failed' };
 }
 
-/** Steps of clean-up that were left to the sweeper. */
-export function countDeferred(): void {
+/** Leaves a step of clean-up to the sweeper, and says so. */
+export async function deferCleanup(volume: Pick<Lifecycle, 'event'>, message: string): Promise<void> {
+  countDeferred();
+  await volume.event({ type: 'Warning', reason: 'CleanupDeferred', message });
+}
+
+function countDeferred(): void {
   recordMetric('dvflow_cleanup_deferred_total', 1);
 }
 

@@ -1,7 +1,6 @@
-import { ActivityFailure, ApplicationFailure, CancellationScope, workflowInfo } from '@temporalio/workflow';
+import { CancellationScope } from '@temporalio/workflow';
 import type {
   ClaimRef,
-  FailureType,
   ImageFacts,
   ImportResult,
   LifecycleInput,
@@ -12,19 +11,14 @@ import type {
   TargetPlan,
   TransferResult,
 } from '../activities/types.js';
-import {
-  claiming,
-  cleaningUp,
-  control,
-  inspecting,
-  onNode,
-  publishing,
-  transferring,
-} from './activity-options.js';
-import { countDeferred } from './ending.js';
+import { claiming, cleaningUp, control, inspecting, onNode, publishing } from './activity-options.js';
+import { deferCleanup } from './ending.js';
 import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
+import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';
+import { obtainScratch, planScratch } from './scratch.js';
+import { transfer, type Filling } from './transfer.js';
 
 /**
  * Fills a volume from an image and offers it to the claim only when it is complete, verified and synced. Phases: CDI's import
@@ -40,16 +34,18 @@ export async function importDataVolume(input: LifecycleInput): Promise<ImportRes
     if (target.claim === 'adopt') return await adopt(volume, target);
     const image = await inspect(volume, target);
     volume.note({ image });
+    const plan = await planScratch(volume, { target, image });
     volume.step('creating the claim');
     const claim = await ensureClaim(volume, target, image);
     await awaitConsumer(volume, claim, target);
     await volume.enter('ImportScheduled');
     volume.step('reserving a directory');
-    const directory = await reserveOnSomeNode(volume, claim, target);
+    const directory = await reserveOnSomeNode(volume, { claim, target, scratch: plan });
     volume.note({ node: directory.node });
+    const scratch = plan && (await obtainScratch(volume, { claim, directory, plan }));
     await copyCredentials(volume);
     await volume.enter('ImportInProgress');
-    const transferred = await transfer(volume, { claim, target, image, directory });
+    const transferred = await transfer(volume, { claim, target, image, directory }, scratch);
     await verify(volume, directory, transferred);
     const published = await publish(volume, { claim, target, directory, transferred });
     volume.step('finished');
@@ -162,11 +158,6 @@ async function ensureClaim(volume: Lifecycle, target: TargetPlan, { labels }: Im
   return claim;
 }
 
-function isExceededQuota(error: unknown): error is ActivityFailure {
-  const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  return cause instanceof ApplicationFailure && cause.type === ('ExceededQuota' satisfies FailureType);
-}
-
 /** With `HonorWaitForFirstConsumer` the scheduler names the node, when a pod first uses the claim. */
 async function awaitConsumer(volume: Lifecycle, claim: ClaimRef, target: TargetPlan): Promise<void> {
   if (!target.waitForConsumer) return;
@@ -182,33 +173,6 @@ async function awaitConsumer(volume: Lifecycle, claim: ClaimRef, target: TargetP
     const { chosenBy } = await control.listCandidates({ claim, target });
     return chosenBy === 'any' ? undefined : chosenBy;
   });
-}
-
-interface Filling {
-  readonly claim: ClaimRef;
-  readonly target: TargetPlan;
-  readonly image: ImageFacts;
-  readonly directory: ReservedDirectory;
-}
-
-async function transfer(volume: Lifecycle, filling: Filling): Promise<TransferResult> {
-  const { claim, target, image, directory } = filling;
-  const run = () =>
-    transferring(directory.node).transferImage({
-      target: directory,
-      image,
-      contentType: volume.facts.contentType,
-      usableBytes: target.usableBytes,
-      claim,
-      preallocation: target.preallocation,
-    });
-  volume.step(`transferring ${image.displayUrl} to node ${directory.node}`);
-  const { workflowId } = workflowInfo();
-  return await volume.within(
-    `transfer of ${image.displayUrl}`,
-    run,
-    async () => (await control.observeTransfer({ workflowId })).bytes,
-  );
 }
 
 async function verify(
@@ -257,8 +221,6 @@ async function unmark(volume: Lifecycle, directory: ReservedDirectory): Promise<
   try {
     await cleaningUp(directory.node).publishDirectory({ directory });
   } catch {
-    countDeferred();
-    const message = `node ${directory.node} does not answer: marker stays`;
-    await volume.event({ type: 'Warning', reason: 'CleanupDeferred', message });
+    await deferCleanup(volume, `node ${directory.node} does not answer: marker stays`);
   }
 }

@@ -30,6 +30,8 @@ import { until, within, type Wait } from './waiting.js';
 export interface Entered {
   /** Attempts of the transfer after the first. */
   readonly restartCount?: number;
+  /** What is being waited for in this phase from its beginning. */
+  readonly waiting?: NonNullable<StatusFacts['waiting']>;
 }
 
 /** A lifecycle as its workflow sees it. */
@@ -40,7 +42,7 @@ export interface Lifecycle {
   /** Says what is being done, for the query and the Temporal UI. */
   step(text: string): void;
   /** Adds what the query answers. */
-  note(facts: Partial<Pick<LifecycleStatus, 'claim' | 'node' | 'image'>>): void;
+  note(facts: Partial<Pick<LifecycleStatus, 'claim' | 'node' | 'image' | 'scratch'>>): void;
   /** Something to undo when the run fails or is cancelled; last in, first out. */
   onFailure(what: string, undo: () => Promise<unknown>): void;
   /** From here on nothing is undone: the disk is the user's. */
@@ -144,7 +146,7 @@ async function nameOf(manifest: DataVolumeManifest | string): Promise<{ namespac
 
 function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
   const ref = refOf(facts);
-  async function enter(phase: Phase, more: Entered & Pick<StatusFacts, 'waiting'> = {}): Promise<void> {
+  async function enter(phase: Phase, more: Entered = {}): Promise<void> {
     const { restartCount, ...rest } = more;
     const update = {
       ...statusFor(phase, { claim: facts.name, ...rest }),
@@ -162,8 +164,8 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
       run.status = { ...run.status, step: text };
       setCurrentDetails(text);
     },
-    note(noted: { claim?: LifecycleStatus['claim']; node?: string; image?: ImageFacts }) {
-      run.status = { ...run.status, ...noted } as LifecycleStatus;
+    note(noted) {
+      run.status = { ...run.status, ...noted };
     },
     onFailure(what, undo) {
       run.undo.push({ what, run: undo });

@@ -13,11 +13,20 @@ import type {
   ReservedDirectory,
   TargetPlan,
 } from '../activities/types.js';
+import type { ScratchPlan } from '../activities/types/scratch.js';
 import { cleaningUp, control, probing, reserving } from './activity-options.js';
 import type { Lifecycle } from './lifecycle.js';
 import { refOf } from './run-state.js';
 
 type Ranked = NodeCandidate & { readonly pool: PoolFacts };
+
+/** What needs room. */
+export interface Wanted {
+  readonly claim: ClaimRef;
+  readonly target: TargetPlan;
+  /** Scratch space that will be needed beside the target. */
+  readonly scratch?: ScratchPlan | undefined;
+}
 
 /**
  * Reserves room and a directory for the claim: on the user's or the scheduler's node, else on the live node with the most room.
@@ -25,9 +34,9 @@ type Ranked = NodeCandidate & { readonly pool: PoolFacts };
  */
 export async function reserveOnSomeNode(
   volume: Lifecycle,
-  claim: ClaimRef,
-  target: TargetPlan,
+  { claim, target, scratch }: Wanted,
 ): Promise<ReservedDirectory> {
+  const needed = target.requestBytes + scratchBytes(target, scratch);
   let message = 'room for the claim';
   const wait = { reason: 'InsufficientCapacity', counts: true, message: () => message };
   return await volume.until(wait, async () => {
@@ -39,11 +48,11 @@ export async function reserveOnSomeNode(
     const silent = new Map<string, string>();
     const ranked = await rank(placement.candidates, target, silent);
     for (const node of ranked) {
-      if (node.pool.roomBytes < target.requestBytes) continue;
+      if (node.pool.roomBytes < needed) continue;
       const reserved = await reserve(volume, claim, target, node);
       if (reserved && !reserved.refused) return reserved;
     }
-    message = placement.reason ?? shortage(claim, target, ranked, silent);
+    message = placement.reason ?? shortage({ claim, target, scratch }, ranked, silent);
     const [chosen] = ranked;
     if (placement.chosenBy === 'selected-node' && chosen) {
       const { node, pool } = chosen;
@@ -51,7 +60,7 @@ export async function reserveOnSomeNode(
         claim,
         node,
         roomBytes: pool.roomBytes,
-        requestBytes: target.requestBytes,
+        requestBytes: needed,
       });
     } else {
       await volume.event({ type: 'Warning', reason: 'InsufficientCapacity', message });
@@ -124,18 +133,26 @@ async function reserve(
   }
 }
 
-function whySilent(node: string, error: unknown): string {
+/** A target whose scratch space finds no room beside it would keep its own from others for nothing. */
+function scratchBytes({ pool }: TargetPlan, scratch: ScratchPlan | undefined): number {
+  return scratch?.pool.path === pool.path ? scratch.requestBytes : 0;
+}
+
+/** Why a node has nothing to offer, in words. */
+export function whySilent(node: string, error: unknown): string {
   const cause = error instanceof ActivityFailure ? error.cause : undefined;
   return cause instanceof ApplicationFailure ? cause.message : `no node worker answers on ${node}`;
 }
 
 function shortage(
-  claim: ClaimRef,
-  target: TargetPlan,
+  { claim, target, scratch }: Wanted,
   ranked: readonly Ranked[],
   silent: ReadonlyMap<string, string>,
 ): string {
-  const asks = `claim ${claim.namespace}/${claim.name} asks for ${target.requestBytes} bytes`;
+  const beside = scratchBytes(target, scratch);
+  const asks =
+    `claim ${claim.namespace}/${claim.name} asks for ${target.requestBytes} bytes` +
+    (beside > 0 ? ` and ${beside} of scratch space` : '');
   const rooms = ranked.map(({ node, pool }) => `${pool.roomBytes} on node ${node}`);
   const pool = rooms.length === 0 ? [] : [`pool ${target.pool.path} has room for ${rooms.join(', ')}`];
   const offers = [...pool, ...silent.values()];

@@ -25,6 +25,8 @@ export interface ChildOptions {
     readonly directory: number;
     readonly record: number;
     readonly lock: number;
+    /** Directory of scratch space. */
+    readonly scratch?: number;
   };
   /** Run as this user, without capabilities; absent: as the worker's own user. */
   readonly user?: Owner | undefined;
@@ -36,12 +38,8 @@ export interface ChildOptions {
 
 /** Runs the byte mover to its end. @throws its failure, typed; `NodeUnavailable` where it died without one */
 export async function runChild(options: ChildOptions): Promise<TransferResult> {
-  const { file, direct, directory, record, lock } = options.fds;
-  const inherited = [
-    file ?? ('ignore' as const),
-    ...[directory, record, lock],
-    ...(direct === undefined ? [] : [direct]),
-  ];
+  const { file, direct, directory, record, lock, scratch } = options.fds;
+  const inherited = [file, directory, record, lock, direct, scratch].map((fd) => fd ?? ('ignore' as const));
   const job: ChildJob = {
     ...options.job,
     fds: {
@@ -49,6 +47,7 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
       directory: 4,
       record: 5,
       ...(direct === undefined ? {} : { direct: 7 }),
+      ...(scratch === undefined ? {} : { scratch: 8 }),
     },
   };
   const [command, ...args] = commandLine(options);

@@ -1,4 +1,5 @@
 import type { ContentType, FailureType, TransferProgress, TransferResult } from '../types.js';
+import type { ScratchRoom } from './scratch.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
 
 /** First line on the child's standard input. It holds credentials: it is never an argument, a file or a log line. */
@@ -18,7 +19,11 @@ export interface ChildJob {
     readonly directory: number;
     readonly record: number;
     readonly direct?: number;
+    /** Directory of scratch space. */
+    readonly scratch?: number;
   };
+  /** What of the scratch space may be used, where there is some. */
+  readonly scratchRoom?: ScratchRoom;
 }
 
 /** Any later line: stop, and write nothing more. */

@@ -69,7 +69,7 @@ async function fill(
   source: ImageSource,
   onProgress: (progress: TransferProgress) => void,
 ): Promise<TransferResult> {
-  const { file, direct, directory, record } = job.fds;
+  const { file, direct, directory, record, scratch } = job.fds;
   const work = {
     source,
     size: { claimName: job.claimName, usableBytes: job.usableBytes },
@@ -86,7 +86,14 @@ async function fill(
   }
   if (file === undefined) throw new Error('a disk image has no file to go to');
   const target = { fd: file, directoryFd: directory, ...(direct === undefined ? {} : { directFd: direct }) };
-  return await convertImage({ ...work, target, preallocation: job.preallocation });
+  const { preallocation, scratchRoom } = job;
+  return await convertImage({
+    ...work,
+    target,
+    preallocation,
+    ...(scratch === undefined ? {} : { scratch: `/proc/self/fd/${scratch}` }),
+    ...(scratchRoom === undefined ? {} : { scratchRoom }),
+  });
 }
 
 function describe(error: unknown): ChildFailure {

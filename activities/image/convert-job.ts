@@ -1,5 +1,6 @@
 import type { ContentType, ImageFormat, TransferProgress } from '../types.js';
 import type { RecordStore } from './resume-record.js';
+import type { ScratchRoom } from './scratch.js';
 import type { TargetSize } from './size.js';
 import type { ImageSource } from './source/types.js';
 import type { TargetFile } from './writer.js';
@@ -19,6 +20,8 @@ export interface ConvertJob {
   readonly format?: ImageFormat;
   /** Directory for a second copy of the image, where the plan needs one; absent: such a plan is refused. */
   readonly scratch?: string;
+  /** What of that directory may be used. @default all that its file system has */
+  readonly scratchRoom?: ScratchRoom;
   readonly records: RecordStore;
   /** This attempt's fencing number; greater than that of any earlier one. */
   readonly fence: number;

@@ -25,8 +25,8 @@ export interface InspectOptions {
  * Looks at a source before anything is allocated: reaches it, tells its format, makes the read plan, compares sizes; of a qcow2
  * behind ranges the L1 table is checked too, of a container image its labels are read.
  * @throws {@link FailureType} `SourceNotFound`, `SourceForbidden`, `SourceCertificateInvalid`, `SourceNotAllowed`, `ImageInvalid`,
- * `ImageHostile`, `UnsupportedSource`, `UnsupportedFormat`, `ContentTypeNotSupported`, `ScratchSpaceRequired`,
- * `LargerPVCRequired`; retried: `SourceUnavailable`
+ * `ImageHostile`, `UnsupportedSource`, `UnsupportedFormat`, `ContentTypeNotSupported`, `LargerPVCRequired`; retried:
+ * `SourceUnavailable`
  */
 export async function inspectImage({
   request,
@@ -44,7 +44,8 @@ export async function inspectImage({
       checksum: request.checksum,
       contentType,
       target: { claimName, usableBytes, overhead, api },
-      scratch: false,
+      // whoever asks finds the need among the facts, and decides
+      scratch: true,
     });
     const labels = (await source.labels?.()) ?? {};
     return Object.keys(labels).length === 0 ? facts : { ...facts, labels };

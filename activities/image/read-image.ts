@@ -72,6 +72,7 @@ async function readFromScratch(reading: Reading, why: string): Promise<Read> {
   meter.say(`keeping the image in scratch space: ${why}`);
   await using copy = await keepInScratch(view, {
     directory: job.scratch,
+    room: job.scratchRoom,
     signal: job.signal,
     ...(known === undefined ? {} : { mostBytes: mostImageBytes(known) }),
     onProgress: () => meter.at(half(keeping())),

@@ -22,8 +22,17 @@ export interface ScratchOptions {
   readonly signal: AbortSignal;
   /** A longer stream is refused. @default 16 TiB */
   readonly mostBytes?: number;
+  /** What may be written, holes not counted; absent: whatever the file system has. */
+  readonly room?: ScratchRoom | undefined;
   /** Told how many bytes of the stream are kept. */
   readonly onProgress: (bytes: number) => void;
+}
+
+/** How much of a scratch directory one image may occupy. */
+export interface ScratchRoom {
+  readonly bytes: number;
+  /** `namespace/name` of the claim, for messages. */
+  readonly claimName: string;
 }
 
 /** A source that lies in scratch space, and how much of that it uses. */
@@ -37,11 +46,11 @@ export interface ScratchCopy extends AsyncDisposable {
 
 /**
  * Keeps a whole stream in a file of the scratch directory that has no name: it goes with the process, however that ends.
- * @throws {@link FailureType} `ScratchUnavailable` where the directory cannot be used or is full, `ImageHostile` for a stream
- * without end, and what the source throws
+ * @throws {@link FailureType} `ScratchUnavailable` where the directory cannot be used or is full, `LargerPVCRequired` where the
+ * room is too small, `ImageHostile` for a stream without end, and what the source throws
  */
 export async function keepInScratch(source: ImageSource, options: ScratchOptions): Promise<ScratchCopy> {
-  const { directory, signal, onProgress, mostBytes = MOST_BYTES } = options;
+  const { directory, signal, onProgress, room, mostBytes = MOST_BYTES } = options;
   const file = await openNameless(directory);
   try {
     const writer = createSparseWriter({ fd: file.fd }, signal);
@@ -54,10 +63,12 @@ export async function keepInScratch(source: ImageSource, options: ScratchOptions
         await inScratch(stage.write(bytes, chunk));
         bytes += chunk.length;
         if (bytes > mostBytes) throw hostile(`image expands beyond ${mostBytes} bytes in scratch space`);
+        assertRoom(writer.bytesWritten, room);
         onProgress(bytes);
         await breathe();
       }
       await inScratch(stage.flush());
+      assertRoom(writer.bytesWritten, room);
     } finally {
       await stage.close();
     }
@@ -74,6 +85,16 @@ export async function keepInScratch(source: ImageSource, options: ScratchOptions
     await file.close();
     throw error;
   }
+}
+
+/** The rest of the file system is promised to others. */
+function assertRoom(bytesWritten: number, room: ScratchRoom | undefined): void {
+  if (!room || bytesWritten <= room.bytes) return;
+  throw permanentFailure(
+    'LargerPVCRequired',
+    `image needs more than ${room.bytes} bytes of scratch space, and claim ${room.claimName}, which is as large as the target, ` +
+      `has ${room.bytes}: ask for a larger volume, or serve the image so that it can be streamed`,
+  );
 }
 
 /** What goes wrong with the copy is scratch space's, not the target's. */

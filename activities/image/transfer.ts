@@ -13,6 +13,7 @@ import type {
 import { runChild } from './child-process.js';
 import { noSpaceOr } from './no-space.js';
 import { createRecordStore, type ResumeRecord } from './resume-record.js';
+import { openScratch, type OpenScratch } from './transfer-scratch.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
 import { openTransferTarget, type TransferTarget } from './transfer-target.js';
 import { nameUnforeseen } from './unforeseen.js';
@@ -56,11 +57,12 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     let barren = heart.barren + 1;
     try {
       await using target = await openTransferTarget(input.target, { owner: transferUser, contentType });
+      await using scratch = await openScratch(input.scratch);
       const record = await target.readRecord();
       const { fence } = record;
       const moved = dependencies.observe?.(input.image, movedBefore(record));
       try {
-        const result = await move(input, target, fence + 1, (progress) => {
+        const result = await move(input, { target, scratch }, fence + 1, (progress) => {
           heart.beat(progress);
           // What earlier attempts wrote is not known before the child has read the record.
           if (progress.phase !== 'starting') moved?.(progress);
@@ -80,7 +82,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
 
   async function move(
     input: TransferInput,
-    target: TransferTarget,
+    { target, scratch }: { target: TransferTarget; scratch: OpenScratch | undefined },
     fence: number,
     onProgress: (progress: TransferProgress) => void,
   ): Promise<TransferResult> {
@@ -95,8 +97,9 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
         preallocation: input.preallocation,
         fence,
         attempt: info.attempt,
+        ...(scratch ? { scratchRoom: scratch.room } : {}),
       },
-      fds: descriptors(target),
+      fds: { ...descriptors(target), ...(scratch ? { scratch: scratch.directory.fd } : {}) },
       user: transferUser,
       path: dependencies.childPath,
       signal,

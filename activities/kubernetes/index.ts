@@ -10,6 +10,7 @@ import { createExecutionObserver } from './executions.js';
 import { createInspectActivities } from './inspect-source.js';
 import { createNodeActivities } from './nodes.js';
 import { createReclaimActivities } from './reclaim.js';
+import { createScratchActivities } from './scratch.js';
 import { createStatusActivities } from './status.js';
 import { createSweepActivities } from './sweep.js';
 import { createTargetActivities } from './targets.js';
@@ -54,6 +55,7 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     ...createNodeActivities({ kubernetes }),
     ...credentials,
     ...createVolumeActivities({ kubernetes }),
+    ...createScratchActivities({ kubernetes, transferNamespace }),
     ...createStatusActivities({ kubernetes }),
     ...createSweepActivities({
       kubernetes,

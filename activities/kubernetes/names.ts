@@ -54,6 +54,7 @@ export const CDI_ANNOTATIONS = {
   prePopulated: 'cdi.kubevirt.io/storage.prePopulated',
   usePopulator: 'cdi.kubevirt.io/storage.usePopulator',
   minimumClaimSize: 'cdi.kubevirt.io/minimumSupportedPvcSize',
+  requiresScratch: 'cdi.kubevirt.io/storage.import.requiresScratch',
 } as const;
 
 /** Annotation by which a user or the provisioner names the node of a hostpath volume. */
@@ -78,4 +79,9 @@ export function lifecycleWorkflowId({ namespace, name, uid }: DataVolumeRef): st
 /** Name of the copy of credentials in `dvflow-transfers`. */
 export function credentialsName(dataVolumeUid: string): string {
   return `transfer-${dataVolumeUid}`;
+}
+
+/** Name of claim and PersistentVolume of a DataVolume's scratch space, after CDI's; with the DataVolume's uid, as all of dvflow's own. */
+export function scratchName(dataVolumeUid: string): string {
+  return `prime-${dataVolumeUid}-scratch`;
 }

@@ -138,7 +138,8 @@ function refusalOf(
   return undefined;
 }
 
-function allows(
+/** Whether a term of `allowedTopologies` matches a node's labels. */
+export function allows(
   { matchLabelExpressions = [] }: V1TopologySelectorTerm,
   labels: Record<string, string>,
 ): boolean {
@@ -147,10 +148,18 @@ function allows(
 
 function candidateOf({ metadata }: V1Node, { volumes, pool }: PlacementInput): NodeCandidate {
   const hostname = metadata?.labels?.[HOSTNAME_LABEL] ?? '';
-  const foreignBytes = volumes
+  return { node: metadata?.name ?? '', hostname, foreignBytes: foreignBytes(volumes, pool, hostname) };
+}
+
+/** Bytes that volumes not made by dvflow occupy or promise in a pool on a node. */
+export function foreignBytes(
+  volumes: readonly V1PersistentVolume[],
+  pool: PoolRef,
+  hostname: string,
+): number {
+  return volumes
     .filter((volume) => isForeign(volume, pool) && hostnameOf(volume) === hostname)
     .reduce((sum, { spec }) => sum + Number(parseQuantity(spec?.capacity?.storage ?? '0') ?? 0n), 0);
-  return { node: metadata?.name ?? '', hostname, foreignBytes };
 }
 
 /** A volume in the pool that dvflow did not make: its node keeps no promise of it. */

@@ -116,6 +116,8 @@ export interface CdiConfig {
     readonly filesystemOverhead?: FilesystemOverhead;
     readonly preallocation?: boolean;
     readonly importProxy?: ImportProxy;
+    /** Class of scratch space, if there is one of that name. */
+    readonly scratchSpaceStorageClass?: string;
     /** `host[:port]` of registries that need not prove who they are. */
     readonly insecureRegistries?: readonly string[];
   };

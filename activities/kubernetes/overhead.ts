@@ -31,8 +31,13 @@ export function usableSpace(overhead: number, availableBytes: number): number {
 
 /** Bytes that a volume needs for a disk of so many bytes: CDI's `GetRequiredSpace`. */
 export function requiredSpace(overhead: number, diskBytes: number): number {
-  const aligned = divideUp(BigInt(diskBytes), ALIGNMENT) * ALIGNMENT;
+  const aligned = BigInt(alignedUp(diskBytes));
   return Number(divideUp(aligned * (THOUSAND + thousandths(overhead)), THOUSAND));
+}
+
+/** So many bytes, rounded up to whole MiB. */
+export function alignedUp(bytes: number): number {
+  return Number(divideUp(BigInt(bytes), ALIGNMENT) * ALIGNMENT);
 }
 
 function thousandths(overhead: number): bigint {

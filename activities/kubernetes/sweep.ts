@@ -90,8 +90,9 @@ export function createSweepActivities({
     }
   }
 
-  /** A volume is bound or offered to a user's claim, so the disk behind it is complete. */
-  async function isInUse(item: UnpublishedItem, volumes: readonly V1PersistentVolume[]): Promise<boolean> {
+  /** A volume is bound or offered to a user's claim, so the disk behind it is complete. Scratch space is nobody's disk. */
+  async function isInUse(item: UnpublishedItem, all: readonly V1PersistentVolume[]): Promise<boolean> {
+    const volumes = all.filter(({ spec }) => spec?.claimRef?.namespace !== transferNamespace);
     switch (item.kind) {
       case 'Secret':
         return false;
@@ -132,7 +133,7 @@ export function createSweepActivities({
     switch (kind) {
       case 'PersistentVolumeClaim': {
         const claim = await callIfFound(doing, core.readNamespacedPersistentVolumeClaim({ namespace, name }));
-        return claim && !isOffered(claim) ? claim : undefined;
+        return claim && (namespace === transferNamespace || !isOffered(claim)) ? claim : undefined;
       }
       case 'PersistentVolume':
         return await callIfFound(doing, core.readPersistentVolume({ name }));

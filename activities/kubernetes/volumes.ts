@@ -134,8 +134,15 @@ export function createVolumeActivities({
   return { publishVolume, deleteUnpublishedVolume };
 }
 
-function volumeBody(
-  { dataVolume, claim, target, directory }: Publication,
+/** What of a plan shows on the PersistentVolume. */
+export type VolumePlan = Pick<
+  TargetPlan,
+  'accessModes' | 'provisioner' | 'reclaimPolicy' | 'requestBytes' | 'storageClass' | 'volumeMode'
+>;
+
+/** The PersistentVolume of a directory, marked as unpublished, for one claim. */
+export function volumeBody(
+  { dataVolume, claim, target, directory }: Omit<Publication, 'target'> & { readonly target: VolumePlan },
   workflowId: string,
 ): V1PersistentVolume {
   return {

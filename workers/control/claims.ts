@@ -1,5 +1,6 @@
 import type { KubeConfig, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import type { Logger } from '@temporalio/common';
+import { MARKS } from '../../activities/kubernetes/names.js';
 import type { DataVolumeWatch } from './data-volumes.js';
 import { claimFingerprint } from './fingerprints.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
@@ -19,17 +20,18 @@ export function watchClaims(options: {
     path: '/api/v1/persistentvolumeclaims',
     changed(key, { before, after }) {
       if (claimFingerprint(before) === claimFingerprint(after)) return;
-      // A claim has its DataVolume's name, before it has an owner too; one of another name only by its owner.
-      for (const name of new Set([key, ...ownersOf(after ?? before)])) {
+      // A claim has its DataVolume's name, before it has an owner too; one of another name only by its owner or its mark.
+      for (const name of new Set([key, ...servedBy(after ?? before)])) {
         if (options.dataVolumes.get(name)) options.dataVolumes.wake(name);
       }
     },
   });
 }
 
-function ownersOf(claim: Claim | undefined): readonly string[] {
-  const owners = claim?.metadata.ownerReferences ?? [];
-  return owners
-    .filter(({ kind }) => kind === 'DataVolume')
-    .map(({ name }) => `${claim?.metadata.namespace}/${name}`);
+/** DataVolumes that a claim is of: by its owners, and by the mark on a claim of dvflow's own, which has none. */
+function servedBy(claim: Claim | undefined): readonly string[] {
+  const { namespace, ownerReferences = [], annotations = {} } = claim?.metadata ?? {};
+  const owners = ownerReferences.filter(({ kind }) => kind === 'DataVolume');
+  const marked = annotations[MARKS.dataVolume];
+  return [...owners.map(({ name }) => `${namespace}/${name}`), ...(marked === undefined ? [] : [marked])];
 }
