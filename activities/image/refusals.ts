@@ -27,7 +27,12 @@ export function scratchRequired(why: string): ApplicationFailure {
 export function whyScratch(error: unknown): string | undefined {
   const { message = '' } = error as { message?: string };
   const required = failureTypeOf(error) === 'ScratchSpaceRequired' && message.startsWith(SCRATCH_REQUIRED);
-  return required ? message.slice(SCRATCH_REQUIRED.length) : undefined;
+  return required ? scratchReason(message) : undefined;
+}
+
+/** What a message of {@link scratchRequired} gives as its reason; any other text is its own. */
+export function scratchReason(message: string): string {
+  return message.startsWith(SCRATCH_REQUIRED) ? message.slice(SCRATCH_REQUIRED.length) : message;
 }
 
 /** Versions of a source that one transfer follows before it gives up. */

@@ -2,6 +2,7 @@
 import { Context } from '@temporalio/activity';
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
+import { scratchReason } from '../image/refusals.js';
 import type { ClaimRef, DataVolumeRef } from '../types.js';
 import type { ScratchActivities, ScratchClaim, ScratchPlan } from '../types/scratch.js';
 import { call, callForOutcome, callIfFound, callUnlessConflict, listAll } from './client.js';
@@ -44,7 +45,7 @@ export function createScratchActivities({
       listAll('listing StorageClasses', (page) => storage.listStorageClass(page)),
       listPools(kubernetes),
     ]);
-    return plan({ config, classes, pools, target, image, reason });
+    return plan({ config, classes, pools, target, image, reason: scratchReason(reason) });
   }
 
   async function ensureScratchClaim(

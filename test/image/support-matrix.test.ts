@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { assertContentType } from '../../activities/image/content-type.js';
 import { planImage } from '../../activities/image/plan-image.js';
 import { createRecordStore } from '../../activities/image/resume-record.js';
@@ -14,37 +14,12 @@ import { convertInto } from './support/convert-into.js';
 import { createEndpoints, type Endpoint, type Endpoints } from './support/endpoints.js';
 import { makeRaw, MIB, qemuImg, useDirectory } from './support/images.js';
 import { useLoopDevices } from './support/loop-device.js';
+import { COMPRESSIONS, FORMATS, known, rows, type Row } from './support/matrix.js';
 import { refusal } from './support/refused.js';
 
-const TABLE = new URL('support-matrix.csv', import.meta.url);
-const COLUMNS = 'content_type,endpoint,format,compression,supported,scratch,block_dv,note';
 const DISK_BYTES = 5 * MIB + 512 * 3;
 const DEVICE_BYTES = 8 * MIB;
 
-type Row = Readonly<Record<string, string>>;
-
-/** The rows of the file, each with its columns by name. */
-function rows(): readonly Row[] {
-  const [header = '', ...lines] = readFileSync(TABLE, 'utf8').trim().split('\n');
-  assert.equal(header, COLUMNS);
-  const names = header.split(',');
-  return lines.map((line) => {
-    const values = line.split(',');
-    return Object.fromEntries(names.map((name, index) => [name, values[index] ?? '']));
-  });
-}
-
-/** How the file of a row is made of a disk or of a directory. */
-const FORMATS: Readonly<Record<string, (from: { raw: string; tree: string }, path: string) => void>> = {
-  raw: ({ raw }, path) => void execFileSync('cp', [raw, path]),
-  qcow2: ({ raw }, path) => void qemuImg('convert', '-f', 'raw', '-O', 'qcow2', raw, path),
-  tar: ({ tree }, path) => void execFileSync('tar', ['--create', '--file', path, '--directory', tree, '.']),
-};
-const COMPRESSIONS: Readonly<Record<string, (path: string) => string>> = {
-  none: (path) => path,
-  gz: (path) => (execFileSync('gzip', ['-1', '-k', '-f', path]), `${path}.gz`),
-  xz: (path) => (execFileSync('xz', ['-0', '-k', '-f', path]), `${path}.xz`),
-};
 /** What an unsupported row fails by. */
 const REFUSALS: Readonly<Record<string, readonly [type: string, message: RegExp]>> = {
   kubevirt: ['UnsupportedFormat', /in a container disk only qcow2 and raw are supported, as they are$/],
@@ -53,13 +28,6 @@ const REFUSALS: Readonly<Record<string, readonly [type: string, message: RegExp]
     /^contentType archive is not supported for source (registry|upload|s3)/,
   ],
 };
-
-/** What of a row this test knows how to try; a row with something new in it fails. */
-function known<T>(table: Readonly<Record<string, T>>, row: Row, column: string): T {
-  const found = table[row[column] ?? ''];
-  assert.ok(found !== undefined, `${column} ${row[column]} is new: nobody tries it`);
-  return found;
-}
 
 describe('support matrix', function () {
   this.timeout(120_000);

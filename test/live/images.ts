@@ -61,6 +61,13 @@ async function make(directory: string, raw: string, form: string): Promise<strin
   const [format = 'raw', compression] = form.split('.');
   const plain = format === 'raw' ? raw : join(directory, `disk.${format}`);
   if (format === 'qcow2') await run('qemu-img', ['convert', '-O', 'qcow2', raw, plain]);
+  if (['vmdk', 'vdi', 'vpc', 'vhdx'].includes(format))
+    await run('qemu-img', ['convert', '-f', 'raw', '-O', format, raw, plain]);
+  // its clusters are anywhere, and what maps them may come last
+  if (format === 'snapshot') {
+    await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, plain]);
+    await run('qemu-img', ['snapshot', '-c', 'before', plain]);
+  }
   if (format === 'qcow2c') await run('qemu-img', ['convert', '-c', '-O', 'qcow2', raw, plain]);
   if (!compression) return plain;
   if (compression === 'gz') await run('gzip', ['-1', '--keep', '--force', plain]);

@@ -30,6 +30,8 @@ const workflows = fileURLToPath(new URL('../../workflows/', import.meta.url));
 const ENTRIES: Record<string, readonly string[]> = {
   'import-data-volume.ts': ['importDataVolume'],
   'placement.ts': ['importDataVolume'],
+  'scratch.ts': ['importDataVolume'],
+  'transfer.ts': ['importDataVolume'],
   'lifecycle.ts': ['importDataVolume'],
   'ending.ts': ['importDataVolume'],
   'reclaim-volume.ts': ['reclaimVolume'],

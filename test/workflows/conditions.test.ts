@@ -52,6 +52,22 @@ describe('status of an import', () => {
     assert.equal(status.conditions?.find(({ type }) => type === 'Bound')?.reason, 'ErrExceededQuota');
   });
 
+  it("scratch space that is being made shows on Bound, and in an event, in CDI's words", () => {
+    const waiting = { reason: 'CreatingScratchSpace', message: 'Creating scratch space' };
+    const status = statusFor('ImportScheduled', { claim: 'disk', waiting });
+    for (const condition of status.conditions ?? [])
+      assert.deepEqual(condition, { type: condition.type, status: 'False', ...waiting });
+    assert.deepEqual(status.event, { type: 'Normal', ...waiting });
+  });
+
+  it('what keeps scratch space from being made is a warning, and a wait for a person is no event', () => {
+    const eventOf = (reason: string) =>
+      statusFor('ImportScheduled', { claim: 'disk', waiting: { reason, message: 'why' } }).event;
+    for (const reason of ['ErrExceededQuota', 'InsufficientCapacity'])
+      assert.deepEqual(eventOf(reason), { type: 'Warning', reason, message: 'why' });
+    assert.equal(eventOf('SourceNotReady'), undefined);
+  });
+
   it('progress is 100.0% only in Succeeded', () => {
     const phases: readonly Phase[] = ['Pending', 'ImportScheduled', 'ImportInProgress', 'Failed'];
     for (const phase of phases) assert.notEqual(statusFor(phase, { claim: 'disk' }).progress, '100.0%');

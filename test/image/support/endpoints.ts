@@ -14,7 +14,14 @@ import { imageOf, layerOf, writeLayout } from '../registry/images.js';
 /** Puts a file where sources of one kind are, and opens it from there as often as it is asked to. */
 export interface Endpoint {
   readonly kind: SourceRequest['kind'] | 'upload';
-  offer(path: string): Promise<() => Promise<ImageSource>>;
+  offer(path: string): Promise<Offer>;
+}
+
+/** Opens what is offered. */
+export interface Offer {
+  (): Promise<ImageSource>;
+  /** How a worker is told of it; absent for an upload, which nobody fetches. */
+  readonly request?: SourceRequest;
 }
 
 /** The endpoints of the support matrix, by their names there, on servers that are started when they are needed. */
@@ -26,13 +33,15 @@ const LOGIN = { username: 'me', password: 'pass-word' };
 const KEYS = { accessKeyId: 'AKIDEXAMPLE', secretKey: 'pass-word/+secret' };
 
 /** Opens a request as a worker does that may connect to loopback. */
-function open(request: SourceRequest): Promise<ImageSource> {
+function offered(request: SourceRequest): Offer {
   const { signal } = new AbortController();
-  return openSource(request, { policy: { allowed: ['127.0.0.0/8'], denied: [] }, signal });
+  const open = (): Promise<ImageSource> =>
+    openSource(request, { policy: { allowed: ['127.0.0.0/8'], denied: [] }, signal });
+  return Object.assign(open, { request });
 }
 
 const http = (url: string, more: { ca?: string; username?: string; password?: string } = {}) =>
-  open({ kind: 'http', url, headers: [], secretHeaders: [], insecureSkipVerify: false, ...more });
+  offered({ kind: 'http', url, headers: [], secretHeaders: [], insecureSkipVerify: false, ...more });
 
 /** Makes the endpoints; nothing is started before a file is offered. */
 export function createEndpoints(): Endpoints {
@@ -50,7 +59,7 @@ export function createEndpoints(): Endpoints {
         kind: 'http',
         async offer(path) {
           const server = await running(startFileServer({ path }));
-          return () => http(server.url);
+          return http(server.url);
         },
       },
       https: {
@@ -58,14 +67,14 @@ export function createEndpoints(): Endpoints {
         async offer(path) {
           const authority = await createAuthority();
           const server = await running(startFileServer({ path, tls: await authority.issue(['localhost']) }));
-          return () => http(server.url, { ca: authority.ca });
+          return http(server.url, { ca: authority.ca });
         },
       },
       http_basic_auth: {
         kind: 'http',
         async offer(path) {
           const server = await running(startFileServer({ path, basicAuth: LOGIN }));
-          return () => http(server.url, LOGIN);
+          return http(server.url, LOGIN);
         },
       },
       s3: {
@@ -75,7 +84,7 @@ export function createEndpoints(): Endpoints {
           await putObject(behind, `/images/${basename(path)}`, readFileSync(path));
           const keys = { [KEYS.accessKeyId]: KEYS.secretKey };
           const server = await running(startS3Server({ store: behind, keys }));
-          return () => open({ kind: 's3', url: `${server.url}/images/${basename(path)}`, ...KEYS });
+          return offered({ kind: 's3', url: `${server.url}/images/${basename(path)}`, ...KEYS });
         },
       },
       registry: {
@@ -83,7 +92,7 @@ export function createEndpoints(): Endpoints {
         async offer(path) {
           const { host } = await (registry ??= startRegistryServer());
           const name = await pushDisk(path, host);
-          return () => open({ kind: 'registry', url: `docker://${host}/${name}`, insecure: true });
+          return offered({ kind: 'registry', url: `docker://${host}/${name}`, insecure: true });
         },
       },
       upload: { kind: 'upload', offer: async (path) => async () => uploadOf(path) },

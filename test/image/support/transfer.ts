@@ -60,9 +60,29 @@ export async function reserve(
     transferUser: USER,
     ...dependencies,
   });
+  /** Scratch space in the same pool, of so many bytes. */
+  async function reserveScratch(bytes: number): Promise<NonNullable<TransferInput['scratch']>> {
+    const scratch = {
+      namespace: 'dvflow-transfers',
+      name: `prime-${dataVolume.uid}-scratch`,
+      uid: randomUUID(),
+    };
+    const directory = await node.reserveDirectory({
+      dataVolume: scratch,
+      claim: scratch,
+      pool: { path: pool, useNamingPrefix: false },
+      hostname: 'here',
+      requestBytes: bytes,
+      foreignBytes: 0,
+      workflowId: `datavolume/team-a/vm1/${dataVolume.uid}`,
+    });
+    return { directory, claim: scratch, bytes };
+  }
   return {
     node,
     input,
+    pool,
+    reserveScratch,
     volume: `${pool}/${target.directory}`,
     disk: `${pool}/${target.directory}/disk.img`,
     state: `${pool}/.dvflow/${dataVolume.uid}`,
@@ -73,8 +93,8 @@ export async function reserve(
         changes: number;
         fence: number;
       },
-    start: (attempt = 1, heartbeatDetails?: unknown) =>
-      startAttempt(transfer, input, { attempt, heartbeatDetails }),
+    start: (attempt = 1, heartbeatDetails?: unknown, scratch?: TransferInput['scratch']) =>
+      startAttempt(transfer, scratch ? { ...input, scratch } : input, { attempt, heartbeatDetails }),
   };
 }
 

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import type { SourceRequest } from '../../activities/image/source/types.js';
+import type { FailureType } from '../../activities/types.js';
+import { createEndpoints, type Endpoints } from '../image/support/endpoints.js';
+import { makeRaw, MIB } from '../image/support/images.js';
+import { COMPRESSIONS, FORMATS, known, rows, type Row } from '../image/support/matrix.js';
+import { useGoProgram } from '../support/servers/go-servers.js';
+import { useRegistryProgram } from '../support/servers/registry-server.js';
+import { useStack } from '../support/stack.js';
+import { assertSameDisk, createWorld, type World } from './world.js';
+
+/** A request that a DataVolume can ask for. */
+type Fetched = Exclude<SourceRequest, { kind: 'file' }>;
+
+/** What an unsupported row fails by. */
+const REFUSALS: Readonly<Record<string, FailureType>> = {
+  kubevirt: 'UnsupportedFormat',
+  archive: 'ContentTypeNotSupported',
+};
+
+describe('support matrix, row by row through DataVolumes', function () {
+  this.timeout(180_000);
+  useGoProgram();
+  useRegistryProgram();
+  const stack = useStack();
+  const directory = mkdtempSync(join(tmpdir(), 'dvflow-matrix-'));
+  const from = { raw: `${directory}/disk.raw`, tree: `${directory}/tree` };
+  let world: World;
+  let endpoints: Endpoints;
+  let namespace: string;
+  let scratchClaims: { stop(): void };
+  const scratch: string[] = [];
+
+  before(async () => {
+    world = createWorld(stack);
+    endpoints = createEndpoints();
+    namespace = await world.createNamespace('matrix');
+    makeRaw(from.raw, 5 * MIB + 512 * 3);
+    mkdirSync(`${from.tree}/sub`, { recursive: true });
+    execFileSync('sh', ['-c', `echo hello > '${from.tree}/sub/file'; cp '${from.raw}' '${from.tree}/disk'`]);
+    scratchClaims = stack.watch('/api/v1/namespaces/dvflow-transfers/persistentvolumeclaims', (_, object) => {
+      scratch.push((object as { metadata: { name: string } }).metadata.name);
+    });
+  });
+  after(async () => {
+    scratchClaims.stop();
+    await endpoints[Symbol.asyncDispose]();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  /** The source of a DataVolume that asks for the same as a request of the engine, with the objects that it names. */
+  async function sourceOf(request: Fetched, name: string): Promise<object> {
+    if (request.kind === 'registry') {
+      await configure({ insecureRegistries: [new URL(request.url).host] });
+      return { registry: { url: request.url } };
+    }
+    const secret = keysOf(request);
+    if (secret)
+      await world.core.createNamespacedSecret({
+        namespace,
+        body: { metadata: { name }, stringData: secret },
+      });
+    const ca = request.kind === 'http' ? request.ca : undefined;
+    if (ca) {
+      const body = { metadata: { name }, data: { 'ca.pem': ca } };
+      await world.core.createNamespacedConfigMap({ namespace, body });
+    }
+    const named = { ...(secret ? { secretRef: name } : {}), ...(ca ? { certConfigMap: name } : {}) };
+    return { [request.kind]: { url: request.url, ...named } };
+  }
+
+  async function configure(spec: object): Promise<void> {
+    const config = { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'cdiconfigs', name: 'config' };
+    await world.custom.patchClusterCustomObject(
+      { ...config, body: { spec } },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+  }
+
+  async function succeeds(name: string, row: Row): Promise<void> {
+    await world.awaitPhase(namespace, name, 'Succeeded', 90_000);
+    const disk = await world.diskOf(namespace, name);
+    if (row['content_type'] === 'kubevirt') return await assertSameDisk(from.raw, 'raw', disk);
+    assert.ok(!existsSync(disk));
+    execFileSync('diff', ['--recursive', '--no-dereference', from.tree, dirname(disk)]);
+  }
+
+  async function isRefused(name: string, row: Row, inventory: readonly string[]): Promise<void> {
+    const { status } = await world.awaitPhase(namespace, name, 'Failed', 30_000);
+    const reason = status?.conditions?.find(({ type }) => type === 'Running')?.reason;
+    assert.equal(reason, known(REFUSALS, row, 'content_type'));
+    await world.assertUnchanged(inventory);
+  }
+
+  for (const [index, row] of rows().entries()) {
+    const { content_type: content, endpoint, format, compression } = row;
+    // bytes that somebody sends are another lifecycle's
+    if (endpoint === 'upload') continue;
+    const works = known({ true: true, false: false }, row, 'supported');
+    const packed = compression === 'none' ? format : `${format} in ${compression}`;
+    it(`${content}, ${endpoint}, ${packed}: ${works ? 'works' : 'is refused, and nothing is allocated'}`, async () => {
+      const name = `row-${index}`;
+      const plain = `${directory}/${name}.${format}`;
+      known(FORMATS, row, 'format')(from, plain);
+      const { request } = await known(endpoints.byName, row, 'endpoint').offer(
+        known(COMPRESSIONS, row, 'compression')(plain),
+      );
+      const source = await sourceOf(request as Fetched, name);
+      const inventory = await world.inventory();
+      await world.createImport(namespace, name, {}, { source, contentType: content });
+      await (works ? succeeds(name, row) : isRefused(name, row, inventory));
+    });
+  }
+
+  it('none of them needed scratch space, whatever the documents say that CDI needs', () => {
+    assert.deepEqual(scratch, []);
+  });
+});
+
+/** CDI's Secret of a source. */
+function keysOf(request: Fetched): Record<string, string> | undefined {
+  if (request.kind === 'http' && request.username !== undefined)
+    return { accessKeyId: request.username, secretKey: request.password ?? '' };
+  if (request.kind === 's3')
+    return { accessKeyId: request.accessKeyId ?? '', secretKey: request.secretKey ?? '' };
+  return undefined;
+}
