@@ -13,7 +13,6 @@ import type {
   DataVolumeManifest,
   DataVolumeRef,
   DataVolumeStart,
-  ImageFacts,
   LifecycleInput,
   LifecycleStatus,
   Phase,

@@ -3,6 +3,7 @@ import { Context } from '@temporalio/activity';
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import { scratchReason } from '../image/refusals.js';
+import type { ControlActivities } from '../interfaces.js';
 import type { ClaimRef, DataVolumeRef } from '../types.js';
 import type { ScratchActivities, ScratchClaim, ScratchPlan } from '../types/scratch.js';
 import { call, callForOutcome, callIfFound, callUnlessConflict, listAll } from './client.js';
@@ -32,7 +33,7 @@ export interface ScratchDependencies {
 export function createScratchActivities({
   kubernetes,
   transferNamespace: namespace,
-}: ScratchDependencies): ScratchActivities {
+}: ScratchDependencies): Pick<ControlActivities, keyof ScratchActivities> {
   const { core, storage } = kubernetes;
 
   async function planScratch({
