@@ -135,7 +135,7 @@ async function reserve(
 
 /** A target whose scratch space finds no room beside it would keep its own from others for nothing. */
 function scratchBytes({ pool }: TargetPlan, scratch: ScratchPlan | undefined): number {
-  return scratch?.pool.path === pool.path ? scratch.requestBytes : 0;
+  return scratch?.pool.path === pool.path ? scratch.promisedBytes : 0;
 }
 
 /** Why a node has nothing to offer, in words. */

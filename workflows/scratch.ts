@@ -105,7 +105,7 @@ async function look(
   const { claim } = made;
   const { unbound } = await control.bindScratch({ dataVolume: refOf(volume.facts), claim, plan, directory });
   if (unbound !== undefined) return { reason: 'CreatingScratchSpace', message: unbound };
-  return { directory, claim, bytes: plan.requestBytes };
+  return { directory, claim, bytes: plan.promisedBytes };
 }
 
 async function ensureClaim(
@@ -126,7 +126,7 @@ async function reserve(
   { plan, directory: { node, hostname } }: ScratchUse,
   { claim, foreignBytes }: ScratchClaim,
 ): Promise<ReservedDirectory | Obstacle> {
-  const { pool, requestBytes } = plan;
+  const { pool, promisedBytes: requestBytes } = plan;
   const { workflowId } = workflowInfo();
   const asked = { dataVolume: claim, claim, pool, hostname, requestBytes, foreignBytes, workflowId };
   try {
@@ -143,11 +143,11 @@ async function reserve(
 
 /** Its books are kept under the scratch claim's own uid, beside the target's, which are under the DataVolume's. */
 function directoryOf(
-  { plan: { pool, requestBytes }, directory: { node, hostname } }: ScratchUse,
+  { plan: { pool, promisedBytes }, directory: { node, hostname } }: ScratchUse,
   claim: ClaimRef,
 ): ReservedDirectory {
   const directory = pool.useNamingPrefix ? `${claim.name}-pvc-${claim.uid}` : `pvc-${claim.uid}`;
-  return { node, hostname, pool: pool.path, directory, dataVolume: claim, promisedBytes: requestBytes };
+  return { node, hostname, pool: pool.path, directory, dataVolume: claim, promisedBytes };
 }
 
 /** Registered before it exists, for the same reason. */

@@ -92,8 +92,8 @@ function assertRoom(bytesWritten: number, room: ScratchRoom | undefined): void {
   if (!room || bytesWritten <= room.bytes) return;
   throw permanentFailure(
     'LargerPVCRequired',
-    `image needs more than ${room.bytes} bytes of scratch space, and claim ${room.claimName}, which is as large as the target, ` +
-      `has ${room.bytes}: ask for a larger volume, or serve the image so that it can be streamed`,
+    `image needs more than the ${room.bytes} bytes of scratch space that claim ${room.claimName} offers: ask for a larger volume, ` +
+      'with which scratch space grows, or serve the image so that it can be streamed',
   );
 }
 

@@ -37,7 +37,7 @@ export function requiredSpace(overhead: number, diskBytes: number): number {
 
 /** So many bytes, rounded up to whole MiB. */
 export function alignedUp(bytes: number): number {
-  return Number(divideUp(BigInt(bytes), ALIGNMENT) * ALIGNMENT);
+  return Number(divideUp(BigInt(Math.ceil(bytes)), ALIGNMENT) * ALIGNMENT);
 }
 
 function thousandths(overhead: number): bigint {

@@ -19,6 +19,8 @@ export interface ScratchPlan {
   readonly pool: PoolRef;
   /** The claim's storage request, in bytes: what CDI would ask for, and more where the image is known to need it. */
   readonly requestBytes: number;
+  /** What its directory is promised, in bytes: the request, and what an image file of that size needs for its own tables. */
+  readonly promisedBytes: number;
   /** Why the image needs it. */
   readonly reason: string;
 }

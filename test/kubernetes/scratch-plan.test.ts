@@ -154,6 +154,13 @@ describe('the size of scratch space', () => {
     assert.equal(plan.requestBytes, 1076 * MiB);
   });
 
+  it('promises its directory room for the tables of an image file as well: a 32nd', () => {
+    const config = withOverheads({ told: '0' }, 'told');
+    const target = { ...facts().target, overhead: 0 };
+    const plan = planScratch(facts({ config, classes: [storageClass('told')], target }));
+    assert.deepEqual([plan.requestBytes, plan.promisedBytes], [1024 * MiB, 1056 * MiB]);
+  });
+
   it("is more where the image's own file is known to be larger, and not by what a compressor hides", () => {
     const length = 5000 * MiB;
     const size = (containers: ScratchFacts['image']['containers']): number =>

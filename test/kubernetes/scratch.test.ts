@@ -32,6 +32,7 @@ const PLAN: ScratchPlan = {
   chosenBy: "target's StorageClass",
   pool: POOL,
   requestBytes: 1000 * MiB,
+  promisedBytes: 1030 * MiB,
   reason: 'a VMDK in gz',
 };
 
