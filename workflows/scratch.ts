@@ -26,7 +26,7 @@ export interface ScratchUse {
   /** The user's claim. */
   readonly claim: ClaimRef;
   /** The target, on whose node it has to be. */
-  readonly directory: ReservedDirectory;
+  readonly directory: Pick<ReservedDirectory, 'node' | 'hostname'>;
   readonly plan: ScratchPlan;
 }
 
