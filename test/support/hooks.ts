@@ -1,5 +1,7 @@
+import { fileURLToPath } from 'node:url';
 import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
 import { refuseForeign } from '../../local/index.js';
+import { coverageHook } from '../documentation/checker/hook.js';
 import { endStack } from './stack.js';
 
 /** Before anything else: nobody's cluster is a test bed, and Temporal's own logs would drown mocha's. */
@@ -18,10 +20,13 @@ export async function mochaGlobalTeardown(): Promise<void> {
   await Runtime.instance().shutdown();
 }
 
-/** Hooks around all suites. */
+/** Hooks around all suites; what the run has proved is counted when nothing can fail any more. */
 export const mochaHooks = {
-  async afterAll(this: Mocha.Context): Promise<void> {
-    this.timeout(120_000);
-    await endStack();
-  },
+  afterAll: [
+    async function endStackAfterAll(this: Mocha.Context): Promise<void> {
+      this.timeout(120_000);
+      await endStack();
+    },
+    coverageHook(fileURLToPath(new URL('../..', import.meta.url))),
+  ],
 };
