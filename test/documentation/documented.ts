@@ -21,19 +21,15 @@ export function documented(name: string, values: Readonly<Record<string, string>
 }
 
 /** Makes the namespace of the documentation, also where one of that name is still going. */
-export async function createCnvNamespace({ kubectl }: TestStack): Promise<void> {
-  await kubectl(['wait', '--for=delete', `namespace/${CNV}`, '--timeout=60s']);
-  await kubectl(['create', 'namespace', CNV]);
+export async function createCnvNamespace(stack: TestStack): Promise<void> {
+  await stack.kubectl(['wait', '--for=delete', `namespace/${CNV}`, '--timeout=60s']);
+  await stack.kubectl(['create', 'namespace', CNV]);
 }
 
 /** Takes an object of the stack away, so that a chapter can make its own under the same name; resolves with the way back. */
-export async function takeAway(
-  { kubectl }: TestStack,
-  kind: string,
-  name: string,
-): Promise<() => Promise<void>> {
+export async function takeAway(stack: TestStack, kind: string, name: string): Promise<() => Promise<void>> {
   const { apiVersion, metadata, spec, ...rest } = JSON.parse(
-    await kubectl(['get', kind, name, '-o', 'json']),
+    await stack.kubectl(['get', kind, name, '-o', 'json']),
   ) as {
     readonly apiVersion: string;
     readonly kind: string;
@@ -49,10 +45,10 @@ export async function takeAway(
     spec,
     status: undefined,
   });
-  await kubectl(['delete', kind, name]);
+  await stack.kubectl(['delete', kind, name]);
   return async () => {
-    await kubectl(['delete', kind, name, '--ignore-not-found']);
-    await kubectl(['create', '-f', '-'], { input });
+    await stack.kubectl(['delete', kind, name, '--ignore-not-found']);
+    await stack.kubectl(['create', '-f', '-'], { input });
   };
 }
 
