@@ -39,9 +39,10 @@ export function countFailure(error: unknown, typeOf: (error: unknown) => string)
   });
 }
 
-/** Records how long the phase lasted that a run leaves now. */
+/** Records how long the phase lasted that a run leaves now; before its first one it has none. */
 export function leavePhase(run: Run): void {
+  const { phase } = run.status;
   const now = Date.now();
-  recordMetric('dvflow_phase_seconds', (now - run.phaseAt) / 1000, { phase: run.status.phase || 'Pending' });
+  if (phase !== '') recordMetric('dvflow_phase_seconds', (now - run.phaseAt) / 1000, { phase });
   run.phaseAt = now;
 }

@@ -2,10 +2,26 @@ import { examinePool } from '../../activities/node/examine.js';
 import type { PoolRef } from '../../activities/types.js';
 import type { PoolReport } from '../../activities/types/operators.js';
 import type { ActivityObserver } from './activities.js';
-import type { Metrics } from './index.js';
+import type { MetricName, Metrics } from './index.js';
 
 /** Figures of pools are so old at most, in ms. */
 const EVERY_MS = 15_000;
+
+/** What an activity's input may tell about pools: one, or all that any HostPathProvisioner names. */
+interface Heard {
+  readonly pool?: unknown;
+  readonly pools?: unknown;
+  readonly foreignBytes?: number;
+}
+
+const FIGURES = [
+  'dvflow_pool_usable',
+  'dvflow_pool_capacity_bytes',
+  'dvflow_pool_room_bytes',
+  'dvflow_pool_promised_bytes',
+  'dvflow_pool_promises',
+  'dvflow_pool_shared_with_os',
+] as const satisfies readonly MetricName[];
 
 /** Keeps the figures of the pools that this node has heard of. */
 export interface PoolMetrics extends ActivityObserver {
@@ -16,7 +32,8 @@ export interface PoolMetrics extends ActivityObserver {
 
 /**
  * A node worker may not read HostPathProvisioners: it learns its pools from what it is asked to do, the sweeper's question of
- * every ten minutes at the latest.
+ * every ten minutes at the latest. That question names all of them: the figures of a pool that is no longer there become NaN, which no
+ * alert takes for anything, since a series cannot be taken back.
  */
 export function poolMetrics(metrics: Metrics, node: string): PoolMetrics {
   const known = new Map<string, { pool: PoolRef; foreignBytes: number }>();
@@ -24,23 +41,33 @@ export function poolMetrics(metrics: Metrics, node: string): PoolMetrics {
   timer.unref();
 
   async function refresh(): Promise<void> {
-    for (const { pool, foreignBytes } of known.values())
-      show(metrics, node, await examinePool(pool, node, foreignBytes));
+    for (const { pool, foreignBytes } of [...known.values()]) {
+      const report = await examinePool(pool, node, foreignBytes);
+      // forgotten meanwhile
+      if (known.has(pool.path)) show(metrics, node, report);
+    }
+  }
+
+  function learn(input: Heard): void {
+    const all = Array.isArray(input.pools) ? input.pools.filter(isPool) : undefined;
+    for (const pool of all ?? [input.pool].filter(isPool)) {
+      const foreignBytes = input.foreignBytes ?? known.get(pool.path)?.foreignBytes ?? 0;
+      known.set(pool.path, { pool, foreignBytes });
+    }
+    if (all) forgetAllBut(new Set(all.map(({ path }) => path)));
+  }
+
+  function forgetAllBut(named: ReadonlySet<string>): void {
+    for (const path of [...known.keys()].filter((one) => !named.has(one))) {
+      known.delete(path);
+      for (const name of FIGURES) metrics.record(name, NaN, { node, pool: path });
+    }
   }
 
   return {
     begin(_type, [input]) {
-      const { pool, pools, foreignBytes } = (input ?? {}) as {
-        pool?: unknown;
-        pools?: unknown;
-        foreignBytes?: number;
-      };
       const before = known.size;
-      const more: readonly unknown[] = Array.isArray(pools) ? pools : [];
-      for (const one of [pool, ...more].filter(isPool)) {
-        const told = foreignBytes ?? known.get(one.path)?.foreignBytes ?? 0;
-        known.set(one.path, { pool: one, foreignBytes: told });
-      }
+      learn(input ?? {});
       if (known.size > before) void refresh();
       return undefined;
     },
@@ -54,16 +81,14 @@ function isPool(value: unknown): value is PoolRef {
 }
 
 function show(metrics: Metrics, node: string, report: PoolReport): void {
-  const labels = { node, pool: report.path };
-  metrics.record('dvflow_pool_usable', report.state === 'usable' ? 1 : 0, labels);
-  const figures = {
+  const figures: Record<(typeof FIGURES)[number], number | undefined> = {
+    dvflow_pool_usable: report.state === 'usable' ? 1 : 0,
     dvflow_pool_capacity_bytes: report.totalBytes,
     dvflow_pool_room_bytes: report.roomBytes,
     dvflow_pool_promised_bytes: report.promisedBytes,
     dvflow_pool_promises: report.promises,
     dvflow_pool_shared_with_os: report.sharedWithOs === undefined ? undefined : Number(report.sharedWithOs),
-  } as const;
-  for (const [name, value] of Object.entries(figures)) {
-    if (value !== undefined) metrics.record(name as keyof typeof figures, value, labels);
-  }
+  };
+  // What cannot be read now is not what it was.
+  for (const name of FIGURES) metrics.record(name, figures[name] ?? NaN, { node, pool: report.path });
 }
