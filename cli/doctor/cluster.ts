@@ -37,8 +37,17 @@ export interface ClusterFacts {
 const CDI = { group: 'cdi.kubevirt.io', version: 'v1beta1' } as const;
 const HPP = { group: 'hostpathprovisioner.kubevirt.io', version: 'v1beta1' } as const;
 
-/** Reads all of it at once; what is refused is told in its place. */
-export async function readCluster(kubeConfig: KubeConfig): Promise<ClusterFacts> {
+/** Version of the API server: the question whether it answers at all. */
+export async function readServer(kubeConfig: KubeConfig): Promise<Reading<string>> {
+  const { VersionApi } = await import('@kubernetes/client-node');
+  return map(
+    await read(() => kubeConfig.makeApiClient(VersionApi).getCode()),
+    ({ gitVersion }) => gitVersion,
+  );
+}
+
+/** Reads all else at once; what is refused is told in its place. */
+export async function readCluster(kubeConfig: KubeConfig, version: Reading<string>): Promise<ClusterFacts> {
   const k8s = await import('@kubernetes/client-node');
   const api = kubeConfig.makeApiClient.bind(kubeConfig);
   const custom = api(k8s.CustomObjectsApi);
@@ -55,8 +64,6 @@ export async function readCluster(kubeConfig: KubeConfig): Promise<ClusterFacts>
     map(await read(question), (found) => found.items);
   const is = async (question: () => Promise<unknown>): Promise<boolean> =>
     (await read(question)).refused === undefined;
-  // One that does not answer at all would be waited for at every question.
-  const version = map(await read(() => api(k8s.VersionApi).getCode()), ({ gitVersion }) => gitVersion);
   const control = { namespace: 'dvflow', name: 'dvflow-control' };
   const node = { namespace: 'dvflow-nodes', name: 'dvflow-node' };
   const [crds, served, policies, cdi, isControl, isNode, nodes, provisioners] = await Promise.all([

@@ -10,11 +10,11 @@ import { checkPools, checkProvisioners } from './checks/pools.js';
 import { checkRights } from './checks/rights.js';
 import { checkTemporal } from './checks/temporal.js';
 import { checkControl, checkNodeWorkers, type ExpectedNode } from './checks/workers.js';
-import { readCluster, type ClusterFacts } from './cluster.js';
+import { readCluster, readServer, type ClusterFacts } from './cluster.js';
 import { about, type Finding } from './findings.js';
 import { read, type Reading } from './reading.js';
 import { remediesFor } from './remedies.js';
-import { readRights } from './rights.js';
+import { readRights, type AccountRights } from './rights.js';
 import { openDataVolumesOf, readRuns } from './runs.js';
 import { pollersOf, readTemporal, type TemporalFacts } from './temporal.js';
 
@@ -37,32 +37,55 @@ async function examine(
   stack: StackInfo | undefined,
 ): Promise<readonly Finding[]> {
   const client = temporal.value?.client;
-  const [facts, cluster, rights] = await Promise.all([
+  const [facts, kubernetes] = await Promise.all([
     client && readTemporal(client, temporal.value.address),
-    kubeConfig.value && readCluster(kubeConfig.value),
-    kubeConfig.value && readRights(kubeConfig.value),
+    readKubernetes(kubeConfig),
   ]);
   const now = Date.now();
-  const answers = cluster?.version.refused === undefined ? cluster : undefined;
+  const { answers, rights, refused = '' } = kubernetes;
   return [
     ...(facts ? checkTemporal(facts, now) : [unreachable('Temporal', temporal.refused ?? '')]),
     ...(answers
-      ? [...checkKubernetes(answers), ...checkRights(rights ?? { value: [] })]
-      : [unreachable('Kubernetes', kubeConfig.refused ?? cluster?.version.refused ?? '')]),
-    ...(facts && client ? await checkWorkers(client, facts, answers, stack, now) : []),
+      ? [...checkKubernetes(answers), ...checkRights(rights)]
+      : [unreachable('Kubernetes', refused)]),
+    ...(facts && client ? await checkWorkers({ client, facts, cluster: answers, stack, now }) : []),
     ...(facts ? checkPools(facts.examination) : []),
     ...(answers ? [...checkProvisioners(answers.provisioners), ...checkClasses(answers)] : []),
     ...(answers && client ? await checkRuns(client, answers, now) : []),
   ];
 }
 
-async function checkWorkers(
-  client: TemporalAccess['client'],
-  facts: TemporalFacts,
-  cluster: ClusterFacts | undefined,
-  stack: StackInfo | undefined,
-  now: number,
-): Promise<readonly Finding[]> {
+type Kubernetes =
+  | {
+      readonly answers: ClusterFacts;
+      readonly rights: Reading<readonly AccountRights[]>;
+      readonly refused?: never;
+    }
+  | { readonly answers?: never; readonly rights?: never; readonly refused: string };
+
+/** One that does not answer at all would be waited for at every question. */
+async function readKubernetes(
+  kubeConfig: Reading<Awaited<ReturnType<typeof loadKubernetes>>>,
+): Promise<Kubernetes> {
+  if (kubeConfig.refused !== undefined) return { refused: kubeConfig.refused };
+  const server = await readServer(kubeConfig.value);
+  if (server.refused !== undefined && server.kind === 'other') return { refused: server.refused };
+  const [answers, rights] = await Promise.all([
+    readCluster(kubeConfig.value, server),
+    readRights(kubeConfig.value),
+  ]);
+  return { answers, rights };
+}
+
+interface Known {
+  readonly client: TemporalAccess['client'];
+  readonly facts: TemporalFacts;
+  readonly cluster: ClusterFacts | undefined;
+  readonly stack: StackInfo | undefined;
+  readonly now: number;
+}
+
+async function checkWorkers({ client, facts, cluster, stack, now }: Known): Promise<readonly Finding[]> {
   const deployed = cluster?.deployed ?? { control: false, node: false };
   const remedies = remediesFor({ deployed }, stack !== undefined);
   const context = { version: ownVersion(), now, remedies };

@@ -36,6 +36,7 @@ const ENTRIES: Record<string, readonly string[]> = {
   'ending.ts': ['importDataVolume'],
   'reclaim-volume.ts': ['reclaimVolume'],
   'sweep.ts': ['sweep'],
+  'examine-nodes.ts': ['examineNodes'],
 };
 
 /** Writes all mutants and an unchanged copy below `directory`, with one `index.ts` that exports every one of them. */

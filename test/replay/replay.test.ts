@@ -30,6 +30,7 @@ describe('replay of recorded histories', function () {
     }
     assert.ok(outcomes.includes('reclaimVolume.succeeded'));
     assert.ok(outcomes.includes('sweep.succeeded'));
+    assert.ok(outcomes.includes('examineNodes.succeeded'));
   });
 
   it('bundles no activity code and nothing of Node', () => {

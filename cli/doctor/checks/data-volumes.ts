@@ -1,7 +1,8 @@
 import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { IDENTITY } from '../../../activities/kubernetes/names.js';
+import { pickLifecycle } from '../../../workers/control/lifecycles.js';
 import { duration } from '../../render/figures.js';
-import { about, type Finding } from '../findings.js';
+import { about, type Finding, type Subject } from '../findings.js';
 import type { DataVolumeObject, StatusCondition } from '../objects.js';
 import type { Reading } from '../reading.js';
 import { openDataVolumesOf, type RunStanding } from '../runs.js';
@@ -44,21 +45,20 @@ export function checkDataVolumes(
   return [subject.ok(told), ...stuck.slice(0, MOST_SHOWN), ...more];
 }
 
-function judge(
-  { metadata, status }: DataVolumeObject,
-  run: RunStanding | undefined,
-  now: number,
-): Finding | undefined {
+function judge(dataVolume: DataVolumeObject, run: RunStanding | undefined, now: number): Finding | undefined {
+  const { metadata, status } = dataVolume;
   const { namespace, name, creationTimestamp = '' } = metadata;
   const subject = about('DataVolumes', `${namespace}/${name}`);
   const age = now - Date.parse(creationTimestamp);
   if (run !== undefined && run !== 'running' && age > WITHOUT_RUN_MS) {
-    const waiting = run === 'unknown' && !status?.phase;
+    const lifecycle = pickLifecycle(dataVolume);
+    if (!lifecycle.workflowType) return unserved(subject, { namespace, name, reason: lifecycle.reason });
     return subject.problem({
       found: `phase ${status?.phase || 'empty'} for ${duration(age)}, and no run is under way for it`,
-      means: waiting
-        ? 'no control worker has seen it, or this release does not serve its source'
-        : 'its run has ended without a word (Terminated?): a control worker makes the phase Failed',
+      means:
+        run === 'unknown' && !status?.phase
+          ? 'no control worker has seen it'
+          : 'its run has ended without a word (Terminated?): a control worker makes the phase Failed',
       todo: `kubectl -n ${namespace} describe datavolume ${name}; see Workers`,
     });
   }
@@ -69,6 +69,17 @@ function judge(
     found: `waits for ${duration(since)}: ${waiting.reason}: ${waiting.message}`,
     means: 'it ends as DeadlineExceeded 24 h after its last progress (annotation dvflow.io/deadline)',
     todo: `dvflow describe ${name} -n ${namespace}`,
+  });
+}
+
+function unserved(
+  subject: Subject,
+  { namespace, name, reason }: { namespace: string; name: string; reason: string },
+): Finding {
+  return subject.warning({
+    found: reason,
+    means: 'nothing will happen before that',
+    todo: `kubectl -n ${namespace} delete datavolume ${name}, or upgrade dvflow`,
   });
 }
 
