@@ -38,6 +38,7 @@ const PACKAGES = {
     ['unzip', ['unzip']],
     ['openssl', ['openssl']],
     ['skopeo', ['skopeo']],
+    ['prometheus', ['promtool']],
     ['mount', ['losetup']],
     ['chromium', ['chromium', 'chromium-browser', 'google-chrome']],
   ],
@@ -114,7 +115,25 @@ function installPackages(purpose) {
   say(`installing ${missing.join(', ')}`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   run('apt-get', ['update', '-qq'], { env });
-  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env });
+  withoutServices(() =>
+    run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env }),
+  );
+  const services = missing.filter((name) => name === 'prometheus');
+  // The next start of the machine would start what the policy has held back; without systemd there is nothing to turn off.
+  for (const service of services)
+    spawnSync('systemctl', ['disable', '--quiet', service], { stdio: 'ignore' });
+}
+
+/** Debian starts the services of what it installs, unless this program says no (invoke-rc.d(8)); tests start their own. */
+function withoutServices(install) {
+  const policy = '/usr/sbin/policy-rc.d';
+  if (existsSync(policy)) return install();
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    return install();
+  } finally {
+    rmSync(policy, { force: true });
+  }
 }
 
 /** Whether node_modules holds just what package-lock.json names, judged by the copy that npm keeps of what it installed. */

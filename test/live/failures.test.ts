@@ -9,7 +9,7 @@ import {
   startTlsServer,
   type RunningServer,
 } from '../support/servers/index.js';
-import { makeImages, type Images } from './images.js';
+import { makeImages, withBacking, type Images } from './images.js';
 import { recordHistory } from './record.js';
 import { createWorld, eventually, type World } from './world.js';
 
@@ -204,14 +204,4 @@ describe('failures that no retry cures', function () {
 
 function workflowId(namespace: string, name: string, uid: string): string {
   return `datavolume/${namespace}/${name}/${uid}`;
-}
-
-/** The image with a backing file name written into its header (bytes 8-19), as `qemu-img rebase -u` does. */
-async function withBacking(images: Images): Promise<Buffer> {
-  const { readFile } = await import('node:fs/promises');
-  const image = Buffer.from(await readFile(await images.as('qcow2')));
-  image.writeBigUInt64BE(512n, 8);
-  image.writeUInt32BE(11, 16);
-  image.write('/etc/passwd', 512);
-  return image;
 }

@@ -1,7 +1,7 @@
 /** Disk images that tests make with the reference tools. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, open, rm } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -73,4 +73,13 @@ async function make(directory: string, raw: string, form: string): Promise<strin
   if (compression === 'gz') await run('gzip', ['-1', '--keep', '--force', plain]);
   if (compression === 'xz') await run('xz', ['-0', '--keep', '--force', '--block-size=4MiB', plain]);
   return `${plain}.${compression}`;
+}
+
+/** The image with a backing file name written into its header (bytes 8-19), as `qemu-img rebase -u` does. */
+export async function withBacking(images: Images): Promise<Buffer> {
+  const image = Buffer.from(await readFile(await images.as('qcow2')));
+  image.writeBigUInt64BE(512n, 8);
+  image.writeUInt32BE(11, 16);
+  image.write('/etc/passwd', 512);
+  return image;
 }

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ApplicationFailure, ApplicationFailureCategory, CancelledFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger } from '@temporalio/worker';
 import { permanentFailure } from '../../activities/failures.js';
 import type { ImageFacts } from '../../activities/types.js';
 import { activityMetrics } from '../../workers/metrics/activities.js';
@@ -71,7 +72,10 @@ describe('metrics of activities', () => {
   async function run(metrics: Metrics, fail?: unknown): Promise<void> {
     const environment = new MockActivityEnvironment(
       { activityType: 'transferImage', currentAttemptScheduledTimestampMs: Date.now() - 2_000 },
-      { interceptors: [activityMetrics(metrics, 'transfer', transferMetrics(metrics, 2))] },
+      {
+        interceptors: [activityMetrics(metrics, 'transfer', transferMetrics(metrics, 2))],
+        logger: new DefaultLogger('ERROR'),
+      },
     );
     const work = async (): Promise<void> => {
       if (fail) throw fail as Error;
