@@ -39,8 +39,6 @@ export const NOT_BUILT_YET: ReadonlySet<number> = new Set<number>([
   ...[5, 6, 7, ...range(10, 17), 19, 20, 21, 24],
   // localBlockVolume, and imports into local block volumes
   ...range(60, 66),
-  // scratch space from a class of its own
-  ...[54, ...range(124, 133), 139, 140],
 ]);
 
 function range(first: number, last: number): readonly number[] {
