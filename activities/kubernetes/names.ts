@@ -38,6 +38,9 @@ export const MARKS = {
   deadline: 'dvflow.io/deadline',
 } as const;
 
+/** Provisioner of classes whose volumes somebody makes by hand. */
+export const NO_PROVISIONER = 'kubernetes.io/no-provisioner';
+
 /** Every name that only dvflow may put on an object starts so. */
 export const MARK_PREFIX = 'dvflow.io/';
 
@@ -55,6 +58,8 @@ export const CDI_ANNOTATIONS = {
   usePopulator: 'cdi.kubevirt.io/storage.usePopulator',
   minimumClaimSize: 'cdi.kubevirt.io/minimumSupportedPvcSize',
   requiresScratch: 'cdi.kubevirt.io/storage.import.requiresScratch',
+  cloneStrategy: 'cdi.kubevirt.io/clone-strategy',
+  configAuthority: 'cdi.kubevirt.io/configAuthority',
 } as const;
 
 /** Annotation by which a user or the provisioner names the node of a hostpath volume. */

@@ -1,5 +1,5 @@
 /** The custom resources that dvflow reads, as far as it reads them; their full schema is in `deploy/`. */
-import type { V1PersistentVolumeClaimSpec } from '@kubernetes/client-node';
+import type { V1OwnerReference, V1PersistentVolumeClaimSpec } from '@kubernetes/client-node';
 import type { ContentType, Phase } from '../types.js';
 
 /** Metadata of a custom resource: raw JSON, times as strings. */
@@ -12,6 +12,7 @@ export interface ObjectMeta {
   readonly deletionTimestamp?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
+  readonly ownerReferences?: readonly V1OwnerReference[];
 }
 
 /** `spec.source.http`, `cdi.md` §1.1. */
@@ -109,23 +110,47 @@ export interface DataVolumeCondition {
   readonly lastHeartbeatTime: string;
 }
 
-/** The cluster-scoped object `config` of CDI, as far as an import asks it. */
+/** What `spec` of CDIConfig and `spec.config` of a CDI say, as far as dvflow asks it; anything else is kept as it is. */
+export interface CdiConfigSpec {
+  readonly featureGates?: readonly string[];
+  readonly filesystemOverhead?: FilesystemOverhead;
+  readonly preallocation?: boolean;
+  readonly importProxy?: ImportProxy;
+  /** `host[:port]` of registries that need not prove who they are. */
+  readonly insecureRegistries?: readonly string[];
+  /** Class of scratch space, if there is one of that name. */
+  readonly scratchSpaceStorageClass?: string;
+  readonly podResourceRequirements?: ResourceRequirements;
+  readonly imagePullSecrets?: readonly { readonly name?: string }[];
+}
+
+/** The cluster-scoped object `config` of CDI. */
 export interface CdiConfig {
-  readonly spec?: {
-    readonly featureGates?: readonly string[];
-    readonly filesystemOverhead?: FilesystemOverhead;
-    readonly preallocation?: boolean;
-    readonly importProxy?: ImportProxy;
-    /** Class of scratch space, if there is one of that name. */
-    readonly scratchSpaceStorageClass?: string;
-    /** `host[:port]` of registries that need not prove who they are. */
-    readonly insecureRegistries?: readonly string[];
-  };
+  readonly metadata?: Partial<ObjectMeta>;
+  readonly spec?: CdiConfigSpec;
+  /** What holds, computed from the specification and the cluster. */
   readonly status?: {
     readonly filesystemOverhead?: FilesystemOverhead;
     readonly preallocation?: boolean;
     readonly importProxy?: ImportProxy;
+    /** Empty where the specification names none, or one that does not exist. */
+    readonly scratchSpaceStorageClass?: string;
+    readonly defaultPodResourceRequirements?: ResourceRequirements;
+    readonly imagePullSecrets?: readonly { readonly name?: string }[];
   };
+}
+
+/** A CDI: the installation, and the home of the configuration where there is one. */
+export interface Cdi {
+  readonly metadata: ObjectMeta;
+  readonly spec?: { readonly config?: CdiConfigSpec };
+  readonly status?: { readonly phase?: string };
+}
+
+/** Quantities by resource, as a pod asks for them. */
+export interface ResourceRequirements {
+  readonly limits?: Readonly<Record<string, string | number>>;
+  readonly requests?: Readonly<Record<string, string | number>>;
 }
 
 /** CDI's `importProxy`; the addresses may hold credentials. */
@@ -143,14 +168,31 @@ export interface FilesystemOverhead {
   readonly storageClass?: Readonly<Record<string, string>>;
 }
 
-/** A StorageProfile, as far as left-out modes and sizes ask it. */
+/** CDI's ways to clone a volume. */
+export type CloneStrategy = 'copy' | 'snapshot' | 'csi-clone';
+
+/** Modes that claims of a class may ask for together; CDI's `ClaimPropertySet`. */
+export interface ClaimPropertySet {
+  readonly accessModes?: readonly string[];
+  readonly volumeMode?: string;
+}
+
+/** What holds, or what an operator knows better, about claims of a class. */
+interface StorageProfileFields {
+  readonly claimPropertySets?: readonly ClaimPropertySet[];
+  readonly cloneStrategy?: CloneStrategy;
+  readonly dataImportCronSourceFormat?: 'pvc' | 'snapshot';
+  readonly snapshotClass?: string;
+}
+
+/** A StorageProfile, `cdi.md` §1.8; one for each StorageClass, of the same name. */
 export interface StorageProfile {
-  readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> };
-  readonly status?: {
-    readonly claimPropertySets?: readonly {
-      readonly accessModes?: readonly string[];
-      readonly volumeMode?: string;
-    }[];
+  readonly metadata?: Partial<ObjectMeta>;
+  readonly spec?: StorageProfileFields;
+  readonly status?: StorageProfileFields & {
+    readonly storageClass?: string;
+    readonly provisioner?: string;
+    readonly conditions?: readonly DataVolumeCondition[];
   };
 }
 

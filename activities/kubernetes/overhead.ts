@@ -3,24 +3,33 @@ import type { CdiConfig } from './objects.js';
 
 /** Sizes of disks are multiples of this, in bytes; CDI's alignment. */
 const ALIGNMENT = 1024n ** 2n;
-/** CDI's overhead where nobody says otherwise. */
-const DEFAULT_OVERHEAD = '0.06';
 /** CDI's `Percent`: zero to one with at most three decimals. */
 const PERCENT = /^(?:0(?:\.\d{1,3})?|1)$/;
 /** An overhead in thousandths is a whole number, so that sizes are exact. */
 const THOUSAND = 1000n;
 
-/** Overhead of a storage class, 0 to 1: per class, then global, then 0.06; malformed values are passed over as CDI does. */
+/** Overhead where CDIConfig says nothing. */
+export const DEFAULT_OVERHEAD = '0.06';
+
+/**
+ * Overhead of a storage class, 0 to 1: what the specification says, per class, then global; else the status, which follows the
+ * specification a moment later; else 0.06. Malformed values are passed over as CDI does.
+ */
 export function filesystemOverhead(config: CdiConfig | undefined, storageClass: string): number {
   const spec = config?.spec?.filesystemOverhead;
   const status = config?.status?.filesystemOverhead;
   const told = [
     spec?.storageClass?.[storageClass],
-    status?.storageClass?.[storageClass],
     spec?.global,
+    status?.storageClass?.[storageClass],
     status?.global,
   ];
-  return Number(told.find((value) => value !== undefined && PERCENT.test(value)) ?? DEFAULT_OVERHEAD);
+  return Number(told.find(isOverhead) ?? DEFAULT_OVERHEAD);
+}
+
+/** Whether it is CDI's `Percent`. */
+export function isOverhead(value: string | undefined): value is string {
+  return value !== undefined && PERCENT.test(value);
 }
 
 /** Bytes that a disk may have on a volume of so many bytes: CDI's `GetUsableSpace`. */

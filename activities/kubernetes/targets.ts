@@ -4,6 +4,9 @@ import { permanentFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { DataVolumeRef, PoolRef, TargetPlan } from '../types.js';
 import { judgeClaim } from './adoption.js';
+import { completeModes } from './claim-modes.js';
+import type { ClaimModes } from './claim-modes.js';
+import { offeredSets } from './claim-property-sets.js';
 import { call, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
@@ -13,12 +16,10 @@ import { filesystemOverhead, requiredSpace, usableSpace } from './overhead.js';
 import { sizeBytes } from './quantity.js';
 import {
   chooseStorageClass,
-  completeModes,
   readCdiConfig,
   readModeDefaults,
   readStorageProfile,
 } from './storage-classes.js';
-import type { ClaimModes } from './storage-classes.js';
 import { refuseMatchingVolume, refuseReservedVolume } from './static-volumes.js';
 
 /** Access modes that a directory on one node can serve. */
@@ -72,7 +73,8 @@ export function createTargetActivities({
   async function gatherFacts(dataVolume: DataVolume, config: CdiConfig | undefined): Promise<TargetFacts> {
     const { api, template } = templateOf(dataVolume);
     refuseStatic(template);
-    const storageClass = await chooseStorageClass(kubernetes, template.storageClassName, api);
+    const defaults = dataVolume.spec.contentType === 'archive' ? 'pvc' : api;
+    const storageClass = await chooseStorageClass(kubernetes, template.storageClassName, defaults);
     refuseForeign(storageClass);
     const name = storageClass.metadata?.name ?? '';
     return {
@@ -98,8 +100,8 @@ export function plan(facts: TargetFacts): TargetPlan {
   refuseStatic(template);
   refuseForeign(storageClass);
   const name = storageClass.metadata?.name ?? '';
+  refuseContent(dataVolume, template);
   const modes = modesOf(facts, template, api);
-  refuseContent(dataVolume, modes);
   refuseModes(modes, name);
   const overhead = filesystemOverhead(config, name);
   const requestBytes = requestOf(template, api, overhead, facts.profile);
@@ -150,13 +152,17 @@ function templateOf({ spec }: DataVolume): { api: 'pvc' | 'storage'; template: C
   return spec.storage ? { api: 'storage', template: spec.storage } : { api: 'pvc', template: spec.pvc ?? {} };
 }
 
-function modesOf(
-  { modeDefaults, profile, storageClass }: TargetFacts,
-  template: ClaimTemplate,
-  api: string,
-): ClaimModes {
-  if (api === 'storage')
-    return completeModes(template, storageClass.metadata?.name ?? '', modeDefaults, profile);
+function modesOf(facts: TargetFacts, template: ClaimTemplate, api: string): ClaimModes {
+  const { dataVolume, modeDefaults, profile, storageClass } = facts;
+  if (api === 'storage') {
+    return completeModes({
+      template,
+      contentType: dataVolume.spec.contentType,
+      storageClass: storageClass.metadata?.name ?? '',
+      defaults: modeDefaults,
+      sets: offeredSets(storageClass, profile, []),
+    });
+  }
   return {
     accessModes: template.accessModes ?? [],
     volumeMode: template.volumeMode === 'Block' ? 'Block' : 'Filesystem',
@@ -206,8 +212,8 @@ function refuseForeign({ metadata, provisioner }: V1StorageClass): void {
   );
 }
 
-function refuseContent({ spec }: DataVolume, { volumeMode }: ClaimModes): void {
-  if (spec.contentType !== 'archive' || volumeMode === 'Filesystem') return;
+function refuseContent({ spec }: DataVolume, { volumeMode }: ClaimTemplate): void {
+  if (spec.contentType !== 'archive' || volumeMode !== 'Block') return;
   throw permanentFailure(
     'ContentTypeNotSupported',
     `contentType archive is unpacked into a file system, and volumeMode is ${volumeMode}: use volumeMode Filesystem`,

@@ -5,7 +5,6 @@ import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import { refuseMatchingVolume } from '../../activities/kubernetes/static-volumes.js';
-import { completeModes, defaultStorageClass } from '../../activities/kubernetes/storage-classes.js';
 import { createTargetActivities, plan } from '../../activities/kubernetes/targets.js';
 import type { TargetFacts } from '../../activities/kubernetes/targets.js';
 import type { FailureType } from '../../activities/types.js';
@@ -150,100 +149,6 @@ describe('the plan of a target', () => {
       plan(factsFor({ storage: sized('1Gi') }, { storageClass })).provisioner,
       'kubevirt.io.hostpath-provisioner',
     );
-  });
-});
-
-describe('modes left out', () => {
-  const profile = {
-    status: {
-      claimPropertySets: [
-        { accessModes: ['ReadWriteMany'], volumeMode: 'Block' },
-        { accessModes: ['ReadWriteOnce'], volumeMode: 'Filesystem' },
-      ],
-    },
-  };
-  const rows: [string, object, Record<string, string>, typeof profile | undefined, string, string][] = [
-    ['nothing known', {}, {}, undefined, 'ReadWriteOnce', 'Filesystem'],
-    ['first set of the profile', {}, {}, profile, 'ReadWriteMany', 'Block'],
-    [
-      'set that fits the volumeMode',
-      { volumeMode: 'Filesystem' },
-      {},
-      profile,
-      'ReadWriteOnce',
-      'Filesystem',
-    ],
-    [
-      'set that fits the accessMode',
-      { accessModes: ['ReadWriteOnce'] },
-      {},
-      profile,
-      'ReadWriteOnce',
-      'Filesystem',
-    ],
-    [
-      'manifest before everything',
-      { accessModes: ['ReadOnlyMany'], volumeMode: 'Block' },
-      { 'c.accessMode': 'ReadWriteOnce' },
-      profile,
-      'ReadOnlyMany',
-      'Block',
-    ],
-    [
-      'class key before the profile',
-      {},
-      { 'c.accessMode': 'ReadWriteOnce' },
-      profile,
-      'ReadWriteOnce',
-      'Filesystem',
-    ],
-    ['profile before the global key', {}, { accessMode: 'ReadWriteOnce' }, profile, 'ReadWriteMany', 'Block'],
-    [
-      'global key',
-      {},
-      { accessMode: 'ReadWriteMany', volumeMode: 'Block' },
-      undefined,
-      'ReadWriteMany',
-      'Block',
-    ],
-  ];
-  for (const [what, template, defaults, known, accessMode, volumeMode] of rows) {
-    it(what, () => {
-      assert.deepEqual(completeModes(template, 'c', defaults, known), {
-        accessModes: [accessMode],
-        volumeMode,
-      });
-    });
-  }
-});
-
-describe('the default StorageClass', () => {
-  const made = (name: string, year: number, ...marks: string[]): V1StorageClass => ({
-    metadata: {
-      name,
-      creationTimestamp: new Date(Date.UTC(year, 0)),
-      annotations: Object.fromEntries(marks.map((mark) => [mark, 'true'])),
-    },
-    provisioner: 'p',
-  });
-  const kubernetes = 'storageclass.kubernetes.io/is-default-class';
-  const virt = 'storageclass.kubevirt.io/is-default-virt-class';
-  const choose = (api: 'pvc' | 'storage', ...classes: V1StorageClass[]) =>
-    defaultStorageClass(classes, api)?.metadata?.name;
-
-  it('is the newest, then the first by name', () => {
-    assert.equal(choose('storage', made('old', 2024, kubernetes), made('new', 2025, kubernetes)), 'new');
-    assert.equal(
-      choose('pvc', made('b', 2024, kubernetes), made('a', 2024, kubernetes), made('z', 2026)),
-      'a',
-    );
-  });
-
-  it("prefers KubeVirt's for storage only", () => {
-    const classes = [made('virt', 2024, virt), made('plain', 2025, kubernetes)];
-    assert.equal(choose('storage', ...classes), 'virt');
-    assert.equal(choose('pvc', ...classes), 'plain');
-    assert.equal(choose('pvc', made('virt', 2024, virt)), undefined);
   });
 });
 
