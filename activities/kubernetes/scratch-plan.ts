@@ -3,13 +3,11 @@ import type { V1StorageClass } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
 import type { ImageFacts, PoolRef, TargetPlan } from '../types.js';
 import type { ScratchChoice, ScratchPlan } from '../types/scratch.js';
-import { HOSTPATH_PROVISIONERS } from './names.js';
+import { HOSTPATH_PROVISIONERS, NO_PROVISIONER } from './names.js';
 import type { CdiConfig } from './objects.js';
 import { alignedUp, filesystemOverhead, requiredSpace, usableSpace } from './overhead.js';
 import { defaultStorageClass } from './storage-classes.js';
 
-/** Provisioner of classes whose volumes are made by hand. */
-const NO_PROVISIONER = 'kubernetes.io/no-provisioner';
 /** The tables of an image file take less than a 32nd of its data: of a qcow2 with its smallest clusters, of 512 bytes, a 50th. */
 const TABLES = 32;
 const SETTING = 'spec.scratchSpaceStorageClass of CDIConfig config';

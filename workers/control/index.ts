@@ -12,6 +12,7 @@ import { createKeyQueue } from './key-queue.js';
 import { startProgress } from './progress.js';
 import { createRuns } from './runs.js';
 import { ensureSweepSchedule } from './schedule.js';
+import { watchStorageSettings } from './storage-settings.js';
 import { watchVolumes } from './volumes.js';
 
 /** What the control role watches with. */
@@ -45,7 +46,16 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const writes = createDataVolumeWrites(createKubernetes(options.kubeConfig));
   const dataVolumes = watchDataVolumes({ ...options, runs, writes });
   const claims = watchClaims({ ...options, dataVolumes });
-  const volumes = watchVolumes({ ...options, runs, dataVolumes });
+  const settings = watchStorageSettings({
+    ...options,
+    volumes: () => (volumes.synced() ? volumes.all() : undefined),
+  });
+  const volumes = watchVolumes({
+    ...options,
+    runs,
+    dataVolumes,
+    classChanged: (storageClass) => settings.volumeChanged(storageClass),
+  });
   const observeRound = (ms: number): void => {
     options.metrics?.record('dvflow_progress_round_seconds', ms / 1000);
     for (const [phase, count] of countPhases(dataVolumes))
@@ -54,9 +64,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const progress = startProgress({ watch: dataVolumes, runs, writes, logger, observeRound });
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);
   schedule.add('sweep schedule');
-  const parts = [progress, claims, volumes, dataVolumes, schedule];
+  const parts = [progress, claims, volumes, settings, dataVolumes, schedule];
   return {
-    ready: () => dataVolumes.synced() && claims.synced() && volumes.synced(),
+    ready: () => dataVolumes.synced() && claims.synced() && volumes.synced() && settings.synced(),
     async stop() {
       await Promise.all(parts.map((part) => part.stop()));
     },

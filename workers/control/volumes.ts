@@ -36,13 +36,16 @@ export function watchVolumes(options: {
   readonly dataVolumes: Pick<DataVolumeWatch, 'served' | 'wake'>;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
-}): Pick<ListWatch<Volume>, 'synced' | 'stop'> {
+  /** Told of the class of every volume that appeared, changed or went. */
+  classChanged(storageClass: string): void;
+}): Pick<ListWatch<Volume>, 'all' | 'synced' | 'stop'> {
   const { client, runs, dataVolumes, logger } = options;
   const queue = createKeyQueue(reclaim, logger);
   const list: ListWatch<Volume> = startListWatch<Volume>({
     ...options,
     path: '/api/v1/persistentvolumes',
-    changed(key, { after }) {
+    changed(key, { before, after }) {
+      options.classChanged((after ?? before)?.spec?.storageClassName ?? '');
       if (!after) wakeWaiting();
       else if (isReclaimable(after)) queue.add(key);
     },
@@ -76,6 +79,7 @@ export function watchVolumes(options: {
   }
 
   return {
+    all: () => list.all(),
     synced: () => list.synced(),
     async stop() {
       await list.stop();

@@ -89,6 +89,12 @@ export const METRICS = {
     labels: [],
     help: 'Time from one look at every transfer to the next; above a second, progress is shown less often',
   },
+  dvflow_storage_profile_incomplete: {
+    type: 'gauge',
+    roles: ['control'],
+    labels: ['storageclass', 'provisioner'],
+    help: '1 where nothing is known of what claims of a StorageClass may ask for, else 0',
+  },
   dvflow_queue_wait_seconds: {
     type: 'histogram',
     roles: both,
