@@ -139,8 +139,9 @@ export function reasonsOf({ status }: StorageProfile): Readonly<Record<string, s
 /** The definition as far as a profile needs it. */
 function snapshotDefinition() {
   const { group, plural } = SNAPSHOT_CLASSES;
+  const text = { type: 'string' };
   const schema = {
-    openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
+    openAPIV3Schema: { type: 'object', properties: { driver: text, deletionPolicy: text } },
   };
   return {
     metadata: {

@@ -71,7 +71,10 @@ describe('storage defaults, end to end', function () {
 
   describe('ConfigMap kubevirt-storage-class-defaults', () => {
     before(async () => {
-      await stack.kubectl(['create', 'namespace', 'openshift-cnv']);
+      // another suite's may still be going
+      await eventually('namespace openshift-cnv', 60_000, async () => {
+        return await stack.kubectl(['create', 'namespace', 'openshift-cnv']).catch(() => undefined);
+      });
     });
     after(async () => {
       await stack.kubectl(['delete', 'configmap', CONFIG_MAP, '-n', 'openshift-cnv', '--ignore-not-found']);
