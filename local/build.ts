@@ -19,10 +19,10 @@ export function kubernetesVersion(): string {
   return version;
 }
 
-/** Where a built program lies, whether it is there or not: a directory for each state of the sources. */
+/** Where a built program lies, whether it is there or not: a directory for each state of its sources. */
 export function builtPath(program: Buildable): string {
-  const hash = createHash('sha256').update(TEMPORAL_VERSION);
-  for (const file of ['go.mod', 'go.sum', 'main.go']) {
+  const hash = createHash('sha256').update(program === 'temporal' ? TEMPORAL_VERSION : '');
+  for (const file of program === 'temporal' ? [] : ['go.mod', 'go.sum', 'main.go']) {
     hash.update(readFileSync(join(projectRoot(), 'local', 'control-plane', file)));
   }
   return join(cacheDirectory(), hash.digest('hex').slice(0, 16), program);

@@ -12,12 +12,16 @@ export interface Tools {
   readonly 'kube-scheduler': readonly string[];
   readonly kubectl: readonly string[];
   readonly temporal: readonly string[];
+  /** For real nodes. */
+  readonly kubelet: readonly string[];
 }
 
 /** What has to be there: a cluster or Temporal server of somebody else needs no tool of its own. */
 export interface ToolNeeds {
   readonly kubernetes: boolean;
   readonly temporal: boolean;
+  /** Whether kubelets are to run. @default false */
+  readonly nodes?: boolean;
 }
 
 const CONTROL_PLANE = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const;
@@ -30,6 +34,7 @@ const VERSIONS = {
   'kube-scheduler': { args: ['--version'], least: [1, 32] },
   kubectl: { args: ['version', '--client'], least: [1, 30] },
   temporal: { args: ['--version'], least: [1, 3] },
+  kubelet: { args: ['--version'], least: [1, 32] },
 } as const satisfies Record<keyof Tools, { args: readonly string[]; least: readonly [number, number] }>;
 
 /** A program on PATH that is new enough. */
@@ -69,6 +74,7 @@ export async function findTools(
     'kube-scheduler': await component('kube-scheduler'),
     kubectl: await tool('kubectl'),
     temporal: needs.temporal ? [temporal] : unused,
+    kubelet: needs.nodes ? await findKubelet(kubernetes !== undefined, built, env) : unused,
   };
 }
 
@@ -84,6 +90,17 @@ function findControlPlane(
     'kube-controller-manager': [manager.path],
     'kube-scheduler': [scheduler.path],
   };
+}
+
+/** A kubelet must not be newer than the API server: the one on `PATH` goes with an API server of the same version there. */
+async function findKubelet(
+  foundControlPlane: boolean,
+  built: (name: string) => Promise<readonly string[]>,
+  env: NodeJS.ProcessEnv,
+): Promise<readonly string[]> {
+  const found = foundControlPlane ? findProgram('kubelet', env) : undefined;
+  const same = found !== undefined && found.minor === findProgram('kube-apiserver', env)?.minor;
+  return same ? [found.path] : await built('kubelet');
 }
 
 /** The first program of that name on `PATH` if it is new enough; one built without a version (`0.0.0-DEV`) counts as new. */

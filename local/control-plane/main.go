@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -16,6 +17,7 @@ import (
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 var commands = map[string]func() *cobra.Command{
@@ -23,6 +25,7 @@ var commands = map[string]func() *cobra.Command{
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kubectl":                 func() *cobra.Command { return kubectl.NewDefaultKubectlCommand() },
+	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 }
 
 func main() {
@@ -44,6 +47,6 @@ func main() {
 }
 
 func fail() {
-	fmt.Fprintln(os.Stderr, "usage: dvflow-control-plane etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubectl [FLAGS]")
+	fmt.Fprintln(os.Stderr, "usage: dvflow-control-plane etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubectl|kubelet [FLAGS]")
 	os.Exit(2)
 }

@@ -63,6 +63,23 @@ describe('the tools of the local stack', () => {
     assert.deepEqual(tools.temporal, [temporal]);
   });
 
+  it('have a kubelet only for real nodes: one of the API server’s own version', async () => {
+    const controlPlane = built('dvflow-control-plane');
+    const temporal = program('temporal', 'temporal version 1.5.1');
+    const withNodes = async (): Promise<readonly string[]> =>
+      (await findTools({ kubernetes: true, temporal: true, nodes: true }, () => undefined, { PATH: path }))
+        .kubelet;
+    assert.deepEqual((await find()).kubelet, []);
+    program('kubelet', 'Kubernetes v1.34.2');
+    assert.deepEqual(await withNodes(), [controlPlane, 'kubelet']);
+    const names = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const;
+    for (const name of names) program(name, 'Kubernetes v1.34.2');
+    assert.deepEqual(await withNodes(), [join(path, 'kubelet')]);
+    program('kubelet', 'Kubernetes v1.33.7');
+    assert.deepEqual(await withNodes(), [controlPlane, 'kubelet']);
+    assert.equal((await find()).temporal[0], temporal);
+  });
+
   it('are not looked for where somebody else’s are used', async () => {
     program('kubectl', 'Client Version: v1.34.0');
     const tools = await findTools({ kubernetes: false, temporal: false }, () => undefined, { PATH: path });
