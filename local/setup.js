@@ -42,6 +42,14 @@ const PACKAGES = {
     ['mount', ['losetup']],
     ['chromium', ['chromium', 'chromium-browser', 'google-chrome']],
   ],
+  /** What real nodes consist of; without root there are none. */
+  nodes: [
+    ['containerd', ['containerd']],
+    ['runc', ['runc']],
+    ['containernetworking-plugins', ['/usr/lib/cni/bridge', '/opt/cni/bin/bridge']],
+    ['iproute2', ['ip']],
+    ['busybox-static', ['busybox']],
+  ],
   bench: [
     ['gzip', ['gzip']],
     ['fdisk', ['sfdisk']],
@@ -59,7 +67,11 @@ const PACKAGES = {
 };
 
 /** Purposes that each purpose includes. */
-const INCLUDED = { demo: ['demo'], test: ['demo', 'test'], bench: ['demo', 'bench'] };
+const INCLUDED = {
+  demo: ['demo'],
+  test: ['demo', 'test', ...(process.getuid() === 0 ? ['nodes'] : [])],
+  bench: ['demo', 'bench'],
+};
 
 /** What `npm run build` reads. */
 const SOURCES = ['workflows', 'activities', 'workers', 'client', 'cli', 'local'];
@@ -118,7 +130,7 @@ function installPackages(purpose) {
   withoutServices(() =>
     run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env }),
   );
-  const services = missing.filter((name) => name === 'prometheus');
+  const services = missing.filter((name) => ['prometheus', 'containerd'].includes(name));
   // The next start of the machine would start what the policy has held back; without systemd there is nothing to turn off.
   for (const service of services)
     spawnSync('systemctl', ['disable', '--quiet', service], { stdio: 'ignore' });
