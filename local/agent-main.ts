@@ -7,5 +7,6 @@ if (state === undefined)
   throw new Error(`usage: agent-main.js DIRECTORY; '${directory}' holds no local stack`);
 const abort = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => abort.abort());
-const { node, kubeconfig, workers } = state;
-await runAgent({ directory, node, kubeconfig, workers }, abort.signal, (line) => console.error(line));
+const { node, nodes, kubeconfig, workers } = state;
+const stands = nodes.length === 0 ? { node } : {};
+await runAgent({ directory, ...stands, kubeconfig, workers }, abort.signal, (line) => console.error(line));

@@ -24,7 +24,8 @@ const LEASES = 'kube-node-lease';
 /** What the agent keeps alive. */
 export interface AgentOptions {
   readonly directory: string;
-  readonly node: string;
+  /** The Node object that stands for this machine; absent where kubelets keep real ones. */
+  readonly node?: string;
   /** Administrator's kubeconfig. */
   readonly kubeconfig: string;
   readonly workers: boolean;
@@ -43,8 +44,10 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal, log: 
   while (!signal.aborted) {
     let pause = HEARTBEAT_MS;
     try {
-      await ensureNode(core, options.node);
-      await renewLease(coordination, options.node);
+      if (options.node !== undefined) {
+        await ensureNode(core, options.node);
+        await renewLease(coordination, options.node);
+      }
       if (options.workers) await renewTokens(core, options.directory, renewAt);
     } catch (error) {
       log(

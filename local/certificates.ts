@@ -1,6 +1,6 @@
 import 'reflect-metadata'; // @peculiar/x509 throws on import without it
 import { randomBytes, webcrypto } from 'node:crypto';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as x509 from '@peculiar/x509';
 
@@ -43,6 +43,9 @@ const SERVER_NAMES: x509.JsonGeneralNames = [
   { type: 'ip', value: '10.0.0.1' },
 ];
 
+/** With what the API server proves to kubelets that it is the API server. */
+export const KUBELET_CLIENT = 'apiserver-kubelet';
+
 /** Path of a certificate and of its key. */
 export function certificatePaths(pki: string, name: string): { readonly cert: string; readonly key: string } {
   return { cert: join(pki, `${name}.crt`), key: join(pki, `${name}.key`) };
@@ -59,6 +62,32 @@ export async function ensureCertificates(pki: string): Promise<void> {
   const publicKey = Buffer.from(await webcrypto.subtle.exportKey('spki', keys.publicKey));
   writeFileSync(join(pki, 'service-account.pub'), pem('PUBLIC KEY', publicKey), { mode: 0o600 });
   writeFileSync(done, '');
+}
+
+/** A certificate for a kubelet: with it the kubelet serves, and is the user of its node. */
+export interface NodeCertificate {
+  /** Name of the files. */
+  readonly file: string;
+  readonly node: string;
+  readonly address: string;
+}
+
+/** Makes the certificates of real nodes, anew: their addresses may be others than last time. */
+export async function issueNodeCertificates(pki: string, nodes: readonly NodeCertificate[]): Promise<void> {
+  x509.cryptoProvider.set(webcrypto);
+  const { cert, key } = certificatePaths(pki, 'ca');
+  const ca = new x509.X509Certificate(readFileSync(cert, 'utf8'));
+  const bytes = x509.PemConverter.decodeFirst(readFileSync(key, 'utf8'));
+  const signingKey = await webcrypto.subtle.importKey('pkcs8', bytes, ALGORITHM, false, ['sign']);
+  const client = { name: KUBELET_CLIENT, subject: 'CN=kube-apiserver,O=system:masters', usages: [CLIENT] };
+  await issueLeaf(pki, client, ca, signingKey);
+  for (const { file, node, address } of nodes) {
+    const leaf = { name: file, subject: `CN=system:node:${node},O=system:nodes`, usages: [SERVER, CLIENT] };
+    await issueLeaf(pki, leaf, ca, signingKey, [
+      { type: 'dns', value: node },
+      { type: 'ip', value: address },
+    ]);
+  }
 }
 
 async function issue(pki: string, authority: string, leaves: readonly Leaf[]): Promise<void> {
@@ -83,6 +112,7 @@ async function issueLeaf(
   leaf: Leaf,
   ca: x509.X509Certificate,
   signingKey: webcrypto.CryptoKey,
+  names = SERVER_NAMES,
 ): Promise<void> {
   const keys = await generateKeys();
   const serves = leaf.usages.includes(SERVER);
@@ -97,7 +127,7 @@ async function issueLeaf(
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       new x509.ExtendedKeyUsageExtension([...leaf.usages]),
       await x509.AuthorityKeyIdentifierExtension.create(ca.publicKey),
-      ...(serves ? [new x509.SubjectAlternativeNameExtension(SERVER_NAMES)] : []),
+      ...(serves ? [new x509.SubjectAlternativeNameExtension(names)] : []),
     ],
   });
   await write(pki, leaf.name, certificate, keys.privateKey);

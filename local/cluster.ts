@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseAllDocuments, stringify } from 'yaml';
-import { runKubectl } from './kubectl.js';
+import { runKubectl, type KubectlOptions } from './kubectl.js';
 import { projectRoot } from './paths.js';
 
 /** As much of a Kubernetes object as is needed to sort it. */
@@ -21,8 +21,10 @@ export interface ManifestOptions {
   readonly temporalNamespace: string;
   /** Whether claims that name no StorageClass get the one of the pool. */
   readonly defaultClass: boolean;
-  readonly signal: AbortSignal;
 }
+
+/** How kubectl is run. */
+type Call = Pick<KubectlOptions, 'signal' | 'env'>;
 
 /** Manifests as YAML: what the API server needs first, and objects of the kinds that this brings. */
 export interface Manifests {
@@ -36,10 +38,11 @@ export interface Manifests {
  */
 export async function renderManifests(
   kubectl: readonly string[],
-  { pool, temporalNamespace, defaultClass, signal }: ManifestOptions,
+  { pool, temporalNamespace, defaultClass }: ManifestOptions,
+  call: Call,
 ): Promise<Manifests> {
   const render = (part: string): Promise<string> =>
-    runKubectl(kubectl, ['kustomize', join(projectRoot(), 'deploy', part)], { signal });
+    runKubectl(kubectl, ['kustomize', join(projectRoot(), 'deploy', part)], call);
   const [api, defaults, temporal] = await Promise.all(['api', 'defaults', 'temporal'].map(render));
   const objects = [
     defaultClass ? makeDefault(defaults ?? '') : (defaults ?? ''),
@@ -53,24 +56,24 @@ export async function renderManifests(
 export async function applyManifests(
   kubectl: readonly string[],
   { api, objects }: Manifests,
-  signal: AbortSignal,
+  call: Call,
 ): Promise<void> {
-  await apply(kubectl, api, signal);
+  await apply(kubectl, api, call);
   const crds = parse(api).filter(({ kind }) => kind === 'CustomResourceDefinition');
   const names = crds.map(({ metadata }) => `crd/${metadata.name}`);
-  await runKubectl(kubectl, ['wait', '--for=condition=Established', '--timeout=60s', ...names], { signal });
-  await apply(kubectl, objects, signal);
+  await runKubectl(kubectl, ['wait', '--for=condition=Established', '--timeout=60s', ...names], call);
+  await apply(kubectl, objects, call);
 }
 
 /** Applies the objects in one call; again while the API server does not yet know a kind or a namespace of the same call. */
-async function apply(kubectl: readonly string[], input: string, signal: AbortSignal): Promise<void> {
+async function apply(kubectl: readonly string[], input: string, call: Call): Promise<void> {
   const args = ['apply', '--server-side', '--force-conflicts', '--field-manager=dvflow-local', '-f', '-'];
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await runKubectl(kubectl, args, { input, signal });
+      await runKubectl(kubectl, args, { ...call, input });
       return;
     } catch (error) {
-      if (attempt === APPLY_ATTEMPTS || signal.aborted) throw error;
+      if (attempt === APPLY_ATTEMPTS || call.signal?.aborted) throw error;
       await sleep(TRY_AGAIN_MS);
     }
   }

@@ -7,8 +7,9 @@ import {
 } from './control-plane.js';
 import { processEnvironment } from './environment.js';
 import { kubeconfigPath } from './kubeconfigs.js';
+import { nodeCommand, nodeOf, nodeWorkerSettings } from './nodes/commands.js';
 import { layout, projectRoot } from './paths.js';
-import type { Command } from './processes.js';
+import { STACK_MARK, type Command } from './processes.js';
 import type { StackState } from './state.js';
 import { temporalArguments } from './temporal.js';
 import type { ProcessName } from './types.js';
@@ -19,7 +20,7 @@ const LOCAL_SOURCES = '127.0.0.0/8,::1/128';
 /** The command line and environment with which a process of the stack is started. */
 export function commandFor(directory: string, state: StackState, name: ProcessName): Command {
   const log = join(layout(directory).logs, `${name}.log`);
-  const env = processEnvironment();
+  const env = { ...processEnvironment(), [STACK_MARK]: directory };
   const { ports, tools } = state;
   const run = (argv: readonly string[], args: readonly string[]): Command => {
     const [file = '', ...leading] = argv;
@@ -29,7 +30,7 @@ export function commandFor(directory: string, state: StackState, name: ProcessNa
     case 'etcd':
       return run(tools.etcd, etcdArguments(directory, ports));
     case 'kube-apiserver':
-      return run(tools['kube-apiserver'], apiserverArguments(directory, ports));
+      return run(tools['kube-apiserver'], apiserverArguments(directory, ports, state.nodes));
     case 'kube-controller-manager':
       return run(tools['kube-controller-manager'], controllerManagerArguments(directory, ports));
     case 'kube-scheduler':
@@ -38,8 +39,17 @@ export function commandFor(directory: string, state: StackState, name: ProcessNa
       return run(tools.temporal, temporalArguments(directory, ports));
     case 'agent':
       return run([process.execPath, join(projectRoot(), 'lib', 'local', 'agent-main.js')], [directory]);
-    default:
+    case 'worker-control':
+    case 'worker-control-2':
+    case 'worker-node':
       return workerCommand(directory, state, name, { env, log });
+    default: {
+      const node = nodeOf(state.nodes, name);
+      if (node === undefined) throw new Error(`the local stack in ${directory} has no process ${name}`);
+      const worker = workerCommand(directory, state, 'worker-node', { env, log });
+      const settings = { ...worker.env, ...nodeWorkerSettings(node) };
+      return nodeCommand(directory, node, name, { tools, worker: { ...worker, env: settings } });
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
-import { certificatePaths } from './certificates.js';
+import { certificatePaths, KUBELET_CLIENT } from './certificates.js';
 import { kubeconfigPath } from './kubeconfigs.js';
+import type { LocalNode } from './nodes/types.js';
 import { layout } from './paths.js';
 import type { Ports } from './types.js';
 
@@ -35,7 +36,11 @@ export function etcdArguments(directory: string, ports: Ports): readonly string[
 }
 
 /** Arguments of kube-apiserver. */
-export function apiserverArguments(directory: string, ports: Ports): readonly string[] {
+export function apiserverArguments(
+  directory: string,
+  ports: Ports,
+  nodes: readonly LocalNode[] = [],
+): readonly string[] {
   const { pki } = layout(directory);
   const serving = certificatePaths(pki, 'apiserver');
   const etcdClient = certificatePaths(pki, 'apiserver-etcd');
@@ -67,6 +72,18 @@ export function apiserverArguments(directory: string, ports: Ports): readonly st
     `--proxy-client-key-file=${proxy.key}`,
     '--allow-privileged',
     '--profiling=false',
+    ...(nodes.length > 0 ? kubeletClientArguments(pki) : []),
+  ];
+}
+
+/** How the API server reaches kubelets, for logs and commands in pods. */
+function kubeletClientArguments(pki: string): readonly string[] {
+  const { cert, key } = certificatePaths(pki, KUBELET_CLIENT);
+  return [
+    `--kubelet-client-certificate=${cert}`,
+    `--kubelet-client-key=${key}`,
+    `--kubelet-certificate-authority=${certificatePaths(pki, 'ca').cert}`,
+    '--kubelet-preferred-address-types=InternalIP',
   ];
 }
 

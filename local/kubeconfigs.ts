@@ -27,18 +27,15 @@ export function kubeconfigPath(directory: string, user: string): string {
 
 /** Writes the kubeconfigs of the administrator and of the control plane's own clients. */
 export function writeControlPlaneKubeconfigs(directory: string, server: string): void {
-  const { pki } = layout(directory);
-  const authority = readFileSync(certificatePaths(pki, 'ca').cert);
-  for (const user of ['admin', 'controller-manager', 'scheduler']) {
-    const { cert, key } = certificatePaths(pki, user);
-    const credentials = { 'client-certificate-data': base64(cert), 'client-key-data': base64(key) };
-    write(
-      directory,
-      user,
-      { server, 'certificate-authority-data': authority.toString('base64') },
-      credentials,
-    );
-  }
+  for (const user of ['admin', 'controller-manager', 'scheduler'])
+    writeClientKubeconfig(directory, user, server);
+}
+
+/** Writes the kubeconfig of a user who has a certificate of that name. */
+export function writeClientKubeconfig(directory: string, user: string, server: string): void {
+  const { cert, key } = certificatePaths(layout(directory).pki, user);
+  const credentials = { 'client-certificate-data': base64(cert), 'client-key-data': base64(key) };
+  write(directory, user, ownCluster(directory, server), credentials);
 }
 
 /** Writes the workers' kubeconfigs, which name the token files instead of holding a token: tokens are renewed. */

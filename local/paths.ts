@@ -47,6 +47,7 @@ export function layout(directory: string): {
   readonly temporal: string;
   readonly pool: string;
   readonly workers: string;
+  readonly nodes: string;
   readonly state: string;
 } {
   return {
@@ -58,6 +59,7 @@ export function layout(directory: string): {
     temporal: join(directory, 'temporal'),
     pool: join(directory, 'pool'),
     workers: join(directory, 'workers'),
+    nodes: join(directory, 'nodes'),
     state: join(directory, 'state.json'),
   };
 }

@@ -10,6 +10,10 @@ import {
   writeWorkerKubeconfigs,
 } from './kubeconfigs.js';
 import { runKubectl } from './kubectl.js';
+import { planNodes } from './nodes/plan.js';
+import { prepareNodes } from './nodes/prepare.js';
+import { nodesRefusal } from './nodes/requirements.js';
+import type { LocalNode } from './nodes/types.js';
 import { layout } from './paths.js';
 import { DEFAULT_PORTS, freePorts, portConflicts } from './ports.js';
 import { createDirectories, writeState, type StackState } from './state.js';
@@ -28,19 +32,22 @@ export async function prepareStack(directory: string, options: StackOptions, log
     temporal: foreign.temporalAddress === undefined,
   };
   requireConsent(foreign, log);
-  const tools = await findTools(own, log);
+  const nodes = planNodes(directory, options.nodes ?? 0);
+  if (nodes.length > 0) requireNodes(own);
+  const tools = await findTools({ ...own, nodes: nodes.length > 0 }, log);
   const ports = options.ports === 'free' ? await freePorts() : DEFAULT_PORTS;
   const workers = options.workers ?? true;
-  await refuseConflicts(ports, { ...own, workers });
+  await refuseConflicts(ports, { ...own, workers, nodes });
   createDirectories(directory);
   const kubeconfig = own.kubernetes
-    ? await prepareOwnCluster(directory, ports)
+    ? await prepareOwnCluster(directory, ports, nodes)
     : await prepareForeignCluster(directory, tools, foreign.kubeconfig ?? '');
   rmSync(layout(directory).tokens, { recursive: true, force: true });
   mkdirSync(layout(directory).tokens, { mode: 0o700 });
   const state: StackState = {
     ports,
-    node: hostname().toLowerCase(),
+    node: nodes[0]?.name ?? hostname().toLowerCase(),
+    nodes,
     kubeconfig,
     temporalAddress: foreign.temporalAddress ?? `127.0.0.1:${ports.temporal}`,
     uiUrl: own.temporal ? `http://127.0.0.1:${ports.temporalUi}` : '',
@@ -68,16 +75,29 @@ function requireConsent({ kubeconfig, temporalAddress }: Foreign, log: Log): voi
   log(`using the cluster of KUBECONFIG=${kubeconfig}`);
 }
 
+/** @throws Error with what this machine lacks, or says that somebody else's cluster has nodes of its own */
+function requireNodes({ kubernetes }: { readonly kubernetes: boolean }): void {
+  if (!kubernetes) throw new Error('real nodes (--nodes) belong to a cluster of the stack: unset KUBECONFIG');
+  const refusal = nodesRefusal();
+  if (refusal !== undefined) throw new Error(refusal);
+}
+
 async function refuseConflicts(
   ports: Ports,
-  uses: { readonly kubernetes: boolean; readonly temporal: boolean; readonly workers: boolean },
+  uses: {
+    readonly kubernetes: boolean;
+    readonly temporal: boolean;
+    readonly workers: boolean;
+    readonly nodes: readonly LocalNode[];
+  },
 ): Promise<void> {
   const wanted = [
     ...(uses.kubernetes
       ? (['etcd', 'etcdPeer', 'apiserver', 'controllerManager', 'scheduler'] as const)
       : []),
     ...(uses.temporal ? (['temporal', 'temporalUi', 'temporalHttp', 'temporalMetrics'] as const) : []),
-    ...(uses.workers ? (['controlHealth', 'controlMetrics', 'nodeHealth', 'nodeMetrics'] as const) : []),
+    ...(uses.workers ? (['controlHealth', 'controlMetrics'] as const) : []),
+    ...(uses.workers && uses.nodes.length === 0 ? (['nodeHealth', 'nodeMetrics'] as const) : []),
   ];
   const conflicts = await portConflicts(ports, wanted);
   if (conflicts.length === 0) return;
@@ -87,11 +107,16 @@ async function refuseConflicts(
   throw new Error(`${lines.join('; ')}: end it, or start the stack with other ports (--ports free)`);
 }
 
-async function prepareOwnCluster(directory: string, ports: Ports): Promise<string> {
+async function prepareOwnCluster(
+  directory: string,
+  ports: Ports,
+  nodes: readonly LocalNode[],
+): Promise<string> {
   const server = `https://127.0.0.1:${ports.apiserver}`;
   await ensureCertificates(layout(directory).pki);
   writeControlPlaneKubeconfigs(directory, server);
   writeWorkerKubeconfigs(directory, ownCluster(directory, server));
+  if (nodes.length > 0) await prepareNodes(directory, nodes, server);
   return adminKubeconfig(directory);
 }
 

@@ -3,8 +3,13 @@ import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { certificatePaths } from './certificates.js';
+import { nodeOf, WORKER_HEALTH_PORT } from './nodes/commands.js';
+import { KUBELET_HEALTH_PORT } from './nodes/kubelet.js';
+import { containerdAnswers } from './nodes/start.js';
+import type { LocalNode, NodeProcessName } from './nodes/types.js';
 import { layout } from './paths.js';
 import { isAlive, type ProcessRecord } from './processes.js';
+import type { StackState } from './state.js';
 import { SEARCH_ATTRIBUTE_NAMES } from './temporal.js';
 import type { Ports, ProcessName } from './types.js';
 
@@ -12,7 +17,11 @@ const POLL_MS = 100;
 const ANSWER_MS = 5_000;
 
 /** Whether a process does its work, asked on its own port. */
-export async function isReady(directory: string, ports: Ports, name: ProcessName): Promise<boolean> {
+export async function isReady(
+  directory: string,
+  { ports, nodes, processes }: Pick<StackState, 'ports' | 'nodes' | 'processes'>,
+  name: ProcessName,
+): Promise<boolean> {
   switch (name) {
     case 'kube-apiserver':
       return (await get(`https://127.0.0.1:${ports.apiserver}/readyz`, directory)) !== undefined;
@@ -29,9 +38,25 @@ export async function isReady(directory: string, ports: Ports, name: ProcessName
     case 'worker-node':
       return (await get(`http://127.0.0.1:${ports.nodeHealth}/readyz`)) !== undefined;
     // The API server is ready only with etcd; what the agent does is seen in the cluster.
-    default:
+    case 'etcd':
+    case 'agent':
       return true;
+    default:
+      return await nodeProcessIsReady(nodeOf(nodes, name), processes[name]?.pid, name);
   }
+}
+
+async function nodeProcessIsReady(
+  node: LocalNode | undefined,
+  pid: number | undefined,
+  name: NodeProcessName,
+): Promise<boolean> {
+  if (node === undefined || pid === undefined) return false;
+  if (name.startsWith('containerd-')) return await containerdAnswers(pid);
+  const [port, path] = name.startsWith('kubelet-')
+    ? [KUBELET_HEALTH_PORT, 'healthz']
+    : [WORKER_HEALTH_PORT, 'readyz'];
+  return (await get(`http://${node.address}:${port}/${path}`)) !== undefined;
 }
 
 /** Its namespace with every search attribute, and the UI. */

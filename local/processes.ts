@@ -77,6 +77,28 @@ export async function endProcess(record: ProcessRecord, patienceMs: number): Pro
   }
 }
 
+/** Names the stack in the environment of each of its processes. */
+export const STACK_MARK = 'DVFLOW_LOCAL_STACK';
+
+/** Kills what the stack in a directory has started and, because its start was killed, never recorded. */
+export async function endStrays(directory: string): Promise<void> {
+  const mark = `${STACK_MARK}=${directory}`;
+  for (let strays = marked(mark); strays.length > 0; strays = marked(mark)) {
+    for (const pid of strays) send(pid, 'SIGKILL');
+    await sleep(20);
+  }
+}
+
+function marked(mark: string): readonly number[] {
+  return pids().filter((pid) => {
+    try {
+      return pid !== process.pid && readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(mark);
+    } catch {
+      return false; // gone, or somebody else's
+    }
+  });
+}
+
 /** Pids of the live processes that belong to the session of the process, itself included. */
 export function sessionOf(record: ProcessRecord): readonly number[] {
   if (record.boot !== bootId()) return [];

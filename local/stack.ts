@@ -18,12 +18,13 @@ export async function stackUp(options: StackOptions, log: Log): Promise<StackInf
   const directory = options.directory ?? stateDirectory();
   return await locked(directory, async () => {
     const before = readState(directory);
-    if (before !== undefined && (await isComplete(directory, before, options.workers ?? true))) {
+    const wanted = { workers: options.workers ?? true, nodes: options.nodes ?? before?.nodes.length ?? 0 };
+    if (before !== undefined && (await isComplete(directory, before, wanted))) {
       log(`the local stack in ${directory} is already running`);
       return stackInfo(directory, before);
     }
     if (before !== undefined) await endLeftovers(directory, before, log);
-    const state = await prepareStack(directory, options, log);
+    const state = await prepareStack(directory, { ...options, nodes: wanted.nodes }, log);
     return await startAll(directory, state, log);
   });
 }
@@ -94,12 +95,17 @@ async function locked<T>(directory: string, work: () => Promise<T>): Promise<T> 
   }
 }
 
-/** Whether every process of the stack lives and answers. */
-async function isComplete(directory: string, state: StackState, workers: boolean): Promise<boolean> {
+/** Whether every process of the stack lives and answers, and it has the real nodes that are wanted. */
+async function isComplete(
+  directory: string,
+  state: StackState,
+  { workers, nodes }: { readonly workers: boolean; readonly nodes: number },
+): Promise<boolean> {
+  if (state.nodes.length !== nodes) return false;
   const names = processNames({ ...state, workers: state.workers || workers });
   const ready = names.map(async (name) => {
     const record = state.processes[name];
-    return record !== undefined && isAlive(record) && (await isReady(directory, state.ports, name));
+    return record !== undefined && isAlive(record) && (await isReady(directory, state, name));
   });
   return (await Promise.all(ready)).every(Boolean);
 }

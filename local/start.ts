@@ -3,11 +3,12 @@ import { applyManifests, renderManifests, type Manifests } from './cluster.js';
 import { commandFor } from './commands.js';
 import { endAll } from './end.js';
 import { tokenPath } from './kubeconfigs.js';
-import { runKubectl } from './kubectl.js';
+import { runKubectl, type KubectlOptions } from './kubectl.js';
+import { createNode, importImages, prepareImages } from './nodes/start.js';
 import { layout } from './paths.js';
 import { isReady, waitUntil } from './probes.js';
-import { isAlive, startDetached } from './processes.js';
-import { recordProcess, requireState, stackInfo, type StackState } from './state.js';
+import { isAlive, STACK_MARK, startDetached } from './processes.js';
+import { recordProcess, requireState, stackInfo, workerNames, type StackState } from './state.js';
 import type { Log, ProcessName, StackInfo } from './types.js';
 
 /** A cold page cache and two busy cores; a healthy start takes a few seconds. */
@@ -38,10 +39,10 @@ export async function startAll(directory: string, state: StackState, log: Log): 
       throw error;
     });
   try {
-    const parts = [guarded(startTemporal(run)), guarded(startCluster(run))];
+    const parts = [startTemporal(run), startCluster(run), startRuntimes(run)].map(guarded);
     const failed = (await Promise.allSettled(parts)).some(({ status }) => status === 'rejected');
     if (failed) throw abort.signal.reason;
-    const last = [nodeReady(run), ...workerNames(state).map((name) => startWorker(run, name))].map(guarded);
+    const last = [startNodes(run), ...workersOf(state).map((name) => startWorker(run, name))].map(guarded);
     if ((await Promise.allSettled(last)).some(({ status }) => status === 'rejected'))
       throw abort.signal.reason;
     return stackInfo(directory, requireState(directory));
@@ -54,8 +55,32 @@ export async function startAll(directory: string, state: StackState, log: Log): 
   }
 }
 
-function workerNames({ workers }: StackState): readonly ProcessName[] {
-  return workers ? ['worker-control', 'worker-node'] : [];
+function workersOf({ workers, nodes }: StackState): readonly ProcessName[] {
+  return workers ? workerNames(nodes) : [];
+}
+
+/** What a kubelet needs on its machine before it starts. */
+async function startRuntimes(run: Start): Promise<void> {
+  const { directory, state } = run;
+  if (state.nodes.length === 0) return;
+  const images = await prepareImages(directory);
+  await Promise.all(
+    state.nodes.map(async (node) => {
+      await createNode(node);
+      const name = `containerd-${node.name}` as const;
+      await start(run, name);
+      await importImages(requireState(directory).processes[name]?.pid ?? 0, images);
+    }),
+  );
+}
+
+async function startNodes(run: Start): Promise<void> {
+  const { nodes, node } = run.state;
+  if (nodes.length === 0) return await nodeReady(run, node, 0);
+  // What a cluster that was started again remembers of its nodes is from before.
+  const since = Date.now();
+  await Promise.all(nodes.map(({ name }) => start(run, `kubelet-${name}`)));
+  await Promise.all(nodes.map(({ name }) => nodeReady(run, name, since)));
 }
 
 async function startTemporal(run: Start): Promise<void> {
@@ -67,27 +92,33 @@ async function startCluster(run: Start): Promise<void> {
   const servers = kubernetes ? (['etcd', 'kube-apiserver'] as const) : [];
   const [manifests] = await Promise.all([render(run), ...servers.map((name) => start(run, name))]);
   const clients = kubernetes ? (['kube-controller-manager', 'kube-scheduler'] as const) : [];
-  const applied = applyManifests(run.state.kubectl, manifests, run.signal);
+  const applied = applyManifests(run.state.kubectl, manifests, callOf(run));
   await Promise.all([applied, ...clients.map((name) => start(run, name)), start(run, 'agent')]);
   run.log('manifests of deploy/ applied');
 }
 
-async function render({ directory, state, signal }: Start): Promise<Manifests> {
+async function render(run: Start): Promise<Manifests> {
+  const { directory, state } = run;
   const temporalNamespace = process.env['TEMPORAL_NAMESPACE'] ?? 'default';
   const { pool } = layout(directory);
   const defaultClass = state.own.kubernetes;
-  return await renderManifests(state.kubectl, { pool, temporalNamespace, defaultClass, signal });
+  return await renderManifests(state.kubectl, { pool, temporalNamespace, defaultClass }, callOf(run));
+}
+
+/** A kubectl that outlives a killed start is found by the mark. */
+function callOf({ directory, signal }: Start): Pick<KubectlOptions, 'signal' | 'env'> {
+  return { signal, env: { [STACK_MARK]: directory } };
 }
 
 /** A new node is tainted until the controller manager has seen it Ready; workers need not wait for that. */
-async function nodeReady(run: Start): Promise<void> {
-  const wait = { what: `node ${run.state.node}`, timeoutMs: READY_MS, signal: run.signal };
-  await waitUntil(() => nodeIsReady(run), wait);
-  run.log(`node ${run.state.node} ready`);
+async function nodeReady(run: Start, node: string, since: number): Promise<void> {
+  const wait = { what: `node ${node}`, timeoutMs: READY_MS, signal: run.signal };
+  await waitUntil(() => nodeIsReady(run, node, since), wait);
+  run.log(`node ${node} ready`);
 }
 
 async function startWorker(run: Start, name: ProcessName): Promise<void> {
-  const token = tokenPath(run.directory, name === 'worker-node' ? 'node' : 'control');
+  const token = tokenPath(run.directory, name.startsWith('worker-node') ? 'node' : 'control');
   const wait = { what: `token of ${name}`, timeoutMs: READY_MS, signal: run.signal };
   await waitUntil(async () => existsSync(token), wait);
   await start(run, name);
@@ -106,23 +137,24 @@ async function startOne({ directory, state, signal, log }: Start, name: ProcessN
   const record = await startDetached(commandFor(directory, state, name));
   recordProcess(directory, name, record);
   const wait = { what: name, timeoutMs: READY_MS, process: record, signal };
-  await waitUntil(async () => isAlive(record) && (await isReady(directory, state.ports, name)), wait);
+  await waitUntil(
+    async () => isAlive(record) && (await isReady(directory, requireState(directory), name)),
+    wait,
+  );
   log(`${name} ready after ${((Date.now() - began) / 1000).toFixed(1)} s`);
 }
 
-/** Whether the agent's node is Ready and free of taints. */
-async function nodeIsReady({ state, signal }: Start): Promise<boolean> {
-  const text = await runKubectl(
-    state.kubectl,
-    ['get', 'node', state.node, '--ignore-not-found', '-o', 'json'],
-    { signal },
-  );
+/** Whether a node is Ready, has said so since a time, and is free of taints. */
+async function nodeIsReady(run: Start, name: string, since: number): Promise<boolean> {
+  const args = ['get', 'node', name, '--ignore-not-found', '-o', 'json'];
+  const text = await runKubectl(run.state.kubectl, args, callOf(run));
   if (text === '') return false;
   const node = JSON.parse(text) as {
     spec: { taints?: readonly unknown[] };
-    status: { conditions?: readonly { type: string; status: string }[] };
+    status: { conditions?: readonly { type: string; status: string; lastHeartbeatTime: string }[] };
   };
-  const ready =
-    node.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ?? false;
-  return ready && (node.spec.taints ?? []).length === 0;
+  const ready = node.status.conditions?.find(({ type, status }) => type === 'Ready' && status === 'True');
+  // The API server keeps whole seconds.
+  const said = ready === undefined ? 0 : Date.parse(ready.lastHeartbeatTime) + 1_000;
+  return ready !== undefined && said > since && (node.spec.taints ?? []).length === 0;
 }

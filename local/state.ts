@@ -1,5 +1,6 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { layout } from './paths.js';
+import type { LocalNode } from './nodes/types.js';
 import type { ProcessRecord } from './processes.js';
 import type { Tools } from './tools.js';
 import type { Ports, ProcessName, StackInfo } from './types.js';
@@ -16,6 +17,8 @@ export interface StackState {
   /** What the stack runs itself; the rest is somebody else's. */
   readonly own: { readonly kubernetes: boolean; readonly temporal: boolean };
   readonly workers: boolean;
+  /** Real nodes. */
+  readonly nodes: readonly LocalNode[];
   /** Environment that the caller added to that of the workers. */
   readonly environment: Readonly<Record<string, string>>;
   readonly processes: Readonly<Partial<Record<ProcessName, ProcessRecord>>>;
@@ -24,7 +27,8 @@ export interface StackState {
 /** Reads the state of a stack; undefined when the directory holds none. */
 export function readState(directory: string): StackState | undefined {
   try {
-    return JSON.parse(readFileSync(layout(directory).state, 'utf8')) as StackState;
+    const state = JSON.parse(readFileSync(layout(directory).state, 'utf8')) as StackState;
+    return { ...state, nodes: state.nodes ?? [] }; // absent in a stack of an earlier release
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new Error(`cannot read ${layout(directory).state}`, { cause: error });
@@ -42,15 +46,26 @@ export function requireState(directory: string): StackState {
 }
 
 /** Processes that a stack of this shape runs. */
-export function processNames({ own, workers }: Pick<StackState, 'own' | 'workers'>): readonly ProcessName[] {
+export function processNames({
+  own,
+  workers,
+  nodes,
+}: Pick<StackState, 'own' | 'workers' | 'nodes'>): readonly ProcessName[] {
   return [
     ...(own.kubernetes
       ? (['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const)
       : []),
     ...(own.temporal ? (['temporal'] as const) : []),
     'agent',
-    ...(workers ? (['worker-control', 'worker-node'] as const) : []),
+    ...nodes.flatMap(({ name }) => [`containerd-${name}`, `kubelet-${name}`] as const),
+    ...(workers ? workerNames(nodes) : []),
   ];
+}
+
+/** The workers: a node worker for each real node, else one for the machine. */
+export function workerNames(nodes: readonly LocalNode[]): readonly ProcessName[] {
+  const onNodes = nodes.map(({ name }) => `worker-${name}` as const);
+  return ['worker-control', ...(nodes.length > 0 ? onNodes : (['worker-node'] as const))];
 }
 
 /** Replaces the state of a stack in one step. */
@@ -84,14 +99,17 @@ export function createDirectories(directory: string): void {
 
 /** What callers see of a stack's state. */
 export function stackInfo(directory: string, state: StackState): StackInfo {
-  const { ports, node, kubeconfig, temporalAddress, uiUrl, kubectl } = state;
-  const pids = Object.fromEntries(Object.entries(state.processes).map(([name, { pid }]) => [name, pid]));
+  const { ports, node, nodes, kubeconfig, temporalAddress, uiUrl, kubectl } = state;
+  const pids = Object.fromEntries(
+    Object.entries(state.processes).map(([name, record]) => [name, record?.pid]),
+  );
   return {
     directory,
     kubeconfig,
     temporalAddress,
     uiUrl,
     node,
+    nodes,
     pool: layout(directory).pool,
     kubectl,
     ports,

@@ -34,7 +34,7 @@ export async function stackStatus({
     names.map(async (name): Promise<ProcessStatus> => {
       const record = state.processes[name];
       if (record === undefined || !isAlive(record)) return { name, state: 'ended' };
-      const ready = await isReady(directory, state.ports, name);
+      const ready = await isReady(directory, state, name);
       return { name, pid: record.pid, state: ready ? 'ready' : 'not ready' };
     }),
   );

@@ -1,3 +1,5 @@
+import type { LocalNode, NodeProcessName } from './nodes/types.js';
+
 /** Processes of the local stack, in the order in which they start. */
 export type ProcessName =
   | 'etcd'
@@ -8,7 +10,8 @@ export type ProcessName =
   | 'agent'
   | 'worker-control'
   | 'worker-control-2'
-  | 'worker-node';
+  | 'worker-node'
+  | NodeProcessName;
 
 /** Loopback ports of the local stack, one for each listener. */
 export interface Ports {
@@ -37,6 +40,11 @@ export interface StackOptions {
   readonly ports?: 'default' | 'free';
   /** Whether dvflow's own workers run. @default true */
   readonly workers?: boolean;
+  /**
+   * Real nodes (`node01`, …), each with a kubelet, a containerd and a node worker of its own; they need root. Without them
+   * one Node object stands for this machine, and no pod runs. @default as many as at the last start, else 0
+   */
+  readonly nodes?: number;
   /** Environment added to that of the workers. */
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -48,9 +56,11 @@ export interface StackInfo {
   readonly kubeconfig: string;
   readonly temporalAddress: string;
   readonly uiUrl: string;
-  /** Name of the Node object that the node worker serves. */
+  /** Name of the Node object that the node worker serves; of the first one where there are real nodes. */
   readonly node: string;
-  /** Directory of the hostpath volumes. */
+  /** Real nodes; empty where one Node object stands for this machine. */
+  readonly nodes: readonly LocalNode[];
+  /** Directory of the hostpath volumes, as every node sees it. */
   readonly pool: string;
   /** Program and leading arguments of a kubectl that talks to this stack. */
   readonly kubectl: readonly string[];

@@ -1,4 +1,4 @@
-import { Option, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { StackInfo } from '../../local/types.js';
 import { CliError, EXIT } from '../errors.js';
 import { print } from '../output.js';
@@ -15,9 +15,10 @@ export function registerLocalCommands(program: Command): void {
         .default('default'),
     )
     .option('--no-workers', 'only Kubernetes and Temporal')
-    .action(async ({ ports, workers }: { ports: 'default' | 'free'; workers: boolean }) => {
+    .option('--nodes <count>', 'real nodes, on which pods run; needs root and containerd', parseCount)
+    .action(async ({ ports, workers, nodes }: UpOptions) => {
       const { stackUp } = await import('../../local/index.js');
-      const info = await stackUp({ ports, workers }, print);
+      const info = await stackUp({ ports, workers, ...(nodes === undefined ? {} : { nodes }) }, print);
       print(`Temporal UI: ${info.uiUrl}`);
       print('use it: eval "$(npx dvflow local env)"');
     });
@@ -37,6 +38,17 @@ export function registerLocalCommands(program: Command): void {
       const { stackDown } = await import('../../local/index.js');
       await stackDown({ purge }, print);
     });
+}
+
+interface UpOptions {
+  readonly ports: 'default' | 'free';
+  readonly workers: boolean;
+  readonly nodes?: number;
+}
+
+function parseCount(text: string): number {
+  if (!/^\d$/.test(text)) throw new InvalidArgumentError('a number from 0 to 9 is expected');
+  return Number(text);
 }
 
 /** Lines for a POSIX shell that point kubectl, Temporal's tools and dvflow at a stack. */
@@ -70,6 +82,7 @@ async function printStatus(): Promise<void> {
   for (const { name, pid, state: how } of processes) {
     print(`${name.padEnd(width)}  ${String(pid ?? '-').padStart(7)}  ${how}`);
   }
+  for (const { name, address, pool } of info?.nodes ?? []) print(`${name}  ${address}  volumes in ${pool}`);
   if (info !== undefined) print(`Temporal ${info.temporalAddress}, UI ${info.uiUrl}`);
   if (state !== 'running') {
     throw new CliError('not all of the local stack is ready: dvflow local up starts it', EXIT.unknown);

@@ -63,6 +63,7 @@ describe('dvflow local env', () => {
       kubeconfig: "/home/o'brien/a b/admin.yaml",
       temporalAddress: '127.0.0.1:7233',
       uiUrl: 'http://127.0.0.1:8233',
+      nodes: [],
       node: 'n',
       pool: '/p',
       kubectl: [],
