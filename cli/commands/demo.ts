@@ -88,9 +88,9 @@ async function makeSource(directory: string): Promise<DemoSource & { disk: DemoD
 
 async function showResult(stack: StackInfo, name: string, disk: DemoDisk | undefined): Promise<void> {
   title('Result');
-  const { claim, phase, volume, capacity, file } = await readPublished(stack, DEMO_NAMESPACE, name);
+  const { claim, phase, volume, capacity, node, file } = await readPublished(stack, DEMO_NAMESPACE, name);
   print(`claim    ${claim} is ${phase}`);
-  print(`volume   ${volume}, ${capacity} on node ${stack.node}`);
+  print(`volume   ${volume}, ${capacity} on node ${node}`);
   for (const line of await compareDisk(file, disk)) print(line);
   print(`\n$ kubectl get dv,pvc,pv -n ${DEMO_NAMESPACE}`);
   print((await runKubectl(stack.kubectl, ['get', 'dv,pvc,pv', '-n', DEMO_NAMESPACE])).trimEnd());

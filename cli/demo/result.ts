@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { machinePath } from '../../local/nodes/paths.js';
 import { runKubectl } from '../../local/kubectl.js';
 import type { StackInfo } from '../../local/types.js';
 import { CliError, EXIT } from '../errors.js';
@@ -12,7 +13,8 @@ export interface Published {
   readonly phase: string;
   readonly volume: string;
   readonly capacity: string;
-  /** The disk on its node. */
+  readonly node: string;
+  /** The disk, where it lies on this machine. */
   readonly file: string;
 }
 
@@ -21,12 +23,15 @@ export async function readPublished(stack: StackInfo, namespace: string, name: s
   const claim = await getJson<Claim>(stack, ['pvc', name, '-n', namespace]);
   const volume = await getJson<Volume>(stack, ['pv', claim.spec.volumeName]);
   const { path = '' } = volume.spec.hostPath ?? volume.spec.local ?? {};
+  const [term] = volume.spec.nodeAffinity?.required.nodeSelectorTerms ?? [];
+  const node = term?.matchExpressions?.[0]?.values?.[0] ?? stack.node;
   return {
     claim: `${namespace}/${name}`,
     phase: claim.status.phase,
     volume: claim.spec.volumeName,
     capacity: volume.spec.capacity.storage,
-    file: join(path, 'disk.img'),
+    node,
+    file: join(machinePath(stack, node, path), 'disk.img'),
   };
 }
 
@@ -40,6 +45,13 @@ interface Volume {
     readonly capacity: { readonly storage: string };
     readonly hostPath?: { readonly path: string };
     readonly local?: { readonly path: string };
+    readonly nodeAffinity?: {
+      readonly required: {
+        readonly nodeSelectorTerms: readonly {
+          readonly matchExpressions?: readonly { readonly values?: readonly string[] }[];
+        }[];
+      };
+    };
   };
 }
 
