@@ -14,6 +14,7 @@ import {
   setHeaderOptions,
   type V1PersistentVolumeClaim,
 } from '@kubernetes/client-node';
+import { machinePath } from '../../local/index.js';
 import type { TestStack } from '../support/stack.js';
 
 const run = promisify(execFile);
@@ -109,13 +110,15 @@ export function createWorld(stack: TestStack) {
       });
   }
 
-  /** Path of the disk that a Bound claim offers. */
+  /** Path on this machine of the disk that a Bound claim offers. */
   async function diskOf(namespace: string, name: string): Promise<string> {
     const bound = await claim(namespace, name);
     assert.equal(bound?.status?.phase, 'Bound', `claim ${namespace}/${name}`);
     const volume = await core.readPersistentVolume({ name: bound.spec!.volumeName! });
     assert.equal(volume.spec?.claimRef?.uid, bound.metadata?.uid);
-    return join(volume.spec!.hostPath!.path, 'disk.img');
+    const [node = ''] =
+      volume.spec?.nodeAffinity?.required?.nodeSelectorTerms[0]?.matchExpressions?.[0]?.values ?? [];
+    return join(machinePath(stack.info, node, volume.spec!.hostPath!.path), 'disk.img');
   }
 
   /** Everything that may leak: claims, volumes, Secrets, pods, events aside, and the pool with its hidden state. */
@@ -132,7 +135,8 @@ export function createWorld(stack: TestStack) {
       ...secrets.items.map(({ metadata }) => `secret ${metadata?.namespace}/${metadata?.name}`),
       ...pods.items.map(({ metadata }) => `pod ${metadata?.namespace}/${metadata?.name}`),
     ];
-    return [...objects, ...(await poolEntries(stack.info.pool))].sort();
+    const pools = [stack.info.pool, ...stack.info.nodes.map(({ pool }) => pool)];
+    return [...objects, ...(await Promise.all(pools.map(poolEntries))).flat()].sort();
   }
 
   /** Asserts that the inventory becomes what it was; what is left over is named. */

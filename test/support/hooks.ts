@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
 import { refuseForeign } from '../../local/index.js';
 import { coverageHook } from '../documentation/checker/hook.js';
-import { endStack } from './stack.js';
+import { endStacks } from './stack.js';
 
 /** Before anything else: nobody's cluster is a test bed, and Temporal's own logs would drown mocha's. */
 export function mochaGlobalSetup(): void {
@@ -23,9 +23,9 @@ export async function mochaGlobalTeardown(): Promise<void> {
 /** Hooks around all suites; what the run has proved is counted when nothing can fail any more. */
 export const mochaHooks = {
   afterAll: [
-    async function endStackAfterAll(this: Mocha.Context): Promise<void> {
+    async function endStacksAfterAll(this: Mocha.Context): Promise<void> {
       this.timeout(120_000);
-      await endStack();
+      await endStacks();
     },
     coverageHook(fileURLToPath(new URL('../..', import.meta.url))),
   ],

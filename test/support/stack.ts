@@ -1,4 +1,4 @@
-/** The one local stack of a mocha process: real Kubernetes, real Temporal, real workers, in a directory of its own. */
+/** The local stacks of a mocha process, one without and one with real nodes: real Kubernetes, real Temporal, real workers, each in a directory of its own. */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KubeConfig, Watch } from '@kubernetes/client-node';
 import { Client, Connection } from '@temporalio/client';
-import { stackDown, stackUp, type StackInfo } from '../../local/index.js';
+import { nodesRefusal, stackDown, stackUp, type StackInfo } from '../../local/index.js';
 import { runKubectl } from '../../local/kubectl.js';
 
 /** Starting it from a cold page cache, beside everything else that a test run does. */
@@ -34,15 +34,26 @@ interface Running {
   readonly temporal: Client;
 }
 
-let running: Promise<Running> | undefined;
+/** Stacks that were started, by the number of their real nodes. */
+const running = new Map<number, Promise<Running>>();
 
-/** Gives a suite the shared stack, which is started when the first suite needs it. Called in the body of `describe`. */
-export function useStack(): TestStack {
+/**
+ * Gives a suite a shared stack, which is started when the first suite needs it. Called in the body of `describe`.
+ * With `nodes`, it is one of so many real nodes, on which pods run; where the machine cannot have them the suite is skipped
+ * and the reason said.
+ */
+export function useStack({ nodes = 0 }: { readonly nodes?: number } = {}): TestStack {
   let current: Running | undefined;
   before('start the local stack', async function () {
     this.timeout(START_MS);
-    running ??= start();
-    current = await running;
+    const refusal = nodes > 0 ? nodesRefusal() : undefined;
+    if (refusal !== undefined) {
+      console.error(`    skipped: ${refusal}`);
+      this.skip();
+    }
+    const starting = running.get(nodes) ?? start(nodes);
+    running.set(nodes, starting);
+    current = await starting;
   });
   const get = (): Running => {
     if (current === undefined) throw new Error('the stack is used outside of hooks and tests');
@@ -66,23 +77,26 @@ export function useStack(): TestStack {
   };
 }
 
-/** Ends and removes the shared stack if a suite has started it. */
-export async function endStack(): Promise<void> {
-  const started = await running?.catch(() => undefined);
-  running = undefined;
-  if (started === undefined) return;
-  await started.connection.close();
-  await stackDown({ directory: started.info.directory, purge: true }, () => undefined);
+/** Ends and removes the shared stacks that suites have started. */
+export async function endStacks(): Promise<void> {
+  const started = await Promise.allSettled(running.values());
+  running.clear();
+  for (const result of started) {
+    if (result.status === 'rejected') continue;
+    const { connection, info } = result.value;
+    await connection.close();
+    await stackDown({ directory: info.directory, purge: true }, () => undefined);
+  }
 }
 
-async function start(): Promise<Running> {
+async function start(nodes: number): Promise<Running> {
   const directory = mkdtempSync(join(tmpdir(), 'dvflow-test-'));
   const lines: string[] = [];
   process.once('exit', () => endAfter(directory));
   // What a sweep leaves alone for its youth would hold up every test of the sweeper for ten minutes.
   const environment = { DVFLOW_SWEEP_GRACE_MS: '2000' };
   try {
-    const info = await stackUp({ directory, ports: 'free', environment }, (line) => lines.push(line));
+    const info = await stackUp({ directory, ports: 'free', environment, nodes }, (line) => lines.push(line));
     const kubeConfig = new KubeConfig();
     kubeConfig.loadFromFile(info.kubeconfig);
     const connection = await Connection.connect({ address: info.temporalAddress });
