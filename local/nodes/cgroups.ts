@@ -8,7 +8,7 @@ import {
   rmdirSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** A mounted hierarchy of cgroups. */
@@ -16,6 +16,9 @@ export interface Hierarchy {
   readonly path: string;
   readonly version: 1 | 2;
 }
+
+/** What a kubelet looks for, whatever it is told to do with it. */
+const CONTROLLERS = ['cpu', 'cpuset', 'memory', 'pids'];
 
 /** Longest wait for killed processes to be gone, in ms. */
 const GONE_MS = 10_000;
@@ -64,6 +67,17 @@ function isUnified(all: readonly Hierarchy[]): boolean {
   return all.every(({ version }) => version === 2);
 }
 
+/** Controllers without which no kubelet starts, and that a node's cgroup does not have. */
+export function missingControllers(name: string): readonly string[] {
+  const all = hierarchies();
+  const available = isUnified(all)
+    ? readFileSync(join(all[0]?.path ?? '', name, 'cgroup.controllers'), 'utf8')
+        .trim()
+        .split(' ')
+    : all.flatMap(({ path }) => basename(path).split(','));
+  return CONTROLLERS.filter((controller) => !available.includes(controller));
+}
+
 /** Version 2: a group has the controllers that its parent hands down. */
 function delegate(path: string): void {
   for (const controller of readFileSync(join(path, 'cgroup.controllers'), 'utf8').trim().split(' ')) {
@@ -87,11 +101,9 @@ function inheritCpuset(parent: string, group: string): void {
  * @throws when a process cannot be killed
  */
 export async function removeCgroup(name: string): Promise<void> {
-  const groups = (): readonly string[] =>
-    hierarchies().flatMap(({ path }) => (existsSync(join(path, name)) ? tree(join(path, name)) : []));
   const end = Date.now() + GONE_MS;
   for (;;) {
-    const found = groups();
+    const found = groupsOf(name);
     if (found.length === 0) return;
     const pids = new Set(found.flatMap(processesOf));
     for (const pid of pids) kill(pid);
@@ -109,10 +121,17 @@ export async function removeCgroup(name: string): Promise<void> {
 
 /** Pids of all processes in a node's cgroup. */
 export function cgroupProcesses(name: string): readonly number[] {
-  const groups = hierarchies().flatMap(({ path }) =>
-    existsSync(join(path, name)) ? tree(join(path, name)) : [],
-  );
-  return [...new Set(groups.flatMap(processesOf))];
+  return [...new Set(groupsOf(name).flatMap(processesOf))];
+}
+
+/** Removes a cgroup in which nothing runs. */
+export function removeEmptyCgroup(name: string): void {
+  groupsOf(name).forEach(removeGroup);
+}
+
+/** The groups of a node in every hierarchy, children before their parents. */
+function groupsOf(name: string): readonly string[] {
+  return hierarchies().flatMap(({ path }) => (existsSync(join(path, name)) ? tree(join(path, name)) : []));
 }
 
 /** A group and those below it, children first. */

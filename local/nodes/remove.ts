@@ -1,4 +1,4 @@
-import { existsSync, statSync, type Stats } from 'node:fs';
+import { existsSync, readdirSync, statSync, type Stats } from 'node:fs';
 import { basename, sep } from 'node:path';
 import { isAlive, type ProcessRecord } from '../processes.js';
 import { removeBridge } from './bridge.js';
@@ -69,6 +69,8 @@ interface LoopDevice {
 }
 
 async function attachedLoopDevices(): Promise<readonly LoopDevice[]> {
+  // A machine without any may lack the program too.
+  if (!readdirSync('/sys/block').some((name) => existsSync(`/sys/block/${name}/loop`))) return [];
   const text = await runTool(
     'losetup',
     '--list',

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { hierarchies } from './cgroups.js';
+import { createCgroup, hierarchies, missingControllers, removeEmptyCgroup } from './cgroups.js';
 
 /** Programs that a real node consists of, each with its Debian package. */
 const PROGRAMS = {
@@ -71,17 +71,17 @@ function kernelRefusal(): string | undefined {
   );
 }
 
+/** Makes a cgroup as a node has one: in a container the controllers may be kept from those below. */
 function cgroupRefusal(): string | undefined {
-  const all = hierarchies();
-  if (all.length === 0) return 'no cgroups are mounted that may be written';
+  if (hierarchies().length === 0) return 'no cgroups are mounted that may be written';
+  const name = `dvflow-probe-${process.pid}`;
   try {
-    for (const { path } of all) {
-      const group = join(path, `dvflow-probe-${process.pid}`);
-      mkdirSync(group);
-      rmdirSync(group);
-    }
-    return undefined;
+    createCgroup(name);
+    const missing = missingControllers(name);
+    return missing.length === 0 ? undefined : `new cgroups lack the controllers ${missing.join(', ')}`;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
+  } finally {
+    removeEmptyCgroup(name);
   }
 }
