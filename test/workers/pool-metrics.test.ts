@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Metrics } from '../../workers/metrics/index.js';
+import { poolMetrics, type PoolMetrics } from '../../workers/metrics/pools.js';
+import { eventually } from '../live/world.js';
+
+const node = 'node-1';
+
+describe('metrics of pools', () => {
+  let directory: string;
+  let shown: Map<string, number>;
+  let pools: PoolMetrics;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'dvflow-pools-'));
+    shown = new Map();
+    const metrics: Metrics = {
+      record: (metric, value, labels = {}) => shown.set(`${metric} ${labels.node} ${labels.pool}`, value),
+    };
+    pools = poolMetrics(metrics, node);
+  });
+  afterEach(async () => {
+    pools.stop();
+    await rm(directory, { recursive: true });
+  });
+
+  const value = (metric: string): number | undefined =>
+    shown.get(`dvflow_pool_${metric} ${node} ${directory}`);
+  const pool = () => ({ path: directory, useNamingPrefix: false });
+
+  it('are shown at once for a pool that an activity names for the first time', async () => {
+    pools.begin('observePool', [{ pool: pool(), foreignBytes: 0 }]);
+    await eventually('the figures', 5_000, async () => value('promises'));
+    assert.deepEqual([value('usable'), value('promises'), value('promised_bytes')], [1, 0, 0]);
+    assert.ok(value('capacity_bytes')! >= value('room_bytes')!);
+  });
+
+  it('are no figures, but for usable, where the directory is gone', async () => {
+    pools.begin('observePool', [{ pool: pool(), foreignBytes: 0 }]);
+    await eventually('the figures', 5_000, async () => value('usable'));
+    await rm(directory, { recursive: true });
+    await pools.refresh();
+    assert.deepEqual([value('usable'), value('room_bytes')], [0, NaN]);
+    directory = await mkdtemp(join(tmpdir(), 'dvflow-pools-'));
+  });
+
+  it('are taken back once the sweeper names other pools only', async () => {
+    pools.begin('observePool', [{ pool: pool(), foreignBytes: 0 }]);
+    await eventually('the figures', 5_000, async () => value('usable'));
+    pools.begin('listUnpublishedDirectories', [{ pools: [] }]);
+    await pools.refresh();
+    assert.deepEqual([value('usable'), value('shared_with_os')], [NaN, NaN]);
+  });
+
+  it('care for nothing else in the input of an activity', () => {
+    for (const input of [undefined, null, 'text', { pool: 'path' }, { pools: 7 }, { pool: null }])
+      pools.begin('anything', [input]);
+    assert.equal(shown.size, 0);
+  });
+});
