@@ -34,6 +34,8 @@ export const MARKS = {
   retried: 'dvflow.io/retried',
   /** Annotation on a DataVolume: run id that answered, so that a repeated attempt of that run goes on. */
   retriedBy: 'dvflow.io/retried-by',
+  /** Annotation on a scratch claim: a new value makes Kubernetes look at it. */
+  touched: 'dvflow.io/touched',
   /** Annotation on a DataVolume: how long it may go without progress. */
   deadline: 'dvflow.io/deadline',
 } as const;

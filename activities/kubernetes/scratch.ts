@@ -18,7 +18,7 @@ import { listPools } from './targets.js';
 
 /** How long one look waits for the claim to be Bound; a touched claim is in under a second (`kubernetes-mechanisms.md` §2). In ms. */
 const BOUND_WITHIN_MS = 8000;
-const BOUND_POLL_MS = 250;
+const BOUND_POLL_MS = 500;
 /** Kubernetes takes a moment to let go of what is being deleted. */
 const AGAIN_MS = 2000;
 
@@ -55,10 +55,16 @@ export function createScratchActivities({
     const { claim: owned, plan: planned, hostname } = input;
     await refuseForbiddenNode(input);
     const claim = await createClaim(input.dataVolume, planned);
-    const annotations = { [CDI_ANNOTATIONS.requiresScratch]: 'true' };
-    await patchClaim(kubernetes, owned, { metadata: { uid: owned.uid, annotations } });
+    await annotate(owned);
     const volumes = await listAll('listing volumes', (page) => core.listPersistentVolume(page));
     return { claim, foreignBytes: foreignBytes(volumes, planned.pool, hostname) };
+  }
+
+  /** The user's claim; if it is gone, whoever needs it next says so. */
+  async function annotate(owned: ClaimRef): Promise<void> {
+    if (!(await findClaim(kubernetes, owned))) return;
+    const annotations = { [CDI_ANNOTATIONS.requiresScratch]: 'true' };
+    await patchClaim(kubernetes, owned, { metadata: { uid: owned.uid, annotations } });
   }
 
   /** Scratch space lies where the target lies, so the class has no say but this one. */
@@ -106,17 +112,25 @@ export function createScratchActivities({
     input: Parameters<ScratchActivities['bindScratch']>[0],
   ): Promise<{ unbound?: string }> {
     const { claim, directory } = input;
-    await offer(input);
-    // Kubernetes looks at a claim that names its volume every 15 s, and at once when it changes
-    const annotations = { [SELECTED_NODE]: directory.node, [PROVISION_ON_NODE]: directory.node };
-    await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
     const context = Context.current();
     for (const end = Date.now() + BOUND_WITHIN_MS; ;) {
       const found = await findClaim(kubernetes, claim);
       if (found?.status?.phase === 'Bound') return {};
       if (!found || Date.now() > end) return { unbound: whyUnbound(claim, input.plan, found) };
+      await offer(input);
+      await touch(claim, directory.node);
       await context.sleep(BOUND_POLL_MS);
     }
+  }
+
+  /** Kubernetes looks at a claim that names its volume every 15 s, and at once when it changes; it may not have seen the volume yet. */
+  async function touch(claim: ClaimRef, node: string): Promise<void> {
+    const annotations = {
+      [SELECTED_NODE]: node,
+      [PROVISION_ON_NODE]: node,
+      [MARKS.touched]: new Date().toISOString(),
+    };
+    await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
   }
 
   async function offer(input: Parameters<ScratchActivities['bindScratch']>[0]): Promise<void> {
