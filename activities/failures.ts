@@ -11,6 +11,7 @@ export const FAILURE_TYPES = {
   IncompatibleVolumeModes: 'permanent',
   NotAuthorized: 'permanent',
   SourceNotAllowed: 'permanent',
+  InvalidLocalVolume: 'permanent',
   SourceNotFound: 'permanent',
   SourceForbidden: 'permanent',
   SourceCertificateInvalid: 'permanent',

@@ -4,6 +4,12 @@
  * and run on two workers at once.
  */
 import type {
+  FillTarget,
+  LocalVolumeControlActivities,
+  LocalVolumeNodeActivities,
+  ReservedVolume,
+} from './types/local-volumes.js';
+import type {
   ClaimRef,
   ContentType,
   DataVolumeFacts,
@@ -28,7 +34,7 @@ import type { ExamineActivities } from './types/operators.js';
 import type { ScratchActivities } from './types/scratch.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
-export interface ControlActivities extends ScratchActivities {
+export interface ControlActivities extends ScratchActivities, LocalVolumeControlActivities {
   /** Namespace and name that a manifest's text (JSON or YAML) asks for; nothing is created. @throws {@link FailureType} `InvalidDataVolume` */
   nameDataVolume(input: { manifest: string }): Promise<{ readonly namespace: string; readonly name: string }>;
   /**
@@ -59,13 +65,14 @@ export interface ControlActivities extends ScratchActivities {
   }): Promise<ImageFacts | Missing>;
   /**
    * Creates the user's claim Pending, with owner, annotations, labels and marks in one call, or returns the one an earlier attempt
-   * made. `labels` are the image's: whatever else is on the claim goes before them.
+   * made. `labels` are the image's: whatever else is on the claim goes before them. With `reserved` it names that volume.
    * @throws {@link FailureType} `ResourceExists`, `ExceededQuota` (retried)
    */
   ensureClaim(input: {
     dataVolume: DataVolumeRef;
     target: TargetPlan;
     labels?: Readonly<Record<string, string>>;
+    reserved?: ReservedVolume;
   }): Promise<ClaimRef>;
   /** Takes over a claim that already holds the data: ownerReference, nothing else.
    * @throws {@link FailureType} `ResourceExists`, `ClaimLost` */
@@ -88,14 +95,15 @@ export interface ControlActivities extends ScratchActivities {
   /** Removes `transfer-<uid>`; absent is success. */
   deleteCredentials(input: { dataVolume: DataVolumeRef }): Promise<void>;
   /**
-   * Creates the PersistentVolume with `claimRef.uid`, waits until the claim is Bound to it, removes the marks of claim and volume.
+   * Creates the PersistentVolume with `claimRef.uid`, or hands a reserved one over to the claim; waits until the claim is Bound to
+   * it, removes the marks of claim and volume.
    * @throws {@link FailureType} `ClaimLost`
    */
   publishVolume(input: {
     dataVolume: DataVolumeRef;
     claim: ClaimRef;
     target: TargetPlan;
-    directory: ReservedDirectory;
+    directory: FillTarget;
   }): Promise<PublishedVolume>;
   /** Removes a PersistentVolume of this DataVolume that was made but whose claim never bound. Bound or absent: nothing. */
   deleteUnpublishedVolume(input: { dataVolume: DataVolumeRef; claim: ClaimRef }): Promise<void>;
@@ -122,7 +130,7 @@ export interface ControlActivities extends ScratchActivities {
 }
 
 /** Task queue `dvflow-node-<node>`: short work on one node. */
-export interface NodeActivities extends ExamineActivities {
+export interface NodeActivities extends ExamineActivities, LocalVolumeNodeActivities {
   /** Room in the pool now. @throws {@link FailureType} `NoSpace` when the pool cannot be made or read */
   observePool(input: { pool: PoolRef; foreignBytes: number }): Promise<PoolFacts>;
   /**
@@ -144,12 +152,12 @@ export interface NodeActivities extends ExamineActivities {
    * @throws {@link FailureType} `ImageInvalid`
    */
   verifyImage(input: {
-    directory: ReservedDirectory;
+    directory: FillTarget;
     transferred: TransferResult;
     contentType?: ContentType;
   }): Promise<void>;
   /** Removes marker and resume record; the promise stays with the directory. */
-  publishDirectory(input: { directory: ReservedDirectory }): Promise<void>;
+  publishDirectory(input: { directory: FillTarget }): Promise<void>;
   /** Removes directory, promise, record and marker of this DataVolume; absent is success, a published one is refused. */
   removeDirectory(input: { directory: ReservedDirectory }): Promise<void>;
   /** Directories under these pools that carry the marker. */

@@ -7,6 +7,8 @@
  */
 import type { ScratchSpace } from './types/scratch.js';
 
+import type { FillTarget } from './types/local-volumes.js';
+
 /**
  * Why a run failed: the public contract of `docs/failures.md`, and the `type` of every `ApplicationFailure` that dvflow
  * throws. The first four groups are permanent (no retry cures them), the last is retried or waited for.
@@ -23,6 +25,7 @@ export type PermanentFailureType =
   | 'IncompatibleVolumeModes'
   | 'NotAuthorized'
   | 'SourceNotAllowed'
+  | 'InvalidLocalVolume'
   // the source
   | 'SourceNotFound'
   | 'SourceForbidden'
@@ -159,6 +162,8 @@ export interface TargetPlan {
   readonly api: 'pvc' | 'storage';
   readonly pool: PoolRef;
   readonly preallocation: boolean;
+  /** The claim gets a volume that somebody made; `pool` is empty. @default false */
+  readonly staticVolume?: boolean;
 }
 
 /** The directory under which a hostpath volume is made, from the HostPathProvisioner object. */
@@ -174,6 +179,8 @@ export interface Missing {
   /** `Secret team-a/basic-auth`. */
   readonly missing: readonly string[];
 }
+
+export type { FillTarget, ReservedVolume } from './types/local-volumes.js';
 
 /** One compressor or archive around an image; `oci` is the container image that a registry serves. */
 export type Container = 'gz' | 'xz' | 'zst' | 'zip' | 'tar' | 'oci';
@@ -266,7 +273,7 @@ export interface ReservedDirectory {
 
 /** Input of `transferImage`. The request itself (URL, headers, credentials, CA) is in the Secret `transfer-<uid>`. */
 export interface TransferInput {
-  readonly target: ReservedDirectory;
+  readonly target: FillTarget;
   readonly image: ImageFacts;
   /** `archive`: unpacked into the volume, without a `disk.img`. @default 'kubevirt' */
   readonly contentType?: ContentType;
@@ -399,6 +406,8 @@ export interface UnpublishedItem {
   /** uid of the object, so that a namesake made later is never removed. */
   readonly objectUid?: string;
   readonly pool?: string;
+  /** A static volume: it is emptied and given back, not removed. @default false */
+  readonly reserved?: boolean;
   /** Value of `dvflow.io/unpublished`. */
   readonly dataVolume: DataVolumeRef;
   /** Value of `dvflow.io/workflow-id`. */

@@ -7,6 +7,7 @@ import {
 } from './control-plane.js';
 import { processEnvironment } from './environment.js';
 import { kubeconfigPath } from './kubeconfigs.js';
+import { DEVICES } from './loop-devices.js';
 import { nodeCommand, nodeOf, nodeWorkerSettings } from './nodes/commands.js';
 import { layout, projectRoot } from './paths.js';
 import { STACK_MARK, type Command } from './processes.js';
@@ -73,6 +74,7 @@ function workerCommand(
       ...env,
       ...Object.fromEntries(settings),
       DVFLOW_ALLOWED_SOURCES: LOCAL_SOURCES,
+      ...(role === 'node' ? volumeSettings(directory, node) : {}),
       ...environment,
       DVFLOW_NODE_NAME: node,
       DVFLOW_HEALTH_ADDRESS: `127.0.0.1:${health}`,
@@ -82,4 +84,10 @@ function workerCommand(
     },
     log,
   };
+}
+
+/** What a node worker keeps outside of pools goes with the stack, and two workers of one machine do not meet. */
+function volumeSettings(directory: string, node: string): Record<string, string> {
+  const state = join(layout(directory).volumes, node);
+  return { DVFLOW_STATE_DIRECTORY: state, DVFLOW_DEVICE_DIRECTORY: join(state, DEVICES) };
 }

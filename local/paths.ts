@@ -48,6 +48,7 @@ export function layout(directory: string): {
   readonly pool: string;
   readonly workers: string;
   readonly nodes: string;
+  readonly volumes: string;
   readonly state: string;
 } {
   return {
@@ -60,6 +61,7 @@ export function layout(directory: string): {
     pool: join(directory, 'pool'),
     workers: join(directory, 'workers'),
     nodes: join(directory, 'nodes'),
+    volumes: join(directory, 'volumes'),
     state: join(directory, 'state.json'),
   };
 }

@@ -1,5 +1,6 @@
 import { readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { endAll, patienceMs } from './end.js';
+import { detachLoopDevices, unlinkDevices } from './loop-devices.js';
 import { tryLock, type Release } from './lock.js';
 import { layout, stateDirectory } from './paths.js';
 import { prepareStack } from './prepare.js';
@@ -42,6 +43,7 @@ export async function stackDown(
     const names = state === undefined ? [] : Object.keys(state.processes);
     log(names.length === 0 ? `no local stack runs in ${directory}` : `ending ${names.join(', ')}`);
     if (state !== undefined) await endAll(directory);
+    if (state !== undefined) detachLoopDevices(directory, log);
     if (purge && state !== undefined) removeData(directory, log);
   });
 }
@@ -119,4 +121,5 @@ async function endLeftovers(directory: string, state: StackState, log: Log): Pro
     log(`the local stack in ${directory} runs only in part (${reason}): starting it anew on its data`);
   }
   await endAll(directory);
+  unlinkDevices(directory);
 }

@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { hostname } from 'node:os';
+import { isAbsolute, normalize } from 'node:path';
 import type { AddressPolicy } from '../activities/image/source/types.js';
 
 /** Everything that a worker can be told from outside; the table in `docs/operations.md` is checked against {@link SETTINGS}. */
@@ -22,6 +23,10 @@ export interface WorkerConfig {
   readonly kubeconfig?: string;
   /** Age below which the sweeper removes nothing, in ms. */
   readonly sweepGraceMs: number;
+  /** Where a node worker keeps what lies in no pool; absolute, on a file system that survives a reboot. */
+  readonly stateDirectory: string;
+  /** Where a node worker links the loop devices that it makes; absolute, on a file system that is empty after a reboot. */
+  readonly deviceDirectory: string;
 }
 
 /** Address to listen on. */
@@ -50,6 +55,14 @@ export const SETTINGS = {
   DVFLOW_METRICS_ADDRESS: { default: '', meaning: 'host:port of the Prometheus metrics' },
   DVFLOW_LOG_LEVEL: { default: 'info', meaning: 'trace, debug, info, warn or error' },
   DVFLOW_TRANSFER_NAMESPACE: { default: 'dvflow-transfers', meaning: 'namespace of the copies of Secrets' },
+  DVFLOW_STATE_DIRECTORY: {
+    default: '/var/lib/dvflow',
+    meaning: 'directory of the node for records of volumes outside of pools',
+  },
+  DVFLOW_DEVICE_DIRECTORY: {
+    default: '/dev/dvflow',
+    meaning: 'directory of the node for links to loop devices; empty after a reboot',
+  },
   DVFLOW_SWEEP_GRACE_MS: { default: '600000', meaning: 'age in ms below which the sweeper removes nothing' },
 } as const satisfies Record<string, { default: string; meaning: string }>;
 
@@ -79,6 +92,8 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   const ambientCredentials = check('DVFLOW_AMBIENT_CREDENTIALS', parseBoolean);
   const transferSlots = check('DVFLOW_TRANSFER_SLOTS', (text) => parseInteger(text, 1, 64));
   const sweepGraceMs = check('DVFLOW_SWEEP_GRACE_MS', (text) => parseInteger(text, 0, 86_400_000));
+  const stateDirectory = check('DVFLOW_STATE_DIRECTORY', parseDirectory);
+  const deviceDirectory = check('DVFLOW_DEVICE_DIRECTORY', parseDirectory);
   const logLevel = check('DVFLOW_LOG_LEVEL', parseLogLevel);
   if (problems.length > 0) throw new Error(`configuration: ${problems.join('; ')}`);
   return {
@@ -92,6 +107,8 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
     logLevel: logLevel ?? 'info',
     transferNamespace: read('DVFLOW_TRANSFER_NAMESPACE'),
     sweepGraceMs: sweepGraceMs ?? 600_000,
+    stateDirectory: stateDirectory ?? '',
+    deviceDirectory: deviceDirectory ?? '',
   };
 }
 
@@ -131,6 +148,12 @@ function parseInteger(text: string, least: number, most: number): number {
   if (!Number.isInteger(value) || value < least || value > most)
     throw new Error(`'${text}' is not a whole number from ${least} to ${most}`);
   return value;
+}
+
+function parseDirectory(text: string): string {
+  const plain = normalize(text).replace(/\/+$/, '');
+  if (!isAbsolute(plain)) throw new Error(`'${text}' is not an absolute path below /`);
+  return plain;
 }
 
 function parseLogLevel(text: string): LogLevel {

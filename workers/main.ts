@@ -31,6 +31,8 @@ export async function runWorker(role: Role): Promise<void> {
   const health = config.healthAddress
     ? await serveHealth(config.healthAddress, () => running?.ready() ?? false)
     : undefined;
+  const ending = new AbortController();
+  if (role === 'node') await keepDevices(config, logger, ending.signal);
   const access = await connectPatiently(logger);
   try {
     running =
@@ -40,10 +42,18 @@ export async function runWorker(role: Role): Promise<void> {
     logger.info('worker started', { role });
     await Promise.all(running.workers.map((worker) => worker.run()));
   } finally {
+    ending.abort();
     await running?.stop();
     health?.close();
     await access.connection.close();
   }
+}
+
+/** First of all: a pod of this node may be waiting for its device, whatever has become of Temporal. */
+async function keepDevices(config: WorkerConfig, logger: Logger, signal: AbortSignal): Promise<void> {
+  const { keepLoopVolumes } = await import('./loop-volumes.js');
+  const { nodeName: node, stateDirectory, deviceDirectory } = config;
+  await keepLoopVolumes({ node, stateDirectory, deviceDirectory }, logger, signal);
 }
 
 /** Temporal may start after its workers; a wrong address shows in the log, not in a crash loop. */

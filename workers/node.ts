@@ -25,6 +25,7 @@ export async function createNodeWorkers(
   metrics: Metrics,
 ): Promise<readonly Worker[]> {
   const user = transferUser();
+  const { nodeName: node, stateDirectory, deviceDirectory } = config;
   const policy = await sourcePolicy(config.policy, { kubeConfig, temporalAddress: address });
   const identity = workerIdentity();
   const options = {
@@ -39,9 +40,11 @@ export async function createNodeWorkers(
       ...options,
       taskQueue: nodeQueue(config.nodeName),
       activities: createNodeActivities({
-        node: config.nodeName,
+        node,
         transferUser: user,
         version: ownVersion(),
+        stateDirectory,
+        deviceDirectory,
       }),
       maxConcurrentActivityTaskExecutions: NODE_SLOTS,
       interceptors: { activity: [activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName))] },
@@ -55,6 +58,7 @@ export async function createNodeWorkers(
         ambientCredentials: config.ambientCredentials,
         transferUser: user,
         observe: byteMetrics(metrics),
+        stateDirectory,
       }),
       maxConcurrentActivityTaskExecutions: config.transferSlots,
       interceptors: {

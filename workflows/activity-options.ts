@@ -23,6 +23,13 @@ export const control = proxyActivities<ControlActivities>({
   retry,
 });
 
+/** Asks for the sweeper, who comes again: what is in the way now may be gone then. */
+export const sweeping = proxyActivities<ControlActivities>({
+  taskQueue: CONTROL_QUEUE,
+  startToCloseTimeout: '2m',
+  retry: { ...retry, maximumAttempts: 5 },
+});
+
 /** Makes the claim; a full quota goes back to the lifecycle, which waits where a person can see it. */
 export const claiming = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
@@ -93,6 +100,18 @@ export function cleaningUp(node: string): NodeActivities {
     scheduleToStartTimeout: '2m',
     startToCloseTimeout: '5m',
     scheduleToCloseTimeout: '15m',
+    retry,
+  });
+}
+
+/** Clean-up of a volume that somebody made: a device that has to write its zeros takes hours, and says how far it is. */
+export function emptying(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    scheduleToStartTimeout: '2m',
+    startToCloseTimeout: '1d',
+    // A gibibyte of zeros between two beats.
+    heartbeatTimeout: '2m',
     retry,
   });
 }

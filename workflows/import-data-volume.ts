@@ -1,13 +1,14 @@
 import { CancellationScope } from '@temporalio/workflow';
 import type {
   ClaimRef,
+  FillTarget,
   ImageFacts,
   ImportResult,
   LifecycleInput,
   Missing,
   Phase,
   PublishedVolume,
-  ReservedDirectory,
+  ReservedVolume,
   TargetPlan,
   TransferResult,
 } from '../activities/types.js';
@@ -18,6 +19,7 @@ import { reserveOnSomeNode } from './placement.js';
 import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';
 import { obtainScratch, planScratch } from './scratch.js';
+import { prepareStaticVolume, reserveStaticVolume } from './static-volume.js';
 import { transfer, type Filling } from './transfer.js';
 
 /**
@@ -35,12 +37,14 @@ export async function importDataVolume(input: LifecycleInput): Promise<ImportRes
     const image = await inspect(volume, target);
     volume.note({ image });
     const plan = await planScratch(volume, { target, image });
+    const reserved = await reserveStaticVolume(volume, target);
     volume.step('creating the claim');
-    const claim = await ensureClaim(volume, target, image);
+    const claim = await ensureClaim(volume, target, { labels: image.labels, reserved });
     await awaitConsumer(volume, claim, target);
     await volume.enter('ImportScheduled');
-    volume.step('reserving a directory');
-    const directory = await reserveOnSomeNode(volume, { claim, target, scratch: plan });
+    const directory = reserved
+      ? await prepareStaticVolume(volume, { reserved, claim, target })
+      : await reserveOnSomeNode(volume, { claim, target, scratch: plan });
     volume.note({ node: directory.node });
     const scratch = plan && (await obtainScratch(volume, { claim, directory, plan }));
     await copyCredentials(volume);
@@ -141,13 +145,27 @@ function isMissing(found: object): found is Missing {
   return 'missing' in found && Array.isArray(found.missing) && found.missing.length > 0;
 }
 
-async function ensureClaim(volume: Lifecycle, target: TargetPlan, { labels }: ImageFacts): Promise<ClaimRef> {
+interface ClaimExtras {
+  readonly labels: ImageFacts['labels'];
+  readonly reserved: ReservedVolume | undefined;
+}
+
+async function ensureClaim(
+  volume: Lifecycle,
+  target: TargetPlan,
+  { labels, reserved }: ClaimExtras,
+): Promise<ClaimRef> {
   const dataVolume = refOf(volume.facts);
   let refusal = '';
   const wait = { reason: 'ErrExceededQuota', counts: true, message: () => refusal };
   const claim = await volume.until(wait, async () => {
     try {
-      return await claiming.ensureClaim({ dataVolume, target, ...(labels ? { labels } : {}) });
+      return await claiming.ensureClaim({
+        dataVolume,
+        target,
+        ...(labels ? { labels } : {}),
+        ...(reserved ? { reserved } : {}),
+      });
     } catch (error) {
       if (!isExceededQuota(error)) throw error;
       refusal = error.cause?.message ?? error.message;
@@ -175,11 +193,7 @@ async function awaitConsumer(volume: Lifecycle, claim: ClaimRef, target: TargetP
   });
 }
 
-async function verify(
-  volume: Lifecycle,
-  directory: ReservedDirectory,
-  transferred: TransferResult,
-): Promise<void> {
+async function verify(volume: Lifecycle, directory: FillTarget, transferred: TransferResult): Promise<void> {
   volume.step('verifying the disk');
   const { contentType } = volume.facts;
   const work = (): Promise<void> =>
@@ -217,7 +231,7 @@ async function publish(
 }
 
 /** Removes the directory's marker. Where the node has gone, being Bound protects the disk from the sweeper as well. */
-async function unmark(volume: Lifecycle, directory: ReservedDirectory): Promise<void> {
+async function unmark(volume: Lifecycle, directory: FillTarget): Promise<void> {
   try {
     await cleaningUp(directory.node).publishDirectory({ directory });
   } catch {

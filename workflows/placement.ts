@@ -36,6 +36,7 @@ export async function reserveOnSomeNode(
   volume: Lifecycle,
   { claim, target, scratch }: Wanted,
 ): Promise<ReservedDirectory> {
+  volume.step('reserving a directory');
   const needed = target.requestBytes + scratchBytes(target, scratch);
   let message = 'room for the claim';
   const wait = { reason: 'InsufficientCapacity', counts: true, message: () => message };

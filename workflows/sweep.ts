@@ -1,7 +1,8 @@
 import { isCancellation, log } from '@temporalio/workflow';
 import type { PoolRef, UnpublishedItem } from '../activities/types.js';
-import { cleaningUp, control, probing } from './activity-options.js';
+import { cleaningUp, control, probing, sweeping } from './activity-options.js';
 import { recordMetric } from './metrics.js';
+import { returnVolume } from './static-volume.js';
 
 /** What one sweep found and removed. */
 export interface SweepResult {
@@ -54,7 +55,9 @@ async function remove(item: UnpublishedItem): Promise<boolean> {
   try {
     const [still] = await control.judgeUnpublished({ items: [item] });
     if (!still) return false;
-    if (item.kind === 'Directory') await cleaningUp(item.where).removeUnpublishedDirectory({ item });
+    if (item.reserved) {
+      if (!(await returnVolume(item.dataVolume, sweeping))) return false;
+    } else if (item.kind === 'Directory') await cleaningUp(item.where).removeUnpublishedDirectory({ item });
     else await control.removeUnpublished({ item });
     recordMetric('dvflow_leaked_objects_removed_total', 1, { kind: item.kind });
     return true;

@@ -1,12 +1,6 @@
 /** The transfer of an image into its target, with scratch space where that shows on the way only. */
 import { workflowInfo } from '@temporalio/workflow';
-import type {
-  ClaimRef,
-  ImageFacts,
-  ReservedDirectory,
-  TargetPlan,
-  TransferResult,
-} from '../activities/types.js';
+import type { ClaimRef, ImageFacts, FillTarget, TargetPlan, TransferResult } from '../activities/types.js';
 import type { ScratchSpace } from '../activities/types/scratch.js';
 import { control, transferring } from './activity-options.js';
 import type { Lifecycle } from './lifecycle.js';
@@ -17,7 +11,7 @@ export interface Filling {
   readonly claim: ClaimRef;
   readonly target: TargetPlan;
   readonly image: ImageFacts;
-  readonly directory: ReservedDirectory;
+  readonly directory: FillTarget;
 }
 
 /**

@@ -1,10 +1,15 @@
 import { fstatSync, readFileSync } from 'node:fs';
 
-/** Linux encodes a device number in two parts (`gnu_dev_major`, `gnu_dev_minor`). */
-function numberOf(rdev: bigint): string {
+/** `<major>:<minor>` of a device number, which Linux encodes in two parts (`gnu_dev_major`, `gnu_dev_minor`). */
+export function numberOf(rdev: bigint): string {
   const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn);
   const minor = (rdev & 0xffn) | ((rdev >> 12n) & ~0xffn);
   return `${major}:${minor}`;
+}
+
+/** `<major>:<minor>` of an open block device. */
+export function deviceNumber(fd: number): string {
+  return numberOf(fstatSync(fd, { bigint: true }).rdev);
 }
 
 /** Size of an open block device in bytes, as the kernel says it; sysfs counts sectors of 512 bytes whatever the device's own are. */
@@ -18,6 +23,5 @@ export function isReadOnlyDevice(fd: number): boolean {
 }
 
 function readAttribute(fd: number, name: 'size' | 'ro'): number {
-  const { rdev } = fstatSync(fd, { bigint: true });
-  return Number(readFileSync(`/sys/dev/block/${numberOf(rdev)}/${name}`, 'utf8'));
+  return Number(readFileSync(`/sys/dev/block/${deviceNumber(fd)}/${name}`, 'utf8'));
 }

@@ -14,7 +14,7 @@ export interface ChildJob {
   readonly attempt: number;
   /** Numbers of the descriptors it inherits. */
   readonly fds: {
-    /** `disk.img`; absent for an archive, which goes into the directory. */
+    /** `disk.img`, or a block device; absent for an archive, which goes into the directory. */
     readonly file?: number;
     readonly directory: number;
     readonly record: number;

@@ -2,9 +2,11 @@
  * The program that moves bytes: started by `transfer.ts` without privileges, told what to do by one line on standard input,
  * ended when that closes. A decoder's bug is not root here, and the worker's event loop stays free.
  */
+import { fstatSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { ApplicationFailure, failureTypeOf } from '../failures.js';
 import type { TransferProgress, TransferResult } from '../types.js';
+import { blockDeviceSize } from './block-device.js';
 import type { ChildFailure, ChildJob, ChildMessage } from './child-protocol.js';
 import { convertImage } from './convert.js';
 import { createRecordStore, FencedError } from './resume-record.js';
@@ -85,7 +87,12 @@ async function fill(
     return await unpackImage({ ...work, directory: { fd: directory } });
   }
   if (file === undefined) throw new Error('a disk image has no file to go to');
-  const target = { fd: file, directoryFd: directory, ...(direct === undefined ? {} : { directFd: direct }) };
+  const target = {
+    fd: file,
+    directoryFd: directory,
+    ...(direct === undefined ? {} : { directFd: direct }),
+    ...(fstatSync(file).isBlockDevice() ? { deviceBytes: blockDeviceSize(file) } : {}),
+  };
   const { preallocation, scratchRoom } = job;
   return await convertImage({
     ...work,

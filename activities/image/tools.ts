@@ -27,6 +27,24 @@ export async function runTool(
   if (code !== 0) throw new ToolError(file, code, stderr.trim());
 }
 
+/** Runs a tool as {@link runTool} does, to what it prints on its standard output. */
+export async function readTool(
+  file: string,
+  args: readonly string[],
+  { fds = [] }: Pick<ToolOptions, 'fds'> = {},
+): Promise<string> {
+  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe', ...fds] });
+  let stdout = '';
+  let stderr = '';
+  child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr?.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
+  const code = await new Promise<number | null>((resolve, reject) =>
+    child.once('error', reject).once('close', resolve),
+  );
+  if (code !== 0) throw new ToolError(file, code, stderr.trim());
+  return stdout;
+}
+
 /** A tool ended with another code than 0. */
 export class ToolError extends Error {
   override readonly name = 'ToolError';

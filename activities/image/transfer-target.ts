@@ -1,24 +1,23 @@
-import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { permanentFailure, transientFailure } from '../failures.js';
+import { permanentFailure } from '../failures.js';
 import { childPath, codeOf, findDirectory, readJson, type Owner } from '../node/directories.js';
 import { markerIn } from '../node/marker.js';
 import { DISK, openPool, openVolumeDirectory } from '../node/pool.js';
 import { removeTree } from '../node/remove-tree.js';
+import { takeTransferLock } from '../node/transfer-lock.js';
 import type { ContentType, ReservedDirectory } from '../types.js';
 import { EMPTY_RECORD, type ResumeRecord } from './resume-record.js';
 
 const DISK_MODE = 0o660;
-/** An earlier attempt's child that was told to stop is gone by then. In seconds. */
-const LOCK_WAIT_S = 10;
 
 /** A volume held open for one attempt; nobody else writes to it while it is. */
 export interface TransferTarget extends AsyncDisposable {
-  /** `disk.img`; absent for an archive, which is unpacked into the directory. */
+  /** `disk.img`, or the block device; absent for an archive, which is unpacked into the directory. */
   readonly file?: FileHandle;
   /** The same file with O_DIRECT, where the file system has it. */
   readonly direct?: FileHandle;
+  /** The volume's directory; of a block device that of the resume record. */
   readonly directory: FileHandle;
   /** Directory of the resume record. */
   readonly state: FileHandle;
@@ -53,11 +52,9 @@ export async function openTransferTarget(
     const found = await findDirectory(pool.books, reserved.dataVolume.uid);
     if (!found) throw notOurs(reserved);
     const state = keep(found);
-    const lock = keep(await takeLock(state, reserved));
+    const lock = keep(await takeTransferLock(state, reserved.dataVolume));
     await refuseOthers(state, reserved);
-    const readRecord = async (): Promise<ResumeRecord> =>
-      ((await readJson(state, 'record.json').catch(() => undefined)) as ResumeRecord | undefined) ??
-      EMPTY_RECORD;
+    const readRecord = async (): Promise<ResumeRecord> => await readRecordIn(state);
     const directory = keep(await openVolumeDirectory(pool, reserved.directory));
     const disk =
       contentType === 'archive' ? {} : await openDisk({ directory, owner, record: await readRecord() }, keep);
@@ -76,13 +73,21 @@ export async function openTransferTarget(
   }
 }
 
-interface DiskPlace {
+/** The record in an open private directory; one that cannot be read counts as none. */
+export async function readRecordIn(state: FileHandle): Promise<ResumeRecord> {
+  const found = await readJson(state, 'record.json').catch(() => undefined);
+  return (found as ResumeRecord | undefined) ?? EMPTY_RECORD;
+}
+
+/** Where `disk.img` lies, whose it will be, and what is known of it. */
+export interface DiskPlace {
   readonly directory: FileHandle;
   readonly owner: Owner | undefined;
   readonly record: ResumeRecord;
 }
 
-async function openDisk(
+/** Opens the file that the record vouches for, or makes a new one. */
+export async function openDisk(
   { directory, owner, record }: DiskPlace,
   keep: <T extends AsyncDisposable>(handle: T) => T,
 ): Promise<Pick<TransferTarget, 'file' | 'direct'>> {
@@ -104,29 +109,6 @@ function notOurs({ node, pool, directory }: ReservedDirectory): Error {
     'ResourceExists',
     `directory ${pool}/${directory} on node ${node} is published or not this DataVolume's`,
   );
-}
-
-async function takeLock(
-  state: FileHandle,
-  { dataVolume: { namespace, name } }: ReservedDirectory,
-): Promise<FileHandle> {
-  const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
-  const lock = await open(childPath(state, 'lock'), O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
-  const code = await flock(lock.fd);
-  if (code === 0) return lock;
-  await lock.close();
-  throw transientFailure(
-    'NodeUnavailable',
-    `an earlier attempt still writes to the disk of ${namespace}/${name} after ${LOCK_WAIT_S} s`,
-  );
-}
-
-/** util-linux' tool locks the description that it inherits as descriptor 3, which stays locked after it ends. */
-async function flock(fd: number): Promise<number | null> {
-  const child = spawn('flock', ['--exclusive', '--wait', `${LOCK_WAIT_S}`, '3'], {
-    stdio: ['ignore', 'ignore', 'ignore', fd],
-  });
-  return new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
 }
 
 /** The file of an earlier attempt, if it is still just that: one regular file on the volume's own file system. */

@@ -3,6 +3,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
 import type { TransferActivities } from '../interfaces.js';
 import type { Owner } from '../node/directories.js';
+import { STATE_DIRECTORY } from '../node/volume-state.js';
 import type {
   ImageFacts,
   TransferInput,
@@ -15,6 +16,7 @@ import { noSpaceOr } from './no-space.js';
 import { createRecordStore, type ResumeRecord } from './resume-record.js';
 import { openScratch, type OpenScratch } from './transfer-scratch.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
+import { openReservedTarget } from './reserved-target.js';
 import { openTransferTarget, type TransferTarget } from './transfer-target.js';
 import { nameUnforeseen } from './unforeseen.js';
 
@@ -33,6 +35,8 @@ export interface TransferDependencies {
   readonly ambientCredentials?: boolean | undefined;
   /** Owns disks and runs the child; absent: the worker's own user. */
   readonly transferUser?: Owner | undefined;
+  /** Where the resume records of volumes lie that are in no pool. @default '/var/lib/dvflow' */
+  readonly stateDirectory?: string | undefined;
   /** The child's program. @default `child` beside `child-process.ts` */
   readonly childPath?: string | undefined;
   /** Told of each attempt, as its bytes move. */
@@ -47,16 +51,22 @@ export type TransferObserver = (image: ImageFacts, before: MovedBytes) => (now: 
 
 /** The byte moving of one node. */
 export function createTransferActivities(dependencies: TransferDependencies): TransferActivities {
-  const { transferUser } = dependencies;
+  const { transferUser, stateDirectory = STATE_DIRECTORY } = dependencies;
+
+  async function openTarget({ target, contentType }: TransferInput): Promise<TransferTarget> {
+    const options = { owner: transferUser, contentType };
+    return 'volume' in target
+      ? await openReservedTarget(target, { ...options, stateDirectory })
+      : await openTransferTarget(target, options);
+  }
 
   async function transferImage(input: TransferInput): Promise<TransferResult> {
     const { cancellationSignal: signal } = Context.current();
-    const { contentType } = input;
     using heart = startHeart();
     // where no record can be read or written, the heartbeats of earlier attempts know the count
     let barren = heart.barren + 1;
     try {
-      await using target = await openTransferTarget(input.target, { owner: transferUser, contentType });
+      await using target = await openTarget(input);
       await using scratch = await openScratch(input.scratch);
       const record = await target.readRecord();
       const { fence } = record;

@@ -60,8 +60,10 @@ function judgeOwn(claim: V1PersistentVolumeClaim): ClaimVerdict {
 
 /** The claim has its volume, or had: dvflow makes one only for a complete disk. */
 export function isOffered({ metadata, spec, status }: V1PersistentVolumeClaim): boolean {
+  // one that waits for a static volume names it from the beginning
+  const waits = metadata?.annotations?.[MARKS.reservedVolume] !== undefined;
   return (
-    Boolean(spec?.volumeName) ||
+    (Boolean(spec?.volumeName) && !waits) ||
     status?.phase === 'Bound' ||
     metadata?.labels?.[MARKS.unpublished] === undefined
   );

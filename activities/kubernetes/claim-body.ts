@@ -1,5 +1,6 @@
 /** The claim of a DataVolume as it is created: everything on it from its first moment. */
 import type { V1OwnerReference, V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import type { ReservedVolume } from '../types/local-volumes.js';
 import type { DataVolumeRef, TargetPlan } from '../types.js';
 import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARK_PREFIX, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
@@ -15,6 +16,8 @@ export interface ClaimParts {
   readonly workflowId: string;
   /** Labels of the image. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** The static volume that is filled for it. */
+  readonly reserved?: ReservedVolume;
 }
 
 /** The claim, marked as unpublished. */
@@ -37,13 +40,17 @@ export function claimBody(dataVolume: DataVolume, parts: ClaimParts): V1Persiste
           : {}),
         [MARKS.unpublished]: uid,
       },
-      annotations: claimAnnotations(dataVolume, target, workflowId),
+      annotations: {
+        ...claimAnnotations(dataVolume, target, workflowId),
+        ...(parts.reserved ? { [MARKS.reservedVolume]: parts.reserved.volume } : {}),
+      },
       ownerReferences: [ownerReference({ namespace, name, uid })],
     },
     spec: {
       accessModes: [...target.accessModes],
       volumeMode: target.volumeMode,
-      storageClassName: target.storageClass,
+      storageClassName: parts.reserved?.storageClass ?? target.storageClass,
+      ...(parts.reserved ? { volumeName: parts.reserved.volume } : {}),
       resources: {
         requests: { storage: formatQuantity(target.requestBytes) },
         ...(limits ? { limits } : {}),

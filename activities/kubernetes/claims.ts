@@ -89,8 +89,28 @@ export function createClaimActivities({
       );
     // `judge` refuses or waits for whatever is not this DataVolume's own
     const { claim } = judge(found, dataVolume, undefined);
+    if (claim === 'create' && input.reserved) await replaceOther(found, input.reserved.volume);
     if (claim === 'create' && controllerOf(found)?.uid === uid) return refOf(found);
     throw permanentFailure('ResourceExists', `claim ${namespace}/${name} already exists and holds data`);
+  }
+
+  /** A claim of an earlier run that waits for another volume is of no use. */
+  async function replaceOther(found: V1PersistentVolumeClaim, volume: string): Promise<void> {
+    if (found.spec?.volumeName === volume) return;
+    const { namespace, name, uid } = refOf(found);
+    const { resourceVersion = '' } = found.metadata ?? {};
+    await callForOutcome(
+      `deleting claim ${namespace}/${name}`,
+      core.deleteNamespacedPersistentVolumeClaim({
+        namespace,
+        name,
+        body: { preconditions: { uid, resourceVersion } },
+      }),
+    );
+    throw transientFailure(
+      'KubernetesUnavailable',
+      `claim ${namespace}/${name} of an earlier run was made for another volume: creating it again`,
+    );
   }
 
   async function adoptClaim(input: {

@@ -8,8 +8,10 @@ import { createCredentialActivities } from './credentials.js';
 import { createDataVolumeActivities } from './data-volumes.js';
 import { createExecutionObserver } from './executions.js';
 import { createInspectActivities } from './inspect-source.js';
+import { createLocalVolumeActivities } from './local-volumes.js';
 import { createNodeActivities } from './nodes.js';
 import { createReclaimActivities } from './reclaim.js';
+import { createReservationActivities } from './reservations.js';
 import { createScratchActivities } from './scratch.js';
 import { createStatusActivities } from './status.js';
 import { createSweepActivities } from './sweep.js';
@@ -64,6 +66,8 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
       ...(sweepGraceMs === undefined ? {} : { graceMs: sweepGraceMs }),
     }),
     ...createReclaimActivities({ kubernetes }),
+    ...createReservationActivities({ kubernetes, transferNamespace }),
+    ...createLocalVolumeActivities({ kubernetes, transferNamespace }),
     observeTransfer: async ({ workflowId }) => ({ bytes: await executions.transferredBytes(workflowId) }),
   };
 }

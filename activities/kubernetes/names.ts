@@ -28,6 +28,20 @@ export const MARKS = {
   workflowId: 'dvflow.io/workflow-id',
   /** Annotation: `namespace/name` of the DataVolume, for the sweeper. */
   dataVolume: 'dvflow.io/data-volume',
+  /** Annotation on a static volume that is reserved: what it was before, as JSON ({@link Before} of `reservations.ts`). */
+  reserved: 'dvflow.io/reserved',
+  /** Annotation on it: since when (ISO 8601). */
+  reservedAt: 'dvflow.io/reserved-at',
+  /** Annotation on a claim: the static volume that is filled for it. */
+  reservedVolume: 'dvflow.io/reserved-volume',
+  /** Annotation on a claim: its volume was handed over; a change makes Kubernetes look at it at once. */
+  handedOver: 'dvflow.io/handed-over',
+  /** Label on a volume that dvflow made over a file, and what it is: `block`. */
+  localVolume: 'dvflow.io/local-volume',
+  /** Annotation on such a volume: the pool that holds the file. */
+  pool: 'dvflow.io/pool',
+  /** Annotation on it: run of the workflow that made it. */
+  madeBy: 'dvflow.io/made-by',
   /** Annotation on a DataVolume: a new value asks for another run. */
   retry: 'dvflow.io/retry',
   /** Annotation on a DataVolume: the value of `retry` that was answered last. */
@@ -81,6 +95,11 @@ export function volumeName(claimUid: string): string {
 /** Id of the workflow that the watch starts for a DataVolume: `dataVolumeWorkflowId` of the workflows, which activities do not import. */
 export function lifecycleWorkflowId({ namespace, name, uid }: DataVolumeRef): string {
   return `datavolume/${namespace}/${name}/${uid}`;
+}
+
+/** Name of the claim, which nobody creates, that holds a volume for a DataVolume. */
+export function reservationName(dataVolumeUid: string): string {
+  return `reserved-${dataVolumeUid}`;
 }
 
 /** Name of the copy of credentials in `dvflow-transfers`. */

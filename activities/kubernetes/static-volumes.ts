@@ -23,8 +23,8 @@ export function refuseReservedVolume(
   if (!reserved) return;
   throw permanentFailure(
     'IncompatiblePVC',
-    `PersistentVolume ${reserved.metadata?.name} is reserved for claim ${namespace}/${name}: ` +
-      'static volumes cannot be filled by this release',
+    `PersistentVolume ${reserved.metadata?.name} is reserved for claim ${namespace}/${name}, whose class is provisioned: ` +
+      'name it in volumeName to have it filled, or remove it',
   );
 }
 
@@ -39,8 +39,8 @@ export function refuseMatchingVolume(volumes: readonly V1PersistentVolume[], tar
   throw permanentFailure(
     'IncompatiblePVC',
     `PersistentVolume ${match.metadata?.name} (${match.spec?.capacity?.storage}) of StorageClass "${target.storageClass}" is ` +
-      `Available, and Kubernetes would bind the claim of ${target.requestBytes} bytes to it: static volumes cannot be filled ` +
-      'by this release; remove it or give it another class',
+      `Available, and Kubernetes would bind the claim of ${target.requestBytes} bytes to it: name it in volumeName to have it ` +
+      'filled, remove it, or give it another class',
   );
 }
 

@@ -146,7 +146,8 @@ export function createSweepActivities({
 
   async function removeUnpublished({ item }: { item: UnpublishedItem }): Promise<void> {
     const marked = await readMarked(item);
-    if (!marked) return;
+    // a reserved volume is somebody's: it is given back, never removed
+    if (!marked || marked.annotations?.[MARKS.reserved] !== undefined) return;
     const { uid = '', resourceVersion = '' } = marked;
     const { kind, name, where: namespace } = item;
     // published between the look and the removal: the version differs, and it stays
@@ -180,7 +181,8 @@ function itemOf(kind: UnpublishedItem['kind'], metadata: V1ObjectMeta | undefine
     objectUid: uid,
     dataVolume: dataVolumeOf(annotations[MARKS.dataVolume] ?? '', labels[MARKS.unpublished] ?? ''),
     workflowId: annotations[MARKS.workflowId] ?? '',
-    createdAt: creationTimestamp?.toISOString() ?? '',
+    createdAt: annotations[MARKS.reservedAt] ?? creationTimestamp?.toISOString() ?? '',
+    ...(annotations[MARKS.reserved] === undefined ? {} : { reserved: true }),
   };
 }
 

@@ -20,6 +20,7 @@ import {
   readModeDefaults,
   readStorageProfile,
 } from './storage-classes.js';
+import { planStaticTarget } from './static-plan.js';
 import { refuseMatchingVolume, refuseReservedVolume } from './static-volumes.js';
 
 /** Access modes that a directory on one node can serve. */
@@ -64,6 +65,8 @@ export function createTargetActivities({
     const verdict = await judgeClaim(kubernetes, dataVolume, config);
     if (verdict.claim !== 'create') return { ...NOTHING_TO_ALLOCATE, ...verdict };
     const volumes = await listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page));
+    const planned = await planStaticTarget(kubernetes, { dataVolume, config, volumes });
+    if (planned) return planned;
     refuseReservedVolume(volumes, ref);
     const target = plan(await gatherFacts(dataVolume, config));
     refuseMatchingVolume(volumes, target);
@@ -72,7 +75,6 @@ export function createTargetActivities({
 
   async function gatherFacts(dataVolume: DataVolume, config: CdiConfig | undefined): Promise<TargetFacts> {
     const { api, template } = templateOf(dataVolume);
-    refuseStatic(template);
     const defaults = dataVolume.spec.contentType === 'archive' ? 'pvc' : api;
     const storageClass = await chooseStorageClass(kubernetes, template.storageClassName, defaults);
     refuseForeign(storageClass);
@@ -97,7 +99,6 @@ export function createTargetActivities({
 export function plan(facts: TargetFacts): TargetPlan {
   const { dataVolume, storageClass, config, pools } = facts;
   const { api, template } = templateOf(dataVolume);
-  refuseStatic(template);
   refuseForeign(storageClass);
   const name = storageClass.metadata?.name ?? '';
   refuseContent(dataVolume, template);
@@ -148,7 +149,8 @@ export async function listPools({ custom }: Kubernetes): Promise<PoolRef[]> {
     });
 }
 
-function templateOf({ spec }: DataVolume): { api: 'pvc' | 'storage'; template: ClaimTemplate } {
+/** The part of the spec that describes the claim. */
+export function templateOf({ spec }: DataVolume): { api: 'pvc' | 'storage'; template: ClaimTemplate } {
   return spec.storage ? { api: 'storage', template: spec.storage } : { api: 'pvc', template: spec.pvc ?? {} };
 }
 
@@ -169,7 +171,8 @@ function modesOf(facts: TargetFacts, template: ClaimTemplate, api: string): Clai
   };
 }
 
-function requestOf(
+/** The claim's storage request, in bytes. @throws {@link FailureType} `InvalidDataVolume` */
+export function requestOf(
   template: ClaimTemplate,
   api: 'pvc' | 'storage',
   overhead: number,
@@ -191,19 +194,6 @@ function waitsForConsumer({ metadata }: DataVolume, config: CdiConfig | undefine
   return honoured && metadata.annotations?.[CDI_ANNOTATIONS.immediate] === undefined;
 }
 
-function refuseStatic(template: ClaimTemplate): void {
-  if (template.volumeName) {
-    throw incompatible(
-      `volumeName names PersistentVolume ${template.volumeName}: static volumes cannot be filled by this release`,
-    );
-  }
-  if (template.storageClassName === '') {
-    throw incompatible('storageClassName is empty: static volumes cannot be filled by this release');
-  }
-  if (template.selector)
-    throw incompatible('a selector chooses among static volumes, which this release cannot fill');
-}
-
 function refuseForeign({ metadata, provisioner }: V1StorageClass): void {
   if (HOSTPATH_PROVISIONERS.includes(provisioner)) return;
   throw incompatible(
@@ -212,7 +202,8 @@ function refuseForeign({ metadata, provisioner }: V1StorageClass): void {
   );
 }
 
-function refuseContent({ spec }: DataVolume, { volumeMode }: ClaimTemplate): void {
+/** @throws {@link FailureType} `ContentTypeNotSupported` for an archive on a Block volume */
+export function refuseContent({ spec }: DataVolume, { volumeMode }: Pick<ClaimTemplate, 'volumeMode'>): void {
   if (spec.contentType !== 'archive' || volumeMode !== 'Block') return;
   throw permanentFailure(
     'ContentTypeNotSupported',

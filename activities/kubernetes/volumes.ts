@@ -4,11 +4,19 @@ import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { ClaimRef, DataVolumeRef, PublishedVolume, ReservedDirectory, TargetPlan } from '../types.js';
+import type {
+  ClaimRef,
+  DataVolumeRef,
+  FillTarget,
+  PublishedVolume,
+  ReservedDirectory,
+  TargetPlan,
+} from '../types.js';
 import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
 import { claimLost, findClaim, patchClaim, readClaim } from './claims.js';
+import { handOver } from './hand-over.js';
 import { HOSTNAME_LABEL, IDENTITY, MARKS, PROVISION_ON_NODE, PROVISIONED_BY, volumeName } from './names.js';
 import { formatQuantity } from './quantity.js';
 
@@ -25,8 +33,10 @@ export interface Publication {
   readonly dataVolume: DataVolumeRef;
   readonly claim: ClaimRef;
   readonly target: TargetPlan;
-  readonly directory: ReservedDirectory;
+  readonly directory: FillTarget;
 }
+
+type DirectoryPublication = Publication & { readonly directory: ReservedDirectory };
 
 /** Activities that publish volumes, or take back what was not published. */
 export function createVolumeActivities({
@@ -36,7 +46,12 @@ export function createVolumeActivities({
 }): Pick<ControlActivities, 'publishVolume' | 'deleteUnpublishedVolume'> {
   const { core } = kubernetes;
 
-  async function publishVolume(publication: Publication): Promise<PublishedVolume> {
+  async function publishVolume({ directory, ...rest }: Publication): Promise<PublishedVolume> {
+    if ('volume' in directory) return await handOver(kubernetes, { ...rest, volume: directory });
+    return await publishDirectory({ ...rest, directory });
+  }
+
+  async function publishDirectory(publication: DirectoryPublication): Promise<PublishedVolume> {
     const { dataVolume, claim } = publication;
     const volume = volumeName(claim.uid);
     try {
@@ -53,7 +68,7 @@ export function createVolumeActivities({
     return { volume };
   }
 
-  async function offer(publication: Publication): Promise<void> {
+  async function offer(publication: DirectoryPublication): Promise<void> {
     const { claim, dataVolume } = publication;
     const body = volumeBody(publication, Context.current().info.workflowExecution?.workflowId ?? '');
     const name = volumeName(claim.uid);
@@ -142,7 +157,12 @@ export type VolumePlan = Pick<
 
 /** The PersistentVolume of a directory, marked as unpublished, for one claim. */
 export function volumeBody(
-  { dataVolume, claim, target, directory }: Omit<Publication, 'target'> & { readonly target: VolumePlan },
+  {
+    dataVolume,
+    claim,
+    target,
+    directory,
+  }: Omit<DirectoryPublication, 'target'> & { readonly target: VolumePlan },
   workflowId: string,
 ): V1PersistentVolume {
   return {

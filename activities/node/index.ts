@@ -1,13 +1,19 @@
 import type { NodeActivities } from '../interfaces.js';
 import type { UnpublishedItem } from '../types.js';
+import { createLoopVolume } from './create-loop-volume.js';
 import type { Owner } from './directories.js';
+import { emptyReservedVolume } from './empty-volume.js';
 import { examinePool } from './examine.js';
 import { withPoolLock } from './lock.js';
+import { removeLoopVolume } from './loop-volumes.js';
 import { listMarkers, publishState, readMarker } from './marker.js';
 import { findPool, measurePool, openPool } from './pool.js';
+import { prepareVolume } from './prepare-volume.js';
 import { removeDirectory, removeUnpublishedDirectory, removeVolumeData } from './remove.js';
 import { reserveDirectory } from './reserve.js';
+import { verifyReserved } from './verify-volume.js';
 import { verifyImage } from './verify.js';
+import { DEVICE_DIRECTORY, removeTransferState, STATE_DIRECTORY } from './volume-state.js';
 
 /**
  * The short work of one node: room, directories, their reservation and removal.
@@ -18,16 +24,27 @@ export function createNodeActivities(context: {
   readonly transferUser?: Owner | undefined;
   /** Version of dvflow, for the report. @default 'unknown' */
   readonly version?: string | undefined;
+  /** @default '/var/lib/dvflow' */
+  readonly stateDirectory?: string | undefined;
+  /** @default '/dev/dvflow' */
+  readonly deviceDirectory?: string | undefined;
 }): NodeActivities {
-  const { node } = context;
+  const { node, stateDirectory = STATE_DIRECTORY, deviceDirectory = DEVICE_DIRECTORY } = context;
+  const volumes = { ...context, stateDirectory, deviceDirectory };
   const activities: NodeActivities = {
     async observePool({ pool: { path }, foreignBytes }) {
       await using pool = await openPool(path, node);
       return await measurePool(pool, node, foreignBytes);
     },
     reserveDirectory: async (input) => await reserveDirectory(input, context),
-    verifyImage: async (input) => await verifyImage(input, context),
-    async publishDirectory({ directory: { pool: path, directory, dataVolume } }) {
+    async verifyImage(input) {
+      const { directory, ...rest } = input;
+      if ('volume' in directory) await verifyReserved({ ...rest, volume: directory }, volumes);
+      else await verifyImage({ ...rest, directory }, context);
+    },
+    async publishDirectory({ directory: target }) {
+      if ('volume' in target) return await removeTransferState(stateDirectory, target.dataVolume.uid);
+      const { pool: path, directory, dataVolume } = target;
       await using pool = await openPool(path, node);
       await withPoolLock(pool, async () => {
         const marker = await readMarker(pool, dataVolume.uid);
@@ -54,6 +71,10 @@ export function createNodeActivities(context: {
       root: context.transferUser !== undefined,
       pools: await Promise.all(pools.map((pool) => examinePool(pool, node))),
     }),
+    prepareVolume: async (input) => await prepareVolume(input, volumes),
+    emptyReservedVolume: async (input) => await emptyReservedVolume(input, volumes),
+    createLoopVolume: async ({ plan }) => await createLoopVolume(plan, volumes),
+    removeLoopVolume: async (input) => await removeLoopVolume(input, volumes),
     removeVolumeData: async ({ volume }) => await removeVolumeData(volume, node),
   };
   return activities;

@@ -1,7 +1,9 @@
 import { constants, type Stats } from 'node:fs';
-import { lstat, open } from 'node:fs/promises';
+import { lstat, open, type FileHandle } from 'node:fs/promises';
 import { permanentFailure } from '../failures.js';
+import type { ResumeRecord } from '../image/resume-record.js';
 import type { NodeActivities } from '../interfaces.js';
+import type { ReservedDirectory, TransferResult } from '../types.js';
 import { childPath, type Owner } from './directories.js';
 import { readRecord } from './marker.js';
 import { DISK, openPool, openVolumeDirectory, volumeName, type Pool } from './pool.js';
@@ -10,7 +12,10 @@ import type { NodeContext } from './reserve.js';
 /** qemu and its group, nobody else. */
 const DISK_MODE = 0o660;
 
-type VerifyInput = Parameters<NodeActivities['verifyImage']>[0];
+/** A directory of a pool and the transfer that is to have filled it. */
+type VerifyInput = Omit<Parameters<NodeActivities['verifyImage']>[0], 'directory'> & {
+  readonly directory: ReservedDirectory;
+};
 
 /**
  * Proves that `disk.img` is the one that the transfer finished: ours, alone, of the size that was reported, and declared
@@ -39,6 +44,15 @@ async function verifyDisk(
   owner: Owner | undefined,
 ): Promise<void> {
   await using volume = await openVolumeDirectory(pool, directory.directory);
+  await verifyFile(volume, transferred, owner);
+}
+
+/** `disk.img` in an open directory of a volume. @throws Error naming the first thing that is wrong */
+export async function verifyFile(
+  volume: FileHandle,
+  transferred: TransferResult,
+  owner: Owner | undefined,
+): Promise<void> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   await using disk = await open(childPath(volume, DISK), flags);
   const [found, around] = await Promise.all([disk.stat(), volume.stat()]);
@@ -66,7 +80,12 @@ function uidOf(owner: Owner | undefined, found: Stats): number {
 }
 
 async function verifyRecord(pool: Pool, { directory, transferred }: VerifyInput): Promise<void> {
-  const { result } = (await readRecord(pool, directory.dataVolume.uid)) ?? {};
+  requireResult(await readRecord(pool, directory.dataVolume.uid), transferred);
+}
+
+/** @throws Error where the record does not vouch for this transfer */
+export function requireResult(record: Partial<ResumeRecord> | undefined, transferred: TransferResult): void {
+  const { result } = record ?? {};
   const same =
     result?.diskBytes === transferred.diskBytes &&
     result.format === transferred.format &&

@@ -4,6 +4,7 @@ import type {
   PoolFacts,
   PublishedVolume,
   ReservedDirectory,
+  ReservedVolume,
   TransferResult,
 } from '../../activities/types.js';
 import { bytes } from './figures.js';
@@ -32,6 +33,11 @@ export const STEPS: Readonly<Record<string, StepWords>> = {
     words: 'reserve a directory',
     outcome: (result) => directoryText(result as ReservedDirectory),
   },
+  reserveVolume: { words: 'choose and reserve a volume', outcome: volumeText },
+  prepareVolume: { words: 'look at the volume on its node' },
+  withdrawVolume: { words: 'take the volume back' },
+  emptyReservedVolume: { words: 'empty the volume' },
+  releaseVolume: { words: 'give the volume back' },
   copyCredentials: { words: 'copy the credentials' },
   transferImage: { words: 'transfer the image', outcome: (result) => transferText(result as TransferResult) },
   verifyImage: { words: 'verify the disk' },
@@ -62,6 +68,11 @@ export function resultWords(result: ImportResult | undefined): string {
 
 function poolText({ node, roomBytes, totalBytes }: PoolFacts): string {
   return `${node} has ${bytes(roomBytes)} of ${bytes(totalBytes)}`;
+}
+
+function volumeText(result: unknown): string {
+  const found = result as ReservedVolume | { readonly waitFor: string };
+  return 'waitFor' in found ? `waiting for ${found.waitFor}` : `${found.volume} on ${found.node}`;
 }
 
 function directoryText({ node, directory, refused }: ReservedDirectory): string {

@@ -8,7 +8,7 @@ import { backOff, createKeyQueue } from '../../workers/control/key-queue.js';
 import { pickLifecycle, startOptions } from '../../workers/control/lifecycles.js';
 import { formatProgress, nextProgress } from '../../workers/control/progress.js';
 import { createRuns } from '../../workers/control/runs.js';
-import { failedLately } from '../../workers/control/volumes.js';
+import { failedLately, isFree } from '../../workers/control/volumes.js';
 
 const logger = { warn: () => undefined };
 const spec = (fields: object): Pick<DataVolume, 'spec'> => ({ spec: fields });
@@ -136,6 +136,27 @@ describe('fingerprints', () => {
     assert.notEqual(claimFingerprint(claim), claimFingerprint(undefined));
     assert.equal(claimFingerprint(claim), claimFingerprint(podPhase));
   });
+});
+
+describe('a volume that a claim could get', () => {
+  const volume = (phase: string, claimRef?: object) => ({
+    status: { phase },
+    spec: { ...(claimRef ? { claimRef } : {}) },
+  });
+  for (const [what, found, free] of [
+    ['is Available', volume('Available'), true],
+    ['is kept for a claim', volume('Available', { namespace: 'a', name: 'vm1' }), true],
+    [
+      'is not reserved by dvflow',
+      volume('Available', { namespace: 'dvflow-transfers', name: 'reserved-u' }),
+      false,
+    ],
+    ['is not offered to a claim', volume('Available', { namespace: 'a', name: 'vm1', uid: 'u' }), false],
+    ['is not Released', volume('Released', { namespace: 'a', name: 'vm1', uid: 'u' }), false],
+    ['is there', undefined, false],
+  ] as const) {
+    it(what, () => assert.equal(isFree(found), free));
+  }
 });
 
 describe('failedLately', () => {

@@ -103,21 +103,6 @@ describe('the plan of a target', () => {
       /ReadWriteMany.*offers ReadWriteOnce/,
     ],
     [
-      'a static volume',
-      { pvc: sized('1Gi', { ...rwo, volumeName: 'pv1' }) },
-      {},
-      'IncompatiblePVC',
-      /PersistentVolume pv1/,
-    ],
-    [
-      'no class',
-      { pvc: sized('1Gi', { ...rwo, storageClassName: '' }) },
-      {},
-      'IncompatiblePVC',
-      /storageClassName is empty/,
-    ],
-    ['a selector', { pvc: sized('1Gi', { ...rwo, selector: {} }) }, {}, 'IncompatiblePVC', /selector/],
-    [
       'a foreign class',
       { storage: sized('1Gi') },
       { storageClass: { metadata: { name: 'fast' }, provisioner: 'csi.example' } },

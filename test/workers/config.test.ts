@@ -13,6 +13,8 @@ describe('configuration of the workers', () => {
       logLevel: 'info',
       transferNamespace: 'dvflow-transfers',
       sweepGraceMs: 600_000,
+      stateDirectory: '/var/lib/dvflow',
+      deviceDirectory: '/dev/dvflow',
     });
   });
 
@@ -28,6 +30,8 @@ describe('configuration of the workers', () => {
       DVFLOW_LOG_LEVEL: 'debug',
       DVFLOW_TRANSFER_NAMESPACE: 'elsewhere',
       DVFLOW_SWEEP_GRACE_MS: '0',
+      DVFLOW_STATE_DIRECTORY: '/srv/dvflow/',
+      DVFLOW_DEVICE_DIRECTORY: '/run/dvflow',
     });
     assert.deepEqual(config, {
       nodeName: 'node01',
@@ -39,6 +43,8 @@ describe('configuration of the workers', () => {
       logLevel: 'debug',
       transferNamespace: 'elsewhere',
       sweepGraceMs: 0,
+      stateDirectory: '/srv/dvflow',
+      deviceDirectory: '/run/dvflow',
     });
   });
 

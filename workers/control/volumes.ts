@@ -1,6 +1,7 @@
 import type { Client } from '@temporalio/client';
 import type { KubeConfig, V1PersistentVolume } from '@kubernetes/client-node';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy, type Logger } from '@temporalio/common';
+import { reservationName } from '../../activities/kubernetes/names.js';
 import { isReclaimable } from '../../activities/kubernetes/reclaim.js';
 import { CONTROL_QUEUE, reclaimWorkflowId } from '../../workflows/task-queues.js';
 import type { DataVolumeWatch } from './data-volumes.js';
@@ -16,6 +17,16 @@ const WAITING_FOR_ROOM: ReadonlySet<string | undefined> = new Set([
   'InsufficientCapacity',
   'ErrExceededQuota',
 ]);
+
+/** Reason of those who wait for a volume that somebody makes or gives back. */
+const WAITING_FOR_VOLUME: ReadonlySet<string | undefined> = new Set(['FailedBinding']);
+
+/** A volume that a claim could get: nobody's, or kept by an administrator for one claim, but not reserved by dvflow. */
+export function isFree(volume: Pick<V1PersistentVolume, 'spec' | 'status'> | undefined): boolean {
+  const { claimRef } = volume?.spec ?? {};
+  const taken = claimRef?.uid !== undefined || claimRef?.name?.startsWith(reservationName(''));
+  return volume?.status?.phase === 'Available' && !taken;
+}
 
 /** How long a run that failed is not followed by another one, although every list tells of its volume again. In ms. */
 const FAILED_REST_MS = 3_600_000;
@@ -46,8 +57,9 @@ export function watchVolumes(options: {
     path: '/api/v1/persistentvolumes',
     changed(key, { before, after }) {
       options.classChanged((after ?? before)?.spec?.storageClassName ?? '');
-      if (!after) wakeWaiting();
+      if (!after) wakeWaiting(WAITING_FOR_ROOM);
       else if (isReclaimable(after)) queue.add(key);
+      else if (isFree(after) && !isFree(before)) wakeWaiting(WAITING_FOR_VOLUME);
     },
   });
 
@@ -68,12 +80,10 @@ export function watchVolumes(options: {
     });
   }
 
-  function wakeWaiting(): void {
+  function wakeWaiting(reasons: ReadonlySet<string | undefined>): void {
     for (const { dataVolume } of dataVolumes.served()) {
       const { metadata, status } = dataVolume;
-      const waits = status?.conditions?.some(
-        ({ type, reason }) => type === 'Running' && WAITING_FOR_ROOM.has(reason),
-      );
+      const waits = status?.conditions?.some(({ type, reason }) => type === 'Running' && reasons.has(reason));
       if (waits) dataVolumes.wake(`${metadata.namespace}/${metadata.name}`);
     }
   }

@@ -9,6 +9,7 @@ import { createTransferActivities, type TransferDependencies } from '../../../ac
 import { createNodeActivities } from '../../../activities/node/index.js';
 import type {
   ImageFacts,
+  ReservedDirectory,
   TransferInput,
   TransferProgress,
   TransferResult,
@@ -39,7 +40,7 @@ export async function reserve(
     foreignBytes: 0,
     workflowId: `datavolume/team-a/vm1/${dataVolume.uid}`,
   });
-  const input: TransferInput = {
+  const input: TransferInput & { readonly target: ReservedDirectory } = {
     target,
     claim,
     usableBytes,

@@ -1,0 +1,95 @@
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { permanentFailure } from '../failures.js';
+import type { ReservedVolume } from '../types/local-volumes.js';
+import { takeTransferLock } from '../node/transfer-lock.js';
+import { identityOf, openVolumeDevice, openVolumeTree } from '../node/volume-path.js';
+import {
+  findTransferState,
+  readVolumeMarker,
+  writeVolumeMarker,
+  type VolumeMarker,
+} from '../node/volume-state.js';
+import { createRecordStore } from './resume-record.js';
+import { openDisk, readRecordIn, type TargetOptions, type TransferTarget } from './transfer-target.js';
+
+/** What {@link openReservedTarget} needs besides the volume. */
+export interface ReservedTargetOptions extends TargetOptions {
+  /** Where the node worker keeps what lies in no pool. */
+  readonly stateDirectory: string;
+}
+
+/**
+ * Opens a reserved static volume for one attempt, as `openTransferTarget` opens a directory of a pool: a block device is held for
+ * this process alone, in a directory the file that the record vouches for, or a new one.
+ * @throws {@link FailureType} `ResourceExists` when the volume was not prepared for this DataVolume, or is in use; retried:
+ * `NodeUnavailable` while an earlier attempt still writes, or its path does not exist
+ */
+export async function openReservedTarget(
+  volume: ReservedVolume,
+  { owner, contentType, stateDirectory }: ReservedTargetOptions,
+): Promise<TransferTarget> {
+  const opened = new AsyncDisposableStack();
+  try {
+    const keep = <T extends AsyncDisposable>(handle: T): T => opened.use(handle);
+    const found = await findTransferState(stateDirectory, volume.dataVolume.uid);
+    if (!found) throw notPrepared(volume);
+    const state = keep(found);
+    const lock = keep(await takeTransferLock(state, volume.dataVolume));
+    const marker = await readVolumeMarker(state);
+    if (marker?.volume.volumeUid !== volume.volumeUid) throw notPrepared(volume);
+    const disk =
+      volume.volumeMode === 'Block'
+        ? await openDevice(marker, { state, owner }, keep)
+        : await openTree(marker, { state, owner, archive: contentType === 'archive' }, keep);
+    const stack = opened.move();
+    const readRecord = () => readRecordIn(state);
+    return { ...disk, state, lock, readRecord, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+type Keep = <T extends AsyncDisposable>(handle: T) => T;
+type Opened = Pick<TransferTarget, 'file' | 'direct' | 'directory'>;
+
+interface Around {
+  /** The private directory of the transfer. */
+  readonly state: FileHandle;
+  readonly owner: TargetOptions['owner'];
+}
+
+async function openDevice(marker: VolumeMarker, { state, owner }: Around, keep: Keep): Promise<Opened> {
+  const file = keep(await openVolumeDevice(marker.volume));
+  const device = await identityOf(file);
+  // another device under the same path has none of what the record says
+  if (device !== marker.device) await forgetProgress(state, owner);
+  await writeVolumeMarker(state, { ...marker, device, begun: true });
+  const { O_RDWR, O_DIRECT } = constants;
+  const direct = await open(`/proc/self/fd/${file.fd}`, O_RDWR | O_DIRECT).catch(() => undefined);
+  return { file, directory: state, ...(direct ? { direct: keep(direct) } : {}) };
+}
+
+async function openTree(
+  marker: VolumeMarker,
+  { state, owner, archive }: Around & { readonly archive: boolean },
+  keep: Keep,
+): Promise<Opened> {
+  const directory = keep(await openVolumeTree(marker.volume));
+  await writeVolumeMarker(state, { ...marker, begun: true });
+  const disk = archive ? {} : await openDisk({ directory, owner, record: await readRecordIn(state) }, keep);
+  return { ...disk, directory };
+}
+
+async function forgetProgress(state: FileHandle, owner: TargetOptions['owner']): Promise<void> {
+  const { durable: _, result: __, ...record } = await readRecordIn(state);
+  await createRecordStore(`/proc/self/fd/${state.fd}`, owner).save(record);
+}
+
+function notPrepared({ volume, node, dataVolume: { namespace, name } }: ReservedVolume): Error {
+  return permanentFailure(
+    'ResourceExists',
+    `PersistentVolume ${volume} is published or was not prepared for DataVolume ${namespace}/${name} on node ${node}`,
+  );
+}

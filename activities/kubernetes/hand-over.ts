@@ -1,0 +1,116 @@
+/** A reserved volume that is complete goes to the user's claim. */
+import { Context } from '@temporalio/activity';
+import type { V1PersistentVolume } from '@kubernetes/client-node';
+import { permanentFailure } from '../failures.js';
+import type { ReservedVolume } from '../types/local-volumes.js';
+import type { ClaimRef, DataVolumeRef, PublishedVolume, TargetPlan } from '../types.js';
+import { callIfFound } from './client.js';
+import type { Kubernetes } from './client.js';
+import { claimLost, patchClaim, readClaim } from './claims.js';
+import { MARKS, reservationName } from './names.js';
+import { beforeOf, changedMeanwhile, isReservedFor, patchVolume, withoutMarks } from './reservations.js';
+
+/** Kubernetes needs this long to bind a claim that it looks at. In ms. */
+const BOUND_POLL_MS = 250;
+/**
+ * A claim that names its volume is looked at every 15 s, and when it changes; a change that comes before Kubernetes has seen that the
+ * volume is offered is of no use, so that there is another one. In ms.
+ */
+const TOUCH_MS = 1000;
+
+/** A volume to hand over. */
+export interface HandOver {
+  readonly dataVolume: DataVolumeRef;
+  readonly claim: ClaimRef;
+  readonly target: TargetPlan;
+  readonly volume: ReservedVolume;
+}
+
+/**
+ * Moves the `claimRef` from the reservation to the claim, with a test of what it was, waits until the claim is Bound, and makes the
+ * volume's policy again what it was.
+ * @throws {@link FailureType} `ClaimLost` when claim or volume are not ours any more
+ */
+export async function handOver(kubernetes: Kubernetes, input: HandOver): Promise<PublishedVolume> {
+  const { claim, volume } = input;
+  await readClaim(kubernetes, claim);
+  await moveClaimRef(kubernetes, input);
+  await awaitBound(kubernetes, claim, volume.volume);
+  // the volume first: a claim without the mark is never swept, whatever happens in between
+  await unmarkVolume(kubernetes, input);
+  const answer = await patchClaim(kubernetes, claim, {
+    metadata: {
+      uid: claim.uid,
+      labels: { [MARKS.unpublished]: null },
+      annotations: {
+        [MARKS.workflowId]: null,
+        [MARKS.dataVolume]: null,
+        [MARKS.reservedVolume]: null,
+        [MARKS.handedOver]: null,
+      },
+    },
+  });
+  if (answer !== 'patched') throw claimLost(claim);
+  return { volume: volume.volume };
+}
+
+async function moveClaimRef(kubernetes: Kubernetes, { dataVolume, claim, volume }: HandOver): Promise<void> {
+  const { claimRef } = (await readVolume(kubernetes, volume)).spec ?? {};
+  if (claimRef?.uid === claim.uid) return;
+  if (claimRef?.name !== reservationName(dataVolume.uid)) throw takenAway(volume);
+  const outcome = await patchVolume(kubernetes, volume.volume, `handing volume ${volume.volume} over`, [
+    { op: 'test', path: '/metadata/uid', value: volume.volumeUid },
+    { op: 'test', path: '/spec/claimRef/namespace', value: claimRef.namespace },
+    { op: 'test', path: '/spec/claimRef/name', value: claimRef.name },
+    {
+      op: 'replace',
+      path: '/spec/claimRef',
+      value: { apiVersion: 'v1', kind: 'PersistentVolumeClaim', ...claim },
+    },
+  ]);
+  if (outcome === 'gone') throw takenAway(volume);
+  if (outcome === 'changed') throw changedMeanwhile(volume.volume);
+}
+
+async function awaitBound(kubernetes: Kubernetes, claim: ClaimRef, volume: string): Promise<void> {
+  const context = Context.current();
+  for (let touched = 0; ;) {
+    const { spec, status } = await readClaim(kubernetes, claim);
+    if (status?.phase === 'Bound' && spec?.volumeName === volume) return;
+    if (Date.now() - touched >= TOUCH_MS) {
+      touched = Date.now();
+      const annotations = { [MARKS.handedOver]: new Date(touched).toISOString() };
+      await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+    }
+    context.heartbeat();
+    await context.sleep(BOUND_POLL_MS);
+  }
+}
+
+async function unmarkVolume(kubernetes: Kubernetes, { dataVolume, volume }: HandOver): Promise<void> {
+  const found = await readVolume(kubernetes, volume);
+  if (!isReservedFor(found, dataVolume)) return;
+  const { resourceVersion, labels = {}, annotations = {} } = found.metadata ?? {};
+  const outcome = await patchVolume(kubernetes, volume.volume, `publishing volume ${volume.volume}`, [
+    { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
+    { op: 'add', path: '/spec/persistentVolumeReclaimPolicy', value: beforeOf(found).reclaimPolicy },
+    { op: 'add', path: '/metadata/labels', value: withoutMarks(labels) },
+    { op: 'add', path: '/metadata/annotations', value: withoutMarks(annotations) },
+  ]);
+  if (outcome !== 'patched') throw changedMeanwhile(volume.volume);
+}
+
+/** The volume, if it is still that one. @throws {@link FailureType} `ClaimLost` */
+async function readVolume({ core }: Kubernetes, volume: ReservedVolume): Promise<V1PersistentVolume> {
+  const name = volume.volume;
+  const found = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
+  if (found?.metadata?.uid !== volume.volumeUid) throw takenAway(volume);
+  return found;
+}
+
+function takenAway({ volume, dataVolume: { namespace, name } }: ReservedVolume): Error {
+  return permanentFailure(
+    'ClaimLost',
+    `PersistentVolume ${volume} was taken away or deleted while it was filled for claim ${namespace}/${name}`,
+  );
+}

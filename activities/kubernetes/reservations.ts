@@ -1,0 +1,251 @@
+/**
+ * Reservation of static volumes (`design.md` §6): a `claimRef` to a claim in `dvflow-transfers` that nobody creates keeps the volume
+ * from every other claim while it is filled; what the volume was before is in an annotation, and is restored when it is given back.
+ */
+import { Context } from '@temporalio/activity';
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import type { V1Node, V1ObjectReference, V1PersistentVolume } from '@kubernetes/client-node';
+import { transientFailure } from '../failures.js';
+import type { ControlActivities } from '../interfaces.js';
+import type { ReservedVolume } from '../types/local-volumes.js';
+import type { DataVolumeRef, TargetPlan } from '../types.js';
+import { callForOutcome, callIfFound, listAll } from './client.js';
+import type { Kubernetes } from './client.js';
+import { readDataVolume } from './data-volumes.js';
+import { CDI_ANNOTATIONS, HOSTNAME_LABEL, MARKS, reservationName } from './names.js';
+import { nodesOf } from './node-affinity.js';
+import { parseQuantity } from './quantity.js';
+import { wantedVolume } from './static-plan.js';
+import { chooseVolumes, refuseForGood, type FittingVolume } from './volume-choice.js';
+
+/** What a volume was before it was reserved. */
+export interface Before {
+  readonly reclaimPolicy: string;
+  /** A claim that an administrator kept it for. */
+  readonly claimRef?: Pick<V1ObjectReference, 'namespace' | 'name'>;
+}
+
+/** 422: a test of a JSON patch found something else. */
+export const CHANGED = [404, 409, 422];
+
+/** What the activities of reservation need. */
+interface ReservationDependencies {
+  readonly kubernetes: Kubernetes;
+  /** Namespace of the claims that nobody creates. */
+  readonly transferNamespace: string;
+}
+
+/** Activities that reserve static volumes and give them back. */
+export function createReservationActivities({
+  kubernetes,
+  transferNamespace: namespace,
+}: ReservationDependencies): Pick<ControlActivities, 'reserveVolume' | 'withdrawVolume' | 'releaseVolume'> {
+  const { core } = kubernetes;
+  const holder = ({ uid }: DataVolumeRef): V1ObjectReference => ({
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    namespace,
+    name: reservationName(uid),
+  });
+
+  async function reserveVolume(input: {
+    dataVolume: DataVolumeRef;
+    target: TargetPlan;
+  }): Promise<ReservedVolume | { readonly waitFor: string }> {
+    const dataVolume = await readDataVolume(kubernetes, input.dataVolume);
+    const wanted = wantedVolume(dataVolume, input.target);
+    const [volumes, nodes] = await Promise.all([
+      listAll('listing volumes', (page) => core.listPersistentVolume(page)),
+      listAll('listing nodes', (page) => core.listNode(page)),
+    ]);
+    const own = volumes.find((volume) => isReservedFor(volume, input.dataVolume));
+    if (own) return describe(own, nodesOf(own, nodes)[0], input.dataVolume);
+    const named = volumes.find(({ metadata }) => metadata?.name === wanted.volumeName);
+    if (named) refuseForGood(named, wanted);
+    const { fitting, why } = chooseVolumes(wanted, volumes, nodes);
+    for (const { volume, node } of fitting) {
+      if (await reserve({ volume, node }, input.dataVolume)) return describe(volume, node, input.dataVolume);
+    }
+    // somebody else was faster everywhere: looked at anew, it may still be free
+    return { waitFor: fitting.length === 0 ? why : `${why || 'a volume'}: all that fit have just changed` };
+  }
+
+  /** One patch: whoever comes later finds another version. */
+  async function reserve({ volume }: FittingVolume, dataVolume: DataVolumeRef): Promise<boolean> {
+    const { name = '', resourceVersion, labels = {}, annotations = {} } = volume.metadata ?? {};
+    const { claimRef, persistentVolumeReclaimPolicy: reclaimPolicy = 'Retain' } = volume.spec ?? {};
+    const before: Before = {
+      reclaimPolicy,
+      ...(claimRef?.name
+        ? { claimRef: { namespace: claimRef.namespace, name: claimRef.name } as object }
+        : {}),
+    };
+    const marks = {
+      [MARKS.workflowId]: Context.current().info.workflowExecution?.workflowId ?? '',
+      [MARKS.dataVolume]: `${dataVolume.namespace}/${dataVolume.name}`,
+      [MARKS.reserved]: JSON.stringify(before),
+      [MARKS.reservedAt]: new Date().toISOString(),
+    };
+    const outcome = await patchVolume(kubernetes, name, `reserving volume ${name}`, [
+      { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
+      { op: 'add', path: '/spec/claimRef', value: holder(dataVolume) },
+      // should the claim vanish while it is handed over, nothing is deleted
+      { op: 'add', path: '/spec/persistentVolumeReclaimPolicy', value: 'Retain' },
+      { op: 'add', path: '/metadata/labels', value: { ...labels, [MARKS.unpublished]: dataVolume.uid } },
+      { op: 'add', path: '/metadata/annotations', value: { ...annotations, ...marks } },
+    ]);
+    return outcome === 'patched';
+  }
+
+  async function withdrawVolume({
+    dataVolume,
+  }: {
+    dataVolume: DataVolumeRef;
+  }): Promise<{ volume?: ReservedVolume }> {
+    const labelSelector = `${MARKS.unpublished}=${dataVolume.uid}`;
+    const marked = await listAll('listing unpublished volumes', (page) =>
+      core.listPersistentVolume({ ...page, labelSelector }),
+    );
+    const volume = marked.find((found) => isReservedFor(found, dataVolume));
+    if (!volume) return {};
+    if (await isClaimed(volume, dataVolume)) return {};
+    if (!isOurs(volume, dataVolume)) {
+      await unmark(volume, dataVolume);
+      return {};
+    }
+    await takeBack(volume, dataVolume);
+    const nodes = await listAll('listing nodes', (page) => core.listNode(page));
+    const [node] = nodesOf(volume, nodes);
+    if (node) return { volume: describe(volume, node, dataVolume) };
+    throw transientFailure(
+      'NodeUnavailable',
+      `PersistentVolume ${volume.metadata?.name} cannot be emptied: its node is not in the cluster`,
+    );
+  }
+
+  /** Bound to the claim, the disk is complete and the user's; a claim that only waits would get the volume as soon as it is free. */
+  async function isClaimed({ spec }: V1PersistentVolume, dataVolume: DataVolumeRef): Promise<boolean> {
+    const { namespace: space, name, uid } = dataVolume;
+    const doing = `reading claim ${space}/${name}`;
+    const claim = await callIfFound(
+      doing,
+      core.readNamespacedPersistentVolumeClaim({ namespace: space, name }),
+    );
+    if (claim?.metadata?.annotations?.[CDI_ANNOTATIONS.createdFor] !== uid) return false;
+    const bound = claim.status?.phase === 'Bound' && claim.metadata.uid === spec?.claimRef?.uid;
+    if (bound && !claim.metadata.deletionTimestamp) return true;
+    throw transientFailure('KubernetesUnavailable', `claim ${space}/${name} is still there`, {
+      nextRetryDelayMs: 1000,
+    });
+  }
+
+  /** The claim that it was handed over to is gone. */
+  async function takeBack({ metadata, spec }: V1PersistentVolume, dataVolume: DataVolumeRef): Promise<void> {
+    const { name = '', resourceVersion } = metadata ?? {};
+    const reserved = holder(dataVolume);
+    const { claimRef } = spec ?? {};
+    if (claimRef?.name === reserved.name && claimRef?.namespace === namespace) return;
+    const outcome = await patchVolume(kubernetes, name, `taking volume ${name} back`, [
+      { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
+      { op: 'add', path: '/spec/claimRef', value: reserved },
+    ]);
+    if (outcome !== 'patched') throw changedMeanwhile(name);
+  }
+
+  /** Nobody's, held by us, or offered to the DataVolume's claim; an administrator may have given it to somebody else. */
+  function isOurs({ spec }: V1PersistentVolume, dataVolume: DataVolumeRef): boolean {
+    const { claimRef } = spec ?? {};
+    const { name } = holder(dataVolume);
+    const offered = claimRef?.namespace === dataVolume.namespace && claimRef.name === dataVolume.name;
+    return !claimRef || offered || (claimRef.namespace === namespace && claimRef.name === name);
+  }
+
+  async function releaseVolume({ volume: reserved }: { volume: ReservedVolume }): Promise<void> {
+    const name = reserved.volume;
+    const volume = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
+    if (volume?.metadata?.uid !== reserved.volumeUid) return;
+    if (!isReservedFor(volume, reserved.dataVolume)) return;
+    if (await isClaimed(volume, reserved.dataVolume)) return;
+    await unmark(volume, reserved.dataVolume);
+  }
+
+  /** Restores what the volume was before; a `claimRef` that is not ours stays. */
+  async function unmark(volume: V1PersistentVolume, dataVolume: DataVolumeRef): Promise<void> {
+    const { name = '', resourceVersion, labels = {}, annotations = {} } = volume.metadata ?? {};
+    const { claimRef: kept, reclaimPolicy } = beforeOf(volume);
+    const claimRef = kept
+      ? [{ op: 'add', path: '/spec/claimRef', value: { ...holder(dataVolume), ...kept } }]
+      : [{ op: 'remove', path: '/spec/claimRef' }];
+    const outcome = await patchVolume(kubernetes, name, `releasing volume ${name}`, [
+      { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
+      ...(volume.spec?.claimRef && isOurs(volume, dataVolume) ? claimRef : []),
+      { op: 'add', path: '/spec/persistentVolumeReclaimPolicy', value: reclaimPolicy },
+      { op: 'add', path: '/metadata/labels', value: withoutMarks(labels) },
+      { op: 'add', path: '/metadata/annotations', value: withoutMarks(annotations) },
+    ]);
+    if (outcome === 'changed') throw changedMeanwhile(name);
+  }
+
+  return { reserveVolume, withdrawVolume, releaseVolume };
+}
+
+/** Changes a volume if it is still what the patch tests for. */
+export async function patchVolume(
+  { core }: Kubernetes,
+  name: string,
+  doing: string,
+  body: readonly object[],
+): Promise<'patched' | 'changed' | 'gone'> {
+  const json = setHeaderOptions('Content-Type', PatchStrategy.JsonPatch);
+  const outcome = await callForOutcome(doing, core.patchPersistentVolume({ name, body }, json), CHANGED);
+  return outcome === 'gone' ? 'gone' : outcome === 'conflict' ? 'changed' : 'patched';
+}
+
+/** Reserved for this DataVolume, or handed over to its claim and not published yet. */
+export function isReservedFor({ metadata }: V1PersistentVolume, { uid }: DataVolumeRef): boolean {
+  return (
+    metadata?.labels?.[MARKS.unpublished] === uid && metadata.annotations?.[MARKS.reserved] !== undefined
+  );
+}
+
+/** What a reserved volume was before. */
+export function beforeOf({ metadata }: V1PersistentVolume): Before {
+  return JSON.parse(metadata?.annotations?.[MARKS.reserved] ?? '{"reclaimPolicy":"Retain"}') as Before;
+}
+
+/** Labels or annotations of a volume without those of the reservation. */
+export function withoutMarks(of: Readonly<Record<string, string>>): Record<string, string> {
+  const own: readonly string[] = [
+    MARKS.unpublished,
+    MARKS.workflowId,
+    MARKS.dataVolume,
+    MARKS.reserved,
+    MARKS.reservedAt,
+  ];
+  return Object.fromEntries(Object.entries(of).filter(([key]) => !own.includes(key)));
+}
+
+/** Somebody else wrote the object between a look and a write: looked at anew. */
+export function changedMeanwhile(name: string): Error {
+  return transientFailure('KubernetesUnavailable', `volume ${name} changed meanwhile`, {
+    nextRetryDelayMs: 200,
+  });
+}
+
+function describe(
+  { metadata, spec }: V1PersistentVolume,
+  node: V1Node | undefined,
+  dataVolume: DataVolumeRef,
+): ReservedVolume {
+  return {
+    node: node?.metadata?.name ?? '',
+    hostname: node?.metadata?.labels?.[HOSTNAME_LABEL] ?? '',
+    dataVolume,
+    volume: metadata?.name ?? '',
+    volumeUid: metadata?.uid ?? '',
+    storageClass: spec?.storageClassName ?? '',
+    volumeMode: spec?.volumeMode === 'Block' ? 'Block' : 'Filesystem',
+    path: spec?.local?.path ?? '',
+    capacityBytes: Number(parseQuantity(spec?.capacity?.storage ?? '0') ?? 0n),
+  };
+}

@@ -1,0 +1,85 @@
+import type { FileHandle } from 'node:fs/promises';
+import { asyncLocalStorage } from '@temporalio/activity';
+import { permanentFailure } from '../failures.js';
+import { emptyVolume } from '../image/archive/unpack-empty.js';
+import { blockDeviceSize } from '../image/block-device.js';
+import { zeroRange } from '../image/target/zero-range.js';
+import type { ReservedVolume } from '../types/local-volumes.js';
+import { attachAgain } from './loop-volumes.js';
+import { DISK } from './pool.js';
+import { removeTree } from './remove-tree.js';
+import { takeTransferLock } from './transfer-lock.js';
+import { openVolumeDevice, openVolumeTree } from './volume-path.js';
+import {
+  findTransferState,
+  readVolumeMarker,
+  removeTransferState,
+  type VolumeContext,
+  type VolumeMarker,
+} from './volume-state.js';
+
+/** A device that must write its zeros takes seconds for so many bytes: often enough for a heartbeat. */
+const PIECE = 1024 ** 3;
+
+/**
+ * Removes what a transfer wrote into a reserved volume, gives its directory the permissions that it had, and forgets the transfer.
+ * A volume that no transfer has opened keeps what it holds. Absent is success.
+ * @throws {@link FailureType} `ResourceExists` while the device is in use; retried: `NodeUnavailable` while its path does not exist
+ */
+export async function emptyReservedVolume(
+  { volume }: { volume: ReservedVolume },
+  context: VolumeContext,
+): Promise<void> {
+  const { stateDirectory } = context;
+  const { dataVolume, volumeUid } = volume;
+  const found = await findTransferState(stateDirectory, dataVolume.uid);
+  if (!found) return;
+  {
+    await using state = found;
+    const marker = await readVolumeMarker(state);
+    if (marker && marker.volume.volumeUid !== volumeUid)
+      throw permanentFailure(
+        'ResourceExists',
+        `the transfer of DataVolume ${dataVolume.namespace}/${dataVolume.name} on node ${context.node} is about PersistentVolume ` +
+          `${marker.volume.volume}, not about ${volume.volume}`,
+      );
+    await using _ = await takeTransferLock(state, dataVolume);
+    if (marker) await undo(marker, context);
+  }
+  await removeTransferState(stateDirectory, dataVolume.uid);
+}
+
+async function undo(marker: VolumeMarker, context: VolumeContext): Promise<void> {
+  const { volume, begun } = marker;
+  if (volume.volumeMode === 'Filesystem') return await undoDirectory(marker);
+  if (!begun) return;
+  await attachAgain(volume, context);
+  await using device = await openVolumeDevice(volume);
+  await zeroDevice(device);
+}
+
+async function undoDirectory({ volume, archive, begun, before }: VolumeMarker): Promise<void> {
+  await using directory = await openVolumeTree(volume);
+  if (begun && archive)
+    await emptyVolume(directory, { device: (await directory.stat({ bigint: true })).dev });
+  else if (begun) await removeTree(directory, DISK);
+  if (before && process.getuid?.() === 0) {
+    await directory.chown(before.uid, before.gid);
+    await directory.chmod(before.mode);
+  }
+  await directory.sync();
+}
+
+/** Goes on where an earlier attempt was when it died. */
+async function zeroDevice(device: FileHandle): Promise<void> {
+  const context = asyncLocalStorage.getStore();
+  const signal = context?.cancellationSignal ?? new AbortController().signal;
+  const details: unknown = context?.info.heartbeatDetails;
+  const bytes = blockDeviceSize(device.fd);
+  for (let at = typeof details === 'number' ? details : 0; at < bytes; at += PIECE) {
+    await zeroRange(device.fd, [at, Math.min(at + PIECE, bytes)], { signal });
+    // what is told must be on the device
+    await device.sync();
+    context?.heartbeat(at + PIECE);
+  }
+}

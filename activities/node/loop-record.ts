@@ -1,0 +1,80 @@
+/** What a node worker remembers of each block volume that it made: enough to make the device again after a reboot. */
+import { mkdir, readlink, rename, symlink, unlink, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { namesIn, readJson, removeFile, undefinedIfAbsent, writeJson } from './directories.js';
+import { openState, type VolumeContext } from './volume-state.js';
+
+/** One block volume. */
+export interface LoopRecord {
+  /** Of the PersistentVolume. */
+  readonly name: string;
+  readonly pool: string;
+  /** Size of file and device. */
+  readonly bytes: number;
+  /** Run of the workflow that made it; absent where no workflow did. */
+  readonly runId?: string;
+  /** File and device were made: what is in the file may be somebody's disk from now on. */
+  readonly complete: boolean;
+}
+
+type Directories = Pick<VolumeContext, 'stateDirectory' | 'deviceDirectory'>;
+
+/** The record of a volume, or `undefined` where there is none. */
+export async function readLoopRecord(
+  { stateDirectory }: Directories,
+  name: string,
+): Promise<LoopRecord | undefined> {
+  await using block = await openState(stateDirectory, 'block');
+  return await recordIn(block, `${name}.json`);
+}
+
+/** Every record. */
+export async function listLoopRecords({ stateDirectory }: Directories): Promise<readonly LoopRecord[]> {
+  await using block = await openState(stateDirectory, 'block');
+  const files = (await namesIn(block)).filter((file) => !file.startsWith('.') && file.endsWith('.json'));
+  const records = await Promise.all(files.map((file) => recordIn(block, file)));
+  return records.filter((record) => record !== undefined);
+}
+
+async function recordIn(block: FileHandle, file: string): Promise<LoopRecord | undefined> {
+  const value = await readJson(block, file);
+  if (value === undefined) return undefined;
+  const { name, pool, bytes, complete } = value as Partial<LoopRecord>;
+  if (!name || !pool || typeof bytes !== 'number' || typeof complete !== 'boolean')
+    throw new Error(`record ${file} of a block volume is not readable`);
+  return value as LoopRecord;
+}
+
+/** Writes a record. */
+export async function writeLoopRecord({ stateDirectory }: Directories, record: LoopRecord): Promise<void> {
+  await using block = await openState(stateDirectory, 'block');
+  await writeJson(block, `${record.name}.json`, record);
+}
+
+/** Removes a record; absent is success. */
+export async function removeLoopRecord({ stateDirectory }: Directories, name: string): Promise<void> {
+  await using block = await openState(stateDirectory, 'block');
+  await removeFile(block, `${name}.json`);
+  await block.sync();
+}
+
+/** Path of the link to a volume's device: what its PersistentVolume says. */
+export function linkPath({ deviceDirectory }: Directories, name: string): string {
+  return join(deviceDirectory, name);
+}
+
+/** Lets the link name this device, in one step. */
+export async function linkDevice(directories: Directories, name: string, device: string): Promise<void> {
+  const path = linkPath(directories, name);
+  await mkdir(directories.deviceDirectory, { recursive: true, mode: 0o755 });
+  if ((await readlink(path).catch(() => undefined)) === device) return;
+  const temporary = join(directories.deviceDirectory, `.${name}.new`);
+  await unlink(temporary).catch(undefinedIfAbsent);
+  await symlink(device, temporary);
+  await rename(temporary, path);
+}
+
+/** Removes the link; absent is success. */
+export async function unlinkDevice(directories: Directories, name: string): Promise<void> {
+  await unlink(linkPath(directories, name)).catch(undefinedIfAbsent);
+}

@@ -1,0 +1,88 @@
+/** A reserved static volume before its transfer, and when it is published or proved. */
+import type { FileHandle } from 'node:fs/promises';
+import { permanentFailure } from '../failures.js';
+import { LOST_AND_FOUND } from '../image/archive/unpack-empty.js';
+import type { NodeActivities } from '../interfaces.js';
+import type { ReservedVolume } from '../types/local-volumes.js';
+import { namesIn } from './directories.js';
+import { emptyReservedVolume } from './empty-volume.js';
+import { attachAgain } from './loop-volumes.js';
+import { takeTransferLock } from './transfer-lock.js';
+import { bytesOf, describe, identityOf, openVolumeDevice, openVolumeTree } from './volume-path.js';
+import { ensureTransferState, readVolumeMarker, writeVolumeMarker } from './volume-state.js';
+import type { Permissions, VolumeContext, VolumeMarker } from './volume-state.js';
+
+/** As a pool's directories: qemu (107) reads and writes, others may only pass. */
+const VOLUME_MODE = 0o771;
+
+type PrepareInput = Parameters<NodeActivities['prepareVolume']>[0];
+
+/** See {@link NodeActivities.prepareVolume}. */
+export async function prepareVolume(input: PrepareInput, context: VolumeContext): Promise<void> {
+  const { volume } = input;
+  const { stateDirectory, transferUser } = context;
+  const { uid } = volume.dataVolume;
+  await clearOthers(volume, context);
+  await using state = await ensureTransferState(stateDirectory, uid, transferUser);
+  // whoever still writes for an earlier run has the device open
+  await using _ = await takeTransferLock(state, volume.dataVolume);
+  await attachAgain(volume, context);
+  await using opened = await (volume.volumeMode === 'Block' ? openVolumeDevice : openVolumeTree)(volume);
+  await refuseSmall(opened, input);
+  const found = await readVolumeMarker(state);
+  if (!found?.begun && input.archive) await refuseFull(opened, volume);
+  const marker = await markerFor(opened, input, found);
+  await writeVolumeMarker(state, marker);
+  if (volume.volumeMode === 'Filesystem') await handOut(opened, transferUser);
+}
+
+async function markerFor(
+  opened: FileHandle,
+  { volume, archive }: PrepareInput,
+  found: VolumeMarker | undefined,
+): Promise<VolumeMarker> {
+  const begun = found?.begun ?? false;
+  if (volume.volumeMode === 'Block') return { volume, archive, begun, device: await identityOf(opened) };
+  return { volume, archive, begun, before: found?.before ?? (await permissionsOf(opened)) };
+}
+
+async function permissionsOf(directory: FileHandle): Promise<Permissions> {
+  const { uid, gid, mode } = await directory.stat();
+  return { uid, gid, mode: mode & 0o7777 };
+}
+
+/** The child has no privileges, and no fsGroup need apply to the pod that will use the volume. */
+async function handOut(directory: FileHandle, owner: VolumeContext['transferUser']): Promise<void> {
+  if (!owner) return;
+  await directory.chown(owner.uid, owner.gid);
+  await directory.chmod(VOLUME_MODE);
+}
+
+/** An earlier run of the DataVolume may have left another volume half-filled. */
+async function clearOthers(volume: ReservedVolume, context: VolumeContext): Promise<void> {
+  await using state = await ensureTransferState(
+    context.stateDirectory,
+    volume.dataVolume.uid,
+    context.transferUser,
+  );
+  const marker = await readVolumeMarker(state);
+  if (marker && marker.volume.volumeUid !== volume.volumeUid)
+    await emptyReservedVolume({ volume: marker.volume }, context);
+}
+
+async function refuseSmall(opened: FileHandle, { volume, claim, requestBytes }: PrepareInput): Promise<void> {
+  const bytes = await bytesOf(opened, volume);
+  if (bytes >= requestBytes) return;
+  throw permanentFailure(
+    'VolumeTooSmall',
+    `${describe(volume)} has ${bytes} bytes, PersistentVolume ${volume.volume} says ${volume.capacityBytes}, and claim ` +
+      `${claim.namespace}/${claim.name} needs ${requestBytes}`,
+  );
+}
+
+/** What an archive is unpacked into is emptied first: what is not ours would be lost. */
+async function refuseFull(directory: FileHandle, volume: ReservedVolume): Promise<void> {
+  const names = await namesIn(directory);
+  if (names.every((name) => name === LOST_AND_FOUND)) return;
+  throw permanentFailure('ResourceExists', `${describe(volume)} is not empty: what it holds would be lost`);
+}

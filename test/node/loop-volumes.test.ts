@@ -1,0 +1,192 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, lstatSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createNodeActivities } from '../../activities/node/index.js';
+import { attachLoopVolumes } from '../../activities/node/loop-volumes.js';
+import type { LocalVolumePlan } from '../../activities/types/local-volumes.js';
+import { refusal } from '../image/support/refused.js';
+import { HOST, inRun, isRoot, makePool, request, treeOf } from './support.js';
+
+const MIB = 2 ** 20;
+
+describe('block volumes over files', function () {
+  this.timeout(60_000);
+  let pool: Awaited<ReturnType<typeof makePool>>;
+  let stateDirectory: string;
+  let deviceDirectory: string;
+  let node: ReturnType<typeof createNodeActivities>;
+
+  before(function () {
+    if (isRoot) return;
+    this.test!.title += ' (loop devices need root)';
+    this.skip();
+  });
+  beforeEach(async () => {
+    pool = await makePool();
+    stateDirectory = join(pool.base, 'state');
+    deviceDirectory = join(pool.base, 'devices');
+    node = createNodeActivities({ node: HOST, stateDirectory, deviceDirectory });
+  });
+  afterEach(async () => {
+    for (const device of devicesBelow(pool.base)) execFileSync('losetup', ['--detach', device]);
+    await pool.remove();
+  });
+
+  const plan = (more: Partial<LocalVolumePlan> = {}): LocalVolumePlan => ({
+    name: 'block1',
+    node: HOST,
+    hostname: HOST,
+    pool: pool.path,
+    bytes: 64 * MIB,
+    storageClass: 'local',
+    preallocation: false,
+    labels: {},
+    foreignBytes: 0,
+    exists: false,
+    ...more,
+  });
+  const create = async (more: Partial<LocalVolumePlan> = {}, runId = 'run-1') =>
+    await inRun(runId, () => node.createLoopVolume({ plan: plan(more) }));
+  const file = () => join(pool.path, 'block-block1', 'disk.img');
+  const sizeOf = (device: string) => Number(execFileSync('blockdev', ['--getsize64', device]));
+
+  it('makes a sparse file of exactly the size, a device with direct I/O over it, and a link; twice is once', async () => {
+    const made = await create();
+    assert.deepEqual(made, { path: join(deviceDirectory, 'block1'), bytes: 64 * MIB, directIo: true });
+    assert.deepEqual(await create(), made);
+    assert.deepEqual([statSync(file()).size, statSync(file()).blocks], [64 * MIB, 0]);
+    assert.equal(statSync(file()).mode & 0o777, 0o600);
+    assert.equal(sizeOf(made.path), 64 * MIB);
+    assert.equal(devicesBelow(pool.base).length, 1);
+    assert.ok(lstatSync(made.path).isSymbolicLink());
+  });
+
+  it('allocates every block when that is asked for', async () => {
+    await create({ preallocation: true });
+    assert.ok(statSync(file()).blocks * 512 >= 64 * MIB);
+  });
+
+  it('promises its size, so that no directory is promised the same bytes, and is itself refused without room', async () => {
+    const { roomBytes } = await node.observePool({
+      pool: { path: pool.path, useNamingPrefix: false },
+      foreignBytes: 0,
+    });
+    const bytes = Math.floor(roomBytes / 2 / 4096) * 4096;
+    await create({ bytes });
+    const reserved = await node.reserveDirectory(request(pool.path, 1, { requestBytes: bytes + 64 * MIB }));
+    assert.ok(reserved.refused && reserved.refused.roomBytes < bytes + 64 * MIB);
+    const second = await create({ name: 'block2', bytes: bytes + 64 * MIB });
+    assert.equal(second.refused?.requestBytes, bytes + 64 * MIB);
+    assert.ok(!existsSync(join(pool.path, 'block-block2')));
+  });
+
+  it('comes back under the same path with the same bytes after the device was detached, as by a reboot', async () => {
+    const made = await create();
+    execFileSync('dd', ['if=/dev/urandom', `of=${made.path}`, 'bs=1M', 'count=4', 'oflag=direct'], {
+      stdio: 'ignore',
+    });
+    const before = await readFile(file());
+    execFileSync('losetup', ['--detach', readlinkSync(made.path)]);
+    await rm(deviceDirectory, { recursive: true });
+    // another device may have the number by now
+    const other = join(pool.base, 'other');
+    writeFileSync(other, Buffer.alloc(MIB, 7));
+    execFileSync('losetup', ['--find', other]);
+    const context = { node: HOST, stateDirectory, deviceDirectory };
+    assert.deepEqual(await attachLoopVolumes(context), []);
+    assert.deepEqual(await attachLoopVolumes(context), []);
+    assert.equal(devicesBelow(pool.path).length, 1);
+    assert.ok(before.equals(await readFile(made.path)), 'the device holds what it held');
+  });
+
+  it('says which cannot come back yet: its pool is not mounted', async () => {
+    const made = await create();
+    execFileSync('losetup', ['--detach', readlinkSync(made.path)]);
+    execFileSync('mv', [pool.path, `${pool.path}.away`]);
+    const context = { node: HOST, stateDirectory, deviceDirectory };
+    const [failed, ...more] = await attachLoopVolumes(context);
+    assert.deepEqual([failed?.name, more], ['block1', []]);
+    assert.match(String(failed?.error), /has no \.dvflow: is its file system mounted/);
+    execFileSync('mv', [`${pool.path}.away`, pool.path]);
+    assert.deepEqual(await attachLoopVolumes(context), []);
+    assert.equal(sizeOf(made.path), 64 * MIB);
+  });
+
+  it('goes on where an attempt was killed, whatever it had made', async () => {
+    await create();
+    // as if it had died before it could say that all is made
+    execFileSync('losetup', ['--detach', readlinkSync(join(deviceDirectory, 'block1'))]);
+    const record = join(stateDirectory, 'block', 'block1.json');
+    const { runId: _, ...rest } = JSON.parse(String(await readFile(record))) as { runId: string };
+    writeFileSync(record, JSON.stringify({ ...rest, complete: false }));
+    await rm(join(pool.path, 'block-block1'), { recursive: true });
+    assert.equal((await create({}, 'run-2')).bytes, 64 * MIB);
+  });
+
+  it('is removed with device, link, file, promise and record; twice is success', async () => {
+    await create();
+    await node.removeLoopVolume({ name: 'block1', madeBy: 'another-run' });
+    assert.ok(existsSync(file()), 'somebody else made it');
+    for (const _ of [1, 2]) await node.removeLoopVolume({ name: 'block1' });
+    assert.deepEqual(devicesBelow(pool.base), []);
+    assert.deepEqual(await treeOf(pool.path), ['.dvflow', '.dvflow/promises']);
+    assert.deepEqual(await treeOf(stateDirectory), ['block']);
+    assert.deepEqual(await treeOf(deviceDirectory), []);
+  });
+
+  it('is not removed while it is mounted, or a loop device of a pod is on it', async () => {
+    const { path } = await create();
+    const above = execFileSync('losetup', ['--find', '--show', path], { encoding: 'utf8' }).trim();
+    const inUse = refusal('ResourceExists', /in use: loop device loop\d+ is on it/, true);
+    await assert.rejects(node.removeLoopVolume({ name: 'block1' }), inUse);
+    execFileSync('losetup', ['--detach', above]);
+    execFileSync('mkfs.ext4', ['-q', path]);
+    const mounted = join(pool.base, 'mounted');
+    execFileSync('mkdir', [mounted]);
+    execFileSync('mount', [path, mounted]);
+    try {
+      const busy = refusal('ResourceExists', /in use: it is mounted/, true);
+      await assert.rejects(node.removeLoopVolume({ name: 'block1' }), busy);
+    } finally {
+      execFileSync('umount', [mounted]);
+    }
+    assert.ok(existsSync(file()));
+    await node.removeLoopVolume({ name: 'block1' });
+  });
+
+  it('never takes what may be a disk for a new volume: used, of another size, or not ours', async () => {
+    const { path } = await create();
+    await assert.rejects(
+      create({ bytes: 32 * MIB }, 'run-2'),
+      refusal('ResourceExists', /earlier volume of 67108864 bytes/, true),
+    );
+    // never written to: there is no disk in it
+    assert.equal((await create({}, 'run-2')).path, path);
+    execFileSync('dd', ['if=/dev/urandom', `of=${path}`, 'bs=1M', 'count=1', 'oflag=direct'], {
+      stdio: 'ignore',
+    });
+    const used = refusal(
+      'ResourceExists',
+      /may hold the disk .* dvflow local-volume delete block1 --node host-1/,
+      true,
+    );
+    await assert.rejects(create({}, 'run-3'), used);
+    execFileSync('mkdir', [join(pool.path, 'block-block2')]);
+    await assert.rejects(
+      create({ name: 'block2' }),
+      refusal('ResourceExists', /is not a volume of dvflow/, true),
+    );
+  });
+});
+
+function devicesBelow(directory: string): readonly string[] {
+  const listed = execFileSync('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE'], {
+    encoding: 'utf8',
+  });
+  return listed.split('\n').flatMap((line) => {
+    const [device = '', file = ''] = line.trim().split(/\s+/);
+    return file.startsWith(directory) ? [device] : [];
+  });
+}

@@ -1,0 +1,302 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { createTransferActivities } from '../../activities/image/transfer.js';
+import type { ReservedVolume } from '../../activities/types/local-volumes.js';
+import { createNodeActivities } from '../../activities/node/index.js';
+import type { ImageFacts, TransferInput } from '../../activities/types.js';
+import { makeRaw, MIB, qemuImg, useDirectory } from '../image/support/images.js';
+import { readDevice, useLoopDevices } from '../image/support/loop-device.js';
+import { refusal } from '../image/support/refused.js';
+import { serveFile } from '../image/support/serve.js';
+import { moversOf, startAttempt, until, USER } from '../image/support/transfer.js';
+import { tryMount } from './support.js';
+
+const DEVICE = 48 * MIB;
+
+/** A static volume that is reserved for a DataVolume, and what fills it. */
+function reserve(root: string, path: string, more: Partial<ReservedVolume> = {}, contentType?: 'archive') {
+  const stateDirectory = `${root}/state-${randomUUID()}`;
+  const dataVolume = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
+  const claim = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
+  const volume: ReservedVolume = {
+    node: 'here',
+    hostname: 'here',
+    dataVolume,
+    volume: 'pv1',
+    volumeUid: randomUUID(),
+    storageClass: 'local',
+    volumeMode: 'Block',
+    path,
+    capacityBytes: DEVICE,
+    ...more,
+  };
+  const node = createNodeActivities({ node: 'here', transferUser: USER, stateDirectory });
+  return {
+    volume,
+    node,
+    state: `${stateDirectory}/transfers/${dataVolume.uid}`,
+    prepare: (requestBytes = 32 * MIB) =>
+      node.prepareVolume({ volume, claim, requestBytes, archive: contentType === 'archive' }),
+    transfer: (url: string, attempt = 1) => {
+      const transfers = createTransferActivities({
+        readRequest: async () => ({
+          kind: 'http',
+          url,
+          headers: [],
+          secretHeaders: [],
+          insecureSkipVerify: false,
+        }),
+        policy: { allowed: ['127.0.0.0/8'], denied: [] },
+        transferUser: USER,
+        stateDirectory,
+      });
+      const input: TransferInput = {
+        target: volume,
+        claim,
+        usableBytes: 32 * MIB,
+        preallocation: false,
+        image: {} as ImageFacts,
+        ...(contentType ? { contentType } : {}),
+      };
+      return startAttempt(transfers, input, { attempt });
+    },
+    empty: async () => {
+      const environment = new MockActivityEnvironment();
+      await environment.run(() => node.emptyReservedVolume({ volume }));
+    },
+  };
+}
+
+describe('a reserved block device', function () {
+  this.timeout(120_000);
+  const directory = useDirectory();
+  const devices = useLoopDevices();
+  let raw: string;
+
+  before(() => {
+    raw = `${directory()}/disk.raw`;
+    makeRaw(raw, 16 * MIB);
+    execFileSync('truncate', ['--size', `${32 * MIB}`, raw]);
+  });
+  const make = (name: string) => {
+    const backing = `${directory()}/${name}`;
+    return { backing, device: devices.make(backing, DEVICE) };
+  };
+  const image = (format: 'raw' | 'qcow2' | 'gz' | 'xz'): string => {
+    const path = `${directory()}/disk.${format}`;
+    if (format === 'qcow2') qemuImg('convert', '-f', 'raw', '-O', 'qcow2', raw, path);
+    if (format === 'gz') execFileSync('sh', ['-c', `gzip -1 -c ${raw} > ${path}`]);
+    if (format === 'xz') execFileSync('sh', ['-c', `xz -1 -c ${raw} > ${path}`]);
+    return path;
+  };
+
+  for (const format of ['qcow2', 'raw', 'gz', 'xz'] as const) {
+    it(`holds the disk from offset 0 and zeros after it, of a ${format}, by a process that is not root`, async () => {
+      await using server = await serveFile(image(format));
+      const { device, backing } = make(`block-${format}`);
+      const { node, prepare, transfer, volume, state } = reserve(directory(), device);
+      await prepare();
+      const transferred = await transfer(server.url).done;
+      await node.verifyImage({ directory: volume, transferred });
+      qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, device);
+      assert.ok(
+        readDevice(backing, device)
+          .subarray(32 * MIB)
+          .every((byte) => byte === 0),
+        'old data shines through',
+      );
+      await node.publishDirectory({ directory: volume });
+      assert.ok(!existsSync(state));
+      await assert.rejects(
+        transfer(server.url, 2).done,
+        refusal('ResourceExists', /is published or was not prepared/),
+      );
+    });
+  }
+
+  it('reads as zeros after a transfer that was killed and given up, and is what it was if none had begun', async () => {
+    await using server = await serveFile(image('raw'));
+    server.rate = 2 * MIB;
+    const { device, backing } = make('given-up');
+    const { prepare, transfer, empty, state } = reserve(directory(), device);
+    await prepare();
+    await empty();
+    assert.ok(
+      readDevice(backing, device).every((byte) => byte === 0xaa),
+      'nothing was to be changed',
+    );
+    await prepare();
+    const attempt = transfer(server.url);
+    await until(
+      attempt.done,
+      () => moversOf(device).length > 0 && attempt.beats.some(({ bytesWritten }) => bytesWritten > MIB),
+    );
+    for (const pid of moversOf(device)) process.kill(pid, 'SIGKILL');
+    await assert.rejects(attempt.done, refusal('NodeUnavailable', /was killed/, false));
+    for (const _ of [1, 2]) await empty();
+    assert.ok(
+      readDevice(backing, device).every((byte) => byte === 0),
+      'what was written shines through',
+    );
+    assert.ok(!existsSync(state));
+  });
+
+  it('goes on after a kill, and starts over on another device under the same path', async () => {
+    await using server = await serveFile(image('qcow2'));
+    const { device } = make('resumed');
+    const link = `${directory()}/link-${randomUUID()}`;
+    symlinkSync(device, link);
+    const { node, prepare, transfer, volume } = reserve(directory(), link);
+    await prepare();
+    const first = await transfer(server.url).done;
+    // all is done: a repeated attempt reads nothing
+    assert.deepEqual({ ...(await transfer(server.url, 2).done), attempts: 1 }, first);
+    const other = make('another');
+    execFileSync('ln', ['--symbolic', '--force', '--no-dereference', other.device, link]);
+    await assert.rejects(
+      node.verifyImage({ directory: volume, transferred: first }),
+      refusal('ImageInvalid', /another, the transfer wrote to loop .*resumed/),
+    );
+    const transferred = await transfer(server.url, 3).done;
+    await node.verifyImage({ directory: volume, transferred });
+    qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, other.device);
+  });
+
+  it('is refused where it is used, too small, read-only, or no device', async () => {
+    const { device } = make('used');
+    const above = execFileSync('losetup', ['--find', '--show', device], { encoding: 'utf8' }).trim();
+    try {
+      await assert.rejects(
+        reserve(directory(), device).prepare(),
+        refusal('ResourceExists', /as for a pod that uses it/),
+      );
+    } finally {
+      execFileSync('losetup', ['--detach', above]);
+    }
+    execFileSync('mkfs.ext4', ['-q', device]);
+    const place = `${directory()}/mounted`;
+    mkdirSync(place);
+    execFileSync('mount', [device, place]);
+    try {
+      await assert.rejects(
+        reserve(directory(), device).prepare(),
+        refusal('ResourceExists', /it is mounted/),
+      );
+    } finally {
+      execFileSync('umount', [place]);
+    }
+    const small = refusal(
+      'VolumeTooSmall',
+      /has 50331648 bytes, PersistentVolume pv1 says 50331648, and claim team-a\/vm1 needs 52428800/,
+    );
+    await assert.rejects(reserve(directory(), device).prepare(50 * MIB), small);
+    const readOnly = devices.make(`${directory()}/read-only`, DEVICE, { readOnly: true });
+    await assert.rejects(reserve(directory(), readOnly).prepare(), refusal('NotAuthorized', /read-only/));
+    await assert.rejects(
+      reserve(directory(), raw).prepare(),
+      refusal('IncompatiblePVC', /volumeMode Block, and its path .* is not a block device/),
+    );
+    const missing = reserve(directory(), `${directory()}/missing`).prepare();
+    await assert.rejects(missing, refusal('NodeUnavailable', /does not exist \(ENOENT\)/, false));
+  });
+});
+
+describe('a reserved directory', function () {
+  this.timeout(120_000);
+  const directory = useDirectory();
+  let raw: string;
+
+  before(() => {
+    raw = `${directory()}/disk.raw`;
+    makeRaw(raw, 16 * MIB);
+    execFileSync('truncate', ['--size', `${32 * MIB}`, raw]);
+  });
+  function make(): string {
+    const path = `${directory()}/volume-${randomUUID()}`;
+    mkdirSync(path);
+    chmodSync(path, 0o750);
+    return path;
+  }
+  const filesystem = { volumeMode: 'Filesystem' } as const;
+
+  it('gets disk.img for qemu, in the place of whatever bears that name', async () => {
+    await using server = await serveFile(raw);
+    const path = make();
+    const victim = `${directory()}/victim`;
+    writeFileSync(victim, 'precious');
+    symlinkSync(victim, `${path}/disk.img`);
+    const { node, prepare, transfer, volume } = reserve(directory(), path, filesystem);
+    await prepare();
+    const transferred = await transfer(server.url).done;
+    await node.verifyImage({ directory: volume, transferred });
+    qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, `${path}/disk.img`);
+    assert.equal(readFileSync(victim, 'utf8'), 'precious');
+    assert.deepEqual(readdirSync(path), ['disk.img']);
+    if (USER) assert.deepEqual([statSync(path).uid, statSync(path).mode & 0o7777], [USER.uid, 0o771]);
+  });
+
+  it('is what it was after a transfer was given up: permissions, and everything but the disk', async () => {
+    await using server = await serveFile(raw);
+    server.rate = 2 * MIB;
+    const path = make();
+    writeFileSync(`${path}/notes`, 'of somebody');
+    const { prepare, transfer, empty } = reserve(directory(), path, filesystem);
+    await prepare();
+    const attempt = transfer(server.url);
+    await until(attempt.done, () => attempt.beats.some(({ bytesWritten }) => bytesWritten > MIB));
+    attempt.cancel();
+    await assert.rejects(attempt.done);
+    for (const _ of [1, 2]) await empty();
+    assert.deepEqual(readdirSync(path), ['notes']);
+    const { uid, mode } = statSync(path);
+    assert.deepEqual([uid, mode & 0o7777], [process.getuid?.() ?? uid, 0o750]);
+  });
+
+  it('takes an archive only when nothing would be lost, and is empty when that is given up', async () => {
+    const tar = `${directory()}/files.tar`;
+    const files = `${directory()}/files`;
+    mkdirSync(files);
+    writeFileSync(`${files}/one`, 'of an archive');
+    execFileSync('tar', ['-cf', tar, '-C', files, '.']);
+    await using server = await serveFile(tar);
+    const path = make();
+    writeFileSync(`${path}/notes`, 'of somebody');
+    const { node, prepare, transfer, empty, volume } = reserve(directory(), path, filesystem, 'archive');
+    await assert.rejects(prepare(), refusal('ResourceExists', /is not empty: what it holds would be lost/));
+    assert.equal(readFileSync(`${path}/notes`, 'utf8'), 'of somebody');
+    execFileSync('rm', [`${path}/notes`]);
+    await prepare();
+    const transferred = await transfer(server.url).done;
+    await node.verifyImage({ directory: volume, transferred, contentType: 'archive' });
+    assert.deepEqual(readdirSync(path), ['one']);
+    await prepare();
+    await empty();
+    assert.deepEqual(readdirSync(path), []);
+  });
+
+  it('is refused where its path is a file, or its file system too small for the disk', async () => {
+    await assert.rejects(
+      reserve(directory(), raw, filesystem).prepare(),
+      refusal('IncompatiblePVC', /volumeMode Filesystem, and its path .* is not a directory/),
+    );
+    const path = make();
+    using mounted = tryMount(path, ['-t', 'tmpfs', '-o', 'size=8m', 'none']);
+    if (!mounted) return;
+    await assert.rejects(
+      reserve(directory(), path, filesystem).prepare(),
+      refusal('VolumeTooSmall', /has 8388608 bytes/),
+    );
+  });
+});

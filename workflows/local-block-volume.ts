@@ -1,0 +1,80 @@
+import {
+  ApplicationFailure,
+  CancellationScope,
+  log,
+  setCurrentDetails,
+  uuid4,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { FailureType } from '../activities/types.js';
+import type {
+  LocalBlockVolumeInput,
+  LocalBlockVolumeResult,
+  LocalVolumePlan,
+  LoopVolume,
+} from '../activities/types/local-volumes.js';
+import { cleaningUp, control, reserving } from './activity-options.js';
+
+/**
+ * Makes a file of exactly the asked size in a pool of the node, a loop device over it, and a PersistentVolume with `volumeMode:
+ * Block` that names the device by a path which stays the same over reboots. Run again with the same argument it finds all of it.
+ * A run that fails or is cancelled removes what it made.
+ * @throws `InvalidLocalVolume`, `StorageClassNotFound`, `ResourceExists`, `NodeUnavailable`, `NoSpace`, `NotAuthorized`
+ */
+export async function localBlockVolume(input: LocalBlockVolumeInput): Promise<LocalBlockVolumeResult> {
+  const volume = requireObject(input);
+  const name = volume.name ?? `local-${volume.node}-${uuid4().slice(0, 8)}`;
+  setCurrentDetails(`planning volume ${name}`);
+  const plan = await control.planLocalVolume({ volume, name });
+  try {
+    setCurrentDetails(`making the device of volume ${name} on node ${plan.node}`);
+    const device = await makeDevice(plan);
+    setCurrentDetails(`creating PersistentVolume ${name}`);
+    await control.createLocalVolume({ plan, device });
+    setCurrentDetails(`PersistentVolume ${name} is ${device.path} on node ${plan.node}`);
+    return {
+      volume: name,
+      node: plan.node,
+      path: device.path,
+      bytes: device.bytes,
+      directIo: device.directIo,
+    };
+  } catch (error) {
+    if (!plan.exists) await CancellationScope.nonCancellable(() => undo(plan));
+    throw error;
+  }
+}
+
+async function makeDevice(plan: LocalVolumePlan): Promise<LoopVolume> {
+  const device = await reserving(plan.node).createLoopVolume({ plan });
+  if (!device.refused) return device;
+  const { roomBytes, requestBytes } = device.refused;
+  throw failure(
+    'NoSpace',
+    `pool ${plan.pool} on node ${plan.node} has room for ${roomBytes} bytes, volume ${plan.name} needs ${requestBytes}`,
+  );
+}
+
+/** Only what this run has made: somebody else may have been faster under the same name. */
+async function undo({ name, node }: LocalVolumePlan): Promise<void> {
+  const { runId: madeBy } = workflowInfo();
+  try {
+    await control.retireLocalVolume({ name, madeBy });
+    await cleaningUp(node).removeLoopVolume({ name, madeBy });
+  } catch (error) {
+    log.error('what was made is left: dvflow local-volume delete NAME --node NODE', { name, node, error });
+  }
+}
+
+function requireObject(input: unknown): LocalBlockVolumeInput {
+  if (typeof input === 'object' && input !== null && !Array.isArray(input))
+    return input as LocalBlockVolumeInput;
+  throw failure(
+    'InvalidLocalVolume',
+    'the argument is not one JSON object such as {"node":"node01","size":"2Gi"}',
+  );
+}
+
+function failure(type: FailureType, message: string): ApplicationFailure {
+  return ApplicationFailure.create({ type, message, nonRetryable: true });
+}
