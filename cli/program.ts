@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ownVersion } from '../workers/version.js';
+import { registerLocalVolumeCommands } from './commands/local-volume-options.js';
 import { registerLocalCommands } from './commands/local.js';
 import { EXIT, judge } from './errors.js';
 
@@ -32,6 +33,7 @@ export function createProgram(): Command {
   addChanges(program);
   addDoctor(program);
   addWorker(program);
+  registerLocalVolumeCommands(program);
   registerLocalCommands(program);
   addDemo(program);
   return program;

@@ -2,6 +2,7 @@
  * Typed starts and questions for other programs: everything is an ordinary Temporal call by name, so that a program in another
  * language can do the same.
  */
+export type { LocalBlockVolumeInput, LocalBlockVolumeResult } from '../activities/types/local-volumes.js';
 export type {
   DataVolumeManifest,
   FailureType,
@@ -10,6 +11,7 @@ export type {
   TransferProgress,
 } from '../activities/types.js';
 export { failureOf, type ImportFailure } from './failures.js';
+export { createLocalBlockVolume, deleteLocalBlockVolume, type LocalVolumeHandle } from './local-volumes.js';
 export { ManifestError } from './manifest.js';
 export { retry, type PatchDataVolume } from './retry.js';
 export { startImport, type ImportHandle, type StartImportOptions } from './start.js';
