@@ -49,6 +49,12 @@ describe('the program', function () {
     [['get', '--output', 'yaml'], /Allowed choices are json/],
     [['demo', '--checksum', 'md5:00'], /--checksum needs --url/],
     [['describe'], /missing required argument 'name'/],
+    [['local-volume', 'create', '--node', 'n', '--size', '2Gi'], /required option '--block' not specified/],
+    [
+      ['local-volume', 'create', '--node', 'n', '--size', '2Gi', '--block', '--label', 'x'],
+      /a label is key=value/,
+    ],
+    [['local-volume', 'delete'], /missing required argument 'name'/],
     [['worker', 'gateway'], /unknown command 'gateway'|too many arguments/],
   ] as const) {
     it(`refuses '${args.join(' ')}' with 2`, () => {

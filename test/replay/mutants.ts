@@ -34,6 +34,9 @@ const ENTRIES: Record<string, readonly string[]> = {
   'transfer.ts': ['importDataVolume'],
   'lifecycle.ts': ['importDataVolume'],
   'ending.ts': ['importDataVolume'],
+  'static-volume.ts': ['importDataVolume'],
+  'local-block-volume.ts': ['localBlockVolume'],
+  'delete-local-block-volume.ts': ['deleteLocalBlockVolume'],
   'reclaim-volume.ts': ['reclaimVolume'],
   'sweep.ts': ['sweep'],
   'examine-nodes.ts': ['examineNodes'],
@@ -85,7 +88,7 @@ function copyWorkflows(target: string): void {
 
 /** A step is a call of an activity's proxy, or an entered phase or event of the lifecycle. */
 const STEP =
-  /^(?:control|publishing|claiming|inspecting|(?:probing|onNode|cleaningUp|transferring)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
+  /^(?:control|asking|publishing|claiming|inspecting|(?:probing|reserving|onNode|cleaningUp|emptying|transferring)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
 
 /** Goes to the top of a file that gets a timer. */
 const IMPORT = "import { sleep as insertedTimer } from '@temporalio/workflow';\n";
