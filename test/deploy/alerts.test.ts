@@ -13,6 +13,7 @@ type SeriesByName = Readonly<Record<string, string>>;
 const FAILURES = 'dvflow_workflow_failures_total{workflow_type="importDataVolume",type=';
 const WAIT = 'dvflow_queue_wait_seconds_bucket{queue="transfer",le=';
 const POOL = '{node="n",pool="/p"}';
+const CLASS = '{storageclass="c",provisioner="p"}';
 const CONTROL = '{instance="c"}';
 const NODE = '{instance="n"}';
 
@@ -45,6 +46,7 @@ const HEALTHY: SeriesByName = {
   'dvflow_leaked_objects_removed_total{kind="Directory"}': '0+1x180',
   dvflow_cleanup_deferred_total: '0x180',
   [`dvflow_progress_round_seconds${CONTROL}`]: '1x180',
+  [`dvflow_storage_profile_incomplete${CLASS}`]: '0x180',
 };
 
 /** What goes wrong, by the alert that tells it; `_` is a series that is not there. */
@@ -69,6 +71,7 @@ const BROKEN: Readonly<Record<string, SeriesByName>> = {
   DvflowLeakedObjects: { 'dvflow_leaked_objects_removed_total{kind="Directory"}': '0x180' },
   DvflowCleanupDeferred: { dvflow_cleanup_deferred_total: '0x175 1x5' },
   DvflowProgressSlow: { [`dvflow_progress_round_seconds${CONTROL}`]: '8x180' },
+  DvflowStorageProfileIncomplete: { [`dvflow_storage_profile_incomplete${CLASS}`]: '1x180' },
   DvflowVersionsDiffer: { 'dvflow_build_info{role="node",version="2"}': '1x180' },
 };
 
