@@ -37,8 +37,6 @@ export const LATER_SUBJECTS: ReadonlySet<number> = new Set([
 export const NOT_BUILT_YET: ReadonlySet<number> = new Set<number>([
   // prepareStorage
   ...[5, 6, 7, ...range(10, 17), 19, 20, 21, 24],
-  // localBlockVolume, and imports into local block volumes
-  ...range(60, 66),
 ]);
 
 function range(first: number, last: number): readonly number[] {
