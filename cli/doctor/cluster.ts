@@ -21,7 +21,7 @@ export interface ClusterFacts {
   readonly served: Reading<readonly string[]>;
   /** Names of ValidatingAdmissionPolicies that a binding enforces. */
   readonly policies: Reading<readonly string[]>;
-  /** `namespace/name` of deployments of CDI, which would serve the same objects. */
+  /** `namespace/name` of CDI's controller, which would serve the same objects. */
   readonly cdiDeployments: Reading<readonly string[]>;
   /** dvflow runs in the cluster, as `deploy/` has it. */
   readonly deployed: { readonly control: boolean; readonly node: boolean };
@@ -70,7 +70,7 @@ export async function readCluster(kubeConfig: KubeConfig, version: Reading<strin
     items(() => api(k8s.ApiextensionsV1Api).listCustomResourceDefinition()),
     read(async () => kindsOf([await custom.getAPIResources(CDI), await custom.getAPIResources(HPP)])),
     read(async () => boundPolicies((await admission.listValidatingAdmissionPolicyBinding()).items)),
-    items(() => apps.listDeploymentForAllNamespaces({ labelSelector: 'cdi.kubevirt.io' })),
+    items(() => apps.listDeploymentForAllNamespaces({ fieldSelector: 'metadata.name=cdi-deployment' })),
     is(() => apps.readNamespacedDeployment(control)),
     is(() => apps.readNamespacedDaemonSet(node)),
     items(() => core.listNode()),

@@ -84,6 +84,7 @@ describe('dvflow doctor', function () {
     // other suites leave DataVolumes that nobody serves
     const problems = findings.filter(({ level, area }) => level === 'problem' && area !== 'DataVolumes');
     assert.deepEqual(problems, []);
+    assert.equal(findings.find(({ subject }) => subject === 'StorageProfiles')?.level, 'ok');
     const { code, stdout } = await doctor();
     assert.equal(code, summary.problem > 0 ? 1 : 0, stdout);
     for (const head of ['Temporal', 'Kubernetes', 'Workers', 'Nodes', 'Storage', 'DataVolumes'])

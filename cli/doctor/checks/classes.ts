@@ -98,7 +98,7 @@ function checkProfiles(classes: readonly V1StorageClass[], profiles: Reading<rea
     (name) => !(byName.get(name)?.status?.claimPropertySets ?? []).some((set) => set.accessModes?.length),
   );
   if (names.length === 0) return [];
-  if (incomplete.length === 0) return [subject.ok(`complete for all ${names.length} classes`)];
+  if (incomplete.length === 0) return [subject.ok(`complete for ${names.join(', ')}`)];
   const [first] = incomplete;
   const patch = `{"spec":{"claimPropertySets":[{"accessModes":["ReadWriteOnce"],"volumeMode":"Filesystem"}]}}`;
   return [
