@@ -49,7 +49,7 @@ export function commandFor(directory: string, state: StackState, name: ProcessNa
       if (node === undefined) throw new Error(`the local stack in ${directory} has no process ${name}`);
       const worker = workerCommand(directory, state, 'worker-node', { env, log });
       const settings = { ...worker.env, ...nodeWorkerSettings(node) };
-      return nodeCommand(directory, node, name, { tools, worker: { ...worker, env: settings } });
+      return nodeCommand(directory, node, name, { tools, env, worker: { ...worker, env: settings } });
     }
   }
 }

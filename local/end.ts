@@ -37,8 +37,8 @@ export function patienceMs(name: ProcessName): number {
  * kernel: pods go as in a power failure, and are started again with their node.
  */
 export async function endAll(directory: string): Promise<void> {
-  const { nodes, processes } = requireState(directory);
-  const devices = await kubeletLoopDevices(nodes, processes);
+  const { nodes } = requireState(directory);
+  const devices = nodes.length > 0 ? await kubeletLoopDevices(nodes) : [];
   for (const stage of ending(nodes)) await Promise.all(stage.map((name) => endOne(directory, name)));
   await endStrays(directory);
   await removeNodes(nodes);

@@ -40,21 +40,21 @@ export function nodeCommand(
   directory: string,
   node: LocalNode,
   name: NodeProcessName,
-  { tools, worker }: { readonly tools: StackState['tools']; readonly worker: Command },
+  { tools, env, worker }: Pick<StackState, 'tools'> & Pick<Command, 'env'> & { readonly worker: Command },
 ): Command {
   const { pool, logs } = layout(directory);
-  const env = { ...worker.env, PATH: TOOL_PATH };
   const log = join(logs, `${name}.log`);
   if (name.startsWith('worker-')) {
-    return { ...withPool(node, pool, [worker.file, ...worker.args]), env, log };
+    return { ...withPool(node, pool, [worker.file, ...worker.args]), env: worker.env, log };
   }
+  const root = { ...env, PATH: TOOL_PATH };
   if (name.startsWith('containerd-')) {
     const containerd = findNodeProgram('containerd') ?? 'containerd';
     const { config } = containerdPaths(node);
-    return { ...inNewNode(node, pool, [containerd, '--config', config]), env, log };
+    return { ...inNewNode(node, pool, [containerd, '--config', config]), env: root, log };
   }
   const runtime = requireState(directory).processes[`containerd-${node.name}`];
   if (runtime === undefined) throw new Error(`${name} needs containerd-${node.name}, which does not run`);
   const argv = [...tools.kubelet, ...kubeletArguments(directory, node)];
-  return { ...inNodeOf(node, runtime.pid, argv), env, log };
+  return { ...inNodeOf(node, runtime.pid, argv), env: root, log };
 }

@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, statSync, type Stats } from 'node:fs';
-import { basename, sep } from 'node:path';
-import { isAlive, type ProcessRecord } from '../processes.js';
+import { basename, join, sep } from 'node:path';
 import { removeBridge } from './bridge.js';
 import { removeCgroup } from './cgroups.js';
 import { runTool } from './run-tool.js';
@@ -23,22 +22,15 @@ export async function removeNodes(nodes: readonly LocalNode[]): Promise<void> {
 }
 
 /**
- * Loop devices that the kubelets have attached to the devices of block volumes. Asked inside of the nodes, since their paths
- * mean nothing outside: therefore before they end.
+ * Loop devices that the kubelets have attached to the devices of block volumes. Asked before the last process of a node
+ * ends: after that the kernel does not know their paths any more.
  */
-export async function kubeletLoopDevices(
-  nodes: readonly LocalNode[],
-  processes: Readonly<Partial<Record<string, ProcessRecord>>>,
-): Promise<readonly string[]> {
-  const found = nodes.map(async ({ name, directory }) => {
-    const runtime = processes[`containerd-${name}`];
-    if (runtime === undefined || !isAlive(runtime)) return [];
-    const script = 'for file in /sys/block/loop*/loop/backing_file; do echo "$file $(cat "$file")"; done';
-    const text = await runTool('nsenter', `--mount=/proc/${runtime.pid}/ns/mnt`, 'sh', '-c', script);
-    const lines = text.split('\n').filter((line) => line.includes(` ${directory}/kubelet/`));
-    return lines.map((line) => `/dev/${line.split('/')[3]}`);
-  });
-  return (await Promise.all(found)).flat();
+export async function kubeletLoopDevices(nodes: readonly LocalNode[]): Promise<readonly string[]> {
+  const attached = await attachedLoopDevices();
+  const ours = attached.filter(({ file }) =>
+    nodes.some(({ directory }) => file.startsWith(join(directory, 'kubelet', sep))),
+  );
+  return ours.map(({ name }) => name);
 }
 
 /**
@@ -61,7 +53,7 @@ export async function detachLoopDevices(directory: string, others: readonly stri
 
 interface LoopDevice {
   readonly name: string;
-  /** Path of its file; `/` where that is not to be seen from here. */
+  /** Path of its file; `/` where the mount that it was in is gone. */
   readonly file: string;
   /** Device number of the file system that its file is in, as `major:minor`, and the file's inode there. */
   readonly fileSystem: string;

@@ -31,7 +31,7 @@ export function footprint(directory: string): readonly string[] {
   ];
 }
 
-/** Loop devices whose file cannot be seen from here: a kubelet's, whether its node lives or not. */
+/** Loop devices whose file cannot be seen any more: those of a kubelet whose node is gone. */
 export function unseenLoopDevices(): readonly string[] {
   return allLoopDevices().filter((line) => line.endsWith(' on /'));
 }

@@ -66,6 +66,12 @@ describe('real nodes of the local stack', function () {
       'kubelet-node01 ready',
       'kubelet-node02 ready',
     ]);
+    const env = { ...process.env, DVFLOW_LOCAL_DIR: directory };
+    const shown = spawnSync(process.execPath, [MAIN, 'local', 'status'], { env, encoding: 'utf8' });
+    assert.equal(shown.status, 0, shown.stderr);
+    for (const { name, address, pool } of info.nodes) {
+      assert.ok(shown.stdout.includes(`${name}  ${address}  volumes in ${pool}\n`), shown.stdout);
+    }
     const path = '{range .items[*]}{.metadata.name} {.status.addresses[0].address}{"\\n"}{end}';
     const lines = (await kubectl(['get', 'nodes', '-o', `jsonpath=${path}`])).trim().split('\n');
     assert.deepEqual(
@@ -94,10 +100,9 @@ describe('real nodes of the local stack', function () {
     assert.deepEqual(machineSettings(), settings);
   });
 
-  /** A pod on node02 that holds a block volume on a loop device, for which its kubelet attaches another one. */
-  async function useBlockDevice(): Promise<void> {
+  /** A pod on node02 that holds a block volume on a device of the machine, for which its kubelet attaches a loop device. */
+  async function useBlockDevice(path: string): Promise<void> {
     const node = info.nodes[1]!;
-    const path = attachLoop(join(node.pool, 'loop.img'));
     const labels = { key: 'kubernetes.io/hostname', operator: 'In', values: [node.name] };
     const modes = { accessModes: ['ReadWriteOnce'], volumeMode: 'Block', storageClassName: 'by-hand' };
     const volume = {
@@ -127,10 +132,22 @@ describe('real nodes of the local stack', function () {
 
   it('end with the stack: no process, mount, bridge, cgroup or loop device is left', async () => {
     assert.ok(info.nodes.every(({ cgroup }) => cgroupProcesses(cgroup).length > 3));
-    await useBlockDevice();
-    assert.ok(footprint(directory).some((line) => line.startsWith('loop device')));
-    await stackDown({ directory }, () => undefined);
-    assertNothingLeft();
+    const file = join(tmpdir(), `dvflow-test-block-${process.pid}.img`);
+    const device = attachLoop(file);
+    try {
+      attachLoop(join(info.nodes[0]!.pool, 'loop.img'));
+      await useBlockDevice(device);
+      const loops = footprint(directory).filter((line) => line.startsWith('loop device'));
+      assert.ok(
+        loops.some((line) => line.includes('/nodes/node02/kubelet/')),
+        loops.join(),
+      );
+      await stackDown({ directory }, () => undefined);
+      assertNothingLeft();
+    } finally {
+      spawnSync('losetup', ['--detach', device]);
+      rmSync(file, { force: true });
+    }
     assert.deepEqual(machineSettings(), settings);
   });
 
