@@ -66,8 +66,7 @@ export function createReservationActivities({
     for (const { volume, node } of fitting) {
       if (await reserve({ volume, node }, input.dataVolume)) return describe(volume, node, input.dataVolume);
     }
-    // somebody else was faster everywhere: looked at anew, it may still be free
-    return { waitFor: fitting.length === 0 ? why : `${why || 'a volume'}: all that fit have just changed` };
+    return { waitFor: fitting.length === 0 ? why : `${why}: all that fit have just changed` };
   }
 
   /** One patch: whoever comes later finds another version. */
@@ -155,9 +154,9 @@ export function createReservationActivities({
   /** Nobody's, held by us, or offered to the DataVolume's claim; an administrator may have given it to somebody else. */
   function isOurs({ spec }: V1PersistentVolume, dataVolume: DataVolumeRef): boolean {
     const { claimRef } = spec ?? {};
-    const { name } = holder(dataVolume);
     const offered = claimRef?.namespace === dataVolume.namespace && claimRef.name === dataVolume.name;
-    return !claimRef || offered || (claimRef.namespace === namespace && claimRef.name === name);
+    const held = claimRef?.namespace === namespace && claimRef.name === holder(dataVolume).name;
+    return !claimRef || offered || held;
   }
 
   async function releaseVolume({ volume: reserved }: { volume: ReservedVolume }): Promise<void> {
