@@ -17,7 +17,7 @@ export interface Run {
 /** The judgement of a run: what makes it fail, and what is said besides. */
 export interface Verdict {
   readonly problems: readonly string[];
-  /** Numbers of statements by what became of their tests; a statement is in one of them. */
+  /** Numbers of statements by what became of their tests; those with a problem may be in none of them. */
   readonly proved: readonly number[];
   readonly skipped: readonly number[];
   readonly notJudged: readonly number[];
@@ -39,7 +39,6 @@ function hasOnly(suite: Mocha.Suite): boolean {
 }
 
 function outcomeOf(test: Mocha.Test): Outcome {
-  // A test that fails after it was skipped, or the other way, has failed.
   if (test.isFailed()) return 'failed';
   if (test.isPending()) return 'skipped';
   return test.isPassed() ? 'passed' : 'not run';
