@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { statfs } from 'node:fs/promises';
 import { killProcess, restartProcess } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
-import { conditionOf, SAID_MS, TRANSFERS, useScratchScene } from './scratch-scene.js';
+import { BLOCK, conditionOf, SAID_MS, TRANSFERS, useScratchScene } from './scratch-scene.js';
 import { eventually } from './world.js';
 
 const MiB = 1 << 20;
@@ -57,6 +57,32 @@ describe('what keeps an import from its scratch space', function () {
     await scene.world.awaitPhase(scene.namespace, 'unmatched', 'Succeeded', 90_000);
     assert.equal(scene.seen.at(-1)?.spec?.storageClassName, 'hostpath-provisioner');
     await scene.configure(null);
+  });
+
+  it('is refused for a Block target before anything is allocated where no class for files is set', async () => {
+    const server = await scene.serve(await scene.images.as('vmdk.gz'));
+    const isDefault = async (value: string) =>
+      await stack.kubectl([
+        'annotate',
+        'storageclass',
+        'hostpath-provisioner',
+        '--overwrite',
+        `storageclass.kubernetes.io/is-default-class=${value}`,
+      ]);
+    await stack.kubectl(['apply', '-f', 'deploy/examples/storage-class-local.yaml']);
+    await isDefault('false');
+    try {
+      await scene.world.createImport(scene.namespace, 'block', { url: server.url }, BLOCK);
+      const failed = await scene.world.awaitPhase(scene.namespace, 'block', 'Failed', 20_000);
+      assert.equal(conditionOf(failed, 'Running')?.reason, 'ScratchSpaceRequired');
+      assert.match(
+        conditionOf(failed, 'Running')?.message ?? '',
+        /StorageClass "local" \(the target's StorageClass\).*the target is a Block volume, scratch space is a file system/,
+      );
+      await scene.world.assertUnchanged(scene.inventory);
+    } finally {
+      await isDefault('true');
+    }
   });
 
   it('whose claim is not Bound is said within 30 s, and the deadline counts', async () => {

@@ -15,6 +15,17 @@ export const TRANSFERS = 'dvflow-transfers';
 /** The time within which somebody must be told what an import waits for. */
 export const SAID_MS = 30_000;
 
+/** A claim of mode Block, of a class whose volumes are made by hand. */
+export const BLOCK = {
+  storage: undefined,
+  pvc: {
+    storageClassName: 'local',
+    volumeMode: 'Block',
+    accessModes: ['ReadWriteOnce'],
+    resources: { requests: { storage: '64Mi' } },
+  },
+};
+
 /** A class that dvflow provisions beside the default one of the stack, and one that only pods could mount. */
 const CLASSES = [
   ['scratch', 'kubevirt.io/hostpath-provisioner'],
@@ -32,16 +43,17 @@ export function useScratchScene(stack: TestStack, prefix: string): Scene {
     scene.namespace = await scene.world.createNamespace(prefix);
     for (const [name, provisioner] of CLASSES)
       await storage.createStorageClass({ body: { metadata: { name }, provisioner } });
-    watched = stack.watch(`/api/v1/namespaces/${TRANSFERS}/persistentvolumeclaims`, (_, claim) => {
-      scene.seen.unshift(claim as V1PersistentVolumeClaim);
-    });
   });
   beforeEach(async () => {
     scene.seen = [];
     scene.inventory = await scene.world.inventory();
+    // one for each test: where nothing happens for long, it ends
+    watched = stack.watch(`/api/v1/namespaces/${TRANSFERS}/persistentvolumeclaims`, (_, claim) => {
+      scene.seen.unshift(claim as V1PersistentVolumeClaim);
+    });
   });
+  afterEach(() => watched.stop());
   after(async () => {
-    watched.stop();
     await scene.configure(null);
     const storage = stack.kubeConfig.makeApiClient(StorageV1Api);
     for (const [name] of CLASSES) await storage.deleteStorageClass({ name });

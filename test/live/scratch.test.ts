@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { makePatterned } from '../image/support/images.js';
 import { makeMappedTwice } from '../image/support/mapped-twice.js';
 import { useStack } from '../support/stack.js';
 import { recordHistory } from './record.js';
-import { SAID_MS, useScratchScene } from './scratch-scene.js';
+import { BLOCK, SAID_MS, useScratchScene } from './scratch-scene.js';
 import { assertSameDisk, eventually } from './world.js';
 
 describe('scratch space of imports', function () {
@@ -66,10 +67,38 @@ describe('scratch space of imports', function () {
     await recordHistory(stack, scene.idOf(made), 'importDataVolume.succeeded.scratch-on-the-way');
   });
 
+  it('is a file system for a Block target too, which gets the disk from offset 0', async function () {
+    if (process.getuid?.() !== 0) {
+      this.test!.title += ' (loop devices need root)';
+      this.skip();
+    }
+    const file = join(scene.images.directory, 'block');
+    execFileSync('truncate', ['--size=64M', file]);
+    const device = execFileSync('losetup', ['--find', '--show', file], { encoding: 'utf8' }).trim();
+    try {
+      await stack.kubectl(['apply', '-f', 'deploy/examples/storage-class-local.yaml']);
+      await scene.world.core.createPersistentVolume({ body: localBlockVolume(device, stack.info.node) });
+      const server = await scene.serve(await scene.images.as('vmdk.gz'));
+      await scene.world.createImport(scene.namespace, 'block', { url: server.url }, BLOCK);
+      await scene.world.awaitPhase(scene.namespace, 'block', 'Succeeded', 90_000);
+      const [claim] = scene.seen;
+      assert.equal(claim?.spec?.volumeMode, 'Filesystem');
+      assert.equal(claim.spec?.storageClassName, 'hostpath-provisioner');
+      await assertSameDisk(scene.images.raw, 'raw', device);
+    } finally {
+      await scene.world.remove(scene.namespace, 'block');
+      await scene.world.core.deletePersistentVolume({ name: 'scratch-block' });
+      execFileSync('losetup', ['--detach', device]);
+    }
+    await scene.world.assertUnchanged(scene.inventory, 60_000);
+  });
+
   it('is not made for what needs none', async () => {
     const server = await scene.serve(await scene.images.as('qcow2.gz'));
     await scene.world.createImport(scene.namespace, 'streamed', { url: server.url });
     await scene.world.awaitPhase(scene.namespace, 'streamed', 'Succeeded', 60_000);
+    const annotations = (await scene.world.claim(scene.namespace, 'streamed'))?.metadata?.annotations ?? {};
+    assert.ok(!('cdi.kubevirt.io/storage.import.requiresScratch' in annotations));
     assert.deepEqual(scene.seen, []);
   });
 
@@ -96,3 +125,19 @@ describe('scratch space of imports', function () {
     });
   });
 });
+
+function localBlockVolume(device: string, node: string): V1PersistentVolume {
+  const onNode = { key: 'kubernetes.io/hostname', operator: 'In', values: [node] };
+  return {
+    metadata: { name: 'scratch-block' },
+    spec: {
+      capacity: { storage: '64Mi' },
+      volumeMode: 'Block',
+      accessModes: ['ReadWriteOnce'],
+      persistentVolumeReclaimPolicy: 'Retain',
+      storageClassName: 'local',
+      local: { path: device },
+      nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [onNode] }] } },
+    },
+  };
+}
