@@ -31,10 +31,12 @@ import type {
   UnpublishedItem,
 } from './types.js';
 import type { ExamineActivities } from './types/operators.js';
+import type { ProvisionActivities, VolumePlan } from './types/provision.js';
 import type { ScratchActivities } from './types/scratch.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
-export interface ControlActivities extends ScratchActivities, LocalVolumeControlActivities {
+export interface ControlActivities
+  extends ProvisionActivities, ScratchActivities, LocalVolumeControlActivities {
   /** Namespace and name that a manifest's text (JSON or YAML) asks for; nothing is created. @throws {@link FailureType} `InvalidDataVolume` */
   nameDataVolume(input: { manifest: string }): Promise<{ readonly namespace: string; readonly name: string }>;
   /**
@@ -82,13 +84,17 @@ export interface ControlActivities extends ScratchActivities, LocalVolumeControl
   }): Promise<ClaimRef & { readonly volume?: string }>;
   /** Nodes that the claim may use, by annotation, scheduler and topology; nothing is reserved.
    * @throws {@link FailureType} `ClaimLost` */
-  listCandidates(input: { claim: ClaimRef; target: TargetPlan }): Promise<PlacementFacts>;
-  /** Answers a scheduler's choice that has no room: removes `selected-node`, event `InsufficientCapacity` with both figures. */
+  listCandidates(input: { claim: ClaimRef; target: VolumePlan }): Promise<PlacementFacts>;
+  /**
+   * Answers a scheduler's choice that has no room: removes `selected-node`, event `InsufficientCapacity` with both figures. A node
+   * that cannot be used at all is told as `unusable`, by an event `ProvisioningFailed`.
+   */
   refuseSelectedNode(input: {
     claim: ClaimRef;
     node: string;
     roomBytes: number;
     requestBytes: number;
+    unusable?: string;
   }): Promise<void>;
   /** Writes the Secret `transfer-<uid>` in `dvflow-transfers` from what the DataVolume names; replaces an older one. */
   copyCredentials(input: { dataVolume: DataVolumeRef }): Promise<Missing | { readonly missing?: never }>;
@@ -97,12 +103,14 @@ export interface ControlActivities extends ScratchActivities, LocalVolumeControl
   /**
    * Creates the PersistentVolume with `claimRef.uid`, or hands a reserved one over to the claim; waits until the claim is Bound to
    * it, removes the marks of claim and volume.
+   * Whoever the volume was made for is `dataVolume`: for a plain claim the claim itself, here and wherever directories and volumes
+   * are reserved, marked and removed.
    * @throws {@link FailureType} `ClaimLost`
    */
   publishVolume(input: {
     dataVolume: DataVolumeRef;
     claim: ClaimRef;
-    target: TargetPlan;
+    target: VolumePlan;
     directory: FillTarget;
   }): Promise<PublishedVolume>;
   /** Removes a PersistentVolume of this DataVolume that was made but whose claim never bound. Bound or absent: nothing. */
@@ -121,8 +129,14 @@ export interface ControlActivities extends ScratchActivities, LocalVolumeControl
   removeUnpublished(input: { item: UnpublishedItem }): Promise<void>;
   /** Nodes that have a node worker by Kubernetes' account (Ready or not), and the pools of all HostPathProvisioners. */
   listNodes(): Promise<{ readonly nodes: readonly string[]; readonly pools: readonly PoolRef[] }>;
-  /** Reads the PersistentVolume anew; absent when it must not be reclaimed (not Released, Retain, not ours, other uid). */
-  observeReleasedVolume(input: { name: string; uid: string }): Promise<{ readonly volume?: ReleasedVolume }>;
+  /**
+   * Reads the PersistentVolume anew; neither member when it must not be reclaimed (not Released, Retain, not ours, other uid).
+   * `waiting`: it is to go, but its node or pool does not exist, in words.
+   */
+  observeReleasedVolume(input: { name: string; uid: string }): Promise<{
+    readonly volume?: ReleasedVolume;
+    readonly waiting?: string;
+  }>;
   /** Deletes the PersistentVolume object, by uid, after its data is gone. */
   deleteVolume(input: { name: string; uid: string }): Promise<void>;
   /** Event on a PersistentVolume: `VolumeFailedDelete`. */

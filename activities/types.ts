@@ -168,10 +168,14 @@ export interface TargetPlan {
 
 /** The directory under which a hostpath volume is made, from the HostPathProvisioner object. */
 export interface PoolRef {
-  /** `spec.pathConfig.path`. */
+  /** Name by which the parameter `storagePool` of a StorageClass chooses it; `legacy` is that of `spec.pathConfig`. */
+  readonly name?: string;
+  /** `spec.pathConfig.path`, or `path` of one of `spec.storagePools`. */
   readonly path: string;
   /** Directory is `<claim name>-pvc-<claim uid>` instead of `pvc-<claim uid>`. */
   readonly useNamingPrefix: boolean;
+  /** How many times its capacity the pool may promise. @default 1 */
+  readonly overcommit?: number;
 }
 
 /** Secrets and ConfigMaps that a DataVolume names and that do not exist (yet): waited for. */
@@ -245,6 +249,8 @@ export interface PlacementFacts {
   readonly candidates: readonly NodeCandidate[];
   /** `provisionOnNode`: the user's annotation; `selected-node`: the scheduler; `any`: dvflow chooses. */
   readonly chosenBy: 'provisionOnNode' | 'selected-node' | 'any';
+  /** The node that was chosen, whether it is a candidate or not. */
+  readonly named?: string;
   /** Why there is no candidate, where there is none. */
   readonly reason?: string;
 }
@@ -255,6 +261,10 @@ export interface PoolFacts {
   /** Bytes that can still be promised; see `activities/node/pool.ts`. */
   readonly roomBytes: number;
   readonly totalBytes: number;
+  /** Bytes promised to volumes, whether used yet or not. */
+  readonly promisedBytes: number;
+  /** Bytes that the pool's file system has free now. */
+  readonly availableBytes: number;
 }
 
 /** A directory reserved on a node for one DataVolume. */

@@ -14,8 +14,11 @@ import { transferUser } from './privileges.js';
 import { sourcePolicy } from './source-policy.js';
 import { ownVersion, workerIdentity } from './version.js';
 
-/** Short steps are cheap and must not wait behind one another. */
-const NODE_SLOTS = 20;
+/**
+ * Short steps are cheap and must not wait behind one another: a look at a pool has three seconds to begin, while hundreds of
+ * reservations stand before the pool's lock, where they cost nothing.
+ */
+const NODE_SLOTS = 500;
 
 /** The workers of one node: short work, and byte moving with its own slots. */
 export async function createNodeWorkers(

@@ -60,11 +60,14 @@ export const publishing = proxyActivities<ControlActivities>({
   retry,
 });
 
+/** Time within which a live node begins to answer; of two hundred plain claims that come at once the last one waits for the others. */
+export type Patience = '3s' | '15s';
+
 /** Asks a node whether it lives: an answer later than this is no answer (`design.md` §6, WaitForFirstConsumer). */
-export function probing(node: string): NodeActivities {
+export function probing(node: string, patience: Patience = '3s'): NodeActivities {
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(node),
-    scheduleToStartTimeout: '3s',
+    scheduleToStartTimeout: patience,
     startToCloseTimeout: '10s',
     retry: { maximumAttempts: 1 },
   });
@@ -90,6 +93,21 @@ export function onNode(node: string): NodeActivities {
     startToCloseTimeout: '5m',
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry,
+  });
+}
+
+/** Removes a released volume's data. What does not work now goes back to the workflow, which says so and looks at the volume again. */
+export function reclaiming(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    // Behind two hundred others; but what is about to be removed must not have been looked at long ago.
+    scheduleToStartTimeout: '30s',
+    // A user's files may be many millions.
+    startToCloseTimeout: '1h',
+    // Removing beats every second: ten missed ones mean that the worker is gone.
+    heartbeatTimeout: '10s',
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { ...retry, maximumAttempts: 3 },
   });
 }
 

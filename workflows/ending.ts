@@ -20,7 +20,11 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
   const failure = failureOf(error);
   run.status = { ...run.status, step: 'cleaning up', failure };
   leavePhase(run);
-  const undone = undoAll(ref, run);
+  const undone = undoAll(run, {
+    async event(event) {
+      await control.recordStatus({ dataVolume: ref, event });
+    },
+  });
   await Promise.race([undone, sleep('5s')]);
   const update = statusFor('Failed', { claim: ref.name, failure });
   run.status = { ...run.status, phase: 'Failed', conditions: update.conditions as readonly Condition[] };
@@ -35,26 +39,18 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
 
 /** Leaves a step of clean-up to the sweeper, and says so. */
 export async function deferCleanup(volume: Pick<Lifecycle, 'event'>, message: string): Promise<void> {
-  countDeferred();
+  recordMetric('dvflow_cleanup_deferred_total', 1);
   await volume.event({ type: 'Warning', reason: 'CleanupDeferred', message });
 }
 
-function countDeferred(): void {
-  recordMetric('dvflow_cleanup_deferred_total', 1);
-}
-
-async function undoAll(ref: DataVolumeRef, run: Run): Promise<void> {
+/** Undoes what the run did, last in first out; what cannot be undone is said and left to the sweeper. */
+export async function undoAll(run: Run, volume: Pick<Lifecycle, 'event'>): Promise<void> {
   for (const { what, run: undo } of run.undo.reverse()) {
     try {
       await undo();
     } catch (error) {
       log.error('clean-up failed, left to the sweeper', { what, error });
-      countDeferred();
-      const message = `could not ${what}: ${messageOf(error)}; the sweeper will`;
-      await control.recordStatus({
-        dataVolume: ref,
-        event: { type: 'Warning', reason: 'CleanupDeferred', message },
-      });
+      await deferCleanup(volume, `could not ${what}: ${messageOf(error)}; the sweeper will`);
     }
   }
   run.undo = [];

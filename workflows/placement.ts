@@ -9,65 +9,93 @@ import {
 import type {
   ClaimRef,
   NodeCandidate,
+  PlacementFacts,
+  DataVolumeRef,
   PoolFacts,
   ReservedDirectory,
-  TargetPlan,
 } from '../activities/types.js';
 import type { ScratchPlan } from '../activities/types/scratch.js';
-import { cleaningUp, control, probing, reserving } from './activity-options.js';
+import { cleaningUp, control, probing, reserving, type Patience } from './activity-options.js';
+import type { VolumePlan } from '../activities/types/provision.js';
 import type { Lifecycle } from './lifecycle.js';
 import { refOf } from './run-state.js';
+
+/** What NAME_MAX leaves for the prefix of a directory's name: 255 bytes less `-pvc-` and a uid (`directoryName` of the node). */
+const PREFIX_LENGTH = 255 - 5 - 36;
+
+/** How waiting for the scheduler's next choice begins. */
+export const NEXT_CHOICE = 'the scheduler to choose another node';
+
+/** What a volume is placed for: a DataVolume's lifecycle, or a plain claim. */
+export type Placing = Pick<Lifecycle, 'event' | 'onFailure' | 'step' | 'until'> & {
+  readonly facts: DataVolumeRef;
+};
 
 type Ranked = NodeCandidate & { readonly pool: PoolFacts };
 
 /** What needs room. */
 export interface Wanted {
   readonly claim: ClaimRef;
-  readonly target: TargetPlan;
+  readonly target: VolumePlan;
   /** Scratch space that will be needed beside the target. */
   readonly scratch?: ScratchPlan | undefined;
+  /** How long a node has to begin its answer. @default '3s' */
+  readonly patience?: Patience;
 }
 
 /**
  * Reserves room and a directory for the claim: on the user's or the scheduler's node, else on the live node with the most room.
  * While no node has room it waits, and says both figures.
  */
-export async function reserveOnSomeNode(
-  volume: Lifecycle,
-  { claim, target, scratch }: Wanted,
-): Promise<ReservedDirectory> {
+export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promise<ReservedDirectory> {
   volume.step('reserving a directory');
+  const { claim, target, scratch } = wanted;
   const needed = target.requestBytes + scratchBytes(target, scratch);
   let message = 'room for the claim';
+  /** Looks at which no candidate had anything to say. */
+  let silences = 0;
   const wait = { reason: 'InsufficientCapacity', counts: true, message: () => message };
   return await volume.until(wait, async () => {
     const placement = await control.listCandidates({ claim, target });
     if (target.waitForConsumer && placement.chosenBy === 'any') {
-      message = `the scheduler to choose another node for a pod that uses claim ${claim.namespace}/${claim.name}`;
+      message = `${NEXT_CHOICE} for a pod that uses claim ${claim.namespace}/${claim.name}`;
       return undefined;
     }
     const silent = new Map<string, string>();
-    const ranked = await rank(placement.candidates, target, silent);
+    const ranked = await rank(placement.candidates, wanted, silent);
     for (const node of ranked) {
       if (node.pool.roomBytes < needed) continue;
       const reserved = await reserve(volume, claim, target, node);
       if (reserved && !reserved.refused) return reserved;
     }
-    message = placement.reason ?? shortage({ claim, target, scratch }, ranked, silent);
-    const [chosen] = ranked;
-    if (placement.chosenBy === 'selected-node' && chosen) {
-      const { node, pool } = chosen;
-      await control.refuseSelectedNode({
-        claim,
-        node,
-        roomBytes: pool.roomBytes,
-        requestBytes: needed,
-      });
-    } else {
-      await volume.event({ type: 'Warning', reason: 'InsufficientCapacity', message });
-    }
+    message = placement.reason ?? shortage(wanted, ranked, silent);
+    // A worker that is only starting anew answers the next look.
+    if (ranked.length === 0) silences += 1;
+    const refuse = placement.chosenBy === 'selected-node' && (ranked.length > 0 || silences > 1);
+    await sayNoRoom(volume, claim, { needed, message, ranked, ...(refuse ? { refused: placement } : {}) });
     return undefined;
   });
+}
+
+/** Says why there is no volume yet; a scheduler's choice is given back to it, so that its pod is not held where nothing can be made. */
+async function sayNoRoom(
+  volume: Placing,
+  claim: ClaimRef,
+  no: {
+    readonly needed: number;
+    readonly message: string;
+    readonly ranked: readonly Ranked[];
+    readonly refused?: PlacementFacts;
+  },
+): Promise<void> {
+  const { message, needed, ranked, refused } = no;
+  const [chosen] = ranked;
+  const node = chosen?.node ?? refused?.named;
+  if (!refused || node === undefined) {
+    return await volume.event({ type: 'Warning', reason: 'InsufficientCapacity', message });
+  }
+  const why = chosen ? { roomBytes: chosen.pool.roomBytes } : { roomBytes: 0, unusable: message };
+  await control.refuseSelectedNode({ claim, node, requestBytes: needed, ...why });
 }
 
 /**
@@ -76,14 +104,14 @@ export async function reserveOnSomeNode(
  */
 async function rank(
   candidates: readonly NodeCandidate[],
-  target: TargetPlan,
+  { target, patience }: Wanted,
   silent: Map<string, string>,
 ): Promise<readonly Ranked[]> {
   const asked = await Promise.all(
     candidates.map(async (candidate): Promise<Ranked | undefined> => {
       try {
         const { foreignBytes } = candidate;
-        const pool = await probing(candidate.node).observePool({ pool: target.pool, foreignBytes });
+        const pool = await probing(candidate.node, patience).observePool({ pool: target.pool, foreignBytes });
         return { ...candidate, pool };
       } catch (error) {
         if (isCancellation(error)) throw error;
@@ -99,9 +127,9 @@ async function rank(
 }
 
 async function reserve(
-  volume: Lifecycle,
+  volume: Placing,
   claim: ClaimRef,
-  target: TargetPlan,
+  target: VolumePlan,
   on: Ranked,
 ): Promise<ReservedDirectory | undefined> {
   const dataVolume = refOf(volume.facts);
@@ -109,7 +137,9 @@ async function reserve(
     node: on.node,
     hostname: on.hostname,
     pool: target.pool.path,
-    directory: target.pool.useNamingPrefix ? `${claim.name}-pvc-${claim.uid}` : `pvc-${claim.uid}`,
+    directory: target.pool.useNamingPrefix
+      ? `${claim.name.slice(0, PREFIX_LENGTH)}-pvc-${claim.uid}`
+      : `pvc-${claim.uid}`,
     dataVolume,
     promisedBytes: target.requestBytes,
   };
@@ -135,7 +165,7 @@ async function reserve(
 }
 
 /** A target whose scratch space finds no room beside it would keep its own from others for nothing. */
-function scratchBytes({ pool }: TargetPlan, scratch: ScratchPlan | undefined): number {
+function scratchBytes({ pool }: Pick<VolumePlan, 'pool'>, scratch: ScratchPlan | undefined): number {
   return scratch?.pool.path === pool.path ? scratch.promisedBytes : 0;
 }
 

@@ -1,4 +1,4 @@
-import type { DataVolumeFacts, DataVolumeRef, LifecycleStatus } from '../activities/types.js';
+import type { DataVolumeRef, LifecycleStatus } from '../activities/types.js';
 
 /** Something to undo when the run does not succeed. */
 export interface Undo {
@@ -18,6 +18,6 @@ export interface Run {
 }
 
 /** Identity of the DataVolume, without the facts that change. */
-export function refOf({ namespace, name, uid }: DataVolumeFacts): DataVolumeRef {
+export function refOf({ namespace, name, uid }: DataVolumeRef): DataVolumeRef {
   return { namespace, name, uid };
 }

@@ -16,10 +16,18 @@ export function dataVolumeWorkflowId(dataVolume: { namespace: string; name: stri
   return `datavolume/${dataVolume.namespace}/${dataVolume.name}/${dataVolume.uid}`;
 }
 
+/** Workflow id that gives a plain claim its volume. */
+export function provisionWorkflowId(claim: { namespace: string; name: string; uid: string }): string {
+  return `provision/${claim.namespace}/${claim.name}/${claim.uid}`;
+}
+
 /** Workflow id that reclaims one released PersistentVolume. */
 export function reclaimWorkflowId(volumeUid: string): string {
   return `reclaim/${volumeUid}`;
 }
+
+/** Id of the workflow that tells the scheduler the room in the pools. */
+export const CAPACITY_WORKFLOW = 'dvflow-capacity';
 
 /** Id of the Schedule that runs the sweeper. */
 export const SWEEP_SCHEDULE = 'dvflow-sweep';

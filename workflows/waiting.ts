@@ -7,7 +7,7 @@ import {
   setCurrentDetails,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { DataVolumeFacts, DataVolumeStart, Phase } from '../activities/types.js';
+import type { DataVolumeFacts, DataVolumeRef, DataVolumeStart, Phase } from '../activities/types.js';
 import { refOf, type Run } from './run-state.js';
 
 /** Longest time between two looks at something that is waited for, in ms; a `wake` signal comes sooner. */
@@ -25,9 +25,9 @@ export interface Wait {
   readonly phase?: Phase;
 }
 
-/** The run that waits. */
+/** The run that waits; a deadline of `Infinity` ends no wait. */
 export interface Waiting {
-  readonly facts: DataVolumeFacts;
+  readonly facts: DataVolumeRef & Pick<DataVolumeFacts, 'deadlineMs'>;
   readonly run: Run;
   readonly enter: (phase: Phase, waiting?: { reason: string; message: string }) => Promise<void>;
 }
@@ -98,7 +98,7 @@ export async function within<T>(
   return await done;
 }
 
-function deadlineExceeded(facts: DataVolumeFacts, what: string): ApplicationFailure {
+function deadlineExceeded(facts: Waiting['facts'], what: string): ApplicationFailure {
   return ApplicationFailure.create({
     type: 'DeadlineExceeded',
     message: `no progress for ${facts.deadlineMs} ms (dvflow.io/deadline) while waiting: ${what}`,

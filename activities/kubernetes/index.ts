@@ -2,6 +2,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
 import type { AddressPolicy } from '../image/source/types.js';
 import type { ControlActivities } from '../interfaces.js';
+import { createCapacityActivities } from './capacity.js';
 import { createClaimActivities } from './claims.js';
 import { createKubernetes } from './client.js';
 import { createCredentialActivities } from './credentials.js';
@@ -10,6 +11,7 @@ import { createExecutionObserver } from './executions.js';
 import { createInspectActivities } from './inspect-source.js';
 import { createLocalVolumeActivities } from './local-volumes.js';
 import { createNodeActivities } from './nodes.js';
+import { createProvisionActivities } from './provision.js';
 import { createReclaimActivities } from './reclaim.js';
 import { createReservationActivities } from './reservations.js';
 import { createScratchActivities } from './scratch.js';
@@ -65,6 +67,8 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
       transferNamespace,
       ...(sweepGraceMs === undefined ? {} : { graceMs: sweepGraceMs }),
     }),
+    ...createProvisionActivities({ kubernetes }),
+    ...createCapacityActivities({ kubernetes }),
     ...createReclaimActivities({ kubernetes }),
     ...createReservationActivities({ kubernetes, transferNamespace }),
     ...createLocalVolumeActivities({ kubernetes, transferNamespace }),

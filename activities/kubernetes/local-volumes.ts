@@ -13,11 +13,12 @@ import { callForOutcome, callIfFound, callUnlessConflict, listAll } from './clie
 import type { Kubernetes } from './client.js';
 import { HOSTNAME_LABEL, MARKS, NO_PROVISIONER } from './names.js';
 import { nodesOf } from './node-affinity.js';
-import { choosePlacement, hostnameOf } from './nodes.js';
+import { hostnameOf } from './foreign-volumes.js';
+import { choosePlacement } from './nodes.js';
 import { judgeInput } from './local-volume-input.js';
 import { formatQuantity, parseQuantity } from './quantity.js';
 import { changedMeanwhile, patchVolume } from './reservations.js';
-import { listPools } from './targets.js';
+import { listPools } from './pools.js';
 
 /** What the activities of local volumes need. */
 interface LocalVolumeDependencies {

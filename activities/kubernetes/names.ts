@@ -11,11 +11,14 @@ export const HPP_GROUP = 'hostpathprovisioner.kubevirt.io';
 /** Namespace of dvflow's control role, and of what operators configure it with. */
 export const OWN_NAMESPACE = 'dvflow';
 
-/** Provisioner names that dvflow serves: today's, and the one of old manifests. */
-export const HOSTPATH_PROVISIONERS: readonly string[] = [
-  'kubevirt.io/hostpath-provisioner',
-  'kubevirt.io.hostpath-provisioner',
-];
+/** Name of hostpath-provisioner's CSI driver; as a name of a CSIDriver object it lets the scheduler look at capacity. */
+export const CSI_PROVISIONER = 'kubevirt.io.hostpath-provisioner';
+
+/** Provisioner names that dvflow serves: the one of old manifests, and that of the CSI driver. */
+export const HOSTPATH_PROVISIONERS: readonly string[] = ['kubevirt.io/hostpath-provisioner', CSI_PROVISIONER];
+
+/** Access modes that a directory on one node can serve. */
+export const HOSTPATH_ACCESS_MODES: readonly string[] = ['ReadWriteOnce', 'ReadWriteOncePod'];
 
 /** Value of `hostPathProvisionerIdentity` on the volumes that dvflow makes: only these are ever reclaimed. */
 export const IDENTITY = 'dvflow';

@@ -2,15 +2,17 @@
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1Node, V1PersistentVolume, V1TopologySelectorTerm } from '@kubernetes/client-node';
 import type { ControlActivities } from '../interfaces.js';
-import type { ClaimRef, NodeCandidate, PlacementFacts, PoolRef, TargetPlan } from '../types.js';
+import type { ClaimRef, NodeCandidate, PlacementFacts, PoolRef } from '../types.js';
+import type { VolumePlan } from '../types/provision.js';
 import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { findClaim, readClaim } from './claims.js';
 import { recordEvent } from './events.js';
-import { HOSTNAME_LABEL, IDENTITY, PROVISION_ON_NODE, SELECTED_NODE } from './names.js';
-import { parseQuantity } from './quantity.js';
-import { listPools } from './targets.js';
+import { foreignBytes, readVolumes } from './foreign-volumes.js';
+import { HOSTNAME_LABEL, PROVISION_ON_NODE, SELECTED_NODE } from './names.js';
+import { listPools } from './pools.js';
+import { shareReading } from '../shared-reading.js';
 
 /** Activities of placement. */
 export function createNodeActivities({
@@ -19,14 +21,16 @@ export function createNodeActivities({
   kubernetes: Kubernetes;
 }): Pick<ControlActivities, 'listCandidates' | 'refuseSelectedNode' | 'listNodes'> {
   const { core, storage } = kubernetes;
+  const readNodes = shareReading(() => listAll('listing nodes', (page) => core.listNode(page)));
+  const volumesNow = shareReading(() => readVolumes(kubernetes));
 
-  async function listCandidates(input: { claim: ClaimRef; target: TargetPlan }): Promise<PlacementFacts> {
+  async function listCandidates(input: { claim: ClaimRef; target: VolumePlan }): Promise<PlacementFacts> {
     const claim = await readClaim(kubernetes, input.claim);
     refuseForeignVolume(claim);
     const { annotations = {} } = claim.metadata ?? {};
     const [nodes, volumes, storageClass] = await Promise.all([
-      listAll('listing nodes', (page) => core.listNode(page)),
-      listAll('listing volumes', (page) => core.listPersistentVolume(page)),
+      readNodes(),
+      volumesNow(),
       callIfFound(
         `reading StorageClass ${input.target.storageClass}`,
         storage.readStorageClass({ name: input.target.storageClass }),
@@ -47,8 +51,9 @@ export function createNodeActivities({
     node: string;
     roomBytes: number;
     requestBytes: number;
+    unusable?: string;
   }): Promise<void> {
-    const { claim, node, roomBytes, requestBytes } = input;
+    const { claim, node, roomBytes, requestBytes, unusable } = input;
     const { namespace, name, uid } = claim;
     const found = await findClaim(kubernetes, claim);
     if (!found) return;
@@ -75,11 +80,13 @@ export function createNodeActivities({
     await recordEvent(
       kubernetes,
       { apiVersion: 'v1', kind: 'PersistentVolumeClaim', namespace, name, uid },
-      {
-        type: 'Warning',
-        reason: 'InsufficientCapacity',
-        message: `node ${node} has room for ${roomBytes} bytes, the claim requests ${requestBytes}`,
-      },
+      unusable === undefined
+        ? {
+            type: 'Warning',
+            reason: 'InsufficientCapacity',
+            message: `node ${node} has room for ${roomBytes} bytes, the claim requests ${requestBytes}`,
+          }
+        : { type: 'Warning', reason: 'ProvisioningFailed', message: unusable },
     );
   }
 
@@ -115,11 +122,12 @@ export function choosePlacement(input: PlacementInput): PlacementFacts {
   const candidates = refusals
     .filter(({ why }) => why === undefined)
     .map(({ node }) => candidateOf(node, input));
-  if (candidates.length > 0) return { candidates, chosenBy };
+  const facts = { candidates, chosenBy, ...(named === undefined ? {} : { named }) } as const;
+  if (candidates.length > 0) return facts;
   const reasons = refusals.map(({ node, why }) => `${node.metadata?.name} ${why}`);
   const reason =
     named !== undefined && asked.length === 0 ? `node ${named} does not exist` : reasons.join(', ');
-  return { candidates, chosenBy, reason: reason || 'the cluster has no nodes' };
+  return { ...facts, reason: reason || 'the cluster has no nodes' };
 }
 
 function refusalOf(
@@ -146,32 +154,11 @@ export function allows(
   return matchLabelExpressions.every(({ key, values }) => values.includes(labels[key] ?? ''));
 }
 
-function candidateOf({ metadata }: V1Node, { volumes, pool }: PlacementInput): NodeCandidate {
+/** The node for a volume in this pool, with what volumes of others take from it. */
+export function candidateOf(
+  { metadata }: V1Node,
+  { volumes, pool }: Pick<PlacementInput, 'volumes' | 'pool'>,
+): NodeCandidate {
   const hostname = metadata?.labels?.[HOSTNAME_LABEL] ?? '';
   return { node: metadata?.name ?? '', hostname, foreignBytes: foreignBytes(volumes, pool, hostname) };
-}
-
-/** Bytes that volumes not made by dvflow occupy or promise in a pool on a node. */
-export function foreignBytes(
-  volumes: readonly V1PersistentVolume[],
-  pool: PoolRef,
-  hostname: string,
-): number {
-  return volumes
-    .filter((volume) => isForeign(volume, pool) && hostnameOf(volume) === hostname)
-    .reduce((sum, { spec }) => sum + Number(parseQuantity(spec?.capacity?.storage ?? '0') ?? 0n), 0);
-}
-
-/** A volume in the pool that dvflow did not make: its node keeps no promise of it. */
-function isForeign({ metadata, spec }: V1PersistentVolume, pool: PoolRef): boolean {
-  const path = spec?.hostPath?.path ?? spec?.local?.path ?? '';
-  return path.startsWith(`${pool.path}/`) && metadata?.annotations?.hostPathProvisionerIdentity !== IDENTITY;
-}
-
-/** The one hostname that a volume's nodeAffinity names. */
-export function hostnameOf({ spec }: V1PersistentVolume): string | undefined {
-  const terms = spec?.nodeAffinity?.required?.nodeSelectorTerms ?? [];
-  return terms
-    .flatMap(({ matchExpressions = [] }) => matchExpressions)
-    .find(({ key }) => key === HOSTNAME_LABEL)?.values?.[0];
 }

@@ -200,6 +200,14 @@ export interface StorageProfile {
 export interface HostPathProvisioner {
   readonly metadata: { readonly name: string };
   readonly spec?: {
-    readonly pathConfig?: { readonly path?: string; readonly useNamingPrefix?: boolean | string };
+    readonly pathConfig?: PoolConfig & { readonly useNamingPrefix?: boolean | string };
+    readonly storagePools?: readonly (PoolConfig & { readonly name?: string })[];
   };
+}
+
+/** What both kinds of pools have. */
+export interface PoolConfig {
+  readonly path?: string;
+  /** dvflow's own: how many times its capacity a pool may promise. @default 1 */
+  readonly overcommit?: number;
 }

@@ -6,8 +6,8 @@ import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { recordEvent } from './events.js';
 import { HOSTNAME_LABEL, HOSTPATH_PROVISIONERS, IDENTITY, PROVISIONED_BY } from './names.js';
-import { hostnameOf } from './nodes.js';
-import { listPools } from './targets.js';
+import { hostnameOf } from './foreign-volumes.js';
+import { listPools } from './pools.js';
 
 /** Activities of reclaiming. */
 export function createReclaimActivities({
@@ -20,7 +20,7 @@ export function createReclaimActivities({
   async function observeReleasedVolume(input: {
     name: string;
     uid: string;
-  }): Promise<{ volume?: ReleasedVolume }> {
+  }): Promise<{ volume?: ReleasedVolume; waiting?: string }> {
     const { name, uid } = input;
     const found = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
     if (!found || found.metadata?.uid !== uid || !isReclaimable(found)) return {};
@@ -29,11 +29,10 @@ export function createReclaimActivities({
     const node = await nodeOf(found);
     if (pool && node) return { volume: { name, uid, node, path, pool } };
     const why = pool
-      ? `no node has the label ${HOSTNAME_LABEL}=${hostnameOf(found)}`
+      ? `no node has the label ${HOSTNAME_LABEL}=${hostnameOf(found)}; where the node is gone for good its data is too, and ` +
+        `"kubectl delete pv ${name}" releases the volume`
       : 'it lies directly in no pool of a HostPathProvisioner';
-    const message = `${path} is not removed: ${why}`;
-    await recordVolumeEvent({ name, uid, reason: 'VolumeFailedDelete', message });
-    return {};
+    return { waiting: `${path} is not removed: ${why}` };
   }
 
   async function nodeOf(volume: V1PersistentVolume): Promise<string | undefined> {

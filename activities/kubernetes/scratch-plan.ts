@@ -6,6 +6,7 @@ import type { ScratchChoice, ScratchPlan } from '../types/scratch.js';
 import { HOSTPATH_PROVISIONERS, NO_PROVISIONER } from './names.js';
 import type { CdiConfig } from './objects.js';
 import { alignedUp, filesystemOverhead, requiredSpace, usableSpace } from './overhead.js';
+import { poolOf } from './pools.js';
 import { defaultStorageClass } from './storage-classes.js';
 
 /** The tables of an image file take less than a 32nd of its data: of a qcow2 with its smallest clusters, of 512 bytes, a 50th. */
@@ -32,7 +33,7 @@ export function planScratch(facts: ScratchFacts): ScratchPlan {
   const { config, pools, reason } = facts;
   const chosen = chooseClass(facts);
   const { name, storageClass, chosenBy } = chosen;
-  const [pool] = pools;
+  const pool = storageClass && poolOf(storageClass, pools);
   const why = whyUnfit(storageClass, pool, facts.target);
   if (why !== undefined || !storageClass || !pool) throw refused(facts, chosen, why);
   const { provisioner } = storageClass;

@@ -10,11 +10,12 @@ import { call, callForOutcome, callIfFound, callUnlessConflict, listAll } from '
 import type { Kubernetes } from './client.js';
 import { findClaim, patchClaim } from './claims.js';
 import { CDI_ANNOTATIONS, MARKS, PROVISION_ON_NODE, scratchName, SELECTED_NODE } from './names.js';
-import { allows, foreignBytes } from './nodes.js';
+import { foreignBytes, readVolumes } from './foreign-volumes.js';
+import { allows } from './nodes.js';
 import { isSame, scratchClaim, scratchVolume, whyUnbound } from './scratch-objects.js';
 import { planScratch as plan } from './scratch-plan.js';
 import { readCdiConfig } from './storage-classes.js';
-import { listPools } from './targets.js';
+import { listPools } from './pools.js';
 
 /** How long one look waits for the claim to be Bound; a touched claim is in under a second (`kubernetes-mechanisms.md` §2). In ms. */
 const BOUND_WITHIN_MS = 8000;
@@ -56,8 +57,7 @@ export function createScratchActivities({
     await refuseForbiddenNode(input);
     const claim = await createClaim(input.dataVolume, planned);
     await annotate(owned);
-    const volumes = await listAll('listing volumes', (page) => core.listPersistentVolume(page));
-    return { claim, foreignBytes: foreignBytes(volumes, planned.pool, hostname) };
+    return { claim, foreignBytes: foreignBytes(await readVolumes(kubernetes), planned.pool, hostname) };
   }
 
   /** The user's claim; if it is gone, whoever needs it next says so. */

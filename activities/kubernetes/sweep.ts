@@ -5,6 +5,7 @@ import type { DataVolumeRef, UnpublishedItem } from '../types.js';
 import { isOffered } from './adoption.js';
 import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
+import { findClaim } from './claims.js';
 import { findDataVolume } from './data-volumes.js';
 import { MARKS } from './names.js';
 import type { ExecutionObserver } from './executions.js';
@@ -85,7 +86,9 @@ export function createSweepActivities({
       case 'unknown': {
         // a Temporal server that has forgotten says nothing about what is alive
         const found = await findDataVolume(kubernetes, dataVolume);
-        return found?.metadata.uid !== dataVolume.uid;
+        if (found?.metadata.uid === dataVolume.uid) return false;
+        // what was made for a plain claim carries the claim's own identity
+        return (await findClaim(kubernetes, dataVolume)) === undefined;
       }
     }
   }

@@ -7,11 +7,12 @@ import { judgeClaim } from './adoption.js';
 import { completeModes } from './claim-modes.js';
 import type { ClaimModes } from './claim-modes.js';
 import { offeredSets } from './claim-property-sets.js';
-import { call, listAll } from './client.js';
+import { listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
-import { CDI_ANNOTATIONS, HOSTPATH_PROVISIONERS, HPP_GROUP } from './names.js';
-import type { CdiConfig, ClaimTemplate, DataVolume, HostPathProvisioner, StorageProfile } from './objects.js';
+import { CDI_ANNOTATIONS, HOSTPATH_ACCESS_MODES, HOSTPATH_PROVISIONERS } from './names.js';
+import type { CdiConfig, ClaimTemplate, DataVolume, StorageProfile } from './objects.js';
+import { choosePool, listPools } from './pools.js';
 import { filesystemOverhead, requiredSpace, usableSpace } from './overhead.js';
 import { sizeBytes } from './quantity.js';
 import {
@@ -22,9 +23,6 @@ import {
 } from './storage-classes.js';
 import { planStaticTarget } from './static-plan.js';
 import { refuseMatchingVolume, refuseReservedVolume } from './static-volumes.js';
-
-/** Access modes that a directory on one node can serve. */
-const HOSTPATH_ACCESS_MODES = ['ReadWriteOnce', 'ReadWriteOncePod'];
 
 /** Everything that decides a plan, read from the cluster. */
 export interface TargetFacts {
@@ -108,13 +106,7 @@ export function plan(facts: TargetFacts): TargetPlan {
   const requestBytes = requestOf(template, api, overhead, facts.profile);
   const bindingMode =
     storageClass.volumeBindingMode === 'WaitForFirstConsumer' ? 'WaitForFirstConsumer' : 'Immediate';
-  const [pool] = pools;
-  if (!pool) {
-    throw permanentFailure(
-      'StorageClassNotFound',
-      `StorageClass "${name}" cannot be served: there is no HostPathProvisioner that says in which directory volumes are made`,
-    );
-  }
+  const pool = choosePool(storageClass, pools);
   return {
     claim: 'create',
     storageClass: name,
@@ -131,22 +123,6 @@ export function plan(facts: TargetFacts): TargetPlan {
     preallocation:
       dataVolume.spec.preallocation ?? config?.spec?.preallocation ?? config?.status?.preallocation ?? false,
   };
-}
-
-/** Pools of all HostPathProvisioner objects, by name. */
-export async function listPools({ custom }: Kubernetes): Promise<PoolRef[]> {
-  const answer: unknown = await call(
-    'listing HostPathProvisioners',
-    custom.listClusterCustomObject({ group: HPP_GROUP, version: 'v1beta1', plural: 'hostpathprovisioners' }),
-  );
-  return (answer as { items: HostPathProvisioner[] }).items
-    .toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name))
-    .flatMap(({ spec }) => {
-      const { path, useNamingPrefix } = spec?.pathConfig ?? {};
-      return path
-        ? [{ path: path.replace(/(?<=.)\/+$/, ''), useNamingPrefix: String(useNamingPrefix) === 'true' }]
-        : [];
-    });
 }
 
 /** The part of the spec that describes the claim. */

@@ -4,14 +4,8 @@ import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type {
-  ClaimRef,
-  DataVolumeRef,
-  FillTarget,
-  PublishedVolume,
-  ReservedDirectory,
-  TargetPlan,
-} from '../types.js';
+import type { ClaimRef, DataVolumeRef, FillTarget, PublishedVolume, ReservedDirectory } from '../types.js';
+import type { VolumePlan } from '../types/provision.js';
 import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
@@ -20,8 +14,11 @@ import { handOver } from './hand-over.js';
 import { HOSTNAME_LABEL, IDENTITY, MARKS, PROVISION_ON_NODE, PROVISIONED_BY, volumeName } from './names.js';
 import { formatQuantity } from './quantity.js';
 
-/** Kubernetes binds a claim to a volume that names its uid in under half a second (`kubernetes-mechanisms.md` §1). In ms. */
-const BOUND_POLL_MS = 250;
+/**
+ * Kubernetes binds a claim to a volume that names its uid in under half a second (`kubernetes-mechanisms.md` §1); with hundreds at
+ * once it needs a minute, and asking ever more slowly leaves the API server to it. In ms.
+ */
+const BOUND_POLL_MS = { first: 250, longest: 2_000 } as const;
 
 const UNMARKED = {
   labels: { [MARKS.unpublished]: null },
@@ -32,7 +29,7 @@ const UNMARKED = {
 export interface Publication {
   readonly dataVolume: DataVolumeRef;
   readonly claim: ClaimRef;
-  readonly target: TargetPlan;
+  readonly target: VolumePlan;
   readonly directory: FillTarget;
 }
 
@@ -64,7 +61,8 @@ export function createVolumeActivities({
     }
     // the volume first: a claim without the mark is never swept, whatever happens in between
     await unmarkVolume(volume);
-    await unmarkClaim(claim);
+    // a plain claim is its user's, and never marked
+    if (claim.uid !== dataVolume.uid) await unmarkClaim(claim);
     return { volume };
   }
 
@@ -94,12 +92,12 @@ export function createVolumeActivities({
 
   async function awaitBound(claim: ClaimRef): Promise<void> {
     const context = Context.current();
-    for (;;) {
+    for (let pause: number = BOUND_POLL_MS.first; ; pause = Math.min(pause * 1.5, BOUND_POLL_MS.longest)) {
       const found = await readClaim(kubernetes, claim);
       refuseForeignVolume(found);
       if (found.status?.phase === 'Bound') return;
       context.heartbeat();
-      await context.sleep(BOUND_POLL_MS);
+      await context.sleep(pause);
     }
   }
 
@@ -150,8 +148,8 @@ export function createVolumeActivities({
 }
 
 /** What of a plan shows on the PersistentVolume. */
-export type VolumePlan = Pick<
-  TargetPlan,
+export type ShownPlan = Pick<
+  VolumePlan,
   'accessModes' | 'provisioner' | 'reclaimPolicy' | 'requestBytes' | 'storageClass' | 'volumeMode'
 >;
 
@@ -162,7 +160,7 @@ export function volumeBody(
     claim,
     target,
     directory,
-  }: Omit<DirectoryPublication, 'target'> & { readonly target: VolumePlan },
+  }: Omit<DirectoryPublication, 'target'> & { readonly target: ShownPlan },
   workflowId: string,
 ): V1PersistentVolume {
   return {

@@ -8,7 +8,8 @@ import { childPath, ensureDirectory, exists } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { linkPath, readLoopRecord, writeLoopRecord, type LoopRecord } from './loop-record.js';
 import { attachIn, findBackingFile, loopDirectory } from './loop-volumes.js';
-import { DISK, measurePool, openPool, readPromise, writePromise, type Pool } from './pool.js';
+import { DISK, openPool, readPromise, writePromise, type Pool } from './pool.js';
+import { measurePool } from './room.js';
 import type { VolumeContext } from './volume-state.js';
 
 /**
@@ -86,7 +87,7 @@ async function promise(
 ): Promise<LoopVolume['refused']> {
   const directory = loopDirectory(name);
   if ((await readPromise(pool, directory))?.bytes === bytes) return undefined;
-  const { roomBytes } = await measurePool(pool, node, foreignBytes);
+  const { roomBytes } = await measurePool(pool, node, { foreignBytes });
   if (bytes > roomBytes) return { roomBytes, requestBytes: bytes };
   await writePromise(pool, { bytes, directory, dataVolume: { namespace: '', name, uid: directory } });
   return undefined;

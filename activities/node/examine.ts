@@ -5,7 +5,8 @@ import { isAbsolute, normalize } from 'node:path';
 import type { PoolRef } from '../types.js';
 import type { PoolReport } from '../types/operators.js';
 import { undefinedIfAbsent } from './directories.js';
-import { findPool, measurePool, OVERLAY, readPromises } from './pool.js';
+import { findPool, OVERLAY, readPromises } from './pool.js';
+import { measurePool } from './room.js';
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 
@@ -13,7 +14,11 @@ const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 const FROM_NODE = '/etc/hosts';
 
 /** What one pool is like on this node; what is wrong with it is told, not thrown. */
-export async function examinePool({ path }: PoolRef, node: string, foreignBytes = 0): Promise<PoolReport> {
+export async function examinePool(
+  { path, overcommit }: PoolRef,
+  node: string,
+  foreignBytes = 0,
+): Promise<PoolReport> {
   const plain = normalize(path).replace(/\/+$/, '');
   if (!isAbsolute(path) || plain === '')
     return { path, state: 'unusable', message: `${path} is not an absolute path below /` };
@@ -26,19 +31,28 @@ export async function examinePool({ path }: PoolRef, node: string, foreignBytes 
       return { path, state: 'unusable', message: `${plain} is not mounted into the worker on node ${node}` };
     const sharedWithOs = await isSharedWithOs(root);
     const free = { roomBytes: bavail * bsize, totalBytes: blocks * bsize, promisedBytes: 0, promises: 0 };
-    return { path, state: 'usable', ...free, sharedWithOs, ...(await booksOf(plain, node, foreignBytes)) };
+    return {
+      path,
+      state: 'usable',
+      ...free,
+      sharedWithOs,
+      ...(await booksOf(plain, { node, foreignBytes, overcommit })),
+    };
   } catch (error) {
     return { path, state: 'unusable', message: error instanceof Error ? error.message : String(error) };
   }
 }
 
 /** Figures of a pool that has been used. */
-async function booksOf(path: string, node: string, foreignBytes: number): Promise<Partial<PoolReport>> {
+async function booksOf(
+  path: string,
+  { node, foreignBytes, overcommit }: { node: string; foreignBytes: number; overcommit: number | undefined },
+): Promise<Partial<PoolReport>> {
   const found = await findPool(path, node);
   if (!found) return {};
   await using pool = found;
   const promises = await readPromises(pool);
-  const { roomBytes, totalBytes } = await measurePool(pool, node, foreignBytes);
+  const { roomBytes, totalBytes } = await measurePool(pool, node, { foreignBytes, overcommit });
   return {
     roomBytes,
     totalBytes,

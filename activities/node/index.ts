@@ -1,3 +1,4 @@
+import { asyncLocalStorage } from '@temporalio/activity';
 import type { NodeActivities } from '../interfaces.js';
 import type { UnpublishedItem } from '../types.js';
 import { createLoopVolume } from './create-loop-volume.js';
@@ -7,13 +8,17 @@ import { examinePool } from './examine.js';
 import { withPoolLock } from './lock.js';
 import { removeLoopVolume } from './loop-volumes.js';
 import { listMarkers, publishState, readMarker } from './marker.js';
-import { findPool, measurePool, openPool } from './pool.js';
+import { findPool, openPool } from './pool.js';
 import { prepareVolume } from './prepare-volume.js';
+import { observePool } from './room.js';
 import { removeDirectory, removeUnpublishedDirectory, removeVolumeData } from './remove.js';
 import { reserveDirectory } from './reserve.js';
 import { verifyReserved } from './verify-volume.js';
 import { verifyImage } from './verify.js';
 import { DEVICE_DIRECTORY, removeTransferState, STATE_DIRECTORY } from './volume-state.js';
+
+/** Time between two heartbeats, in ms. */
+const BEAT_MS = 1_000;
 
 /**
  * The short work of one node: room, directories, their reservation and removal.
@@ -32,10 +37,7 @@ export function createNodeActivities(context: {
   const { node, stateDirectory = STATE_DIRECTORY, deviceDirectory = DEVICE_DIRECTORY } = context;
   const volumes = { ...context, stateDirectory, deviceDirectory };
   const activities: NodeActivities = {
-    async observePool({ pool: { path }, foreignBytes }) {
-      await using pool = await openPool(path, node);
-      return await measurePool(pool, node, foreignBytes);
-    },
+    observePool: async ({ pool, foreignBytes }) => await observePool(pool, { node, foreignBytes }),
     reserveDirectory: async (input) => await reserveDirectory(input, context),
     async verifyImage(input) {
       const { directory, ...rest } = input;
@@ -75,7 +77,18 @@ export function createNodeActivities(context: {
     emptyReservedVolume: async (input) => await emptyReservedVolume(input, volumes),
     createLoopVolume: async ({ plan }) => await createLoopVolume(plan, volumes),
     removeLoopVolume: async (input) => await removeLoopVolume(input, volumes),
-    removeVolumeData: async ({ volume }) => await removeVolumeData(volume, node),
+    removeVolumeData: async ({ volume }) => await beating(() => removeVolumeData(volume, node)),
   };
   return activities;
+}
+
+/** Beats while `work` lasts, which may be long: a worker that dies is noticed. */
+async function beating<T>(work: () => Promise<T>): Promise<T> {
+  const context = asyncLocalStorage.getStore();
+  const timer = setInterval(() => context?.heartbeat(), BEAT_MS);
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+  }
 }

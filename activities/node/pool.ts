@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { lstat, mkdir, open, rename, statfs, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, normalize } from 'node:path';
 import { failureTypeOf, transientFailure } from '../failures.js';
-import type { DataVolumeRef, PoolFacts } from '../types.js';
+import type { ClaimRef, DataVolumeRef, PoolRef } from '../types.js';
 import {
   childPath,
   codeOf,
@@ -24,6 +24,9 @@ import {
 export const DISK = 'disk.img';
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
+
+/** What NAME_MAX leaves for a prefix: 255 bytes less `-pvc-` and a uid. */
+const PREFIX_LENGTH = 255 - 5 - 36;
 
 /** `OVERLAYFS_SUPER_MAGIC` of Linux: the file system of a container's own layer. */
 export const OVERLAY = 0x794c7630;
@@ -138,44 +141,6 @@ async function refuseForeign(books: FileHandle): Promise<void> {
   if (own !== undefined && uid !== own) throw new Error(`.dvflow belongs to uid ${uid}, not to ${own}`);
 }
 
-/**
- * Room of a pool: bytes available minus what promises have not used yet, minus what others promised; never below 0.
- */
-export async function measurePool(pool: Pool, node: string, foreignBytes: number): Promise<PoolFacts> {
-  // Promises first: a disk that grows between the two readings is then counted twice, never not at all.
-  const unused = await unusedBytes(pool);
-  const { bavail, blocks, bsize } = await statfs(`/proc/self/fd/${pool.root.fd}`);
-  const roomBytes = Math.max(0, bavail * bsize - unused - foreignBytes);
-  return { node, roomBytes, totalBytes: blocks * bsize };
-}
-
-async function unusedBytes(pool: Pool): Promise<number> {
-  let sum = 0;
-  for (const promise of await readPromises(pool)) {
-    sum += Math.max(0, promise.bytes - (await diskBytes(pool, promise.directory)));
-  }
-  return sum;
-}
-
-/**
- * Bytes that a volume's disk occupies, holes not counted. One look at one file: what else a tenant puts into the volume neither
- * holds up the pool's lock nor counts, and a file with other links or on another file system is not this pool's space.
- */
-async function diskBytes(pool: Pool, directory: string): Promise<number> {
-  const found = await openVolumeDirectory(pool, directory).catch(undefinedIfNoDirectory);
-  if (!found) return 0;
-  await using volume = found;
-  const disk = await lstat(childPath(volume, DISK)).catch(undefinedIfAbsent);
-  if (!disk?.isFile() || disk.nlink !== 1 || disk.dev !== (await pool.root.stat()).dev) return 0;
-  // `st_blocks` counts 512 bytes whatever the file system's block size (stat(2)).
-  return disk.blocks * 512;
-}
-
-function undefinedIfNoDirectory(error: unknown): undefined {
-  if (!['ENOENT', 'ENOTDIR', 'ELOOP'].includes(String(codeOf(error)))) throw error;
-  return undefined;
-}
-
 /** Every promise of the pool. @throws Error naming a promise that cannot be read: unknown bytes are not free bytes */
 export async function readPromises(pool: Pool): Promise<readonly KeptPromise[]> {
   const files = (await namesIn(pool.promises)).filter((name) => !name.startsWith('.'));
@@ -218,6 +183,14 @@ export async function removePromises(pool: Pool, directory: string): Promise<voi
 /** Opens the directory of a volume. */
 export async function openVolumeDirectory(pool: Pool, directory: string): Promise<FileHandle> {
   return await openDirectory(pool.root, volumeName(directory));
+}
+
+/**
+ * Name of a claim's directory under the pool, as hostpath-provisioner gives it; a claim's name may be longer than a directory's, so
+ * that of the longest ones only the beginning is a prefix. `workflows/placement.ts` names it in the same way.
+ */
+export function directoryName({ name, uid }: ClaimRef, { useNamingPrefix }: PoolRef): string {
+  return useNamingPrefix ? `${name.slice(0, PREFIX_LENGTH)}-pvc-${uid}` : `pvc-${uid}`;
 }
 
 /** The name itself, if a volume may have it. @throws Error for hidden names: `.dvflow` is no volume */

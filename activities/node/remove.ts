@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto';
+import { rename } from 'node:fs/promises';
 import { dirname, normalize } from 'node:path';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../types.js';
-import { exists } from './directories.js';
+import { childPath, exists, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { readMarker, removeState } from './marker.js';
 import { findPool, readPromises, removePromises, volumeName, type Pool } from './pool.js';
@@ -16,6 +18,7 @@ export async function removeUnpublished(
   { directory, uid }: { directory: string; uid: string },
 ): Promise<void> {
   await removeTree(pool.root, volumeName(directory));
+  await removeTree(pool.books, nameAside(directory));
   await pool.root.sync();
   await removePromises(pool, directory);
   await removeState(pool, uid);
@@ -65,7 +68,8 @@ export async function removeUnpublishedDirectory(item: UnpublishedItem, node: st
 }
 
 /**
- * Removes the data, the promise and any record of a released volume.
+ * Removes the data, the promise and any record of a released volume. The directory is set aside first, so that nobody waits for
+ * the pool's lock while millions of files go; what they occupy is room only when they have gone.
  * @throws {@link FailureType} `IncompatiblePVC` when its path is not directly under the pool; retried: `NodeUnavailable` while
  * the pool or its books are missing, since data on a file system that is not mounted is not gone
  */
@@ -79,21 +83,38 @@ export async function removeVolumeData(volume: ReleasedVolume, node: string): Pr
     );
   }
   await using pool = found;
+  const aside = nameAside(directory);
   await withPoolLock(pool, async () => {
-    const owners = (await readPromises(pool)).filter((promise) => promise.directory === directory);
-    await removeTree(pool.root, directory);
-    await pool.root.sync();
-    const marked: string[] = [];
-    for (const { dataVolume } of owners) {
-      const { uid } = dataVolume;
-      const marker = await readMarker(pool, uid);
-      // Without a marker only the promise leads here again; with one the marker does, and goes last.
-      if (!marker) await removeState(pool, uid);
-      else if (marker.directory === directory) marked.push(uid);
-    }
-    await removePromises(pool, directory);
-    for (const uid of marked) await removeState(pool, uid);
+    await setAside(pool, directory, aside);
+    await forget(pool, directory);
   });
+  await removeTree(pool.books, aside);
+}
+
+/** Hidden, so that it is no DataVolume's; from the directory's name, so that a removal which was killed is finished by the next. */
+function nameAside(directory: string): string {
+  return `.removing-${createHash('sha256').update(directory).digest('hex').slice(0, 32)}`;
+}
+
+async function setAside(pool: Pool, directory: string, aside: string): Promise<void> {
+  await rename(childPath(pool.root, directory), childPath(pool.books, aside)).catch(undefinedIfAbsent);
+  await pool.root.sync();
+  await pool.books.sync();
+}
+
+/** Removes promise and record of a directory whose data is set aside. */
+async function forget(pool: Pool, directory: string): Promise<void> {
+  const owners = (await readPromises(pool)).filter((promise) => promise.directory === directory);
+  const marked: string[] = [];
+  for (const { dataVolume } of owners) {
+    const { uid } = dataVolume;
+    const marker = await readMarker(pool, uid);
+    // Without a marker only the promise leads here again; with one the marker does, and goes last.
+    if (!marker) await removeState(pool, uid);
+    else if (marker.directory === directory) marked.push(uid);
+  }
+  await removePromises(pool, directory);
+  for (const uid of marked) await removeState(pool, uid);
 }
 
 function directoryOf({ name, path, pool, node: on }: ReleasedVolume, node: string): string {

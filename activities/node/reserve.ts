@@ -6,7 +6,7 @@ import { ensureDirectory, exists, type Owner } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { readMarker, writeMarker, type Marker } from './marker.js';
 import {
-  measurePool,
+  directoryName,
   openPool,
   readPromise,
   setPromiseAside,
@@ -15,6 +15,7 @@ import {
   type Pool,
 } from './pool.js';
 import { removeUnpublished } from './remove.js';
+import { measurePool } from './room.js';
 
 /** Input of `reserveDirectory`. */
 export type ReserveInput = Parameters<NodeActivities['reserveDirectory']>[0];
@@ -38,7 +39,7 @@ export async function reserveDirectory(
   { node, transferUser }: NodeContext,
 ): Promise<ReservedDirectory> {
   const { dataVolume, hostname, workflowId } = input;
-  const name = volumeName(directoryName(input));
+  const name = volumeName(directoryName(input.claim, input.pool));
   await using pool = await openPool(input.pool.path, node);
   return await withPoolLock(pool, async () => {
     await refuseOthers(pool, name, dataVolume.uid, node);
@@ -73,10 +74,6 @@ async function mark(
   await writeMarker(pool, { ...owned, ...(runId === undefined ? {} : { runId }), createdAt }, transferUser);
 }
 
-function directoryName({ claim, pool }: ReserveInput): string {
-  return pool.useNamingPrefix ? `${claim.name}-pvc-${claim.uid}` : `pvc-${claim.uid}`;
-}
-
 /** Clears what an ended run of this DataVolume left, and refuses a directory without our marker: it may be a finished disk. */
 async function refuseOthers(pool: Pool, name: string, uid: string, node: string): Promise<void> {
   const marker = await readMarker(pool, uid);
@@ -97,11 +94,11 @@ async function refuseOthers(pool: Pool, name: string, uid: string, node: string)
 async function promisedBytes(
   pool: Pool,
   name: string,
-  { dataVolume, requestBytes, foreignBytes }: ReserveInput,
+  { dataVolume, requestBytes, foreignBytes, pool: { overcommit } }: ReserveInput,
   node: string,
 ): Promise<{ promised: number } | { refused: NonNullable<ReservedDirectory['refused']> }> {
   const promise = await readPromise(pool, dataVolume.uid);
   if (promise?.directory === name) return { promised: promise.bytes };
-  const { roomBytes } = await measurePool(pool, node, foreignBytes);
+  const { roomBytes } = await measurePool(pool, node, { foreignBytes, overcommit });
   return requestBytes > roomBytes ? { refused: { roomBytes, requestBytes } } : { promised: requestBytes };
 }

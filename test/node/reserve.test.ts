@@ -73,6 +73,49 @@ describe('reserveDirectory', () => {
     assert.equal(directory, 'vm1-pvc-claim-1');
   });
 
+  it('begins the directory of a claim with a long name by as much of it as a directory may have', async () => {
+    const name = 'n'.repeat(253);
+    const uid = '01234567-89ab-cdef-0123-456789abcdef';
+    const { directory } = await activities.reserveDirectory(
+      request(pool.path, 1, {
+        claim: { namespace: 'team-a', name, uid },
+        pool: { path: pool.path, useNamingPrefix: true },
+      }),
+    );
+    assert.equal(directory, `${'n'.repeat(214)}-pvc-${uid}`);
+    assert.equal(directory.length, 255);
+    await stat(join(pool.path, directory));
+  });
+
+  it('promises as often as overcommit says what volumes may use, and nothing twice without it', async () => {
+    // By free bytes that are foreign but for 8 GiB; what others write meanwhile changes it by some MiB.
+    const foreignBytes = await foreignFor(pool.path, 8192 * MIB);
+    const room = async (overcommit?: number): Promise<number> => {
+      const { roomBytes } = await activities.observePool({
+        pool: { path: pool.path, useNamingPrefix: false, ...(overcommit ? { overcommit } : {}) },
+        foreignBytes,
+      });
+      return roomBytes / MIB;
+    };
+    const { availableBytes } = await observe(pool.path);
+    const once = await room();
+    assert.ok(Math.abs(once - 8192) < 64, `${once}`);
+    const twice = await room(2);
+    assert.ok(Math.abs(twice - once - availableBytes / MIB) < 128, `${twice}`);
+    const bytes = 8192 * MIB;
+    const pools = (overcommit: object) => ({ path: pool.path, useNamingPrefix: false, ...overcommit });
+    const ask = { foreignBytes, requestBytes: bytes + 256 * MIB };
+    const { refused } = await activities.reserveDirectory(request(pool.path, 1, ask));
+    assert.ok(refused);
+    const granted = await activities.reserveDirectory(
+      request(pool.path, 1, { ...ask, pool: pools({ overcommit: 2 }) }),
+    );
+    assert.equal(granted.promisedBytes, ask.requestBytes);
+    const { promisedBytes } = await observe(pool.path);
+    assert.equal(promisedBytes, ask.requestBytes);
+    assert.equal(await room(), 0);
+  });
+
   it('answers a repetition with what is there', async () => {
     const first = await activities.reserveDirectory(request(pool.path, 1));
     const before = await treeOf(pool.path);
@@ -269,8 +312,8 @@ describe('reserveDirectory', () => {
     await observe(pool.path);
     assert.deepEqual(await treeOf(pool.path), EMPTY);
     const path = join(pool.base, 'not-mounted/pool');
-    for (const work of [observe(path), activities.reserveDirectory(request(path, 1))]) {
-      const error = await work.catch((failure: unknown) => failure);
+    for (const work of [() => observe(path), () => activities.reserveDirectory(request(path, 1))]) {
+      const error = await work().catch((failure: unknown) => failure);
       assert.equal(failureTypeOf(error), 'NodeUnavailable');
       assert.equal(
         (error as Error).message,

@@ -38,6 +38,8 @@ const ENTRIES: Record<string, readonly string[]> = {
   'local-block-volume.ts': ['localBlockVolume'],
   'delete-local-block-volume.ts': ['deleteLocalBlockVolume'],
   'reclaim-volume.ts': ['reclaimVolume'],
+  'provision-volume.ts': ['provisionVolume'],
+  'publish-capacity.ts': ['publishCapacity'],
   'sweep.ts': ['sweep'],
   'examine-nodes.ts': ['examineNodes'],
 };
@@ -88,7 +90,7 @@ function copyWorkflows(target: string): void {
 
 /** A step is a call of an activity's proxy, or an entered phase or event of the lifecycle. */
 const STEP =
-  /^(?:control|asking|publishing|claiming|inspecting|(?:probing|reserving|onNode|cleaningUp|emptying|transferring)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
+  /^(?:control|asking|publishing|claiming|inspecting|(?:probing|reserving|onNode|reclaiming|cleaningUp|emptying|transferring)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
 
 /** Goes to the top of a file that gets a timer. */
 const IMPORT = "import { sleep as insertedTimer } from '@temporalio/workflow';\n";

@@ -28,9 +28,19 @@ describe('replay of recorded histories', function () {
     for (const outcome of ['succeeded', 'retried', 'failed', 'cancelled', 'resumed']) {
       assert.ok(outcomes.includes(`importDataVolume.${outcome}`), `no history importDataVolume.${outcome}`);
     }
-    assert.ok(outcomes.includes('reclaimVolume.succeeded'));
-    assert.ok(outcomes.includes('sweep.succeeded'));
-    assert.ok(outcomes.includes('examineNodes.succeeded'));
+    const others = [
+      'provisionVolume.succeeded',
+      'provisionVolume.refused',
+      'provisionVolume.abandoned',
+      'provisionVolume.cancelled',
+      'publishCapacity.succeeded',
+      'reclaimVolume.succeeded',
+      'reclaimVolume.retained',
+      'reclaimVolume.released',
+      'sweep.succeeded',
+      'examineNodes.succeeded',
+    ];
+    for (const outcome of others) assert.ok(outcomes.includes(outcome), `no history ${outcome}`);
   });
 
   it('bundles no activity code and nothing of Node', () => {

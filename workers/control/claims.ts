@@ -4,27 +4,35 @@ import { MARKS } from '../../activities/kubernetes/names.js';
 import type { DataVolumeWatch } from './data-volumes.js';
 import { claimFingerprint } from './fingerprints.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
+import type { Provisioner } from './provisioner.js';
 
 /** A claim as raw JSON. */
 type Claim = V1PersistentVolumeClaim & WatchedObject;
 
-/** Wakes the run of a DataVolume when its claim changes: the scheduler chose a node, somebody deleted it, it was restored. */
+/**
+ * Wakes the run of a DataVolume when its claim changes: the scheduler chose a node, somebody deleted it, it was restored. Tells the
+ * provisioner of every claim.
+ */
 export function watchClaims(options: {
   readonly kubeConfig: KubeConfig;
   readonly dataVolumes: Pick<DataVolumeWatch, 'wake' | 'get'>;
+  readonly provisioner: Pick<Provisioner, 'changed' | 'listed'>;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
 }): ListWatch<Claim> {
   return startListWatch<Claim>({
     ...options,
     path: '/api/v1/persistentvolumeclaims',
-    changed(key, { before, after }) {
+    changed(key, change) {
+      options.provisioner.changed(key, change);
+      const { before, after } = change;
       if (claimFingerprint(before) === claimFingerprint(after)) return;
       // A claim has its DataVolume's name, before it has an owner too; one of another name only by its owner or its mark.
       for (const name of new Set([key, ...servedBy(after ?? before)])) {
         if (options.dataVolumes.get(name)) options.dataVolumes.wake(name);
       }
     },
+    listed: () => options.provisioner.listed(),
   });
 }
 

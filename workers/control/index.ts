@@ -5,11 +5,13 @@ import type { Logger } from '@temporalio/common';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Phase } from '../../activities/types.js';
 import type { Metrics } from '../metrics/index.js';
+import { startCapacity } from './capacity.js';
 import { watchClaims } from './claims.js';
 import { createDataVolumeWrites } from './data-volume-writes.js';
 import { watchDataVolumes, type DataVolumeWatch } from './data-volumes.js';
 import { createKeyQueue } from './key-queue.js';
 import { startProgress } from './progress.js';
+import { createProvisioner, type Provisioner } from './provisioner.js';
 import { createRuns } from './runs.js';
 import { ensureSweepSchedule } from './schedule.js';
 import { watchStorageSettings } from './storage-settings.js';
@@ -45,7 +47,13 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const runs = createRuns(client);
   const writes = createDataVolumeWrites(createKubernetes(options.kubeConfig));
   const dataVolumes = watchDataVolumes({ ...options, runs, writes });
-  const claims = watchClaims({ ...options, dataVolumes });
+  const capacity = startCapacity({ client, logger, isRead: () => provisioner.hasCapacityClass() });
+  const provisioner: Provisioner = createProvisioner({
+    ...options,
+    runs,
+    classesChanged: () => capacity.changed(),
+  });
+  const claims = watchClaims({ ...options, dataVolumes, provisioner });
   const settings = watchStorageSettings({
     ...options,
     volumes: () => (volumes.synced() ? volumes.all() : undefined),
@@ -54,6 +62,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     ...options,
     runs,
     dataVolumes,
+    provisioner,
+    capacity,
     classChanged: (storageClass) => settings.volumeChanged(storageClass),
   });
   const observeRound = (ms: number): void => {
@@ -64,9 +74,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const progress = startProgress({ watch: dataVolumes, runs, writes, logger, observeRound });
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);
   schedule.add('sweep schedule');
-  const parts = [progress, claims, volumes, settings, dataVolumes, schedule];
+  const parts = [progress, claims, volumes, settings, provisioner, capacity, dataVolumes, schedule];
   return {
-    ready: () => dataVolumes.synced() && claims.synced() && volumes.synced() && settings.synced(),
+    ready: () => [dataVolumes, claims, volumes, settings, provisioner].every((part) => part.synced()),
     async stop() {
       await Promise.all(parts.map((part) => part.stop()));
     },

@@ -4,9 +4,11 @@ import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy, type Logger } from '@t
 import { reservationName } from '../../activities/kubernetes/names.js';
 import { isReclaimable } from '../../activities/kubernetes/reclaim.js';
 import { CONTROL_QUEUE, reclaimWorkflowId } from '../../workflows/task-queues.js';
+import type { CapacityPublisher } from './capacity.js';
 import type { DataVolumeWatch } from './data-volumes.js';
 import { createKeyQueue } from './key-queue.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
+import type { Provisioner } from './provisioner.js';
 import type { RunFacts, Runs } from './runs.js';
 
 /** A volume as raw JSON. */
@@ -45,6 +47,8 @@ export function watchVolumes(options: {
   readonly client: Client;
   readonly runs: Pick<Runs, 'describe'>;
   readonly dataVolumes: Pick<DataVolumeWatch, 'served' | 'wake'>;
+  readonly provisioner: Pick<Provisioner, 'wakeWaiting'>;
+  readonly capacity: Pick<CapacityPublisher, 'changed'>;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
   /** Told of the class of every volume that appeared, changed or went. */
@@ -57,13 +61,14 @@ export function watchVolumes(options: {
     path: '/api/v1/persistentvolumes',
     changed(key, { before, after }) {
       options.classChanged((after ?? before)?.spec?.storageClassName ?? '');
+      if (before?.metadata.uid !== after?.metadata.uid) options.capacity.changed();
       if (!after) wakeWaiting(WAITING_FOR_ROOM);
       else if (isReclaimable(after)) queue.add(key);
       else if (isFree(after) && !isFree(before)) wakeWaiting(WAITING_FOR_VOLUME);
     },
   });
 
-  /** A run that found nothing to do (its node was gone) may be followed by another one; one that runs is enough. */
+  /** A run that found nothing to do (the policy was Retain) may be followed by another one; one that runs is enough. */
   async function reclaim(key: string): Promise<void> {
     const volume = list.get(key);
     if (!volume || !isReclaimable(volume)) return;
@@ -81,6 +86,7 @@ export function watchVolumes(options: {
   }
 
   function wakeWaiting(reasons: ReadonlySet<string | undefined>): void {
+    if (reasons === WAITING_FOR_ROOM) options.provisioner.wakeWaiting();
     for (const { dataVolume } of dataVolumes.served()) {
       const { metadata, status } = dataVolume;
       const waits = status?.conditions?.some(({ type, reason }) => type === 'Running' && reasons.has(reason));

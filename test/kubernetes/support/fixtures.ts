@@ -119,7 +119,7 @@ export async function setStatus(
 }
 
 /** Pool of the tests' HostPathProvisioner. */
-export const POOL: PoolRef = { path: '/var/hpvolumes', useNamingPrefix: false };
+export const POOL: PoolRef = { name: 'legacy', path: '/var/hpvolumes', useNamingPrefix: false };
 
 /** Plan of a 1 GiB claim of the hostpath class. */
 export const TARGET: TargetPlan = {

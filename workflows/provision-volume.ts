@@ -1,0 +1,152 @@
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  ContinueAsNew,
+  setCurrentDetails,
+  setHandler,
+} from '@temporalio/workflow';
+import type { ClaimRef, DataVolumeEvent, FailureType, ReservedDirectory } from '../activities/types.js';
+import type {
+  ClaimVerdict,
+  ProvisionInput,
+  ProvisionResult,
+  VolumePlan,
+} from '../activities/types/provision.js';
+import { cleaningUp, control, publishing } from './activity-options.js';
+import { deferCleanup, undoAll } from './ending.js';
+import { statusQuery, wakeSignal } from './messages.js';
+import { NEXT_CHOICE, reserveOnSomeNode, type Placing } from './placement.js';
+import type { Run } from './run-state.js';
+import { until } from './waiting.js';
+
+/**
+ * Gives a plain claim of a hostpath class its volume: an empty directory on the node that its user or the scheduler names, else on
+ * the live node with the most room. While there is no room, no pool or no node it waits as long as the claim does, and says why on
+ * the claim. A claim that goes takes everything with it.
+ */
+export async function provisionVolume(input: ProvisionInput): Promise<ProvisionResult> {
+  const run = openRun(input);
+  const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
+  const volume = createProvisioning(claim, run);
+  try {
+    return await provision(volume, claim);
+  } catch (error) {
+    if (error instanceof ContinueAsNew) throw error;
+    await CancellationScope.nonCancellable(() => undoAll(run, volume));
+    const reason = reasonLost(error);
+    if (reason === undefined) throw error;
+    return { provisioned: false, reason };
+  }
+}
+
+/** A plain claim as its workflow sees it. */
+interface Provisioning extends Placing {
+  /** From here on nothing is undone: the volume is the user's. */
+  commit(): void;
+}
+
+async function provision(volume: Provisioning, claim: ClaimRef): Promise<ProvisionResult> {
+  const verdict = await plan(volume, claim);
+  const reason = verdict.refused ?? verdict.done;
+  if (!verdict.plan) return { provisioned: false, ...(reason === undefined ? {} : { reason }) };
+  const directory = await reserveOnSomeNode(volume, { claim, target: verdict.plan, patience: '15s' });
+  volume.step('publishing the volume');
+  return await publish(volume, claim, { target: verdict.plan, directory });
+}
+
+/** Waits for a pool or class that an administrator has to make first. */
+async function plan(volume: Provisioning, claim: ClaimRef): Promise<ClaimVerdict> {
+  volume.step('planning the volume');
+  let missing = '';
+  const wait = { reason: 'StorageClassNotFound', counts: false, message: () => missing };
+  return await volume.until(wait, async () => {
+    const verdict = await control.planVolume({ claim });
+    missing = verdict.missing ?? '';
+    return verdict.missing === undefined ? verdict : undefined;
+  });
+}
+
+/** Not to be torn: once the claim is Bound the volume is the user's and nothing is undone any more. */
+async function publish(
+  volume: Provisioning,
+  claim: ClaimRef,
+  { target, directory }: { readonly target: VolumePlan; readonly directory: ReservedDirectory },
+): Promise<ProvisionResult> {
+  volume.onFailure('delete the unpublished volume', () =>
+    control.deleteUnpublishedVolume({ dataVolume: claim, claim }),
+  );
+  const { volume: name } = await publishing.publishVolume({ dataVolume: claim, claim, target, directory });
+  volume.commit();
+  return await CancellationScope.nonCancellable(async () => {
+    const message = `Successfully provisioned volume ${name}`;
+    await volume.event({ type: 'Normal', reason: 'ProvisioningSucceeded', message });
+    await unmark(volume, directory);
+    volume.step('finished');
+    return { provisioned: true, volume: name, node: directory.node };
+  });
+}
+
+/** Removes the directory's marker. Where the node has gone, being Bound protects the volume from the sweeper as well. */
+async function unmark(volume: Provisioning, directory: ReservedDirectory): Promise<void> {
+  try {
+    await cleaningUp(directory.node).publishDirectory({ directory });
+  } catch {
+    await deferCleanup(volume, `node ${directory.node} does not answer: marker stays`);
+  }
+}
+
+function openRun({ namespace, name, uid, progressAt }: ProvisionInput): Run {
+  const run: Run = {
+    status: { namespace, name, uid, phase: 'Pending', step: 'starting', conditions: [] },
+    undo: [],
+    woken: false,
+    progressAt: progressAt ?? Date.now(),
+    phaseAt: Date.now(),
+  };
+  setHandler(statusQuery, () => run.status);
+  setHandler(wakeSignal, () => {
+    run.woken = true;
+  });
+  return run;
+}
+
+function createProvisioning(claim: ClaimRef, run: Run): Provisioning {
+  const event = (said: DataVolumeEvent): Promise<void> => control.recordClaimEvent({ claim, event: said });
+  // A claim may stay Pending for as long as its user likes.
+  const facts = { ...claim, deadlineMs: Infinity };
+  return {
+    facts,
+    event,
+    step(text) {
+      run.status = { ...run.status, step: text };
+      setCurrentDetails(text);
+    },
+    onFailure(what, undo) {
+      // One node may be tried for days.
+      if (run.undo.every((known) => known.what !== what)) run.undo.push({ what, run: undo });
+    },
+    commit() {
+      run.undo = [];
+    },
+    until: (wait, look) =>
+      until({ facts, run, enter: (_, waiting) => sayWaiting(event, waiting) }, wait, look),
+  };
+}
+
+/** Why the choice before was given back has been said already. */
+async function sayWaiting(
+  event: (said: DataVolumeEvent) => Promise<void>,
+  waiting: { message: string } | undefined,
+): Promise<void> {
+  if (waiting === undefined || waiting.message.startsWith(NEXT_CHOICE)) return;
+  const message = `failed to provision volume: ${waiting.message}`;
+  await event({ type: 'Warning', reason: 'ProvisioningFailed', message });
+}
+
+/** The claim was deleted or got another volume: nobody waits for this one any more. */
+function reasonLost(error: unknown): string | undefined {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  const lost = cause instanceof ApplicationFailure && cause.type === ('ClaimLost' satisfies FailureType);
+  return lost ? cause.message : undefined;
+}
