@@ -3,7 +3,8 @@ import { Context } from '@temporalio/activity';
 import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
-import type { ClaimRef, DataVolumeRef, PublishedVolume, TargetPlan } from '../types.js';
+import type { ClaimRef, DataVolumeRef, PublishedVolume } from '../types.js';
+import type { VolumePlan } from '../types/provision.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { claimLost, patchClaim, readClaim } from './claims.js';
@@ -22,7 +23,7 @@ const TOUCH_MS = 1000;
 export interface HandOver {
   readonly dataVolume: DataVolumeRef;
   readonly claim: ClaimRef;
-  readonly target: TargetPlan;
+  readonly target: VolumePlan;
   readonly volume: ReservedVolume;
 }
 
