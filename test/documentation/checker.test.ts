@@ -154,6 +154,10 @@ describe('the judgement of a run', () => {
       judgeRun(rows, { ...skipped, root: true }).problems.join(),
       /was skipped although this is root/,
     );
+    const file = 'test/nodes/a.test.ts';
+    const onNodes = { ...ran('skipped'), tests: [{ ...ran('skipped').tests[0]!, file }] };
+    const moved = rows.map((row) => ({ ...row, tests: row.tests.map((test) => ({ ...test, file })) }));
+    assert.deepEqual(judgeRun(moved, onNodes).problems, []);
   });
 
   it('does not judge what was not run: another file, a pattern, .only', () => {
