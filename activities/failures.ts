@@ -5,6 +5,7 @@ import type { FailureType, PermanentFailureType, TransientFailureType } from './
 /** Whether each type is permanent: the run-time twin of the unions in `types.ts`, checked both ways by the compiler. */
 export const FAILURE_TYPES = {
   InvalidDataVolume: 'permanent',
+  InvalidHostPathProvisioner: 'permanent',
   UnsupportedSource: 'permanent',
   UnsupportedFormat: 'permanent',
   ContentTypeNotSupported: 'permanent',
@@ -32,6 +33,7 @@ export const FAILURE_TYPES = {
   CloneSourceInUse: 'transient',
   ExceededQuota: 'transient',
   NodeUnavailable: 'transient',
+  PermissionDenied: 'transient',
   NoSpace: 'transient',
   ScratchUnavailable: 'transient',
   KubernetesUnavailable: 'transient',

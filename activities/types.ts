@@ -19,6 +19,7 @@ export type FailureType = PermanentFailureType | TransientFailureType;
 export type PermanentFailureType =
   // the request
   | 'InvalidDataVolume'
+  | 'InvalidHostPathProvisioner'
   | 'UnsupportedSource'
   | 'UnsupportedFormat'
   | 'ContentTypeNotSupported'
@@ -52,6 +53,7 @@ export type TransientFailureType =
   | 'CloneSourceInUse'
   | 'ExceededQuota'
   | 'NodeUnavailable'
+  | 'PermissionDenied'
   | 'NoSpace'
   | 'ScratchUnavailable'
   | 'KubernetesUnavailable';

@@ -27,6 +27,8 @@ export interface WorkerConfig {
   readonly stateDirectory: string;
   /** Where a node worker links the loop devices that it makes; absolute, on a file system that is empty after a reboot. */
   readonly deviceDirectory: string;
+  /** Where this node's kernel shows SELinux. */
+  readonly selinuxfs: string;
 }
 
 /** Address to listen on. */
@@ -62,6 +64,10 @@ export const SETTINGS = {
   DVFLOW_DEVICE_DIRECTORY: {
     default: '/dev/dvflow',
     meaning: 'directory of the node for links to loop devices; empty after a reboot',
+  },
+  DVFLOW_SELINUX_PATH: {
+    default: '/sys/fs/selinux',
+    meaning: "where a node's kernel shows SELinux; in a container the node's own must be mounted",
   },
   DVFLOW_SWEEP_GRACE_MS: { default: '600000', meaning: 'age in ms below which the sweeper removes nothing' },
 } as const satisfies Record<string, { default: string; meaning: string }>;
@@ -109,6 +115,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
     sweepGraceMs: sweepGraceMs ?? 600_000,
     stateDirectory: stateDirectory ?? '',
     deviceDirectory: deviceDirectory ?? '',
+    selinuxfs: read('DVFLOW_SELINUX_PATH'),
   };
 }
 

@@ -48,6 +48,7 @@ export async function createNodeWorkers(
         version: ownVersion(),
         stateDirectory,
         deviceDirectory,
+        selinuxfs: config.selinuxfs,
       }),
       maxConcurrentActivityTaskExecutions: NODE_SLOTS,
       interceptors: { activity: [activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName))] },

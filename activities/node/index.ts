@@ -11,6 +11,7 @@ import { listMarkers, publishState, readMarker } from './marker.js';
 import { findPool, openPool } from './pool.js';
 import { prepareVolume } from './prepare-volume.js';
 import { observePool } from './room.js';
+import { createPreparationActivities } from './preparation/index.js';
 import { removeDirectory, removeUnpublishedDirectory, removeVolumeData } from './remove.js';
 import { reserveDirectory } from './reserve.js';
 import { verifyReserved } from './verify-volume.js';
@@ -33,10 +34,13 @@ export function createNodeActivities(context: {
   readonly stateDirectory?: string | undefined;
   /** @default '/dev/dvflow' */
   readonly deviceDirectory?: string | undefined;
+  /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
+  readonly selinuxfs?: string | undefined;
 }): NodeActivities {
   const { node, stateDirectory = STATE_DIRECTORY, deviceDirectory = DEVICE_DIRECTORY } = context;
   const volumes = { ...context, stateDirectory, deviceDirectory };
   const activities: NodeActivities = {
+    ...createPreparationActivities(context),
     observePool: async ({ pool, foreignBytes }) => await observePool(pool, { node, foreignBytes }),
     reserveDirectory: async (input) => await reserveDirectory(input, context),
     async verifyImage(input) {

@@ -8,6 +8,7 @@ import { lstat, mkdir, open, rename, statfs, type FileHandle } from 'node:fs/pro
 import { basename, dirname, isAbsolute, normalize } from 'node:path';
 import { failureTypeOf, transientFailure } from '../failures.js';
 import type { ClaimRef, DataVolumeRef, PoolRef } from '../types.js';
+import { deniedFailure, isDenied } from './denied.js';
 import {
   childPath,
   codeOf,
@@ -57,7 +58,8 @@ export interface KeptPromise extends SpacePromise {
 /**
  * Opens a pool, and makes it where only the last component of its path is missing.
  * @throws {@link FailureType} retried: `NodeUnavailable` when the node has no such directory, so that nothing is written where
- * the pool's file system is not mounted; `NoSpace` when it cannot be made or read
+ * the pool's file system is not mounted; `NoSpace` when it cannot be made or read,
+ * `PermissionDenied` when the kernel refuses
  */
 export async function openPool(path: string, node: string): Promise<Pool> {
   try {
@@ -66,6 +68,7 @@ export async function openPool(path: string, node: string): Promise<Pool> {
     return await openBooks(plain, await openRoot(plain, node));
   } catch (error) {
     if (failureTypeOf(error)) throw error;
+    if (isDenied(error)) throw await deniedFailure(error, { doing: 'open it', directory: path, node });
     const reason = error instanceof Error ? error.message : String(error);
     throw transientFailure('NoSpace', `pool ${path} on node ${node} cannot be used: ${reason}`, {
       cause: error,

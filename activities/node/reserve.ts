@@ -2,6 +2,7 @@ import { asyncLocalStorage } from '@temporalio/activity';
 import { permanentFailure } from '../failures.js';
 import type { NodeActivities } from '../interfaces.js';
 import type { ReservedDirectory } from '../types.js';
+import { deniedFailure } from './denied.js';
 import { ensureDirectory, exists, type Owner } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { readMarker, writeMarker, type Marker } from './marker.js';
@@ -32,7 +33,7 @@ export interface NodeContext {
 /**
  * Capacity and directory in one step under the pool's lock. Order at birth: marker, promise, directory; a run that dies between
  * leaves a marker, by which the next attempt goes on or the sweeper removes the rest.
- * @throws {@link FailureType} `ResourceExists` when the directory is somebody's disk already; retried: `NoSpace`
+ * @throws {@link FailureType} `ResourceExists` when the directory is somebody's disk already; retried: `NoSpace`, `PermissionDenied`
  */
 export async function reserveDirectory(
   input: ReserveInput,
@@ -41,7 +42,8 @@ export async function reserveDirectory(
   const { dataVolume, hostname, workflowId } = input;
   const name = volumeName(directoryName(input.claim, input.pool));
   await using pool = await openPool(input.pool.path, node);
-  return await withPoolLock(pool, async () => {
+  const denied = { doing: `make ${name} in it`, directory: pool.path, node };
+  const reserved = withPoolLock(pool, async () => {
     await refuseOthers(pool, name, dataVolume.uid, node);
     const bytes = await promisedBytes(pool, name, input, node);
     const base = { node, hostname, pool: pool.path, directory: name, dataVolume };
@@ -55,6 +57,9 @@ export async function reserveDirectory(
     await directory.sync();
     await pool.root.sync();
     return { ...base, promisedBytes: bytes.promised };
+  });
+  return await reserved.catch(async (error: unknown) => {
+    throw await deniedFailure(error, denied);
   });
 }
 

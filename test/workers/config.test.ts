@@ -15,6 +15,7 @@ describe('configuration of the workers', () => {
       sweepGraceMs: 600_000,
       stateDirectory: '/var/lib/dvflow',
       deviceDirectory: '/dev/dvflow',
+      selinuxfs: '/sys/fs/selinux',
     });
   });
 
@@ -45,6 +46,7 @@ describe('configuration of the workers', () => {
       sweepGraceMs: 0,
       stateDirectory: '/srv/dvflow',
       deviceDirectory: '/run/dvflow',
+      selinuxfs: '/sys/fs/selinux',
     });
   });
 

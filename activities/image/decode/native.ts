@@ -29,6 +29,11 @@ function tryOpen(file: string): Library | undefined {
   }
 }
 
+/** `errno` as the last call of a library's function left it on this thread. */
+export function lastErrno(): number {
+  return requireKoffi().errno();
+}
+
 /** CommonJS, loaded when the first library is asked for: 20 ms that most commands do not need. */
 function requireKoffi(): typeof koffi {
   return createRequire(import.meta.url)('koffi') as typeof koffi;

@@ -1,0 +1,93 @@
+/** What `prepareStorage` may ask of the world; parts of the two queues of `interfaces.ts`. */
+import type { DataVolumeEvent } from './types.js';
+import type {
+  BackingDirectoryFacts,
+  HostPathProvisionerManifest,
+  LabelProgress,
+  LabelResult,
+  LabelRule,
+  MachineConfigsResult,
+  NodeSelection,
+  PlannedMachineConfig,
+  PoolRollout,
+  PreparationStatusUpdate,
+  ProvisionerFacts,
+  ProvisionerRef,
+  RemovedPreparation,
+  SelectedNode,
+  VerifiedDirectory,
+} from './types/preparation.js';
+
+/** Task queue `dvflow`. */
+export interface PreparationControlActivities {
+  /**
+   * Reads the HostPathProvisioner, or creates it as `dvflow:temporal:<Temporal namespace>` from a manifest (object, JSON or YAML),
+   * marked with this workflow's id. Without a `provisioner` in the answer it is gone.
+   * @throws {@link FailureType} `InvalidHostPathProvisioner`, `NotAuthorized`, `ResourceExists`
+   */
+  openHostPathProvisioner(input: {
+    ref?: ProvisionerRef;
+    manifest?: HostPathProvisionerManifest | string;
+  }): Promise<{ readonly provisioner?: ProvisionerFacts }>;
+  /** Nodes that a DaemonSet with the placement of `spec.workload` would run on, and what each of them runs. */
+  selectNodes(input: { provisioner: ProvisionerRef }): Promise<NodeSelection>;
+  /**
+   * Makes sure that a MachineConfig labels the directories on these nodes, one for each role that their MachineConfigPools select,
+   * and removes those of this HostPathProvisioner that are not needed any more.
+   * @throws {@link FailureType} `ResourceExists` where somebody else's object has the name
+   */
+  ensureMachineConfigs(input: {
+    provisioner: ProvisionerFacts;
+    nodes: readonly string[];
+  }): Promise<MachineConfigsResult>;
+  /**
+   * Looks at the pools until their rollout differs from `known`, at most `waitMs`; without `known` it answers at once. Heartbeats.
+   */
+  awaitRollout(input: {
+    configs: readonly PlannedMachineConfig[];
+    known?: readonly PoolRollout[];
+    waitMs?: number;
+  }): Promise<readonly PoolRollout[]>;
+  /**
+   * Makes the StorageClasses that are asked for, and removes those made for this HostPathProvisioner that no longer are.
+   * @throws {@link FailureType} `ResourceExists` where a class of that name has another provisioner or pool
+   */
+  ensureStorageClasses(input: { provisioner: ProvisionerFacts }): Promise<{
+    readonly classes: readonly string[];
+    readonly created: readonly string[];
+  }>;
+  /** Writes conditions, nodes and observed generation; a HostPathProvisioner that is gone is success. */
+  recordPreparation(input: PreparationStatusUpdate): Promise<{ readonly exists: boolean }>;
+  /** Says something about a HostPathProvisioner, be it gone. */
+  recordPreparationEvent(input: { provisioner: ProvisionerRef; event: DataVolumeEvent }): Promise<void>;
+  /** Removes what was made for a HostPathProvisioner in Kubernetes; of `only`, where it is given. Absent is success. */
+  removePreparation(input: {
+    provisioner: ProvisionerRef;
+    only?: { readonly machineConfigs: readonly string[]; readonly storageClasses: readonly string[] };
+  }): Promise<RemovedPreparation>;
+  /** Every HostPathProvisioner that is not being deleted. */
+  listHostPathProvisioners(): Promise<readonly ProvisionerRef[]>;
+  /** Tells the run of a HostPathProvisioner to look again, or starts one. */
+  recheckPreparation(input: { provisioner: ProvisionerRef }): Promise<void>;
+}
+
+/** Task queue `dvflow-node-<node>`. */
+export interface PreparationNodeActivities {
+  /**
+   * Makes the backing directory where it is missing, and says what it is; of RHCOS nodes (`labelledBy`) it makes none.
+   * @throws {@link FailureType} retried: `NodeUnavailable`, `PermissionDenied`
+   */
+  ensureBackingDirectory(
+    input: { path: string } & Pick<SelectedNode, 'labelledBy'>,
+  ): Promise<BackingDirectoryFacts>;
+  /**
+   * Gives the tree the type `container_file_t` where it has another; user, role and level stay. Bounded: at most about a million
+   * entries a call, and the next call goes on where this one ended. Heartbeats {@link LabelProgress}.
+   * @throws {@link FailureType} retried: `PermissionDenied`, `NodeUnavailable`
+   */
+  labelBackingDirectory(input: { path: string; after?: LabelProgress }): Promise<LabelResult>;
+  /** Adds the rule by which a relabel of the file system keeps the label, where the node has `semanage`. */
+  ensureLabelRule(input: { path: string }): Promise<LabelRule>;
+  /** Reads the label back from the directory itself. */
+  verifyBackingDirectory(input: { path: string }): Promise<VerifiedDirectory>;
+}
