@@ -3,6 +3,7 @@
  * (control), `node/` (node), `image/transfer.ts` (transfer). Every activity is level-based: it may run twice, be killed half-way
  * and run on two workers at once.
  */
+import type { PreparationControlActivities, PreparationNodeActivities } from './preparation-interfaces.js';
 import type {
   FillTarget,
   LocalVolumeControlActivities,
@@ -36,7 +37,7 @@ import type { ScratchActivities } from './types/scratch.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
 export interface ControlActivities
-  extends ProvisionActivities, ScratchActivities, LocalVolumeControlActivities {
+  extends PreparationControlActivities, ProvisionActivities, ScratchActivities, LocalVolumeControlActivities {
   /** Namespace and name that a manifest's text (JSON or YAML) asks for; nothing is created. @throws {@link FailureType} `InvalidDataVolume` */
   nameDataVolume(input: { manifest: string }): Promise<{ readonly namespace: string; readonly name: string }>;
   /**
@@ -144,7 +145,8 @@ export interface ControlActivities
 }
 
 /** Task queue `dvflow-node-<node>`: short work on one node. */
-export interface NodeActivities extends ExamineActivities, LocalVolumeNodeActivities {
+export interface NodeActivities
+  extends ExamineActivities, LocalVolumeNodeActivities, PreparationNodeActivities {
   /** Room in the pool now. @throws {@link FailureType} `NoSpace` when the pool cannot be made or read */
   observePool(input: { pool: PoolRef; foreignBytes: number }): Promise<PoolFacts>;
   /**

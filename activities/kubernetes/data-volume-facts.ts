@@ -50,14 +50,21 @@ export function isServedBy(dataVolume: DataVolume, workflowId: string): boolean 
   );
 }
 
-/** `90m`, `24h`, `1h30m`, `2d`. */
 function readDeadline(text: string | undefined): number {
+  const ms = parseDeadline(text);
+  if (ms !== undefined) return ms;
+  throw permanentFailure('InvalidDataVolume', invalidDeadline(text));
+}
+
+/** Time in ms that `90m`, `24h`, `1h30m` or `2d` means, or `undefined`; without a text the default of 24 h. */
+export function parseDeadline(text: string | undefined): number | undefined {
   if (text === undefined) return DEFAULT_DEADLINE_MS;
   const parts = DURATION.test(text) ? [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)] : [];
   const total = parts.reduce((sum, [, amount, unit = '']) => sum + Number(amount) * (UNIT_MS[unit] ?? 0), 0);
-  if (total > 0) return total;
-  throw permanentFailure(
-    'InvalidDataVolume',
-    `annotation ${MARKS.deadline} is "${text}": write a time such as 90m or 24h`,
-  );
+  return total > 0 ? total : undefined;
+}
+
+/** What is said against a deadline that is none. */
+export function invalidDeadline(text: string | undefined): string {
+  return `annotation ${MARKS.deadline} is "${text}": write a time such as 90m or 24h`;
 }

@@ -11,6 +11,7 @@ import { createExecutionObserver } from './executions.js';
 import { createInspectActivities } from './inspect-source.js';
 import { createLocalVolumeActivities } from './local-volumes.js';
 import { createNodeActivities } from './nodes.js';
+import { createPreparationActivities } from './preparation/index.js';
 import { createProvisionActivities } from './provision.js';
 import { createReclaimActivities } from './reclaim.js';
 import { createReservationActivities } from './reservations.js';
@@ -72,6 +73,7 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     ...createReclaimActivities({ kubernetes }),
     ...createReservationActivities({ kubernetes, transferNamespace }),
     ...createLocalVolumeActivities({ kubernetes, transferNamespace }),
+    ...createPreparationActivities({ kubernetes, temporal: dependencies.temporal, temporalNamespace }),
     observeTransfer: async ({ workflowId }) => ({ bytes: await executions.transferredBytes(workflowId) }),
   };
 }

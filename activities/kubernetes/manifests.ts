@@ -30,7 +30,7 @@ const CREDENTIAL_HEADERS = new Set(['authorization', 'cookie', 'proxy-authorizat
  * argument is readable by everybody who may look at the workflow
  */
 export function readManifest(manifest: DataVolumeManifest | string): ReadManifest {
-  const value: unknown = typeof manifest === 'string' ? parseText(manifest) : manifest;
+  const value: unknown = typeof manifest === 'string' ? parseText(manifest, invalid) : manifest;
   if (!isRecord(value))
     throw invalid('the argument is no DataVolume manifest: give an object, or its JSON or YAML text');
   const { apiVersion = VERSIONS[0], kind = 'DataVolume', metadata, spec } = value;
@@ -50,7 +50,8 @@ export function readManifest(manifest: DataVolumeManifest | string): ReadManifes
   return { version: apiVersion.split('/')[1] ?? '', namespace, name, labels, annotations, spec };
 }
 
-function parseText(text: string): unknown {
+/** The one document in a text of JSON or YAML; `invalid` makes the failure for a text that holds none. */
+export function parseText(text: string, invalid: (message: string, cause?: unknown) => Error): unknown {
   // YAML 1.1 is what kubectl reads (`yes` is true); JSON is a part of it
   const documents = parseAllDocuments(text, { version: '1.1' });
   const [document, ...others] = Array.isArray(documents) ? documents : [];
@@ -64,11 +65,7 @@ function parseText(text: string): unknown {
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASES });
   } catch (error) {
-    throw permanentFailure(
-      'InvalidDataVolume',
-      `the text uses more than ${MAX_ALIASES} aliases, or unknown ones`,
-      error,
-    );
+    throw invalid(`the text uses more than ${MAX_ALIASES} aliases, or unknown ones`, error);
   }
 }
 
@@ -98,11 +95,13 @@ function refuseUserInfo(kind: string, url: unknown): void {
   );
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+/** An object that is no list. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function isStrings(value: unknown): value is Record<string, string> {
+/** An object whose members are all strings. */
+export function isStrings(value: unknown): value is Record<string, string> {
   return isRecord(value) && Object.values(value).every((one) => typeof one === 'string');
 }
 
@@ -110,6 +109,6 @@ function show(value: unknown): string {
   return JSON.stringify(value);
 }
 
-function invalid(message: string): Error {
-  return permanentFailure('InvalidDataVolume', message);
+function invalid(message: string, cause?: unknown): Error {
+  return permanentFailure('InvalidDataVolume', message, cause);
 }

@@ -7,6 +7,8 @@ export const CDI_GROUP = 'cdi.kubevirt.io';
 export const CDI_VERSION = 'v1beta1';
 /** API group of HostPathProvisioner objects. */
 export const HPP_GROUP = 'hostpathprovisioner.kubevirt.io';
+/** Stored version of {@link HPP_GROUP}. */
+export const HPP_VERSION = 'v1beta1';
 
 /** Namespace of dvflow's control role, and of what operators configure it with. */
 export const OWN_NAMESPACE = 'dvflow';
@@ -53,8 +55,10 @@ export const MARKS = {
   retriedBy: 'dvflow.io/retried-by',
   /** Annotation on a scratch claim: a new value makes Kubernetes look at it. */
   touched: 'dvflow.io/touched',
-  /** Annotation on a DataVolume: how long it may go without progress. */
+  /** Annotation on a DataVolume or HostPathProvisioner: how long it may go without progress. */
   deadline: 'dvflow.io/deadline',
+  /** Annotation on a HostPathProvisioner: the StorageClasses to make for it. */
+  storageClass: 'dvflow.io/storage-class',
 } as const;
 
 /** Provisioner of classes whose volumes somebody makes by hand. */

@@ -1,0 +1,195 @@
+/** MachineConfigs of a HostPathProvisioner: made, kept as they should be, followed, removed. */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { V1Node } from '@kubernetes/client-node';
+import { Context } from '@temporalio/activity';
+import { permanentFailure, transientFailure } from '../../failures.js';
+import type { PreparationControlActivities } from '../../preparation-interfaces.js';
+import type {
+  MachineConfigsResult,
+  PlannedMachineConfig,
+  PoolRollout,
+  ProvisionerFacts,
+} from '../../types/preparation.js';
+import { callForOutcome, listAll, type Kubernetes } from '../client.js';
+import { holdsUnits, ignitionFor, labelsPaths, machineConfigBody, MADE_FOR } from './machine-config.js';
+import { poolOf, rolesFor, type RoleOfPools } from './machine-pools.js';
+import { CONFIGS, findConfig, listConfigs, listMachinePools, removeConfigs } from './machine-config-api.js';
+import { ROLE_LABEL, type MachineConfig, type MachineConfigPool } from './objects.js';
+import { rolloutOf } from './rollout.js';
+
+/** Time between two looks at a rollout, in ms: reboots take minutes. */
+const POLL_MS = 3_000;
+/** Longest time that one call follows a rollout, in ms. */
+const WAIT_MS = 600_000;
+
+/** Activities of MachineConfigs. */
+export function createMachineConfigActivities({
+  kubernetes,
+  pollMs = POLL_MS,
+}: {
+  kubernetes: Kubernetes;
+  pollMs?: number | undefined;
+}): Pick<PreparationControlActivities, 'ensureMachineConfigs' | 'awaitRollout'> {
+  async function ensureMachineConfigs(input: {
+    provisioner: ProvisionerFacts;
+    nodes: readonly string[];
+  }): Promise<MachineConfigsResult> {
+    const pools = (await listMachinePools(kubernetes)) ?? [];
+    const { needed, unreachable } = assign(await listNodes(kubernetes), pools, input.nodes);
+    const reached = rolesFor([...needed.keys()]);
+    for (const [pool, nodes] of needed) {
+      const why = reached.unreachable[pool.metadata.name];
+      if (why !== undefined) for (const node of nodes) unreachable[node] = why;
+    }
+    const ignition = ignitionFor(await renderedVersions([...needed.keys()]));
+    const configs: PlannedMachineConfig[] = [];
+    for (const { role, pools: names } of reached.roles) {
+      const body = machineConfigBody(input.provisioner, {
+        role,
+        directories: input.provisioner.directories,
+        ignition,
+      });
+      configs.push(await ensure(input.provisioner, body, { role, pools: names }));
+    }
+    const kept = configs.map(({ name }) => name);
+    await removeConfigs(kubernetes, input.provisioner.uid, (name) => !kept.includes(name));
+    return { configs, unreachable };
+  }
+
+  async function renderedVersions(pools: readonly MachineConfigPool[]): Promise<(string | undefined)[]> {
+    const names = pools.flatMap(({ spec }) => spec?.configuration?.name ?? []);
+    const rendered = await Promise.all(names.map((name) => findConfig(kubernetes, name)));
+    return rendered.map((one) => one?.spec?.config?.ignition?.version);
+  }
+
+  /** Somebody else's that does the same is as good, and a second one would reboot every node for nothing. */
+  async function ensure(
+    provisioner: ProvisionerFacts,
+    body: MachineConfig,
+    { role, pools }: RoleOfPools,
+  ): Promise<PlannedMachineConfig> {
+    const { name } = body.metadata;
+    const paths = provisioner.directories.map(({ path }) => path);
+    const found = await findConfig(kubernetes, name);
+    if (found?.metadata.labels?.[MADE_FOR] !== undefined) {
+      await keep(found, body);
+      return { name, pools, created: false, foreign: false };
+    }
+    const others = await listConfigs(kubernetes, `${ROLE_LABEL}=${role},!${MADE_FOR}`);
+    const foreign = others.find((one) => labelsPaths(one, paths));
+    if (foreign) return { name: foreign.metadata.name, pools, created: false, foreign: true };
+    if (found)
+      throw permanentFailure(
+        'ResourceExists',
+        `MachineConfig ${name} exists and does not label ${paths.join(', ')}`,
+      );
+    const created = await callForOutcome(
+      `creating MachineConfig ${name}`,
+      kubernetes.custom.createClusterCustomObject({ ...CONFIGS, body }) as Promise<object>,
+      [409],
+    );
+    if (typeof created === 'string')
+      throw transientFailure(
+        'KubernetesUnavailable',
+        `MachineConfig ${name} was made meanwhile: looking at it`,
+      );
+    return { name, pools, created: true, foreign: false };
+  }
+
+  /** One of an earlier HostPathProvisioner of this name is taken over: its nodes need no second reboot. */
+  async function keep(found: MachineConfig, body: MachineConfig): Promise<void> {
+    const { name, uid, resourceVersion } = found.metadata;
+    const same =
+      JSON.stringify(found.spec?.config) === JSON.stringify(body.spec?.config) &&
+      Object.entries(body.metadata.labels ?? {}).every(
+        ([key, value]) => found.metadata.labels?.[key] === value,
+      );
+    if (same) return;
+    const metadata = {
+      ...found.metadata,
+      uid,
+      resourceVersion,
+      labels: { ...found.metadata.labels, ...body.metadata.labels },
+      annotations: { ...found.metadata.annotations, ...body.metadata.annotations },
+    };
+    // a reboot for another version of Ignition alone would be for nothing
+    const config = holdsUnits(found, body) ? found.spec?.config : body.spec?.config;
+    const replaced = await callForOutcome(
+      `changing MachineConfig ${name}`,
+      kubernetes.custom.replaceClusterCustomObject({
+        ...CONFIGS,
+        name,
+        body: { ...found, metadata, spec: { ...found.spec, config } },
+      }) as Promise<object>,
+    );
+    if (typeof replaced === 'string')
+      throw transientFailure(
+        'KubernetesUnavailable',
+        `MachineConfig ${name} changed meanwhile: looking at it anew`,
+      );
+  }
+
+  async function awaitRollout(input: {
+    configs: readonly PlannedMachineConfig[];
+    known?: readonly PoolRollout[];
+    waitMs?: number;
+  }): Promise<readonly PoolRollout[]> {
+    const activity = Context.current();
+    const end = Date.now() + (input.waitMs ?? WAIT_MS);
+    for (;;) {
+      const now = await observe(input.configs);
+      const changed = JSON.stringify(now) !== JSON.stringify(input.known);
+      if (input.known === undefined || changed || Date.now() >= end) return now;
+      activity.heartbeat();
+      await pause(pollMs, undefined, { signal: activity.cancellationSignal });
+    }
+  }
+
+  async function observe(configs: readonly PlannedMachineConfig[]): Promise<readonly PoolRollout[]> {
+    const [pools = [], nodes] = await Promise.all([listMachinePools(kubernetes), listNodes(kubernetes)]);
+    const names = [...new Set(configs.flatMap((config) => config.pools))].sort();
+    return await Promise.all(
+      names.map(async (name) => {
+        const wanted = configs.filter((config) => config.pools.includes(name)).map((config) => config.name);
+        const pool = pools.find(({ metadata }) => metadata.name === name);
+        if (!pool) return gone(name);
+        const own = nodes.filter((node) => poolOf(node, pools) === pool);
+        return rolloutOf({ pool, nodes: own, configs: wanted, rendered: await isRendered(pool, wanted) });
+      }),
+    );
+  }
+
+  async function isRendered({ spec }: MachineConfigPool, wanted: readonly string[]): Promise<boolean> {
+    const rendered = await findConfig(kubernetes, spec?.configuration?.name ?? '');
+    if (!rendered) return false;
+    const sources = await Promise.all(wanted.map((name) => findConfig(kubernetes, name)));
+    return sources.every((source) => source !== undefined && holdsUnits(rendered, source));
+  }
+
+  return { ensureMachineConfigs, awaitRollout };
+}
+
+function gone(pool: string): PoolRollout {
+  return { pool, state: 'degraded', message: `MachineConfigPool ${pool} is gone`, done: [], nodes: {} };
+}
+
+/** The pools that configure these nodes, each with them. */
+function assign(
+  nodes: readonly V1Node[],
+  pools: readonly MachineConfigPool[],
+  names: readonly string[],
+): { needed: Map<MachineConfigPool, string[]>; unreachable: Record<string, string> } {
+  const needed = new Map<MachineConfigPool, string[]>();
+  const unreachable: Record<string, string> = {};
+  for (const name of names) {
+    const node = nodes.find(({ metadata }) => metadata?.name === name);
+    const pool = node ? poolOf(node, pools) : 'it is gone';
+    if (typeof pool === 'string') unreachable[name] = pool;
+    else needed.set(pool, [...(needed.get(pool) ?? []), name]);
+  }
+  return { needed, unreachable };
+}
+
+async function listNodes({ core }: Kubernetes): Promise<readonly V1Node[]> {
+  return await listAll('listing nodes', (page) => core.listNode(page));
+}
