@@ -134,6 +134,44 @@ export function emptying(node: string): NodeActivities {
   });
 }
 
+/**
+ * Prepares storage on a node: the first step finds out whether it answers at all. A few tries, then the run says what is wrong and
+ * looks again.
+ */
+export function preparing(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    // As for a probe, with room for twenty short steps in front of it.
+    scheduleToStartTimeout: '10s',
+    // semanage rebuilds the policy, which takes a minute on a small node; labelling has its own heartbeat.
+    startToCloseTimeout: '10m',
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { ...retry, maximumAttempts: 3 },
+  });
+}
+
+/** Labels a tree, a million entries a call; beats after each directory and every few thousand entries. */
+export function labelling(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    scheduleToStartTimeout: '1m',
+    startToCloseTimeout: '1h',
+    heartbeatTimeout: '1m',
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { ...retry, maximumAttempts: 3 },
+  });
+}
+
+/** Follows a rollout; polls and heartbeats, as {@link publishing}. */
+export const following = proxyActivities<ControlActivities>({
+  taskQueue: CONTROL_QUEUE,
+  // The activity answers after 10 minutes at the latest.
+  startToCloseTimeout: '15m',
+  heartbeatTimeout: '45s',
+  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+  retry,
+});
+
 /** Moves bytes. */
 export function transferring(node: string): TransferActivities {
   return proxyActivities<TransferActivities>({

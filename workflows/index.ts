@@ -4,5 +4,7 @@ export { importDataVolume } from './import-data-volume.js';
 export { localBlockVolume } from './local-block-volume.js';
 export { provisionVolume } from './provision-volume.js';
 export { publishCapacity } from './publish-capacity.js';
+export { prepareStorage } from './prepare-storage.js';
+export { recheckNode } from './recheck-node.js';
 export { reclaimVolume } from './reclaim-volume.js';
 export { sweep } from './sweep.js';

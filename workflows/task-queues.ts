@@ -29,5 +29,15 @@ export function reclaimWorkflowId(volumeUid: string): string {
 /** Id of the workflow that tells the scheduler the room in the pools. */
 export const CAPACITY_WORKFLOW = 'dvflow-capacity';
 
+/** Workflow id that prepares the nodes for a HostPathProvisioner. */
+export function prepareStorageWorkflowId({ name, uid }: { name: string; uid: string }): string {
+  return `hostpathprovisioner/${name}/${uid}`;
+}
+
+/** Workflow id by which a node's worker that has just started has its directories looked at again. */
+export function recheckNodeWorkflowId(node: string): string {
+  return `recheck-node/${node}`;
+}
+
 /** Id of the Schedule that runs the sweeper. */
 export const SWEEP_SCHEDULE = 'dvflow-sweep';

@@ -1,0 +1,183 @@
+/** From bare nodes to nodes on which volumes can be made: `vm-disks-docs.md` 1-34. */
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  ContinueAsNew,
+  continueAsNew,
+  isCancellation,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { FailureType } from '../activities/types.js';
+import type {
+  HostPathProvisionerManifest,
+  PreparationInput,
+  PreparationResult,
+  PreparationStart,
+  ProvisionerFacts,
+} from '../activities/types/preparation.js';
+import { control, following } from './activity-options.js';
+import { isSettled, type Failure } from './preparation-conditions.js';
+import {
+  createPreparationRun,
+  identify,
+  open,
+  record,
+  recordFailure,
+  refOf,
+  say,
+  step,
+  type PreparationRun,
+} from './preparation-run.js';
+import { lookOnce, type Look } from './prepare-round.js';
+
+/** Longest time between two looks at what is waited for, in ms; `wake` comes sooner. */
+const RECHECK_MS = 600_000;
+const FIRST_PAUSE_MS = 5_000;
+
+/**
+ * Prepares the nodes that a HostPathProvisioner chooses: its directories, their SELinux labels (by the node itself, on RHCOS by a
+ * MachineConfig whose rollout is followed), the StorageClasses that it asks for, and conditions that say how far each node is. Ends
+ * when every node is ready. Of a HostPathProvisioner that is gone it removes what was made.
+ * @throws {@link FailureType} `InvalidHostPathProvisioner`, `NotAuthorized`, `ResourceExists`, `DeadlineExceeded`
+ */
+export async function prepareStorage(input: PreparationInput): Promise<PreparationResult> {
+  const run = createPreparationRun();
+  try {
+    const opening = readInput(input);
+    if (opening.ref) identify(run, opening.ref);
+    run.progressAt = opening.ref?.progressAt ?? run.progressAt;
+    return await prepareAll(run, opening);
+  } catch (error) {
+    if (error instanceof ContinueAsNew) throw error;
+    await CancellationScope.nonCancellable(() => end(run, error));
+    throw error;
+  }
+}
+
+interface Opening {
+  readonly ref?: PreparationStart;
+  readonly manifest?: HostPathProvisionerManifest | string;
+}
+
+function readInput(input: unknown): Opening {
+  if (typeof input === 'string') return { manifest: input };
+  if (typeof input !== 'object' || input === null) {
+    const given = input === null ? 'null' : typeof input;
+    throw refusal(`the argument is ${given}: give a HostPathProvisioner manifest as one JSON object`);
+  }
+  return 'uid' in input
+    ? { ref: input as PreparationStart }
+    : { manifest: input as HostPathProvisionerManifest };
+}
+
+async function prepareAll(run: PreparationRun, { ref, manifest }: Opening): Promise<PreparationResult> {
+  step(run, 'reading the HostPathProvisioner');
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, RECHECK_MS)) {
+    run.woken = false;
+    const known = refOf(run) ?? (ref && { name: ref.name, uid: ref.uid });
+    const asked = known ? { ref: known } : { ...(manifest === undefined ? {} : { manifest }) };
+    const { provisioner } = await control.openHostPathProvisioner(asked);
+    if (!provisioner) return await remove(run);
+    open(run, provisioner);
+    if (provisioner.refused !== undefined) throw refusal(provisioner.refused);
+    const look = await lookOnce(run, provisioner);
+    if (await record(run, provisioner, look.round)) pause = FIRST_PAUSE_MS;
+    if (isSettled(look.round)) await say(run, complete(look));
+    // what has changed meanwhile is looked at before anything is called done or failed
+    if (!run.woken && isSettled(look.round)) return resultOf(run, look);
+    if (!run.woken && look.round.failure) throw failureOf(look.round.failure);
+    await wait(run, provisioner, look, pause);
+  }
+}
+
+function complete({ round }: Look): Parameters<typeof say>[1] {
+  return { type: 'Normal', reason: 'Complete', message: `${round.nodes.length} nodes are ready` };
+}
+
+function resultOf(run: PreparationRun, { round, configs, classes }: Look): PreparationResult {
+  step(run, 'finished');
+  const machineConfigs = configs.map(({ name }) => name);
+  return { name: run.status.name, nodes: round.nodes, machineConfigs, storageClasses: classes };
+}
+
+/** Until something changes, at most `pause`; the deadline counts from the last progress. @throws `DeadlineExceeded` */
+async function wait(
+  run: PreparationRun,
+  { name, uid, deadlineMs }: ProvisionerFacts,
+  look: Look,
+  pause: number,
+): Promise<void> {
+  const left = run.progressAt + deadlineMs - Date.now();
+  if (left <= 0) {
+    const type = 'DeadlineExceeded' satisfies FailureType;
+    const what = run.status.waiting?.for ?? '';
+    throw failureOf({
+      type,
+      message: `no progress for ${deadlineMs} ms (dvflow.io/deadline) while waiting: ${what}`,
+    });
+  }
+  if (workflowInfo().continueAsNewSuggested)
+    await continueAsNew<typeof prepareStorage>({ name, uid, progressAt: run.progressAt });
+  await followed(run, look, Math.min(pause, left));
+  // what woke the run may concern a node that was ready
+  if (run.woken) run.ready.clear();
+}
+
+/** Waits for a wake, for a rollout that gets further, or for the time to pass. */
+async function followed(run: PreparationRun, { round, configs }: Look, ms: number): Promise<void> {
+  const scope = new CancellationScope();
+  let changed = false;
+  const done = (): void => void (changed = true);
+  const rolls = round.rollouts.some(({ state }) => state !== 'done');
+  const follow = rolls
+    ? scope.run(() => following.awaitRollout({ configs, known: round.rollouts })).then(done, done)
+    : Promise.resolve();
+  try {
+    await condition(() => run.woken || changed, ms);
+  } finally {
+    scope.cancel();
+    await CancellationScope.nonCancellable(() => follow);
+  }
+}
+
+/** The HostPathProvisioner is gone: MachineConfigs and StorageClasses go too; directories, volumes and labels stay. */
+async function remove(run: PreparationRun): Promise<PreparationResult> {
+  step(run, 'removing what was made');
+  const { name, uid = '' } = run.status;
+  const provisioner = { name, uid };
+  const removed = await control.removePreparation({ provisioner });
+  if (removed.machineConfigs.length > 0) {
+    const message =
+      `MachineConfig ${removed.machineConfigs.join(', ')} was removed: the nodes of pool ${removed.pools.join(', ')} ` +
+      'drain and reboot once more; labels and volumes stay';
+    const event = { type: 'Normal', reason: 'MachineConfigRemoved', message } as const;
+    await control.recordPreparationEvent({ provisioner, event });
+  }
+  return { name, nodes: [], machineConfigs: [], storageClasses: [], removed };
+}
+
+/** A cancelled run takes back what it has made itself; any other leaves it to the next one, which goes on from there. */
+async function end(run: PreparationRun, error: unknown): Promise<void> {
+  const provisioner = refOf(run);
+  if (!provisioner) return;
+  if (isCancellation(error)) {
+    const { machineConfigs, storageClasses } = run.made;
+    if (machineConfigs.length + storageClasses.length > 0)
+      await control.removePreparation({ provisioner, only: { machineConfigs, storageClasses } });
+    return await recordFailure(run, { type: 'Cancelled', message: 'the preparation was cancelled' });
+  }
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  const type = cause instanceof ApplicationFailure ? cause.type : undefined;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  await recordFailure(run, { type: type ?? 'Error', message });
+}
+
+function refusal(message: string): ApplicationFailure {
+  return failureOf({ type: 'InvalidHostPathProvisioner' satisfies FailureType, message });
+}
+
+function failureOf({ type, message }: Failure): ApplicationFailure {
+  return ApplicationFailure.create({ type, message, nonRetryable: true });
+}
