@@ -38,7 +38,7 @@ export async function runWorker(role: Role): Promise<void> {
     running =
       role === 'control'
         ? await startControlRole(config, access, { logger, metrics })
-        : await startNodeRole(config, access, metrics);
+        : await startNodeRole(config, access, { logger, metrics });
     logger.info('worker started', { role });
     await Promise.all(running.workers.map((worker) => worker.run()));
   } finally {
@@ -97,13 +97,18 @@ async function startControlRole(
 async function startNodeRole(
   config: WorkerConfig,
   access: TemporalAccess,
-  metrics: Metrics,
+  { logger, metrics }: { logger: Logger; metrics: Metrics },
 ): Promise<RunningRole> {
-  const { createNodeWorkers } = await import('./node.js');
+  const [{ createNodeWorkers }, { announceNode }] = await Promise.all([
+    import('./node.js'),
+    import('./node-start.js'),
+  ]);
   const workers = await createNodeWorkers(config, access, loadKubeConfig(config.kubeconfig), metrics);
+  const stopping = new AbortController();
+  void announceNode({ client: access.client, node: config.nodeName, logger }, stopping.signal);
   return {
     workers,
     ready: () => workers.every((worker) => worker.getState() === 'RUNNING'),
-    stop: async () => undefined,
+    stop: async () => stopping.abort(),
   };
 }

@@ -12,6 +12,7 @@ import { watchDataVolumes, type DataVolumeWatch } from './data-volumes.js';
 import { createKeyQueue } from './key-queue.js';
 import { startProgress } from './progress.js';
 import { createProvisioner, type Provisioner } from './provisioner.js';
+import { watchProvisioners } from './provisioners.js';
 import { createRuns } from './runs.js';
 import { ensureSweepSchedule } from './schedule.js';
 import { watchStorageSettings } from './storage-settings.js';
@@ -45,7 +46,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const { client, logger, temporalNamespace } = options;
   logger.info('watching DataVolumes', { temporalNamespace });
   const runs = createRuns(client);
-  const writes = createDataVolumeWrites(createKubernetes(options.kubeConfig));
+  const kubernetes = createKubernetes(options.kubeConfig);
+  const writes = createDataVolumeWrites(kubernetes);
   const dataVolumes = watchDataVolumes({ ...options, runs, writes });
   const capacity = startCapacity({ client, logger, isRead: () => provisioner.hasCapacityClass() });
   const provisioner: Provisioner = createProvisioner({
@@ -66,6 +68,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     capacity,
     classChanged: (storageClass) => settings.volumeChanged(storageClass),
   });
+  const preparations = watchProvisioners({ ...options, kubernetes, runs });
   const observeRound = (ms: number): void => {
     options.metrics?.record('dvflow_progress_round_seconds', ms / 1000);
     for (const [phase, count] of countPhases(dataVolumes))
@@ -74,9 +77,10 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const progress = startProgress({ watch: dataVolumes, runs, writes, logger, observeRound });
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);
   schedule.add('sweep schedule');
-  const parts = [progress, claims, volumes, settings, provisioner, capacity, dataVolumes, schedule];
+  const lists = [dataVolumes, claims, volumes, settings, provisioner, preparations];
+  const parts = [progress, ...lists, capacity, schedule];
   return {
-    ready: () => [dataVolumes, claims, volumes, settings, provisioner].every((part) => part.synced()),
+    ready: () => lists.every((list) => list.synced()),
     async stop() {
       await Promise.all(parts.map((part) => part.stop()));
     },
