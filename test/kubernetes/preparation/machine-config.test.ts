@@ -120,14 +120,13 @@ describe('the MachineConfig of a HostPathProvisioner', () => {
 });
 
 const role = (name: string): Record<string, string> => ({ [`node-role.kubernetes.io/${name}`]: '' });
-const pool = (name: string, selector?: object): MachineConfigPool =>
-  ({
-    metadata: { name, uid: name },
-    spec: {
-      nodeSelector: { matchLabels: role(name) },
-      machineConfigSelector: selector ?? { matchLabels: { [`${GROUP}/role`]: name } },
-    },
-  }) as MachineConfigPool;
+const pool = (name: string, selector?: object): MachineConfigPool => ({
+  metadata: { name, uid: name },
+  spec: {
+    nodeSelector: { matchLabels: role(name) },
+    machineConfigSelector: selector ?? { matchLabels: { [`${GROUP}/role`]: name } },
+  },
+});
 const inRoles = (...values: string[]): object => ({
   matchExpressions: [{ key: `${GROUP}/role`, operator: 'In', values }],
 });
@@ -156,11 +155,11 @@ describe('the MachineConfigPool of a node', () => {
   }
   it('is none for two custom roles, for a custom master, and without a role', () => {
     assert.match(
-      String(poolOf(node({ ...role('infra'), ...role('gpu') }), pools)),
+      poolOf(node({ ...role('infra'), ...role('gpu') }), pools) as string,
       /2 custom MachineConfigPools \(gpu, infra\)/,
     );
-    assert.match(String(poolOf(node({ ...role('infra'), ...role('master') }), pools)), /does not support/);
-    assert.match(String(poolOf(node({}), pools)), /no MachineConfigPool selects it/);
+    assert.match(poolOf(node({ ...role('infra'), ...role('master') }), pools) as string, /does not support/);
+    assert.match(poolOf(node({}), pools) as string, /no MachineConfigPool selects it/);
   });
 });
 
@@ -190,32 +189,30 @@ describe('the roles that reach pools', () => {
 
 describe('a rollout, by the order that no race deceives', () => {
   const configs = ['50-set'];
-  const done = (name: string, rendered = 'rendered-2', more: object = {}): V1Node =>
-    ({
-      metadata: {
-        name,
-        annotations: {
-          [`${GROUP}/currentConfig`]: rendered,
-          [`${GROUP}/desiredConfig`]: rendered,
-          [`${GROUP}/state`]: 'Done',
-        },
+  const done = (name: string, rendered = 'rendered-2', more: object = {}): V1Node => ({
+    metadata: {
+      name,
+      annotations: {
+        [`${GROUP}/currentConfig`]: rendered,
+        [`${GROUP}/desiredConfig`]: rendered,
+        [`${GROUP}/state`]: 'Done',
       },
-      status: { conditions: [{ type: 'Ready', status: 'True' }] },
-      ...more,
-    }) as unknown as V1Node;
-  const working = (name: string, state: string, more: object = {}): V1Node =>
-    ({
-      metadata: {
-        name,
-        annotations: {
-          [`${GROUP}/currentConfig`]: 'rendered-1',
-          [`${GROUP}/desiredConfig`]: 'rendered-2',
-          [`${GROUP}/state`]: state,
-          [`${GROUP}/reason`]: "can't reconcile config",
-        },
+    },
+    status: { conditions: [{ type: 'Ready', status: 'True' }] },
+    ...more,
+  });
+  const working = (name: string, state: string, more: object = {}): V1Node => ({
+    metadata: {
+      name,
+      annotations: {
+        [`${GROUP}/currentConfig`]: 'rendered-1',
+        [`${GROUP}/desiredConfig`]: 'rendered-2',
+        [`${GROUP}/state`]: state,
+        [`${GROUP}/reason`]: "can't reconcile config",
       },
-      ...more,
-    }) as unknown as V1Node;
+    },
+    ...more,
+  });
   const updated = [
     { type: 'Updated', status: 'True' },
     { type: 'Degraded', status: 'False' },
@@ -238,7 +235,7 @@ describe('a rollout, by the order that no race deceives', () => {
           conditions: updated,
           ...status,
         },
-      } as MachineConfigPool,
+      },
       nodes,
       configs,
       rendered: true,

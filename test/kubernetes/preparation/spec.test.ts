@@ -238,7 +238,7 @@ describe('nodes that a workload placement chooses', () => {
     ],
   ] as const) {
     it(title, () => {
-      const { selected, total } = chooseNodes(nodes, workload as never, false);
+      const { selected, total } = chooseNodes(nodes, workload, false);
       assert.equal(selected.map((one) => one.node).join(' '), expected);
       assert.equal(total, nodes.length);
     });
