@@ -1,5 +1,5 @@
 /** What `prepareStorage` may ask of the world; parts of the two queues of `interfaces.ts`. */
-import type { DataVolumeEvent } from './types.js';
+import type { DataVolumeEvent, PoolRef } from './types.js';
 import type {
   BackingDirectoryFacts,
   HostPathProvisionerManifest,
@@ -74,11 +74,12 @@ export interface PreparationControlActivities {
 /** Task queue `dvflow-node-<node>`. */
 export interface PreparationNodeActivities {
   /**
-   * Makes the backing directory where it is missing, and says what it is; of RHCOS nodes (`labelledBy`) it makes none.
+   * Makes the backing directory of a pool where it is missing, and says what it is; of RHCOS nodes (`labelledBy`) it makes none.
+   * The metrics of pools hear of it (`dvflow_pool_shared_with_os`).
    * @throws {@link FailureType} retried: `NodeUnavailable`, `PermissionDenied`
    */
   ensureBackingDirectory(
-    input: { path: string } & Pick<SelectedNode, 'labelledBy'>,
+    input: { pool: Pick<PoolRef, 'path'> } & Pick<SelectedNode, 'labelledBy'>,
   ): Promise<BackingDirectoryFacts>;
   /**
    * Gives the tree the type `container_file_t` where it has another; user, role and level stay. Bounded: at most about a million

@@ -31,7 +31,7 @@ export async function prepareNode(
 ): Promise<NodeOutcome> {
   return await outcomeOf(node, async (notes) => {
     for (const { path } of directories) {
-      const facts = await preparing(node).ensureBackingDirectory({ path, labelledBy: 'node' });
+      const facts = await preparing(node).ensureBackingDirectory({ pool: { path }, labelledBy: 'node' });
       note(notes, facts, node);
       if (facts.selinux === 'disabled') continue;
       const labelled = await labelAll(node, path);
@@ -62,7 +62,10 @@ export async function verifyNode(
   }
   return await outcomeOf(node, async (notes) => {
     for (const { path } of directories) {
-      const facts = await preparing(node).ensureBackingDirectory({ path, labelledBy: 'machineConfig' });
+      const facts = await preparing(node).ensureBackingDirectory({
+        pool: { path },
+        labelledBy: 'machineConfig',
+      });
       note(notes, facts, node);
       await verify(node, path, ', although its MachineConfig is applied: look at the unit on the node');
     }

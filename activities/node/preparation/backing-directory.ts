@@ -2,6 +2,7 @@
 import { constants, type Stats } from 'node:fs';
 import { mkdir, open, realpath, stat, statfs } from 'node:fs/promises';
 import { failureTypeOf, transientFailure } from '../../failures.js';
+import type { PoolRef } from '../../types.js';
 import type { BackingDirectoryFacts, SelectedNode, VerifiedDirectory } from '../../types/preparation.js';
 import { deniedFailure, nearestExisting } from '../denied.js';
 import { codeOf, undefinedIfAbsent } from '../directories.js';
@@ -25,7 +26,7 @@ export interface PreparationContext {
 
 /** See `NodeActivities.ensureBackingDirectory`. @throws {@link FailureType} retried: `NodeUnavailable`, `PermissionDenied` */
 export async function ensureBackingDirectory(
-  { path, labelledBy }: { path: string } & Pick<SelectedNode, 'labelledBy'>,
+  { pool: { path }, labelledBy }: { pool: Pick<PoolRef, 'path'> } & Pick<SelectedNode, 'labelledBy'>,
   context: PreparationContext,
 ): Promise<BackingDirectoryFacts> {
   const { node, selinuxfs } = context;

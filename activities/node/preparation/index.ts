@@ -53,11 +53,7 @@ export function createPreparationActivities(options: PreparationOptions): Prepar
   }
 
   return {
-    async ensureBackingDirectory(input) {
-      const facts = await ensureBackingDirectory(input, options);
-      showSharing(node, facts);
-      return facts;
-    },
+    ensureBackingDirectory: async (input) => await ensureBackingDirectory(input, options),
     labelBackingDirectory,
     async ensureLabelRule({ path }): Promise<LabelRule> {
       if ((await selinuxMode(selinuxfs)) === 'disabled')
@@ -70,16 +66,4 @@ export function createPreparationActivities(options: PreparationOptions): Prepar
 
 function nothing(after: LabelProgress | undefined): LabelProgress {
   return after ?? { examined: 0, changed: 0, tooDeep: 0 };
-}
-
-/** hostpath-provisioner's own gauge, by which its alert HPPSharingPoolPathWithOS fires. */
-function showSharing(node: string, { path, sharedWith }: BackingDirectoryFacts): void {
-  Context.current()
-    .metricMeter.createGauge(
-      'kubevirt_hpp_pool_path_shared_with_os',
-      'int',
-      '1',
-      'whether a backing directory shares its partition with the operating system',
-    )
-    .set(sharedWith === undefined ? 0 : 1, { node, path });
 }

@@ -25,7 +25,7 @@ describe('a backing directory', function () {
   const activities = (more = {}) =>
     createPreparationActivities({ node, selinuxfs: join(world.base, 'not-there'), ...more });
   const ensure = async (at = path, labelledBy: 'node' | 'machineConfig' = 'node') =>
-    await onNode(() => activities().ensureBackingDirectory({ path: at, labelledBy }));
+    await onNode(() => activities().ensureBackingDirectory({ pool: { path: at }, labelledBy }));
 
   it('is made with its parents where it is missing, and taken as it is the second time', async () => {
     const first = await ensure();
@@ -122,7 +122,7 @@ describe('permission denied', function () {
     const activities = createPreparationActivities({ node, selinuxfs: world.selinuxfs });
     const below = join(path, 'pool');
     const failure = await refused(() =>
-      onNode(() => activities.ensureBackingDirectory({ path: below, labelledBy: 'node' })),
+      onNode(() => activities.ensureBackingDirectory({ pool: { path: below }, labelledBy: 'node' })),
     );
     assert.deepEqual([failure.type, failure.nonRetryable], ['PermissionDenied', false]);
     assert.match(
@@ -140,7 +140,9 @@ describe('permission denied', function () {
     setLabel('system_u:object_r:container_file_t:s0', path);
     const activities = createPreparationActivities({ node, selinuxfs: world.selinuxfs });
     const failure = await refused(() =>
-      onNode(() => activities.ensureBackingDirectory({ path: join(path, 'pool'), labelledBy: 'node' })),
+      onNode(() =>
+        activities.ensureBackingDirectory({ pool: { path: join(path, 'pool') }, labelledBy: 'node' }),
+      ),
     );
     assert.match(failure.message, /belongs to 0:0 with mode 755, and this worker runs as 65534:/);
   });
