@@ -41,7 +41,9 @@ export function conditionsOf(round: Round): readonly ProvisionerCondition[] {
   return [availability(round), progress(round), degradation(round)];
 }
 
-function availability({ nodes, total, shared, notes }: Round): ProvisionerCondition {
+function availability({ nodes, total, shared, notes, failure }: Round): ProvisionerCondition {
+  if (failure && nodes.length === 0)
+    return { type: 'Available', status: 'False', reason: failure.type, message: failure.message };
   const ready = nodes.filter(({ phase }) => phase === 'Ready').length;
   const warnings = shared.length === 0 ? [] : [`${sharedText(shared)}: volumes can fill it and end the node`];
   const count =

@@ -1,17 +1,15 @@
 /** Looks at a pool as it is, without the side effects of using it: nothing is made, locked or changed. */
 import { constants } from 'node:fs';
-import { open, stat, statfs, type FileHandle } from 'node:fs/promises';
+import { open, realpath, statfs } from 'node:fs/promises';
 import { isAbsolute, normalize } from 'node:path';
 import type { PoolRef } from '../types.js';
 import type { PoolReport } from '../types/operators.js';
 import { undefinedIfAbsent } from './directories.js';
 import { findPool, OVERLAY, readPromises } from './pool.js';
+import { sharedSystemPath } from './preparation/os-partition.js';
 import { measurePool } from './room.js';
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
-
-/** A file that a container runtime mounts from where the kubelet keeps its own state: from the disk of the operating system. */
-const FROM_NODE = '/etc/hosts';
 
 /** What one pool is like on this node; what is wrong with it is told, not thrown. */
 export async function examinePool(
@@ -29,7 +27,7 @@ export async function examinePool(
     const { bavail, blocks, bsize, type } = await statfs(`/proc/self/fd/${root.fd}`);
     if (type === OVERLAY)
       return { path, state: 'unusable', message: `${plain} is not mounted into the worker on node ${node}` };
-    const sharedWithOs = await isSharedWithOs(root);
+    const sharedWithOs = (await sharedSystemPath(await realpath(plain))) !== undefined;
     const free = { roomBytes: bavail * bsize, totalBytes: blocks * bsize, promisedBytes: 0, promises: 0 };
     return {
       path,
@@ -59,14 +57,4 @@ async function booksOf(
     promises: promises.length,
     promisedBytes: promises.reduce((sum, { bytes }) => sum + bytes, 0),
   };
-}
-
-/**
- * As the hostpath-provisioner judges it (`kubevirt_hpp_pool_path_shared_with_os`): the pool is on the device on which the node
- * keeps its own state. In a container that is not `/`, which is the container's own layer.
- */
-async function isSharedWithOs(root: FileHandle): Promise<boolean> {
-  const contained = (await statfs('/')).type === OVERLAY;
-  const own = await stat(contained ? FROM_NODE : '/');
-  return (await root.stat()).dev === own.dev;
 }

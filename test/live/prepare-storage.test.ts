@@ -15,7 +15,14 @@ import {
   type MachineConfigOperator,
 } from '../support/openshift/operator.js';
 import { useStack } from '../support/stack.js';
-import { conditionOf, createPreparationWorld, manifestOf, type PreparationWorld } from './preparing.js';
+import {
+  conditionOf,
+  createPreparationWorld,
+  manifestOf,
+  TAINT,
+  TOLERATIONS,
+  type PreparationWorld,
+} from './preparing.js';
 import { recordHistory } from './record.js';
 import { eventually } from './world.js';
 
@@ -170,7 +177,7 @@ describe('preparing storage', function () {
     const worker = await world.startWorker('z-node', selinux.selinuxfs);
     const id = await world.create('z-label', {
       pathConfig: { path },
-      workload: { nodeSelector: { test: 'label' } },
+      workload: { nodeSelector: { test: 'label' }, tolerations: TOLERATIONS },
     });
     const found = await world.awaitCondition('z-label', 'Progressing', 'False');
     assert.deepEqual(
@@ -205,7 +212,10 @@ describe('preparing storage', function () {
   it('tells a node that does not answer, takes it when it does, and ends at the deadline where it never does', async () => {
     await world.addNode('z-silent', { test: 'silent' });
     const path = join(selinux.base, 'lib', 'silent');
-    const spec = { pathConfig: { path }, workload: { nodeSelector: { test: 'silent' } } };
+    const spec = {
+      pathConfig: { path },
+      workload: { nodeSelector: { test: 'silent' }, tolerations: TOLERATIONS },
+    };
     const id = await world.create('z-silent', spec);
     const found = await world.awaitCondition('z-silent', 'Degraded', 'True', 'NodesDegraded');
     assert.match(
@@ -234,7 +244,7 @@ describe('preparing storage', function () {
     const path = join(selinux.base, 'lib', 'nowhere');
     await world.create('z-nowhere', {
       pathConfig: { path },
-      workload: { nodeSelector: { test: 'nowhere' } },
+      workload: { nodeSelector: { test: 'nowhere' }, tolerations: TOLERATIONS },
     });
     const found = await world.awaitCondition('z-nowhere', 'Degraded', 'True', 'NoNodes');
     assert.match(conditionOf(found, 'Available')?.message ?? '', /workload selects none of \d+ nodes/);
@@ -260,7 +270,7 @@ describe('preparing storage', function () {
     beforeEach(async () => {
       await operator.addPool('worker');
       for (const node of NODES) {
-        await operator.addNode(node, ['worker']);
+        await operator.addNode(node, ['worker'], [TAINT]);
         await world.startWorker(node, selinux.selinuxfs);
       }
       await operator.rollOut('worker');
@@ -271,7 +281,7 @@ describe('preparing storage', function () {
       annotations: Record<string, string> = {},
     ): Promise<{ id: string; path: string }> => {
       const path = join(selinux.base, 'lib', 'hpvolumes');
-      const workload = { nodeSelector: { 'node.openshift.io/os_id': 'rhcos' } };
+      const workload = { nodeSelector: { 'node.openshift.io/os_id': 'rhcos' }, tolerations: TOLERATIONS };
       return { path, id: await world.create('z-rhcos', { pathConfig: { path }, workload }, annotations) };
     };
     const awaitMessage = async (type: string, expected: RegExp): Promise<void> =>

@@ -16,6 +16,11 @@ const PLURAL = {
 } as const;
 const MERGE = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 
+/** Keeps a node of a test out of the stack's own HostPathProvisioner, which has no tolerations. */
+export const TAINT = { key: 'dvflow-test', value: 'preparing', effect: 'NoSchedule' };
+/** For those that are to have it. */
+export const TOLERATIONS = [{ key: TAINT.key, operator: 'Exists' }];
+
 type Provisioner = WatchedProvisioner & {
   status?: { nodes?: readonly NodeStatus[]; storagePoolStatuses?: readonly object[] };
 };
@@ -73,10 +78,13 @@ export function createPreparationWorld(stack: TestStack) {
     }).catch((error: Error) => assert.fail(`${error.message}; last: ${JSON.stringify(last?.status)}`));
   }
 
-  /** A Ready node with a worker whose kernel shows SELinux in `selinuxfs`; it goes with the suite. */
+  /** A Ready node that only HostPathProvisioners with {@link TOLERATIONS} choose; it goes with the test. */
   async function addNode(name: string, labels: Record<string, string>): Promise<void> {
     await core.createNode({
-      body: { metadata: { name, labels: { 'kubernetes.io/hostname': name, ...labels } } },
+      body: {
+        metadata: { name, labels: { 'kubernetes.io/hostname': name, ...labels } },
+        spec: { taints: [TAINT] },
+      },
     });
     cleanUps.push(() => core.deleteNode({ name }).catch(() => undefined));
     const now = new Date().toISOString();
@@ -91,6 +99,7 @@ export function createPreparationWorld(stack: TestStack) {
     await core.patchNodeStatus({ name, body: { status: { conditions: [condition] } } }, MERGE);
   }
 
+  /** A worker of a node, in this process, whose kernel shows SELinux in `selinuxfs`. */
   async function startWorker(node: string, selinuxfs: string): Promise<{ stop(): Promise<void> }> {
     const connection = await NativeConnection.connect({ address: stack.info.temporalAddress });
     const activities = createNodeActivities({ node, selinuxfs });

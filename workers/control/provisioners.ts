@@ -131,8 +131,8 @@ export function isDue(
   // cancelled or terminated by a person, who may change the object, or a node, to have it begun anew
   if (latest && ['CANCELLED', 'TERMINATED'].includes(latest.status)) return false;
   if (latest && failedLately(latest, at)) return false;
-  const available = status?.conditions?.find(({ type }) => type === 'Degraded')?.status === 'False';
-  if (!available) return true;
+  const well = status?.conditions?.find(({ type }) => type === 'Degraded')?.status === 'False';
+  if (!well) return true;
   return latest?.closedAt !== undefined && at - latest.closedAt.getTime() > PREPARED_AGAIN_MS;
 }
 

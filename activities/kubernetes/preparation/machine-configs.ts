@@ -99,11 +99,9 @@ export function createMachineConfigActivities({
   /** One of an earlier HostPathProvisioner of this name is taken over: its nodes need no second reboot. */
   async function keep(found: MachineConfig, body: MachineConfig): Promise<void> {
     const { name, uid, resourceVersion } = found.metadata;
-    const same =
-      JSON.stringify(found.spec?.config) === JSON.stringify(body.spec?.config) &&
-      Object.entries(body.metadata.labels ?? {}).every(
-        ([key, value]) => found.metadata.labels?.[key] === value,
-      );
+    // fields come back in another order, and another version of Ignition alone is not worth a reboot
+    const unchanged = holdsUnits(found, body) && holdsUnits(body, found);
+    const same = unchanged && MARKED.every((at) => contains(found.metadata[at], body.metadata[at]));
     if (same) return;
     const metadata = {
       ...found.metadata,
@@ -112,8 +110,7 @@ export function createMachineConfigActivities({
       labels: { ...found.metadata.labels, ...body.metadata.labels },
       annotations: { ...found.metadata.annotations, ...body.metadata.annotations },
     };
-    // a reboot for another version of Ignition alone would be for nothing
-    const config = holdsUnits(found, body) ? found.spec?.config : body.spec?.config;
+    const config = unchanged ? found.spec?.config : body.spec?.config;
     const replaced = await callForOutcome(
       `changing MachineConfig ${name}`,
       kubernetes.custom.replaceClusterCustomObject({
@@ -167,6 +164,16 @@ export function createMachineConfigActivities({
   }
 
   return { ensureMachineConfigs, awaitRollout };
+}
+
+/** What of its metadata says whose a MachineConfig is. */
+const MARKED = ['labels', 'annotations'] as const;
+
+function contains(
+  found: Readonly<Record<string, string>> = {},
+  wanted: Readonly<Record<string, string>> = {},
+): boolean {
+  return Object.entries(wanted).every(([key, value]) => found[key] === value);
 }
 
 function gone(pool: string): PoolRollout {

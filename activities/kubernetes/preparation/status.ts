@@ -71,6 +71,6 @@ export function statusOf(
 /** As hostpath-provisioner's operator tells pools: its phases are `Preparing` and `Ready`. */
 function poolStatus(name: string, nodes: readonly NodeStatus[]): object {
   const currentReady = nodes.filter(({ phase }) => phase === 'Ready').length;
-  const phase = currentReady === nodes.length ? 'Ready' : 'Preparing';
+  const phase = currentReady > 0 && currentReady === nodes.length ? 'Ready' : 'Preparing';
   return { name, phase, desiredReady: nodes.length, currentReady };
 }

@@ -7,15 +7,13 @@ import type { BackingDirectoryFacts, SelectedNode, VerifiedDirectory } from '../
 import { deniedFailure, nearestExisting } from '../denied.js';
 import { codeOf, undefinedIfAbsent } from '../directories.js';
 import type { Place } from '../place.js';
+import { OVERLAY } from '../pool.js';
 import { sharedSystemPath } from './os-partition.js';
 import { describeLabel, isContainerLabel, selinuxMode } from './selinux.js';
 import { openLabelAccess } from './xattr.js';
 
 /** As the kubelet makes a `DirectoryOrCreate`. */
 const DIRECTORY_MODE = 0o755;
-
-/** `OVERLAYFS_SUPER_MAGIC` of Linux: the file system of a container's own layer, which ends with it. */
-const OVERLAY = 0x794c7630;
 
 /** The node, and where its kernel shows SELinux. */
 export interface PreparationContext {

@@ -60,7 +60,11 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
   }
 
   /** An RHCOS node that runs its pool's configuration. */
-  async function addNode(name: string, roles: readonly string[]): Promise<void> {
+  async function addNode(
+    name: string,
+    roles: readonly string[],
+    taints: { key: string; effect: string }[] = [],
+  ): Promise<void> {
     const labels = Object.fromEntries(roles.map((role) => [`node-role.kubernetes.io/${role}`, '']));
     await core.createNode({
       body: {
@@ -68,6 +72,7 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
           name,
           labels: { ...labels, 'kubernetes.io/hostname': name, 'node.openshift.io/os_id': 'rhcos' },
         },
+        spec: { taints },
       },
     });
     await setReady(name, true);
@@ -182,7 +187,7 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
 
   async function nodesOf(pool: MachineConfigPool): Promise<readonly V1Node[]> {
     const { items } = await core.listNode();
-    return items.filter(({ metadata }) => selects(pool.spec?.nodeSelector, metadata?.labels ?? {}));
+    return items.filter((node) => owningPool(node) === pool.metadata.name);
   }
 
   async function getPool(name: string): Promise<MachineConfigPool> {
@@ -232,6 +237,16 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
 
 function read({ metadata }: V1Node, key: string): string | undefined {
   return metadata?.annotations?.[`${GROUP}/${key}`];
+}
+
+/** A custom role before master, and master before worker. */
+function owningPool({ metadata }: V1Node): string | undefined {
+  const labels = Object.keys(metadata?.labels ?? {}).filter((key) =>
+    key.startsWith('node-role.kubernetes.io/'),
+  );
+  const roles = labels.map((key) => key.slice(key.indexOf('/') + 1));
+  const custom = roles.find((role) => role !== 'master' && role !== 'worker');
+  return custom ?? ['master', 'worker'].find((role) => roles.includes(role));
 }
 
 function isReady({ spec, status }: V1Node): boolean {
