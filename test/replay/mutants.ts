@@ -42,6 +42,11 @@ const ENTRIES: Record<string, readonly string[]> = {
   'publish-capacity.ts': ['publishCapacity'],
   'sweep.ts': ['sweep'],
   'examine-nodes.ts': ['examineNodes'],
+  'prepare-storage.ts': ['prepareStorage'],
+  'preparation-run.ts': ['prepareStorage'],
+  'prepare-round.ts': ['prepareStorage'],
+  'prepare-nodes.ts': ['prepareStorage'],
+  'recheck-node.ts': ['recheckNode'],
 };
 
 /** Writes all mutants and an unchanged copy below `directory`, with one `index.ts` that exports every one of them. */
@@ -90,7 +95,7 @@ function copyWorkflows(target: string): void {
 
 /** A step is a call of an activity's proxy, or an entered phase or event of the lifecycle. */
 const STEP =
-  /^(?:control|asking|publishing|claiming|inspecting|(?:probing|reserving|onNode|reclaiming|cleaningUp|emptying|transferring)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
+  /^(?:control|asking|publishing|claiming|inspecting|following|(?:probing|reserving|onNode|reclaiming|cleaningUp|emptying|transferring|preparing|labelling)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
 
 /** Goes to the top of a file that gets a timer. */
 const IMPORT = "import { sleep as insertedTimer } from '@temporalio/workflow';\n";

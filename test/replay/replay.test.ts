@@ -39,6 +39,11 @@ describe('replay of recorded histories', function () {
       'reclaimVolume.released',
       'sweep.succeeded',
       'examineNodes.succeeded',
+      'prepareStorage.succeeded',
+      'prepareStorage.failed',
+      'prepareStorage.cancelled',
+      'prepareStorage.removed',
+      'recheckNode.succeeded',
     ];
     for (const outcome of others) assert.ok(outcomes.includes(outcome), `no history ${outcome}`);
   });
