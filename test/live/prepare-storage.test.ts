@@ -229,6 +229,7 @@ describe('preparing storage', function () {
     await resultOf(id);
     await worker.stop();
     const late = await world.create('z-late', spec, { 'dvflow.io/deadline': '12s' });
+    await world.awaitCondition('z-late', 'Degraded', 'True', 'NodesDegraded');
     const failure = await failureOf(late);
     assert.ok(failure instanceof ApplicationFailure);
     assert.equal(failure.type, 'DeadlineExceeded');
