@@ -51,8 +51,10 @@ export function poolMetrics(metrics: Metrics, node: string): PoolMetrics {
   function learn(input: Heard): void {
     const all = Array.isArray(input.pools) ? input.pools.filter(isPool) : undefined;
     for (const pool of all ?? [input.pool].filter(isPool)) {
-      const foreignBytes = input.foreignBytes ?? known.get(pool.path)?.foreignBytes ?? 0;
-      known.set(pool.path, { pool, foreignBytes });
+      const before = known.get(pool.path);
+      const foreignBytes = input.foreignBytes ?? before?.foreignBytes ?? 0;
+      // a preparation knows of a pool but where it is
+      known.set(pool.path, { pool: { ...before?.pool, ...pool }, foreignBytes });
     }
     if (all) forgetAllBut(new Set(all.map(({ path }) => path)));
   }
