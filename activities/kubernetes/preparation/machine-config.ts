@@ -12,10 +12,7 @@ export const MADE_FOR = 'dvflow.io/made-for';
 export const MADE_BY = 'dvflow.io/host-path-provisioner';
 
 /** Versions of the Ignition specification that this unit is written for, and that OpenShift 4.2 and later understand. */
-const IGNITION_VERSIONS = ['2.2.0', '3.1.0', '3.2.0'] as const;
-
-/** One of {@link IGNITION_VERSIONS}. */
-export type IgnitionVersion = (typeof IGNITION_VERSIONS)[number];
+export type IgnitionVersion = '2.2.0' | '3.1.0' | '3.2.0';
 
 /** Name of the unit: that of the documents, for a HostPathProvisioner of the documents' name. */
 export function unitName(provisioner: string): string {

@@ -82,7 +82,7 @@ export function directoriesOf(spec: WatchedProvisioner['spec']): readonly Backin
 /** Why a path is no backing directory, or `undefined`. */
 export function refusalOf(path: string): string | undefined {
   const says = (why: string): string => `backing directory ${JSON.stringify(path)} ${why}`;
-  // eslint-disable-next-line no-control-regex -- a unit file and a rule of SELinux have one line each
+  // a unit file and a rule of SELinux have one line each
   if (/[\u0000-\u001f\u007f]/.test(path)) return says('has a control character in its name');
   if (!isAbsolute(path)) return says('is no absolute path');
   if (normalize(path) !== path) return says('is not written out: leave out ., .., and repeated slashes');

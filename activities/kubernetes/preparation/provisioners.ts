@@ -72,7 +72,7 @@ async function createOrAdopt(
   const { name } = body.metadata;
   const doing = `creating HostPathProvisioner ${name}`;
   // what no object may be is refused before there is one
-  const { refused } = factsOf({ ...body, metadata: { ...body.metadata, uid: '' } } as WatchedProvisioner);
+  const { refused } = factsOf({ ...body, metadata: { ...body.metadata, uid: '' } });
   if (refused) throw invalid(refused);
   try {
     const created: unknown = await kubernetes.custom.createClusterCustomObject(

@@ -1,11 +1,6 @@
 import { Context } from '@temporalio/activity';
 import type { PreparationNodeActivities } from '../../preparation-interfaces.js';
-import type {
-  BackingDirectoryFacts,
-  LabelProgress,
-  LabelResult,
-  LabelRule,
-} from '../../types/preparation.js';
+import type { LabelProgress, LabelResult, LabelRule } from '../../types/preparation.js';
 import {
   ensureBackingDirectory,
   openBackingDirectory,
