@@ -67,16 +67,26 @@ export function factsOf({ metadata, spec }: WatchedProvisioner): ProvisionerFact
 
 /** A pool in a claim of its own is a volume of somebody else's: dvflow has none to prepare. */
 function templateOf(spec: WatchedProvisioner['spec']): string | undefined {
-  const pool = spec?.storagePools?.find(({ pvcTemplate }) => pvcTemplate !== undefined);
+  const pool = poolsOf(spec).find(({ pvcTemplate }) => pvcTemplate !== undefined);
   return pool && `storage pool ${pool.name} has a pvcTemplate: pools lie in directories of the nodes here`;
 }
 
 /** The directories: the one of `pathConfig`, or those of `storagePools`. */
 export function directoriesOf(spec: WatchedProvisioner['spec']): readonly BackingDirectory[] {
-  const { pathConfig, storagePools = [] } = spec ?? {};
-  const legacy = pathConfig?.path === undefined ? [] : [{ pool: LEGACY_POOL, path: pathConfig.path }];
-  const pools = storagePools.map(({ name, path }) => ({ pool: name, path }));
-  return [...legacy, ...pools].map(({ pool, path }) => ({ pool, path: path.replace(/(?<=.)\/+$/, '') }));
+  const path: unknown = spec?.pathConfig?.path;
+  const legacy = typeof path === 'string' ? [{ pool: LEGACY_POOL, path }] : [];
+  const pools = poolsOf(spec).map(({ name, path: at }) => ({ pool: name, path: at }));
+  return [...legacy, ...pools].map(({ pool, path: at }) => ({ pool, path: at.replace(/(?<=.)\/+$/, '') }));
+}
+
+/** The named pools; what is none in a manifest that the API server has not seen yet, it will refuse. */
+function poolsOf(spec: WatchedProvisioner['spec']): NonNullable<NonNullable<typeof spec>['storagePools']> {
+  const pools: unknown = spec?.storagePools;
+  if (!Array.isArray(pools)) return [];
+  return pools.filter(
+    (pool: { name?: unknown; path?: unknown } | null) =>
+      typeof pool?.name === 'string' && typeof pool.path === 'string',
+  );
 }
 
 /** Why a path is no backing directory, or `undefined`. */

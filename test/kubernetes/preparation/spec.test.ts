@@ -81,6 +81,21 @@ describe('the specification of a HostPathProvisioner', () => {
   });
 });
 
+describe('a specification that no API server has seen', () => {
+  for (const spec of [
+    {},
+    { pathConfig: null },
+    { pathConfig: 'x' },
+    { pathConfig: { path: 7 } },
+    { storagePools: {} },
+    { storagePools: [null, 'x', { name: 'a' }, { name: 1, path: 2 }] },
+  ]) {
+    it(`names no directory, and breaks nothing: ${JSON.stringify(spec)}`, () => {
+      assert.deepEqual(factsOf(provisioner(spec as never)).directories, []);
+    });
+  }
+});
+
 describe('StorageClasses that are asked for', () => {
   const legacy = [{ pool: 'legacy', path: '/var/hpvolumes' }];
   const pools = [
