@@ -1,6 +1,7 @@
-/** Section 6.12.1, done as it is printed: statements 1-34 but for SELinux, errata E7-E10. */
+/** Section 6.12.1, done as it is printed: statements 1-34, errata E7-E10; SELinux and MachineConfigs have tests of their own. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { startFileServer, type FileServer } from '../support/servers/index.js';
 import { useStack } from '../support/stack.js';
@@ -10,6 +11,8 @@ import { CNV, consumerOf, createCnvNamespace, documented, takeAway } from './doc
 
 /** Of DataVolumes that wait for their consumer, as the class says. */
 const AS_THE_CLASS_SAYS = { 'cdi.kubevirt.io/storage.bind.immediate.requested': undefined };
+
+const HPP = 'hostpathprovisioner/hostpath-provisioner';
 
 describe('the hostpath chapter, word for word', function () {
   this.timeout(120_000);
@@ -55,6 +58,12 @@ describe('the hostpath chapter, word for word', function () {
       // E10: the kind has no namespace, so the one of the command is ignored
       assert.equal(await read('.metadata.namespace'), '');
     }
+  });
+
+  it('prepares the node for it: the directory is made, and the HostPathProvisioner is Available', async () => {
+    await stack.kubectl(['wait', '--for=condition=Available', HPP, '--timeout=60s']);
+    assert.equal(await get([HPP], '.status.nodes[0].phase'), 'Ready');
+    assert.ok((await stat(pool)).isDirectory());
   });
 
   it('creates the StorageClass as printed, and under another name', async () => {

@@ -34,10 +34,7 @@ export const LATER_SUBJECTS: ReadonlySet<number> = new Set([
 ]);
 
 /** Statements about local storage, block volumes, defaults and scratch space that wait for code which has not landed. */
-export const NOT_BUILT_YET: ReadonlySet<number> = new Set<number>([
-  // prepareStorage
-  ...[5, 6, 7, ...range(10, 17), 19, 20, 21, 24],
-]);
+export const NOT_BUILT_YET: ReadonlySet<number> = new Set<number>();
 
 function range(first: number, last: number): readonly number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
