@@ -202,7 +202,7 @@ describe('planTarget on a real API server', function () {
   it('plans a claim of the hostpath class', async () => {
     const target = await act(planTarget, [{ dataVolume: await create() }]);
     assert.equal(target.claim, 'create');
-    assert.deepEqual(target.pool, { path: plane().info.pool, useNamingPrefix: false });
+    assert.deepEqual(target.pool, { name: 'legacy', path: plane().info.pool, useNamingPrefix: false });
     assert.equal(target.waitForConsumer, true);
   });
 
