@@ -6,6 +6,7 @@ import type { PoolRef } from '../types.js';
 import type { PoolReport } from '../types/operators.js';
 import { undefinedIfAbsent } from './directories.js';
 import { findPool, OVERLAY, readPromises } from './pool.js';
+import { verifyBackingDirectory } from './preparation/backing-directory.js';
 import { sharedSystemPath } from './preparation/os-partition.js';
 import { measurePool } from './room.js';
 
@@ -28,12 +29,14 @@ export async function examinePool(
     if (type === OVERLAY)
       return { path, state: 'unusable', message: `${plain} is not mounted into the worker on node ${node}` };
     const sharedWithOs = (await sharedSystemPath(await realpath(plain))) !== undefined;
+    const { selinux: mode, labelled, message } = await verifyBackingDirectory({ path: plain }, { node });
     const free = { roomBytes: bavail * bsize, totalBytes: blocks * bsize, promisedBytes: 0, promises: 0 };
     return {
       path,
       state: 'usable',
       ...free,
       sharedWithOs,
+      selinux: { mode, labelled, message },
       ...(await booksOf(plain, { node, foreignBytes, overcommit })),
     };
   } catch (error) {

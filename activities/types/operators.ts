@@ -18,6 +18,13 @@ export interface PoolReport {
   readonly promises?: number;
   /** The pool lies on the file system of the operating system. */
   readonly sharedWithOs?: boolean;
+  /** How the kernel treats labels, and whether the directory's lets virtual machines in. */
+  readonly selinux?: {
+    readonly mode: 'enforcing' | 'permissive' | 'disabled';
+    readonly labelled: boolean;
+    /** Which label it has, which it needs. */
+    readonly message: string;
+  };
 }
 
 /** One node's worker and its pools. */

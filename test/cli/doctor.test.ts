@@ -267,6 +267,15 @@ describe('doctor: pools', () => {
       /shares a file system with the operating system/,
     );
   });
+  it('with a label that keeps virtual machines out are a problem where it is enforced', () => {
+    const level = (mode: string, labelled: boolean) =>
+      check({ selinux: { mode, labelled, message: 'has the label var_t' } })?.level;
+    assert.equal(level('enforcing', false), 'problem');
+    assert.equal(level('permissive', false), 'warning');
+    assert.equal(level('enforcing', true), 'ok');
+    assert.equal(level('disabled', true), 'ok');
+  });
+
   it('that are absent or unusable are problems', () => {
     assert.match(check({ state: 'absent' })?.todo ?? '', /mkdir -p \/p/);
     assert.equal(check({ state: 'unusable', message: 'EACCES' })?.found, 'EACCES');

@@ -1,7 +1,7 @@
 import type { Examination } from '../../../workflows/examine-nodes.js';
 import type { PoolReport } from '../../../activities/types/operators.js';
 import { bytes } from '../../render/figures.js';
-import { about, type Finding } from '../findings.js';
+import { about, type Finding, type Subject } from '../findings.js';
 import type { Provisioner } from '../objects.js';
 import type { Reading } from '../reading.js';
 import { notJudged } from './not-judged.js';
@@ -93,6 +93,8 @@ function judgeUsable(node: string, pool: PoolReport): Finding {
   const { roomBytes = 0, totalBytes = 0, promisedBytes = 0, promises = 0 } = pool;
   const promised = `${bytes(promisedBytes)} promised to ${promises} ${promises === 1 ? 'volume' : 'volumes'}`;
   const found = `room for ${bytes(roomBytes)} of ${bytes(totalBytes)}, ${promised}`;
+  const unlabelled = judgeLabel(subject, pool);
+  if (unlabelled) return unlabelled;
   if (totalBytes > 0 && roomBytes < totalBytes * LITTLE_ROOM) {
     return subject.warning({
       found,
@@ -109,4 +111,14 @@ function judgeUsable(node: string, pool: PoolReport): Finding {
     });
   }
   return subject.ok(found);
+}
+
+function judgeLabel(subject: Subject, { path, selinux }: PoolReport): Finding | undefined {
+  if (!selinux || selinux.labelled || selinux.mode === 'disabled') return undefined;
+  const trouble = {
+    found: selinux.message,
+    means: 'virtual machines get Permission denied when they open a disk there',
+    todo: `kubectl describe hostpathprovisioner says what is done about it; by hand on the node: chcon -R -t container_file_t ${path}`,
+  };
+  return selinux.mode === 'enforcing' ? subject.problem(trouble) : subject.warning(trouble);
 }
