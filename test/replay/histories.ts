@@ -7,6 +7,8 @@ type JsonHistory = Record<string, unknown> & { events: Record<string, unknown>[]
 export interface RecordedHistory {
   readonly name: string;
   readonly workflowType: string;
+  /** Number of its events. */
+  readonly events: number;
   /** The history with another workflow type, so that a mutant in the same bundle can be replayed against it. */
   as(workflowType: string): temporal.api.history.v1.IHistory;
 }
@@ -23,9 +25,11 @@ export function recordedHistories(): readonly RecordedHistory[] {
 
 function load(name: string): RecordedHistory {
   const text = readFileSync(new URL(name, directory), 'utf8');
+  const recorded = JSON.parse(text) as JsonHistory;
   return {
     name,
-    workflowType: typeOf(JSON.parse(text) as JsonHistory).name,
+    workflowType: typeOf(recorded).name,
+    events: recorded.events.length,
     as(workflowType) {
       const history = JSON.parse(text) as JsonHistory;
       typeOf(history).name = workflowType;

@@ -1,11 +1,13 @@
 /** Makes mutants of the workflows: for each step one without it, one with it swapped with its neighbour, one with another inserted. */
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 /** One changed copy of `workflows/`. */
 export interface Mutant {
+  /** Entry of the bundle that holds it, below the directory of all: `index-3.ts`. */
+  readonly entry: string;
   /** Export of the mutants' bundle: `importDataVolume__7`. */
   readonly exportName: string;
   readonly workflowType: string;
@@ -49,12 +51,24 @@ const ENTRIES: Record<string, readonly string[]> = {
   'recheck-node.ts': ['recheckNode'],
 };
 
-/** Writes all mutants and an unchanged copy below `directory`, with one `index.ts` that exports every one of them. */
+/** Mutants in one bundle: every replay loads the whole of it, so that the time for all grows with the square of this. */
+const MUTANTS_A_BUNDLE = 24;
+
+/** Entry of the bundle with the unchanged copy of every type. */
+export const UNCHANGED = 'index-unchanged.ts';
+
+/** Writes all mutants and an unchanged copy below `directory`, with entries of bundles that export them. */
 export function writeMutants(directory: string): readonly Mutant[] {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   const mutants: Mutant[] = [];
-  const index: string[] = [];
+  const homes = homesOfTypes();
+  const entryOf = (number: number): string => `index-${Math.floor(number / MUTANTS_A_BUNDLE)}.ts`;
+  const exportInto = (entry: string, exportName: string, type: string, folder: string): void =>
+    appendFileSync(
+      join(directory, entry),
+      `export { ${type} as ${exportName} } from './${folder}/${homes.get(type)}';\n`,
+    );
   for (const [file, types] of Object.entries(ENTRIES)) {
     const source = readFileSync(join(workflows, file), 'utf8');
     for (const edit of editsOf(file, source)) {
@@ -70,8 +84,10 @@ export function writeMutants(directory: string): readonly Mutant[] {
       );
       for (const workflowType of types) {
         const exportName = `${workflowType}__${number}`;
-        index.push(`export { ${workflowType} as ${exportName} } from './${folder}/index.js';`);
+        const entry = entryOf(number);
+        exportInto(entry, exportName, workflowType, folder);
         mutants.push({
+          entry,
           exportName,
           workflowType,
           title: `${file}:${edit.line} ${edit.kind}: ${edit.what}`,
@@ -82,10 +98,20 @@ export function writeMutants(directory: string): readonly Mutant[] {
   }
   copyWorkflows(join(directory, 'unchanged'));
   for (const type of new Set(Object.values(ENTRIES).flat())) {
-    index.push(`export { ${type} as ${type}__unchanged } from './unchanged/index.js';`);
+    exportInto(UNCHANGED, `${type}__unchanged`, type, 'unchanged');
   }
-  writeFileSync(join(directory, 'index.ts'), `${index.join('\n')}\n`);
   return mutants;
+}
+
+/** File of each workflow type, as `workflows/index.ts` says. */
+function homesOfTypes(): ReadonlyMap<string, string> {
+  const index = readFileSync(join(workflows, 'index.ts'), 'utf8');
+  return new Map(
+    [...index.matchAll(/export \{ (\w+) \} from '\.\/([\w-]+\.js)'/g)].map(([, type = '', file = '']) => [
+      type,
+      file,
+    ]),
+  );
 }
 
 function copyWorkflows(target: string): void {
