@@ -16,7 +16,7 @@ interface Report {
 }
 
 const SCHEDULE = 'dvflow-sweep';
-const CLASS = 'hostpath-provisioner';
+const CLASS_PROVISIONER = 'kubevirt.io/hostpath-provisioner';
 
 describe('dvflow doctor', function () {
   this.timeout(120_000);
@@ -74,6 +74,22 @@ describe('dvflow doctor', function () {
     );
   }
 
+  /** Takes away every class that is ours: other suites leave some. */
+  async function withoutClasses(): Promise<void> {
+    const { items } = JSON.parse(await stack.kubectl(['get', 'storageclass', '-o', 'json'])) as {
+      items: (Record<string, unknown> & {
+        provisioner: string;
+        metadata: { name: string; annotations?: object };
+      })[];
+    };
+    for (const { metadata, ...rest } of items.filter((one) => one.provisioner === CLASS_PROVISIONER)) {
+      const { name, annotations } = metadata;
+      await stack.kubectl(['delete', 'storageclass', name]);
+      const input = JSON.stringify({ ...rest, metadata: { name, ...(annotations ? { annotations } : {}) } });
+      undo.push(() => stack.kubectl(['create', '-f', '-'], { input }));
+    }
+  }
+
   async function killNodeWorker(): Promise<void> {
     killProcess(stack.info, 'worker-node');
     undo.push(() => startProcess(stack.info, 'worker-node'));
@@ -92,7 +108,8 @@ describe('dvflow doctor', function () {
     assert.match(stdout, /^ {2}ok +server +Temporal 1\.\d+\.\d+ at 127\.0\.0\.1:\d+$/m);
     assert.match(stdout, /^ {2}ok +API server +Kubernetes v1\.\d+\.\d+ at https:/m);
     assert.match(stdout, /all \d+ are established and served as v1beta1 and v1alpha1/);
-    assert.match(stdout, /1 worker answers, dvflow \S+ on Node \d+/);
+    // other suites end control workers, which Temporal remembers for minutes
+    assert.match(stdout, /\d+ workers? answers?, dvflow \S+ on Node \d+/);
     assert.match(stdout, /room for .+ of .+, .+ promised to \d+ volume/);
     assert.match(stdout, /^\d+ ok, \d+ warnings?, \d+ problems?$/m);
     if (process.env.DVFLOW_SHOW_DOCTOR) console.log(stdout);
@@ -112,16 +129,7 @@ describe('dvflow doctor', function () {
   it('names everything that is broken at once, with the command that mends it', async () => {
     await stack.temporal.schedule.getHandle(SCHEDULE).pause('maintenance');
     undo.push(() => stack.temporal.schedule.getHandle(SCHEDULE).unpause());
-    const storageClass = await stack.kubectl(['get', 'storageclass', CLASS, '-o', 'json']);
-    await stack.kubectl(['delete', 'storageclass', CLASS]);
-    undo.push(async () => {
-      const { apiVersion, kind, metadata, ...rest } = JSON.parse(storageClass) as Record<string, never> & {
-        metadata: { name: string; annotations: object };
-      };
-      const { name, annotations } = metadata;
-      const input = JSON.stringify({ apiVersion, kind, metadata: { name, annotations }, ...rest });
-      await stack.kubectl(['create', '-f', '-'], { input });
-    });
+    await withoutClasses();
     await stack.kubectl([
       'patch',
       'clusterrole',
@@ -178,7 +186,7 @@ describe('dvflow doctor', function () {
     if (process.env.DVFLOW_SHOW_DOCTOR) console.log(stdout);
   });
 
-  it('asks the nodes for their directories: a missing one, a file in its place, a path that is none', async () => {
+  it('asks the nodes for their directories: a file in its place, a path that is none', async () => {
     const { pool: path } = stack.info;
     undo.push(() => pool(path));
     const place = join(tmpdir(), `dvflow-doctor-${process.pid}`);
@@ -186,7 +194,6 @@ describe('dvflow doctor', function () {
     undo.push(() => rm(place, { recursive: true }));
     await writeFile(join(place, 'file'), '');
     const cases = [
-      [join(place, 'unmounted', 'pool'), /there is no directory .*pool on node/, /mkdir -p .*pool/],
       [join(place, 'file'), /ENOTDIR|not a directory/, /ls -ldZ .*file/],
       ['relative/pools', /not an absolute path below/, /kubectl edit hostpathprovisioner/],
     ] as const;
