@@ -75,14 +75,14 @@ export async function verifyNode(
 
 /** Labelling goes on, call after call, until the whole tree is done; each call is bounded. */
 async function labelAll(node: string, path: string): Promise<LabelResult> {
-  for (let after: LabelResult | undefined; ;) {
-    const result: LabelResult = await labelling(node).labelBackingDirectory({
-      path,
-      ...(after ? { after } : {}),
-    });
-    if (result.complete) return result;
+  let result: LabelResult;
+  let after: LabelResult | undefined;
+  do {
+    result = await labelling(node).labelBackingDirectory({ path, ...(after ? { after } : {}) });
     after = result;
-  }
+    // not `!complete`: an answer without it, as a mutant gives, must not spin
+  } while (result.complete === false);
+  return result;
 }
 
 /** @throws ApplicationFailure where the label that is read back is not the one that was set */
