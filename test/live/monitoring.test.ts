@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { METRICS, type MetricDefinition } from '../../workers/metrics/catalogue.js';
 import { projectPath } from '../docs/documents.js';
 import { alertRules, panels, selectorsOf } from '../support/monitoring.js';
@@ -81,13 +82,26 @@ describe('metrics of a run with failures in it, as a real Prometheus scrapes the
     );
   }
 
+  /** The sum once scrapes bring nothing new: what suites before this one read comes after their end. */
+  async function atRest(expression: string): Promise<number> {
+    let last = NaN;
+    return await eventually(`${expression} at rest`, 30_000, async () => {
+      const earlier = last;
+      last = await sum(expression);
+      if (last === earlier) return last;
+      await setTimeout(2_000);
+      return undefined;
+    });
+  }
+
   const failures = (type: string) =>
     `dvflow_workflow_failures_total{workflow_type="importDataVolume",type="${type}"}`;
 
   it('count the bytes of an import, its phases and its attempt', async () => {
     const path = await images.as('qcow2');
     const { size } = await stat(path);
-    const before = await sum('dvflow_transfer_read_bytes_total{plan="ranged"}');
+    await becomes('dvflow_active_transfers', 0);
+    const before = await atRest('dvflow_transfer_read_bytes_total{plan="ranged"}');
     for (const name of ['first', 'second']) {
       await importFrom(name, { url: (await serve(path)).url }, 'Succeeded');
       // a histogram shows an increase only once it is there
