@@ -79,14 +79,18 @@ export function directoriesOf(spec: WatchedProvisioner['spec']): readonly Backin
   return [...legacy, ...pools].map(({ pool, path: at }) => ({ pool, path: at.replace(/(?<=.)\/+$/, '') }));
 }
 
+type Pool = NonNullable<NonNullable<WatchedProvisioner['spec']>['storagePools']>[number];
+
 /** The named pools; what is none in a manifest that the API server has not seen yet, it will refuse. */
-function poolsOf(spec: WatchedProvisioner['spec']): NonNullable<NonNullable<typeof spec>['storagePools']> {
+function poolsOf(spec: WatchedProvisioner['spec']): readonly Pool[] {
   const pools: unknown = spec?.storagePools;
-  if (!Array.isArray(pools)) return [];
-  return pools.filter(
-    (pool: { name?: unknown; path?: unknown } | null) =>
-      typeof pool?.name === 'string' && typeof pool.path === 'string',
-  );
+  return Array.isArray(pools) ? pools.filter(isPool) : [];
+}
+
+function isPool(value: unknown): value is Pool {
+  if (typeof value !== 'object' || value === null) return false;
+  const { name, path } = value as { name?: unknown; path?: unknown };
+  return typeof name === 'string' && typeof path === 'string';
 }
 
 /** Why a path is no backing directory, or `undefined`. */
