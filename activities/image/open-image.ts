@@ -8,6 +8,7 @@ import { openLayer, type Layer } from './layers/open-layer.js';
 import { identify } from './magic.js';
 import { unsupported } from './refusals.js';
 import type { ImageSource, SourceFacts } from './source/types.js';
+import { withoutRanges } from './source/without-ranges.js';
 
 /** Containers around each other that are opened. */
 const MAX_DEPTH = 4;
@@ -61,7 +62,8 @@ export async function openImage(source: ImageSource, options: OpenOptions = {}):
     if (containers.length - depth >= MAX_DEPTH)
       throw unsupported(`source has more than ${MAX_DEPTH} containers around each other`);
     if (archive && identity.container === 'zip') throw notAnArchive(where, 'zip');
-    view = await openLayer(identity.container as Layer, view);
+    const outer = facts.provedInOrder ? withoutRanges(view) : view;
+    view = await openLayer(identity.container as Layer, outer);
     containers.push(identity.container);
     facts = await view.probe();
   }

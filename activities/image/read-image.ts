@@ -101,11 +101,18 @@ async function readInAnyOrder(
   if (foreign && foreign.rawLength === undefined) {
     const sink = createSink(reading, (completed) => scale(completed / foreign.virtualSize));
     const { copyForeign } = await import('./formats/foreign/convert.js');
-    return await copyForeign({ image: foreign, source: view, fileBytes }, sink);
+    const copied = await copyForeign({ image: foreign, source: view, fileBytes }, sink);
+    if (facts.provedInOrder) await prove(view, reading.job.signal);
+    return copied;
   }
   const map = qcow2 ? await mapOf(qcow2, view, fileBytes) : rawMap(foreign?.rawLength ?? fileBytes);
   const sink = createSink(reading, (completed) => scale(completed / map.virtualSize));
   return await copyRanged({ map, source: view, fileBytes }, sink);
+}
+
+/** Reads all that was used by ranges once more: the stream's end is the proof. */
+async function prove(view: ImageSource, signal: AbortSignal): Promise<void> {
+  for await (const _ of view.stream(0)) signal.throwIfAborted();
 }
 
 async function mapOf(header: Qcow2Header, source: ImageSource, fileBytes: number): Promise<DiskMap> {
@@ -192,18 +199,21 @@ async function entered({ job, planned, durable }: Reading): Promise<{ view: Imag
   return { view: await openLayer(only satisfies Layer, root, restart), start: restart.outer };
 }
 
-/** A plain qcow2 behind ranges that is read in order has its tables fetched first, if they may lie behind the data. */
+/** A qcow2 behind ranges that is read in order has its tables fetched first, if they may lie behind the data. */
 function onePassOptions(
   { job, planned }: Reading,
   header: Qcow2Header,
 ): { fileBytes?: number; tables?: (header: Qcow2Header) => Promise<KnownTables> } {
   const { opened, facts } = planned;
-  if (opened.containers.length > 0) return {};
-  const fileBytes = facts.validators.length;
+  const plain = opened.containers.length === 0;
+  if (!plain && !opened.facts.ranges) return {};
+  const fileBytes = opened.facts.validators.length;
+  // the view of a source with a checksum has no ranges
+  const [ranges, source] = plain ? [facts.ranges, job.source] : [opened.facts.ranges, opened.view];
   return {
     ...(fileBytes === undefined ? {} : { fileBytes }),
-    ...(facts.ranges && !isStreamable(header)
-      ? { tables: (known: Qcow2Header) => fetchTables(known, job.source, fileBytes) }
+    ...(ranges && !isStreamable(header)
+      ? { tables: (known: Qcow2Header) => fetchTables(known, source, fileBytes) }
       : {}),
   };
 }

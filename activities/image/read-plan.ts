@@ -40,7 +40,7 @@ function planQcow2(image: OpenedImage, header: Qcow2Header, input: PlanInput): R
       resume: 'exact',
       reason: 'qcow2 is read in guest order by ranges; no scratch space is needed',
     };
-  const scratch = whyNotStreamable(header, input.tablesByRange);
+  const scratch = whyNotStreamable(header, input.tablesByRange || hasRanges(image));
   if (scratch !== undefined)
     return {
       plan: 'ranged',
@@ -57,12 +57,14 @@ function planQcow2(image: OpenedImage, header: Qcow2Header, input: PlanInput): R
 
 function planForeign(image: OpenedImage, input: PlanInput): ReadPlan {
   const name = image.format.toUpperCase();
-  if (isRanged(image))
+  if (hasRanges(image)) {
+    const then = image.facts.provedInOrder ? ', then it is read once more in order for its CRC-32' : '';
     return {
       plan: 'qemu-img',
       resume: 'exact',
-      reason: `${name} is decoded by qemu-img, which reads it by ranges; no scratch space is needed`,
+      reason: `${name} is decoded by qemu-img, which reads it by ranges${then}; no scratch space is needed`,
     };
+  }
   const scratch = `qemu-img reads a ${name} in no order of its own, ${whyInOrder(image, input)}`;
   return {
     plan: 'qemu-img',
@@ -90,12 +92,17 @@ function planRaw(image: OpenedImage, input: PlanInput): ReadPlan {
 }
 
 /** Without a length no offset can be checked, and no exact range asked for. */
-function isRanged({ facts }: OpenedImage): boolean {
+function hasRanges({ facts }: OpenedImage): boolean {
   return facts.ranges && facts.validators.length !== undefined;
 }
 
-function whyInOrder({ containers }: OpenedImage, { verified }: PlanInput): string {
+function isRanged(image: OpenedImage): boolean {
+  return hasRanges(image) && !image.facts.provedInOrder;
+}
+
+function whyInOrder({ containers, facts }: OpenedImage, { verified }: PlanInput): string {
   if (verified) return 'because its checksum needs every byte in order';
+  if (facts.provedInOrder) return `because its CRC-32 in the ${containers.at(-1)} needs every byte in order`;
   if (containers.length > 0) return `inside ${containers.toReversed().join(' in ')}`;
   return 'because the source has no ranges';
 }

@@ -15,7 +15,7 @@ interface Place extends ZipEntry {
 /**
  * The disk image inside a zip archive with one file, as a source of its own. Behind ranges the directory is read first: a stored
  * file has ranges too, a deflated one is a stream from its first byte. Else the archive is streamed, and its directory judges at
- * the end what was read. CRC-32 and sizes are verified whenever the image is read from its start.
+ * the end what was read. A stream ends only after CRC-32 and sizes have proved to be right.
  * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, `UnsupportedFormat` and what the source around it rejects with
  */
 export async function openZipLayer(inner: ImageSource): Promise<ImageSource> {
@@ -59,18 +59,18 @@ function createSlice(inner: ImageSource, facts: SourceFacts, place: Place): Imag
   }
 
   async function* stream(start: number): AsyncGenerator<Buffer> {
-    const { shown, method, size } = place;
-    const rest = size - start;
-    // the CRC is that of all bytes
-    const promise = start === 0 ? place : { shown, method, compressedSize: rest, size: rest };
-    yield* streamData(inner, place.data + start, promise);
+    let skip = start;
+    for await (const piece of streamData(inner, place.data, place)) {
+      if (piece.length > skip) yield piece.subarray(skip);
+      skip -= Math.min(skip, piece.length);
+    }
   }
 
   return {
     async probe() {
       const head = Buffer.alloc(Math.min(HEAD_BYTES, place.size));
       await readInto(0, head);
-      return { ...factsOf(facts, place.size), ranges: true, seekable: true, head };
+      return { ...factsOf(facts, place.size), ranges: true, provedInOrder: true, seekable: false, head };
     },
     stream,
     readInto,

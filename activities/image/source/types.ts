@@ -116,7 +116,12 @@ export interface SourceFacts {
   readonly displayUrl: string;
   /** `readInto` works: a server that answers ranges with exact 206es, a local file, a stored entry of an archive behind ranges. */
   readonly ranges: boolean;
-  /** `stream` can begin in the middle; always so with `ranges`. */
+  /**
+   * What ranges give is proved by nothing: only the end of a stream from the first byte is (the CRC-32 of a file that a zip
+   * stores). They serve for tables, or are followed by such a stream.
+   */
+  readonly provedInOrder?: boolean;
+  /** `stream` can begin in the middle without fetching what lies before; so with `ranges`, unless `provedInOrder`. */
   readonly seekable: boolean;
   /** Containers that the source has taken off by itself, outermost first. */
   readonly containers?: readonly Container[];

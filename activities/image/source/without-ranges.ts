@@ -7,7 +7,8 @@ export const RANGES_LOST = 'the server no longer answers ranges: reading from th
 export function withoutRanges(source: ImageSource): ImageSource {
   return {
     async probe() {
-      return { ...(await source.probe()), ranges: false, seekable: false };
+      const { provedInOrder: _, ...facts } = await source.probe();
+      return { ...facts, ranges: false, seekable: false };
     },
     stream: (start) => source.stream(start),
     readInto: () => Promise.reject(new Error('this source is read in order')),
