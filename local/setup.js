@@ -202,12 +202,12 @@ function build() {
 
 /** npm links the programs of dependencies only; this makes `npx dvflow` work in the checkout. The last step of a build. */
 function link() {
-  const program = join(ROOT, 'lib', 'cli', 'main.js');
-  if (!existsSync(program)) throw new SetupError('lib/cli/main.js is missing: run npm run build');
+  const program = join(ROOT, 'lib', 'cli', 'bundled', 'main.js');
+  if (!existsSync(program)) throw new SetupError('lib/cli/bundled/main.js is missing: run npm run build');
   chmodSync(program, 0o755);
   const bin = join(ROOT, 'node_modules', '.bin', 'dvflow');
   rmSync(bin, { force: true });
-  symlinkSync(join('..', '..', 'lib', 'cli', 'main.js'), bin);
+  symlinkSync(join('..', '..', 'lib', 'cli', 'bundled', 'main.js'), bin);
   writeFileSync(STAMP, sourceHash());
 }
 

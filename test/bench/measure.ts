@@ -60,7 +60,7 @@ export interface MeasureOptions {
 /** Longest that a method may take, in ms. */
 const TIMEOUT_MS = 20 * 60_000;
 
-const DVFLOW = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+const DVFLOW = fileURLToPath(new URL('../../lib/cli/bundled/main.js', import.meta.url));
 
 interface Measured extends Pick<Sample, 'wallSeconds' | 'userSeconds' | 'systemSeconds' | 'maxRssBytes'> {
   /** Whether a process was left running. */

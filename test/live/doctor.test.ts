@@ -39,7 +39,7 @@ describe('dvflow doctor', function () {
     return await new Promise((resolve) => {
       execFile(
         process.execPath,
-        [projectPath('lib/cli/main.js'), 'doctor', ...options],
+        [projectPath('lib/cli/bundled/main.js'), 'doctor', ...options],
         { env },
         (error, stdout, stderr) => resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
       );
@@ -225,7 +225,7 @@ describe('dvflow doctor', function () {
     const { code, stdout } = await new Promise<{ code: number; stdout: string }>((resolve) => {
       execFile(
         process.execPath,
-        [projectPath('lib/cli/main.js'), 'doctor', '--json'],
+        [projectPath('lib/cli/bundled/main.js'), 'doctor', '--json'],
         { env },
         (error, out) => resolve({ code: Number(error?.code ?? 0), stdout: out }),
       );

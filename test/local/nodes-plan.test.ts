@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { machinePath } from '../../local/index.js';
 import { planNodes } from '../../local/nodes/plan.js';
 
-const MAIN = new URL('../../lib/cli/main.js', import.meta.url).pathname;
+const MAIN = new URL('../../lib/cli/bundled/main.js', import.meta.url).pathname;
 
 describe('the plan of real nodes', () => {
   it('gives each a name, a directory, a bridge, a cgroup and a network of its own', () => {

@@ -18,7 +18,7 @@ import { cgroupProcesses } from '../../local/nodes/cgroups.js';
 import { podManifest } from '../support/pods.js';
 import { footprint, machineSettings, unseenLoopDevices } from './footprint.js';
 
-const MAIN = new URL('../../lib/cli/main.js', import.meta.url).pathname;
+const MAIN = new URL('../../lib/cli/bundled/main.js', import.meta.url).pathname;
 
 describe('real nodes of the local stack', function () {
   this.timeout(240_000);

@@ -112,7 +112,7 @@ async function start(nodes: number): Promise<Running> {
 /** Ends a stack whose test run was interrupted before its last hook: by a process that outlives this one. */
 function endAfter(directory: string): void {
   if (!existsSync(join(directory, 'state.json'))) return;
-  const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+  const main = fileURLToPath(new URL('../../lib/cli/bundled/main.js', import.meta.url));
   const env = { ...process.env, DVFLOW_LOCAL_DIR: directory };
   spawn(process.execPath, [main, 'local', 'down', '--purge'], {
     detached: true,
