@@ -10,7 +10,11 @@ export const MIB = 1024 * 1024;
 export function useDirectory(): () => string {
   let directory = '';
   before(() => (directory = mkdtempSync(join(tmpdir(), 'dvflow-image-'))));
-  after(() => rmSync(directory, { recursive: true, force: true }));
+  after(function () {
+    // tens of thousands of files on a busy disk
+    this.timeout(120_000);
+    rmSync(directory, { recursive: true, force: true });
+  });
   return () => directory;
 }
 
