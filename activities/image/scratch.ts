@@ -1,6 +1,5 @@
 import { constants } from 'node:fs';
 import { open, unlink, type FileHandle } from 'node:fs/promises';
-import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
 import { codeOf } from '../node/directories.js';
@@ -122,7 +121,7 @@ async function openNameless(directory: string): Promise<FileHandle> {
 }
 
 async function openUnlinked(directory: string): Promise<FileHandle> {
-  const path = join(directory, `.dvflow-scratch-${randomUUID()}`);
+  const path = join(directory, `.dvflow-scratch-${crypto.randomUUID()}`);
   const { O_RDWR, O_CREAT, O_EXCL } = constants;
   try {
     const file = await open(path, O_RDWR | O_CREAT | O_EXCL, 0o600);

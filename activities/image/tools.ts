@@ -1,6 +1,10 @@
-import { spawn } from 'node:child_process';
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
 
 const STDERR_TAIL = 2048;
+
+/** Loaded with the first tool: most images need none. */
+const start = (file: string, args: readonly string[], options: SpawnOptions): ChildProcess =>
+  process.getBuiltinModule('node:child_process').spawn(file, args, options);
 
 /** How a tool is run. */
 export interface ToolOptions {
@@ -15,7 +19,7 @@ export async function runTool(
   args: readonly string[],
   { fds = [], signal }: ToolOptions = {},
 ): Promise<void> {
-  const child = spawn(file, args, {
+  const child = start(file, args, {
     stdio: ['ignore', 'ignore', 'pipe', ...fds],
     ...(signal ? { signal } : {}),
   });
@@ -33,7 +37,7 @@ export async function readTool(
   args: readonly string[],
   { fds = [] }: Pick<ToolOptions, 'fds'> = {},
 ): Promise<string> {
-  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe', ...fds] });
+  const child = start(file, args, { stdio: ['ignore', 'pipe', 'pipe', ...fds] });
   let stdout = '';
   let stderr = '';
   child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));

@@ -1,5 +1,4 @@
 /** Removal of what tenants and archives have made: any name that Linux takes, any mode, any depth. */
-import { randomUUID } from 'node:crypto';
 import { open, opendir, rename, rmdir, unlink, type FileHandle } from 'node:fs/promises';
 import { childPath, codeOf, undefinedIfAbsent } from './directories.js';
 import { childOf, itself, openUp, PLACE, type Place } from './place.js';
@@ -79,7 +78,7 @@ async function removeChild(
     await openUp(directory, { name, device: emptying.device });
     // what lies too deep is looked at from the root, so that descriptors do not run out
     if (depth === MAX_OPEN)
-      return await rename(path, childOf(emptying.root, randomUUID())).catch(undefinedIfAbsent);
+      return await rename(path, childOf(emptying.root, crypto.randomUUID())).catch(undefinedIfAbsent);
     await emptyDirectory(emptying, directory, depth + 1);
   }
   await rmdir(path).catch(undefinedIfAbsent);

@@ -55,29 +55,54 @@ export function createAgents(
     lookup: guard.lookup,
     autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS,
   };
-  const direct: AgentPair = {
-    http: guarded(new http.Agent(shared), guard, () => ({})),
-    https: guarded(new https.Agent({ ...shared, rejectUnauthorized }), guard, tls),
-  };
+  const direct = lazily({
+    http: () => guarded(new http.Agent(shared), guard, () => ({})),
+    https: () => guarded(new (https().Agent)({ ...shared, rejectUnauthorized }), guard, tls),
+  });
   const proxies = proxiesOf(request.proxy);
   const bypass = createProxyBypass(request.proxy?.noProxy ?? '');
-  const proxied: AgentPair = {
-    http: proxies.http ? createForwardAgent(proxies.http, guard) : direct.http,
-    https: proxies.https ? createTunnelAgent(proxies.https, guard, tls) : direct.https,
-  };
+  const { http: forward, https: tunnel } = proxies;
+  const proxied = lazily({
+    http: () => (forward ? createForwardAgent(forward, guard) : direct.pair.http),
+    https: () => (tunnel ? createTunnelAgent(tunnel, guard, tls) : direct.pair.https),
+  });
 
   function isProxied(url: URL): boolean {
     return (url.protocol === 'https:' ? proxies.https : proxies.http) !== undefined && !bypass(url);
   }
 
   return {
-    for: (url) => (isProxied(url) ? proxied : direct),
+    for: (url) => (isProxied(url) ? proxied : direct).pair,
     isProxied,
     verified: rejectUnauthorized,
     guard,
     tls,
     close() {
-      for (const agent of [direct.http, direct.https, proxied.http, proxied.https]) agent.destroy();
+      direct.destroy();
+      proxied.destroy();
+    },
+  };
+}
+
+/** Agents that are made when they are asked for: that of https takes its time. */
+function lazily(make: { readonly http: () => HttpAgent; readonly https: () => HttpsAgent }): {
+  readonly pair: AgentPair;
+  destroy(): void;
+} {
+  let plain: HttpAgent | undefined;
+  let secure: HttpsAgent | undefined;
+  return {
+    pair: {
+      get http() {
+        return (plain ??= make.http());
+      },
+      get https() {
+        return (secure ??= make.https());
+      },
+    },
+    destroy() {
+      plain?.destroy();
+      secure?.destroy();
     },
   };
 }

@@ -48,7 +48,7 @@ function startRequest(session: Session, url: URL, own: Readonly<Record<string, s
     maxHeaderSize: MAX_HEADER_BYTES,
   };
   return url.protocol === 'https:'
-    ? https.request(url, { ...options, agent: agent.https })
+    ? https().request(url, { ...options, agent: agent.https })
     : http.request(url, { ...options, agent: agent.http });
 }
 

@@ -1,7 +1,7 @@
 import { connect as connectTcp, isIP, Socket } from 'node:net';
 import type { OnReadOpts } from 'node:net';
-import { connect as connectTls } from 'node:tls';
 import type { SourceAgents } from './agents.js';
+import { tls as nodeTls } from './node-http.js';
 
 /**
  * Where a name has several addresses, Node gives each but the last so long, in ms. Its own 250 are less than a handshake takes
@@ -27,5 +27,5 @@ export function dial({ guard, tls }: SourceAgents, url: URL, onread: OnReadOpts)
   };
   if (!secure) return connectTcp(options);
   const servername = isIP(host) === 0 ? { servername: host } : {};
-  return connectTls({ ...options, ...tls(), ...servername, ALPNProtocols: ['http/1.1'] });
+  return nodeTls().connect({ ...options, ...tls(), ...servername, ALPNProtocols: ['http/1.1'] });
 }

@@ -58,7 +58,7 @@ export function createForwardAgent(proxy: Proxy, guard: AddressGuard): HttpAgent
 
 /** For `https:` targets: the proxy opens a tunnel, through which TLS is spoken with the origin itself. */
 export function createTunnelAgent(proxy: Proxy, guard: AddressGuard, tls: () => OriginTls): HttpsAgent {
-  const agent = new https.Agent({ keepAlive: true });
+  const agent = new (https().Agent)({ keepAlive: true });
   const connect = agent.createConnection.bind(agent);
   answering(agent, async (options, signal) => {
     requireAllowed(guard, options);

@@ -1,14 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import { connect as connectTcp, isIP } from 'node:net';
 import type { Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
 import type { SecureContext } from 'node:tls';
 import type { ApplicationFailure } from '@temporalio/common';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import type { AddressGuard } from './addresses.js';
 import { ADDRESS_ATTEMPT_MS } from './dial.js';
 import { connectionFailure, statusText } from './http-failures.js';
-import { http } from './node-http.js';
+import { http, tls } from './node-http.js';
 
 /** Until a proxy is connected and has answered, in ms. */
 const PROXY_TIMEOUT_MS = 30_000;
@@ -50,8 +49,8 @@ export async function connectToProxy(approach: Approach): Promise<Socket> {
   };
   if (!isSecure) return await connected(approach, connectTcp(target), 'connect');
   const servername = isIP(host) === 0 ? host : '';
-  const tls = { ...target, servername, secureContext: secure(), ALPNProtocols: ['http/1.1'] };
-  return await connected(approach, connectTls(tls), 'secureConnect');
+  const secured = { ...target, servername, secureContext: secure(), ALPNProtocols: ['http/1.1'] };
+  return await connected(approach, tls().connect(secured), 'secureConnect');
 }
 
 async function connected(approach: Approach, socket: Socket, event: string): Promise<Socket> {

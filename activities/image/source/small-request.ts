@@ -55,7 +55,7 @@ export async function requestSmall(
   };
   const request =
     url.protocol === 'https:'
-      ? https.request(url, { ...options, agent: agent.https })
+      ? https().request(url, { ...options, agent: agent.https })
       : http.request(url, { ...options, agent: agent.http });
   try {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {

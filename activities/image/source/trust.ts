@@ -1,7 +1,6 @@
-import { X509Certificate } from 'node:crypto';
-import { createSecureContext, getCACertificates } from 'node:tls';
 import type { SecureContext } from 'node:tls';
 import { permanentFailure } from '../../failures.js';
+import { crypto, tls } from './node-http.js';
 
 /**
  * Whom a client trusts: the system's roots and the certificates of a bundle; TLS 1.2 or later. The bundle is checked at once,
@@ -17,6 +16,7 @@ export function createTrust(bundle: string | undefined, whose: string): () => Se
 }
 
 function secureContextOf(own: readonly string[]): SecureContext {
+  const { createSecureContext, getCACertificates } = tls();
   const roots = new Set([...getCACertificates('default'), ...getCACertificates('system')]);
   // as Go does it: each certificate that is trusted ends the chain, also one that another has signed
   return createSecureContext({ ca: [...roots, ...own], allowPartialTrustChain: true, minVersion: 'TLSv1.2' });
@@ -26,6 +26,7 @@ function secureContextOf(own: readonly string[]): SecureContext {
 function certificatesIn(bundle: string, whose: string): string[] {
   const blocks = bundle.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/gu) ?? [];
   if (blocks.length === 0) throw permanentFailure('InvalidDataVolume', `${whose} holds no PEM certificate`);
+  const { X509Certificate } = crypto();
   return blocks.map((block, index) => {
     try {
       return new X509Certificate(block).toString();
