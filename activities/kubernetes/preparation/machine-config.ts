@@ -14,9 +14,15 @@ export const MADE_BY = 'dvflow.io/host-path-provisioner';
 /** Versions of the Ignition specification that this unit is written for, and that OpenShift 4.2 and later understand. */
 export type IgnitionVersion = '2.2.0' | '3.1.0' | '3.2.0';
 
-/** Name of the unit: that of the documents, for a HostPathProvisioner of the documents' name. */
+/** The documents' HostPathProvisioner, whose unit has its name. */
+const DOCUMENTED = 'hostpath-provisioner';
+
+/**
+ * Name of the unit: that of the documents, for a HostPathProvisioner of the documents' name. Any other name says whose the unit is,
+ * since one that is called `kubelet` must not replace the node's own.
+ */
 export function unitName(provisioner: string): string {
-  return `${provisioner}.service`;
+  return provisioner === DOCUMENTED ? `${DOCUMENTED}.service` : `dvflow-hostpath-${provisioner}.service`;
 }
 
 /** Name of the MachineConfig: `50-` puts it behind what the operator makes itself, since a pool merges them by name. */
@@ -102,10 +108,10 @@ export function labelsPaths({ spec }: MachineConfig, paths: readonly string[]): 
   const commands = (spec?.config?.systemd?.units ?? [])
     .filter(({ enabled }) => enabled === true)
     .flatMap(({ contents = '' }) => contents.split('\n'))
-    .filter(
-      (line) => /^ExecStart(Pre|Post)?=\S*\bchcon\b/.test(line.trim()) && line.includes('container_file_t'),
-    )
-    .map((line) => line.trim());
+    .map((line) => line.trim())
+    .filter((line) => /^ExecStart(Pre|Post)?=\S*\bchcon\b/.test(line) && line.includes('container_file_t'))
+    // a label of the directory alone leaves the volumes in it as they are
+    .filter((line) => / (-[a-zA-Z]*R[a-zA-Z]*|--recursive)(?= )/.test(line));
   return paths.every((path) =>
     commands.some((line) =>
       [path, quoted(path)].some((word) => line.replace(/\/$/, '').endsWith(` ${word}`)),

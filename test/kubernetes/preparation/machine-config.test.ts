@@ -33,6 +33,19 @@ describe('the MachineConfig of a HostPathProvisioner', () => {
     assert.deepEqual([unit?.name, unit?.enabled], ['hostpath-provisioner.service', true]);
   });
 
+  for (const name of ['kubelet', 'crio', 'sshd']) {
+    it(`leaves the node's own ${name}.service alone when a HostPathProvisioner has its name`, () => {
+      const { spec } = machineConfigBody(
+        { name, uid: 'u-1' },
+        { role: 'worker', directories: [{ pool: 'legacy', path: '/var/a' }], ignition: '3.2.0' },
+      );
+      assert.deepEqual(
+        spec?.config?.systemd?.units?.map((one) => one.name),
+        [`dvflow-hostpath-${name}.service`],
+      );
+    });
+  }
+
   it('holds the kubelet back until the label is there, makes the directory, and stays visible', () => {
     const lines = unit?.contents?.split('\n') ?? [];
     for (const line of [
@@ -107,6 +120,21 @@ describe('the MachineConfig of a HostPathProvisioner', () => {
     );
     assert.equal(labelsPaths(body, ['/var/hpvolumes']), true);
   });
+
+  for (const [options, does] of [
+    ['-t container_file_t', false],
+    ['-t container_file_t --', false],
+    ['-v -t container_file_t', false],
+    ['-R -t container_file_t', true],
+    ['-vR -t container_file_t --', true],
+    ['--recursive -t container_file_t', true],
+  ] as const) {
+    it(`takes chcon ${options} for ${does ? 'the same' : 'less: volumes inside keep their label'}`, () =>
+      assert.equal(
+        labelsPaths(withUnit(`ExecStart=/usr/bin/chcon ${options} /var/hpvolumes`), ['/var/hpvolumes']),
+        does,
+      ));
+  }
 
   it('is found in a rendered configuration only as it is now', () => {
     const other = machineConfigBody(
