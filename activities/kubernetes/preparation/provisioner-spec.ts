@@ -1,5 +1,5 @@
 /** What the specification of a HostPathProvisioner says, and what is refused in it before a node is touched. */
-import { isAbsolute, normalize } from 'node:path';
+import { refusalOf } from '../../backing-path.js';
 import type { BackingDirectory, ProvisionerFacts, StorageClassRequest } from '../../types/preparation.js';
 import { invalidDeadline, parseDeadline } from '../data-volume-facts.js';
 import { MARKS } from '../names.js';
@@ -8,40 +8,6 @@ import type { WatchedProvisioner } from './objects.js';
 /** hostpath-provisioner's name of the pool that `pathConfig` stands for (`vm-disks-docs.md` §(d2)). */
 export const LEGACY_POOL = 'legacy';
 
-/** Below these lies the operating system: another label there is the end of the node. */
-const SYSTEM_TREES = [
-  ...['/bin', '/boot', '/dev', '/etc', '/lib', '/lib32', '/lib64', '/proc', '/sbin', '/sys', '/usr'],
-  ...[
-    '/sysroot',
-    '/ostree',
-    '/var/lib/kubelet',
-    '/var/lib/containers',
-    '/var/lib/containerd',
-    '/var/lib/etcd',
-  ],
-  ...['/var/lib/docker', '/var/lib/rpm', '/var/lib/dpkg', '/var/lib/selinux', '/var/usrlocal'],
-];
-
-/** Directories that hold those of others: one below them may be a pool, they themselves may not. */
-const SHARED_DIRECTORIES = [
-  ...[
-    'cache',
-    'home',
-    'lib',
-    'local',
-    'lock',
-    'log',
-    'mail',
-    'mnt',
-    'opt',
-    'roothome',
-    'run',
-    'spool',
-    'srv',
-  ],
-  'tmp',
-].map((name) => `/var/${name}`);
-
 /** Facts of a HostPathProvisioner as it is now. */
 export function factsOf({ metadata, spec }: WatchedProvisioner): ProvisionerFacts {
   const { name, uid, generation = 0, annotations = {} } = metadata;
@@ -49,9 +15,7 @@ export function factsOf({ metadata, spec }: WatchedProvisioner): ProvisionerFact
   const asked = storageClassesOf(annotations[MARKS.storageClass], directories);
   const deadlineMs = parseDeadline(annotations[MARKS.deadline]);
   const refused =
-    templateOf(spec) ??
-    directories.map(({ path }) => refusalOf(path)).find((why) => why !== undefined) ??
-    nestingOf(directories) ??
+    refusalOfDirectories(spec) ??
     (typeof asked === 'string' ? asked : undefined) ??
     (deadlineMs === undefined ? invalidDeadline(annotations[MARKS.deadline]) : undefined);
   return {
@@ -63,6 +27,13 @@ export function factsOf({ metadata, spec }: WatchedProvisioner): ProvisionerFact
     deadlineMs: deadlineMs ?? 0,
     ...(refused === undefined ? {} : { refused }),
   };
+}
+
+/** Why no volume may lie in these directories, or `undefined`; what else a specification asks for does not matter to a volume. */
+export function refusalOfDirectories(spec: WatchedProvisioner['spec']): string | undefined {
+  const directories = directoriesOf(spec);
+  const paths = directories.map(({ path }) => refusalOf(path));
+  return templateOf(spec) ?? paths.find((why) => why !== undefined) ?? nestingOf(directories);
 }
 
 /** A pool in a claim of its own is a volume of somebody else's: dvflow has none to prepare. */
@@ -91,24 +62,6 @@ function isPool(value: unknown): value is Pool {
   if (typeof value !== 'object' || value === null) return false;
   const { name, path } = value as { name?: unknown; path?: unknown };
   return typeof name === 'string' && typeof path === 'string';
-}
-
-/** Why a path is no backing directory, or `undefined`. */
-export function refusalOf(path: string): string | undefined {
-  const says = (why: string): string => `backing directory ${JSON.stringify(path)} ${why}`;
-  // a unit file and a rule of SELinux have one line each
-  if (/[\u0000-\u001f\u007f]/.test(path)) return says('has a control character in its name');
-  if (!isAbsolute(path)) return says('is no absolute path');
-  if (normalize(path) !== path) return says('is not written out: leave out ., .., and repeated slashes');
-  if (path === '/' || path.lastIndexOf('/') === 0) {
-    return says(
-      'lies in the root directory /, which is read-only on RHCOS: name one below it, /var/hpvolumes',
-    );
-  }
-  const tree = SYSTEM_TREES.find((system) => path === system || path.startsWith(`${system}/`));
-  if (tree) return says(`belongs to the operating system (${tree}): name one of its own, /var/hpvolumes`);
-  if (!SHARED_DIRECTORIES.includes(path)) return undefined;
-  return says(`holds more than volumes: name a directory below it, ${path}/hpvolumes`);
 }
 
 /** A pool inside a pool would be labelled, counted and swept as one of its volumes. */

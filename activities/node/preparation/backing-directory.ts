@@ -1,12 +1,14 @@
 /** The backing directory of a pool on one node: made, described, read back. */
 import { constants, type Stats } from 'node:fs';
 import { mkdir, open, realpath, stat, statfs } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { refusalOfPlace } from '../../backing-path.js';
 import { failureTypeOf, transientFailure } from '../../failures.js';
 import type { PoolRef } from '../../types.js';
 import type { BackingDirectoryFacts, SelectedNode, VerifiedDirectory } from '../../types/preparation.js';
 import { deniedFailure, nearestExisting } from '../denied.js';
 import { codeOf, undefinedIfAbsent } from '../directories.js';
-import type { Place } from '../place.js';
+import { childOf, itself, type Place } from '../place.js';
 import { OVERLAY } from '../pool.js';
 import { sharedSystemPath } from './os-partition.js';
 import { describeLabel, isContainerLabel, selinuxMode } from './selinux.js';
@@ -30,14 +32,15 @@ export async function ensureBackingDirectory(
   const { node, selinuxfs } = context;
   try {
     const selinux = await selinuxMode(selinuxfs);
-    const before = await statDirectory(path, node);
-    if (!before && labelledBy === 'machineConfig') return { path, created: false, selinux };
-    if (!before) await make(path, node);
-    const label = selinux === 'disabled' ? undefined : openLabelAccess().read(path);
-    const sharedWith = await sharedSystemPath(await realpath(path));
+    const missed = await refuseUnseen(path, node);
+    if (missed && labelledBy === 'machineConfig') return { path, created: false, selinux };
+    if (missed) await mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
+    await using root = await openBackingDirectory(path, node);
+    const label = selinux === 'disabled' ? undefined : openLabelAccess().read(childOf(root, '.'));
+    const sharedWith = await sharedSystemPath(await realpath(itself(root)));
     return {
       path,
-      created: !before,
+      created: missed,
       selinux,
       ...(label === undefined ? {} : { label }),
       ...(sharedWith === undefined ? {} : { sharedWith }),
@@ -52,13 +55,21 @@ export async function verifyBackingDirectory(
   { path }: { path: string },
   context: PreparationContext,
 ): Promise<VerifiedDirectory> {
-  const { node, selinuxfs } = context;
+  try {
+    return await verify(path, context);
+  } catch (error) {
+    throw await preparationFailure(error, { doing: `look at ${path}`, path, context });
+  }
+}
+
+async function verify(path: string, { node, selinuxfs }: PreparationContext): Promise<VerifiedDirectory> {
   const selinux = await selinuxMode(selinuxfs);
   if (!(await statDirectory(path, node))) {
     return { path, selinux, labelled: false, message: `directory ${path} does not exist on node ${node}` };
   }
+  await using root = await openBackingDirectory(path, node);
   if (selinux === 'disabled') return { path, selinux, labelled: true, message: 'SELinux is disabled' };
-  const label = openLabelAccess().read(path);
+  const label = openLabelAccess().read(childOf(root, '.'));
   const message = `directory ${path} on node ${node} ${describeLabel(label)} (SELinux is ${selinux})`;
   return {
     path,
@@ -69,11 +80,25 @@ export async function verifyBackingDirectory(
   };
 }
 
-/** Opens the directory to work below it. @throws {@link FailureType} `NodeUnavailable` where it is none */
+/**
+ * Opens the directory to work in it, and judges what has been opened: a link may stand anywhere on the path, and come after a look.
+ * @throws {@link FailureType} `NodeUnavailable` where it is none, or belongs to the operating system
+ */
 export async function openBackingDirectory(path: string, node: string): Promise<Place & AsyncDisposable> {
   const found = await open(path, constants.O_RDONLY | constants.O_DIRECTORY).catch(undefinedIfAbsent);
   if (!found) throw missing(path, node, 'does not exist');
-  return found;
+  try {
+    refusePlace(path, await realpath(itself(found)), node);
+    return found;
+  } catch (error) {
+    await found.close();
+    throw error;
+  }
+}
+
+function refusePlace(path: string, real: string, node: string): void {
+  const why = refusalOfPlace(real);
+  if (why !== undefined) throw missing(path, node, `leads to ${real}, which ${why}`);
 }
 
 /** What to throw for an error met while a directory was prepared. */
@@ -116,14 +141,21 @@ async function statDirectory(path: string, node: string): Promise<Stats | undefi
   throw missing(path, node, 'is no directory');
 }
 
-/** Makes it with every parent that is missing; below a container's own layer it would end with the container. */
-async function make(path: string, node: string): Promise<void> {
-  if ((await statfs(await nearestExisting(path))).type === OVERLAY) {
+/**
+ * Whether the directory is missing where one may be made, with every parent that is missing too.
+ * @throws {@link FailureType} `NodeUnavailable` in a container's own layer, with which it would end, and below what links lead to
+ */
+async function refuseUnseen(path: string, node: string): Promise<boolean> {
+  const found = await statDirectory(path, node);
+  const nearest = found ? path : await nearestExisting(path);
+  if ((await statfs(nearest)).type === OVERLAY) {
+    const what = found ? 'lies in its container' : 'is missing';
     throw missing(
       path,
       node,
-      'is missing, and the worker there sees no disk of the node at that path: mount it',
+      `${what}, and the worker there sees no disk of the node at that path: mount it`,
     );
   }
-  await mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
+  refusePlace(path, join(await realpath(nearest), relative(nearest, path)), node);
+  return found === undefined;
 }

@@ -53,7 +53,15 @@ export function createPreparationActivities(options: PreparationOptions): Prepar
     async ensureLabelRule({ path }): Promise<LabelRule> {
       if ((await selinuxMode(selinuxfs)) === 'disabled')
         return { rule: 'unavailable', message: 'SELinux is disabled' };
-      return await ensureLabelRule(path, { ...rules, signal: Context.current().cancellationSignal });
+      try {
+        return await ensureLabelRule(path, { ...rules, signal: Context.current().cancellationSignal });
+      } catch (error) {
+        throw await preparationFailure(error, {
+          doing: `read the rules for ${path}`,
+          path,
+          context: options,
+        });
+      }
     },
     verifyBackingDirectory: async (input) => await verifyBackingDirectory(input, options),
   };

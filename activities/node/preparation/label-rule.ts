@@ -17,8 +17,7 @@ export interface LabelRuleOptions {
 
 /**
  * Makes sure that the policy's own rules name the directory and all below it. Judged by the file that `semanage` writes, before and
- * after: a tool that says it has done something is not believed.
- * @throws Error where `semanage` fails
+ * after: a tool that says it has done something is not believed, and one that fails keeps no node from its volumes.
  */
 export async function ensureLabelRule(
   path: string,
@@ -29,16 +28,21 @@ export async function ensureLabelRule(
   if (before === CONTAINER_TYPE) return { rule: 'present', message: `rule ${pattern} is in place` };
   const action = before === undefined ? '-a' : '-m';
   const args = ['fcontext', action, '-t', CONTAINER_TYPE, pattern];
+  const unavailable = (why: string): LabelRule => ({
+    rule: 'unavailable',
+    message: `${why}, and without the rule ${pattern} restorecon -F and an autorelabel undo the label`,
+  });
   try {
     await runTool(semanage, args, signal ? { signal } : {});
   } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error;
-    const message = `there is no semanage here to add the rule ${pattern}: restorecon -F and an autorelabel undo the label`;
-    return { rule: 'unavailable', message };
+    signal?.throwIfAborted();
+    if (codeOf(error) === 'ENOENT') return unavailable('there is no semanage here');
+    // a store that is locked, a path that the policy takes for another's: the label itself is in place all the same
+    return unavailable(error instanceof Error ? error.message : String(error));
   }
   const after = await findRule(etc, pattern);
   if (after === CONTAINER_TYPE) return { rule: 'added', message: `rule ${pattern} was added` };
-  throw new Error(`semanage ${args.join(' ')} ended well, and the rule is ${after ?? 'not there'}`);
+  return unavailable(`semanage ${args.join(' ')} ended well, and the rule is ${after ?? 'not there'}`);
 }
 
 /** Type that the local rules give to this very pattern. */

@@ -1,12 +1,9 @@
 import assert from 'node:assert/strict';
 import type { V1Node } from '@kubernetes/client-node';
+import { refusalOf } from '../../../activities/backing-path.js';
 import { chooseNodes } from '../../../activities/kubernetes/preparation/node-selection.js';
 import type { WatchedProvisioner } from '../../../activities/kubernetes/preparation/objects.js';
-import {
-  factsOf,
-  refusalOf,
-  storageClassesOf,
-} from '../../../activities/kubernetes/preparation/provisioner-spec.js';
+import { factsOf, storageClassesOf } from '../../../activities/kubernetes/preparation/provisioner-spec.js';
 import { readProvisionerManifest } from '../../../activities/kubernetes/preparation/provisioners.js';
 import { storageClassBody } from '../../../activities/kubernetes/preparation/storage-classes.js';
 import { statusOf } from '../../../activities/kubernetes/preparation/status.js';
@@ -49,6 +46,19 @@ describe('the specification of a HostPathProvisioner', () => {
     ['/usr/local/volumes', /belongs to the operating system \(\/usr\)/],
     ['/var/lib/kubelet/pods', /belongs to the operating system \(\/var\/lib\/kubelet\)/],
     ['/var/lib', /holds more than volumes/],
+    ['/var/a b', /white space/],
+    ['/var/a\u00a0b', /white space/],
+    ['/opt/cni/bin', /belongs to the operating system \(\/opt\/cni\)/],
+    ['/run/crio', /belongs to the operating system \(\/run\)/],
+    ['/var/log/audit', /belongs to the operating system \(\/var\/log\)/],
+    ['/var/lib/cni', /belongs to the operating system/],
+    ['/var/lib/crio/pods', /belongs to the operating system/],
+    ['/var/lib/systemd', /belongs to the operating system/],
+    ['/var/lib/dvflow', /belongs to the operating system/],
+    ['/home/core', /somebody's home directory/],
+    ['/var/home/core', /somebody's home directory/],
+    ['/var/roothome/.ssh', /what a person logs in with/],
+    ['/home/core/.ssh/keys', /what a person logs in with/],
   ] as const) {
     it(`refuses ${JSON.stringify(path)}`, () => assert.match(refusalOf(path) ?? '', why));
   }
@@ -58,7 +68,10 @@ describe('the specification of a HostPathProvisioner', () => {
     '/var/lib/hpvolumes',
     '/mnt/disk1',
     '/usrlocal/volumes',
-    '/data/a b/%n$x',
+    '/data/a-b/%n$x',
+    '/var/lib/crios/volumes',
+    '/home/core/volumes',
+    '/opt/volumes',
   ]) {
     it(`takes ${path}`, () => assert.equal(refusalOf(path), undefined));
   }

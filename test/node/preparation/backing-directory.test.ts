@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ApplicationFailure } from '@temporalio/common';
 import { createNodeActivities } from '../../../activities/node/index.js';
 import { ensureLabelRule } from '../../../activities/node/preparation/label-rule.js';
 import { createPreparationActivities } from '../../../activities/node/preparation/index.js';
 import { isRoot, request } from '../support.js';
-import { FRESH, makeSelinuxWorld, onNode, setLabel } from './selinux-world.js';
+import { FRESH, labelOf, makeSelinuxWorld, onNode, setLabel } from './selinux-world.js';
 
 const node = 'node-1';
 
@@ -65,6 +65,89 @@ describe('a backing directory', function () {
       assert.equal((await ensure(join(own, 'pool'))).sharedWith, undefined);
     } finally {
       execFileSync('umount', [own]);
+    }
+  });
+
+  describe('behind a link', () => {
+    let system: string;
+    before(async function () {
+      if (!isRoot) return this.skip();
+      system = await mkdtemp('/var/log/dvflow-test-');
+      await mkdir(join(system, 'inside'));
+    });
+    after(async () => {
+      if (system) await rm(system, { recursive: true, force: true });
+    });
+    const enforcing = () => activities({ selinuxfs: world.selinuxfs });
+
+    for (const [title, rest] of [
+      ['at its end', []],
+      ['on its way', ['inside']],
+    ] as const) {
+      it(`into the operating system ${title} is refused by every step, and nothing there gets a label`, async () => {
+        const link = join(world.base, 'link');
+        await symlink(system, link);
+        const at = join(link, ...rest);
+        setLabel(FRESH, system, join(system, 'inside'));
+        for (const work of [
+          () => enforcing().ensureBackingDirectory({ pool: { path: at }, labelledBy: 'node' }),
+          () => enforcing().labelBackingDirectory({ path: at }),
+          () => enforcing().verifyBackingDirectory({ path: at }),
+        ]) {
+          const failure = await onNode<unknown>(work).then(
+            () => assert.fail('accepted'),
+            (error: unknown) => error,
+          );
+          assert.ok(failure instanceof ApplicationFailure, String(failure));
+          assert.equal(failure.type, 'NodeUnavailable');
+          assert.match(
+            failure.message,
+            /leads to \/var\/log\/dvflow-test-\S+, which belongs to the operating/,
+          );
+        }
+        assert.deepEqual([labelOf(system), labelOf(join(system, 'inside'))], [FRESH, FRESH]);
+      });
+    }
+
+    it('that lets it be made in the operating system is refused before anything is made', async () => {
+      const link = join(world.base, 'link');
+      await symlink(system, link);
+      await assert.rejects(ensure(join(link, 'new', 'pool')), /leads to \S+new\/pool, which belongs to/);
+      await assert.rejects(stat(join(system, 'new')), { code: 'ENOENT' });
+    });
+
+    it('to a directory of its own is as good as that', async () => {
+      const link = join(world.base, 'link');
+      await mkdir(join(world.base, 'own'));
+      await symlink(join(world.base, 'own'), link);
+      assert.equal((await ensure(link)).created, false);
+    });
+  });
+
+  it('that lies in the layer of a container is none, be it missing or not, by whoever it is labelled', async function () {
+    if (!isRoot) return this.skip();
+    const layers = join(world.base, 'layers');
+    const disk = join(layers, 'disk');
+    await mkdir(layers);
+    // an overlay needs an upper directory that is none itself
+    execFileSync('mount', ['-t', 'tmpfs', 'none', layers]);
+    try {
+      for (const name of ['lower', 'upper', 'work', 'disk']) await mkdir(join(layers, name));
+      const options = `lowerdir=${layers}/lower,upperdir=${layers}/upper,workdir=${layers}/work`;
+      execFileSync('mount', ['-t', 'overlay', 'none', '-o', options, disk]);
+      try {
+        for (const by of ['node', 'machineConfig'] as const) {
+          await assert.rejects(
+            ensure(join(disk, 'pool'), by),
+            /is missing, and the worker there sees no disk/,
+          );
+          await assert.rejects(ensure(disk, by), /lies in its container, and the worker there sees no disk/);
+        }
+      } finally {
+        execFileSync('umount', [disk]);
+      }
+    } finally {
+      execFileSync('umount', [layers]);
     }
   });
 
@@ -199,13 +282,21 @@ describe('the rule that a relabel goes by', () => {
     assert.match(await called(), /^fcontext -m /);
   });
 
-  it('is not believed on the word of the tool', async () => {
-    await assert.rejects(ensureLabelRule(path, await setUp()), /ended well, and the rule is not there/);
-    await assert.rejects(
-      ensureLabelRule(path, await setUp({ does: 'echo "store is locked" >&2; exit 1' })),
-      /semanage ended with code 1: store is locked/,
-    );
-  });
+  for (const [title, does, why] of [
+    ['says that it did, and did not', '', /ended well, and the rule is not there, and without the rule/],
+    ['is locked', 'echo "store is locked" >&2; exit 1', /semanage ended with code 1: store is locked, and/],
+    [
+      'takes the path for another',
+      `echo "ValueError: File spec conflicts with equivalency rule '/var/home /home'" >&2; exit 1`,
+      /conflicts with equivalency rule .*restorecon -F and an autorelabel undo the label/,
+    ],
+  ] as const) {
+    it(`is told to be missing where the tool ${title}: the node is usable all the same`, async () => {
+      const { rule, message } = await ensureLabelRule(path, await setUp({ does }));
+      assert.equal(rule, 'unavailable');
+      assert.match(message, why);
+    });
+  }
 
   it('is told to be missing where there is no semanage', async () => {
     const { etc } = await setUp();
@@ -214,6 +305,9 @@ describe('the rule that a relabel goes by', () => {
       semanage: join(world.base, 'no-such-tool'),
     });
     assert.equal(rule, 'unavailable');
-    assert.match(message, /no semanage .* restorecon -F and an autorelabel undo the label/);
+    assert.match(
+      message,
+      /no semanage here, and without the rule .* restorecon -F and an autorelabel undo the label/,
+    );
   });
 });
