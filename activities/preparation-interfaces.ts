@@ -7,6 +7,7 @@ import type {
   LabelResult,
   LabelRule,
   MachineConfigsResult,
+  MadePreparation,
   NodeSelection,
   PlannedMachineConfig,
   PoolRollout,
@@ -33,12 +34,13 @@ export interface PreparationControlActivities {
   selectNodes(input: { provisioner: ProvisionerRef }): Promise<NodeSelection>;
   /**
    * Makes sure that a MachineConfig labels the directories on these nodes, one for each role that their MachineConfigPools select,
-   * and removes those of this HostPathProvisioner that are not needed any more.
-   * @throws {@link FailureType} `ResourceExists` where somebody else's object has the name
+   * and removes those of this HostPathProvisioner that are not needed any more, but for those of pools with a `repelled` node.
+   * @throws {@link FailureType} `ResourceExists` where somebody else's object has the name, or its unit has and does less
    */
   ensureMachineConfigs(input: {
     provisioner: ProvisionerFacts;
     nodes: readonly string[];
+    repelled?: readonly string[];
   }): Promise<MachineConfigsResult>;
   /**
    * Looks at the pools until their rollout differs from `known`, at most `waitMs`; without `known` it answers at once. Heartbeats.
@@ -60,10 +62,14 @@ export interface PreparationControlActivities {
   recordPreparation(input: PreparationStatusUpdate): Promise<{ readonly exists: boolean }>;
   /** Says something about a HostPathProvisioner, be it gone. */
   recordPreparationEvent(input: { provisioner: ProvisionerRef; event: DataVolumeEvent }): Promise<void>;
-  /** Removes what was made for a HostPathProvisioner in Kubernetes; of `only`, where it is given. Absent is success. */
+  /**
+   * Removes what was made for a HostPathProvisioner in Kubernetes; where `only` is given, of that and of what this run has made.
+   * Absent is success.
+   * @throws {@link FailureType} `InvalidHostPathProvisioner` without `only` while one of that uid lives
+   */
   removePreparation(input: {
     provisioner: ProvisionerRef;
-    only?: { readonly machineConfigs: readonly string[]; readonly storageClasses: readonly string[] };
+    only?: MadePreparation;
   }): Promise<RemovedPreparation>;
   /** Every HostPathProvisioner that is not being deleted. */
   listHostPathProvisioners(): Promise<readonly ProvisionerRef[]>;

@@ -25,6 +25,14 @@ export interface HostPathProvisionerManifest {
 export interface PreparationStart extends ProvisionerRef {
   /** Time of the last progress (ms since the epoch) that a run which continued as new hands on. */
   readonly progressAt?: number;
+  /** What it has made: a cancel takes it back whichever run hears of it. */
+  readonly made?: MadePreparation;
+}
+
+/** Names of objects that a run has made. */
+export interface MadePreparation {
+  readonly machineConfigs: readonly string[];
+  readonly storageClasses: readonly string[];
 }
 
 /** The one argument of `prepareStorage`: from the watch a reference, from people and programs a manifest, or its JSON or YAML text. */
@@ -73,6 +81,10 @@ export interface NodeSelection {
   readonly machineConfigs: boolean;
   /** What an operator should know about the choice: `workload.affinity.podAffinity is not looked at`. */
   readonly notes: readonly string[];
+  /** Nodes of RHCOS that nothing but a taint keeps out: what was made for them stays, until the placement itself says otherwise. */
+  readonly repelled?: readonly string[];
+  /** The HostPathProvisioner is not there any more; nothing else is said then. */
+  readonly gone?: boolean;
 }
 
 /** SELinux on a node, as its kernel says. */
@@ -131,7 +143,7 @@ export interface PlannedMachineConfig {
   readonly name: string;
   /** MachineConfigPools whose nodes get it and are waited for. */
   readonly pools: readonly string[];
-  /** Made by this call. */
+  /** Made by this run. */
   readonly created: boolean;
   /** Of somebody else, and it does the same: it is left alone. */
   readonly foreign: boolean;

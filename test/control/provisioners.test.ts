@@ -136,7 +136,10 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
         metadata: {
           name: 'left-over',
           labels: { 'dvflow.io/made-for': uid },
-          annotations: { 'dvflow.io/host-path-provisioner': 'long-gone' },
+          annotations: {
+            'dvflow.io/host-path-provisioner': 'long-gone',
+            'dvflow.io/made-as': 'left-over',
+          },
         },
         provisioner: 'kubevirt.io/hostpath-provisioner',
       },

@@ -1,8 +1,10 @@
 import type { Client } from '@temporalio/client';
+import { failureTypeOf, permanentFailure } from '../../failures.js';
 import type { PreparationControlActivities } from '../../preparation-interfaces.js';
 import { listAll, type Kubernetes } from '../client.js';
 import { listMachinePools, removeConfigs } from './machine-config-api.js';
 import { createMachineConfigActivities } from './machine-configs.js';
+import { isOfThisRun } from './ownership.js';
 import { chooseNodes } from './node-selection.js';
 import { createProvisionerOpener, findProvisioner, listProvisioners } from './provisioners.js';
 import { lookAgain } from './runs.js';
@@ -23,7 +25,7 @@ export function createPreparationActivities(
   dependencies: PreparationDependencies,
 ): PreparationControlActivities {
   const { kubernetes, temporal, temporalNamespace } = dependencies;
-  return {
+  return aboutProvisioners({
     openHostPathProvisioner: createProvisionerOpener(kubernetes, temporalNamespace),
     async selectNodes({ provisioner }) {
       const [nodes, pools, found] = await Promise.all([
@@ -31,21 +33,25 @@ export function createPreparationActivities(
         listMachinePools(kubernetes),
         findProvisioner(kubernetes, provisioner.name),
       ]);
-      return chooseNodes(nodes, found?.spec?.workload, pools !== undefined);
+      // another one of that name, or none, says nothing about the nodes of this one
+      if (found?.metadata.uid !== provisioner.uid)
+        return { selected: [], total: nodes.length, machineConfigs: false, notes: [], gone: true };
+      return chooseNodes(nodes, found.spec?.workload, pools !== undefined);
     },
     ...createMachineConfigActivities(dependencies),
     ...createStorageClassActivities({ kubernetes }),
     ...createPreparationStatusActivities({ kubernetes }),
     async removePreparation({ provisioner: { uid }, only }) {
+      if (!only) await refuseLiving(kubernetes, uid);
       const configs = await removeConfigs(
         kubernetes,
         uid,
-        (name) => only?.machineConfigs.includes(name) ?? true,
+        ({ metadata }) => !only || only.machineConfigs.includes(metadata.name) || isOfThisRun(metadata),
       );
       const storageClasses = await removeClasses(
         kubernetes,
         uid,
-        (name) => only?.storageClasses.includes(name) ?? true,
+        (made) => !only || only.storageClasses.includes(made.name) || isOfThisRun(made),
       );
       return { ...configs, storageClasses };
     },
@@ -57,5 +63,31 @@ export function createPreparationActivities(
       // one that has gone is the watch's affair
       if (found?.metadata.uid === provisioner.uid) await lookAgain(temporal, found.metadata);
     },
-  };
+  });
+}
+
+/** What the API server refuses is a mistake in a HostPathProvisioner here: there is no DataVolume that could be at fault. */
+function aboutProvisioners(activities: PreparationControlActivities): PreparationControlActivities {
+  const told = Object.entries(activities).map(([name, work]) => [
+    name,
+    async (input: never): Promise<unknown> => {
+      try {
+        return await (work as (input: never) => Promise<unknown>)(input);
+      } catch (error) {
+        if (!(error instanceof Error) || failureTypeOf(error) !== 'InvalidDataVolume') throw error;
+        throw permanentFailure('InvalidHostPathProvisioner', error.message, error);
+      }
+    },
+  ]);
+  return Object.fromEntries(told) as unknown as PreparationControlActivities;
+}
+
+/** What was made for a HostPathProvisioner that lives is not removed because somebody mistyped its name. */
+async function refuseLiving(kubernetes: Kubernetes, uid: string): Promise<void> {
+  const living = (await listProvisioners(kubernetes)).find(({ metadata }) => metadata.uid === uid);
+  if (living)
+    throw permanentFailure(
+      'InvalidHostPathProvisioner',
+      `uid ${uid} is that of HostPathProvisioner ${living.metadata.name}, which is not gone: nothing is removed`,
+    );
 }

@@ -1,6 +1,7 @@
 /** MachineConfigs and their pools as the API server has them; a cluster that is not OpenShift's serves neither. */
 import { callForOutcome, callIfFound, type Kubernetes } from '../client.js';
-import { MADE_FOR } from './machine-config.js';
+import { transientFailure } from '../../failures.js';
+import { isOwn, MADE_FOR } from './ownership.js';
 import {
   MACHINE_CONFIG_GROUP,
   MACHINE_CONFIG_VERSION,
@@ -46,20 +47,23 @@ export async function listConfigs(
   return (answer as { items: MachineConfig[] } | undefined)?.items ?? [];
 }
 
-/** Removes MachineConfigs made for a HostPathProvisioner, and names the pools that had them. */
+/**
+ * Removes MachineConfigs made for a HostPathProvisioner, and names the pools that had them; somebody's copy is none of them.
+ * @throws {@link FailureType} retried: `KubernetesUnavailable` where one changed meanwhile, and is still there
+ */
 export async function removeConfigs(
   kubernetes: Kubernetes,
   madeFor: string,
-  doomed: (name: string) => boolean,
+  doomed: (config: MachineConfig) => boolean,
 ): Promise<{ readonly machineConfigs: readonly string[]; readonly pools: readonly string[] }> {
-  const found = (await listConfigs(kubernetes, `${MADE_FOR}=${madeFor}`)).filter(({ metadata }) =>
-    doomed(metadata.name),
+  const found = (await listConfigs(kubernetes, `${MADE_FOR}=${madeFor}`)).filter(
+    (config) => isOwn(config.metadata) && doomed(config),
   );
   if (found.length === 0) return { machineConfigs: [], pools: [] };
   const pools = (await listMachinePools(kubernetes)) ?? [];
   for (const { metadata } of found) {
     const { name, uid, resourceVersion = '' } = metadata;
-    await callForOutcome(
+    const outcome = await callForOutcome(
       `deleting MachineConfig ${name}`,
       kubernetes.custom.deleteClusterCustomObject({
         ...CONFIGS,
@@ -67,6 +71,11 @@ export async function removeConfigs(
         body: { preconditions: { uid, resourceVersion } },
       }) as Promise<object>,
     );
+    if (outcome === 'conflict')
+      throw transientFailure(
+        'KubernetesUnavailable',
+        `MachineConfig ${name} changed while it was to be deleted: looking at it anew`,
+      );
   }
   const names = found.map(({ metadata }) => metadata.name);
   const had = pools.filter(({ spec }) =>

@@ -4,12 +4,8 @@
  * chcon fails and nobody hears of it.
  */
 import type { BackingDirectory, ProvisionerRef } from '../../types/preparation.js';
+import { ownershipMarks } from './ownership.js';
 import { MACHINE_CONFIG_GROUP, MACHINE_CONFIG_VERSION, ROLE_LABEL, type MachineConfig } from './objects.js';
-
-/** Label on what is made for a HostPathProvisioner: its uid. */
-export const MADE_FOR = 'dvflow.io/made-for';
-/** Annotation beside it: its name, so that it can be asked for when it is gone. */
-export const MADE_BY = 'dvflow.io/host-path-provisioner';
 
 /** Versions of the Ignition specification that this unit is written for, and that OpenShift 4.2 and later understand. */
 export type IgnitionVersion = '2.2.0' | '3.1.0' | '3.2.0';
@@ -70,13 +66,15 @@ export function machineConfigBody(
   },
 ): MachineConfig {
   const contents = unitContents(directories.map(({ path }) => path));
+  const of = machineConfigName(name, role);
+  const { labels, annotations } = ownershipMarks({ name, uid }, of);
   return {
     apiVersion: `${MACHINE_CONFIG_GROUP}/${MACHINE_CONFIG_VERSION}`,
     kind: 'MachineConfig',
     metadata: {
-      name: machineConfigName(name, role),
-      labels: { [ROLE_LABEL]: role, [MADE_FOR]: uid },
-      annotations: { [MADE_BY]: name },
+      name: of,
+      labels: { [ROLE_LABEL]: role, ...labels },
+      annotations,
     } as unknown as MachineConfig['metadata'],
     spec: {
       config: {
@@ -117,6 +115,12 @@ export function labelsPaths({ spec }: MachineConfig, paths: readonly string[]): 
       [path, quoted(path)].some((word) => line.replace(/\/$/, '').endsWith(` ${word}`)),
     ),
   );
+}
+
+/** Whether a configuration has a unit of one of the other's names: of two with one name a node gets one only. */
+export function sharesUnits({ spec }: MachineConfig, other: MachineConfig): boolean {
+  const names = (other.spec?.config?.systemd?.units ?? []).map(({ name }) => name);
+  return (spec?.config?.systemd?.units ?? []).some(({ name }) => names.includes(name));
 }
 
 /** Whether a configuration, a rendered one above all, holds every unit of another as it is there. */

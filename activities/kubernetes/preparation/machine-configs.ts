@@ -11,8 +11,9 @@ import type {
   ProvisionerFacts,
 } from '../../types/preparation.js';
 import { callForOutcome, listAll, type Kubernetes } from '../client.js';
-import { holdsUnits, ignitionFor, labelsPaths, machineConfigBody, MADE_FOR } from './machine-config.js';
-import { poolOf, rolesFor, type RoleOfPools } from './machine-pools.js';
+import { holdsUnits, ignitionFor, labelsPaths, machineConfigBody, sharesUnits } from './machine-config.js';
+import { poolOf, reaches, rolesFor, type RoleOfPools } from './machine-pools.js';
+import { isOfThisRun, isOwn, MADE_FOR, runMark } from './ownership.js';
 import { CONFIGS, findConfig, listConfigs, listMachinePools, removeConfigs } from './machine-config-api.js';
 import { ROLE_LABEL, type MachineConfig, type MachineConfigPool } from './objects.js';
 import { rolloutOf } from './rollout.js';
@@ -33,9 +34,11 @@ export function createMachineConfigActivities({
   async function ensureMachineConfigs(input: {
     provisioner: ProvisionerFacts;
     nodes: readonly string[];
+    repelled?: readonly string[];
   }): Promise<MachineConfigsResult> {
     const pools = (await listMachinePools(kubernetes)) ?? [];
-    const { needed, unreachable } = assign(await listNodes(kubernetes), pools, input.nodes);
+    const all = await listNodes(kubernetes);
+    const { needed, unreachable } = assign(all, pools, input.nodes);
     const reached = rolesFor([...needed.keys()]);
     for (const [pool, nodes] of needed) {
       const why = reached.unreachable[pool.metadata.name];
@@ -52,7 +55,15 @@ export function createMachineConfigActivities({
       configs.push(await ensure(input.provisioner, body, { role, pools: names }));
     }
     const kept = configs.map(({ name }) => name);
-    await removeConfigs(kubernetes, input.provisioner.uid, (name) => !kept.includes(name));
+    // a taint that comes and goes is not worth two reboots of a pool
+    const paused = [...assign(all, pools, input.repelled ?? []).needed.keys()];
+    const serves = ({ metadata: { labels } }: MachineConfig): boolean =>
+      paused.some((pool) => reaches(labels?.[ROLE_LABEL] ?? '', pool));
+    await removeConfigs(
+      kubernetes,
+      input.provisioner.uid,
+      (config) => !kept.includes(config.metadata.name) && !serves(config),
+    );
     return { configs, unreachable };
   }
 
@@ -71,21 +82,27 @@ export function createMachineConfigActivities({
     const { name } = body.metadata;
     const paths = provisioner.directories.map(({ path }) => path);
     const found = await findConfig(kubernetes, name);
+    const others = (await listConfigs(kubernetes, `${ROLE_LABEL}=${role}`)).filter(
+      ({ metadata }) => metadata.name !== name && !isOwn(metadata),
+    );
     if (found?.metadata.labels?.[MADE_FOR] !== undefined) {
-      await keep(found, body);
-      return { name, pools, created: false, foreign: false };
+      await keep(found, body, others);
+      return { name, pools, created: isOfThisRun(found.metadata), foreign: false };
     }
-    const others = await listConfigs(kubernetes, `${ROLE_LABEL}=${role},!${MADE_FOR}`);
-    const foreign = others.find((one) => labelsPaths(one, paths));
+    const same = found ? [found, ...others] : others;
+    const foreign = same.find((one) => labelsPaths(one, paths));
     if (foreign) return { name: foreign.metadata.name, pools, created: false, foreign: true };
     if (found)
       throw permanentFailure(
         'ResourceExists',
         `MachineConfig ${name} exists and does not label ${paths.join(', ')}`,
       );
+    refuseShadowing(body, others);
+    const annotations = { ...body.metadata.annotations, ...runMark() };
+    const marked = { ...body, metadata: { ...body.metadata, annotations } };
     const created = await callForOutcome(
       `creating MachineConfig ${name}`,
-      kubernetes.custom.createClusterCustomObject({ ...CONFIGS, body }) as Promise<object>,
+      kubernetes.custom.createClusterCustomObject({ ...CONFIGS, body: marked }) as Promise<object>,
       [409],
     );
     if (typeof created === 'string')
@@ -97,12 +114,17 @@ export function createMachineConfigActivities({
   }
 
   /** One of an earlier HostPathProvisioner of this name is taken over: its nodes need no second reboot. */
-  async function keep(found: MachineConfig, body: MachineConfig): Promise<void> {
+  async function keep(
+    found: MachineConfig,
+    body: MachineConfig,
+    others: readonly MachineConfig[],
+  ): Promise<void> {
     const { name, uid, resourceVersion } = found.metadata;
     // fields come back in another order, and another version of Ignition alone is not worth a reboot
     const unchanged = holdsUnits(found, body) && holdsUnits(body, found);
     const same = unchanged && MARKED.every((at) => contains(found.metadata[at], body.metadata[at]));
     if (same) return;
+    if (!unchanged) refuseShadowing(body, others);
     const metadata = {
       ...found.metadata,
       uid,
@@ -164,6 +186,18 @@ export function createMachineConfigActivities({
   }
 
   return { ensureMachineConfigs, awaitRollout };
+}
+
+/** A pool takes one unit of a name, of whichever MachineConfig comes last by its own name: an administrator's would be gone unsaid. */
+function refuseShadowing(body: MachineConfig, others: readonly MachineConfig[]): void {
+  const shadowed = others.find((one) => sharesUnits(one, body));
+  if (!shadowed) return;
+  const units = (body.spec?.config?.systemd?.units ?? []).map(({ name }) => name).join(', ');
+  throw permanentFailure(
+    'ResourceExists',
+    `MachineConfig ${shadowed.metadata.name} has the unit ${units} too, and it does not label all directories that are asked for: ` +
+      'have it label them, or delete it, which has its nodes reboot',
+  );
 }
 
 /** What of its metadata says whose a MachineConfig is. */

@@ -62,7 +62,8 @@ function builtInFirst(a: MachineConfigPool, b: MachineConfigPool): number {
   return rank(a) - rank(b) || (a.metadata.name < b.metadata.name ? -1 : 1);
 }
 
-function reaches(role: string, { spec }: MachineConfigPool): boolean {
+/** Whether a pool takes the MachineConfigs of a role. */
+export function reaches(role: string, { spec }: MachineConfigPool): boolean {
   return selects(spec?.machineConfigSelector, { [ROLE_LABEL]: role });
 }
 

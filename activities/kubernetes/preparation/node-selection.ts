@@ -29,7 +29,9 @@ export function chooseNodes(
   workload: WorkloadPlacement | null | undefined,
   machineConfigs: boolean,
 ): NodeSelection {
-  const chosen = nodes.filter((node) => takesPart(node, workload ?? {}));
+  const placed = nodes.filter((node) => fits(node, workload ?? {}));
+  const chosen = placed.filter((node) => isAdmitted(node, workload ?? {}));
+  const repelled = placed.filter((node) => machineConfigs && isCoreOs(node) && !chosen.includes(node));
   const selected = chosen
     .map((node): SelectedNode => {
       const byConfig = machineConfigs && isCoreOs(node);
@@ -37,20 +39,24 @@ export function chooseNodes(
     })
     .sort((a, b) => (a.node < b.node ? -1 : 1));
   const notes = [...podAffinityNote(workload ?? {}), ...coreOsNote(chosen, machineConfigs)];
-  return { selected, total: nodes.length, machineConfigs, notes };
+  const names = repelled.map(({ metadata }) => metadata?.name ?? '').sort();
+  return {
+    ...{ selected, total: nodes.length, machineConfigs, notes },
+    ...(names.length === 0 ? {} : { repelled: names }),
+  };
 }
 
-function takesPart(
-  { metadata, spec }: V1Node,
-  { nodeSelector, affinity, tolerations = [] }: WorkloadPlacement,
-): boolean {
+function fits({ metadata }: V1Node, { nodeSelector, affinity }: WorkloadPlacement): boolean {
   const { name = '', labels = {} } = metadata ?? {};
   const required = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
   return (
     selects({ matchLabels: nodeSelector ?? {} }, labels) &&
-    (!required || fitsSomeTerm(required.nodeSelectorTerms, { name, labels })) &&
-    (spec?.taints ?? []).every((taint) => isTolerated(taint, tolerations))
+    (!required || fitsSomeTerm(required.nodeSelectorTerms, { name, labels }))
   );
+}
+
+function isAdmitted({ spec }: V1Node, { tolerations = [] }: WorkloadPlacement): boolean {
+  return (spec?.taints ?? []).every((taint) => isTolerated(taint, tolerations));
 }
 
 function isTolerated(taint: V1Taint, tolerations: readonly V1Toleration[]): boolean {

@@ -1,11 +1,19 @@
 /** StorageClasses that a HostPathProvisioner asks for by its annotation; hostpath-provisioner's operator makes none. */
 import type { V1StorageClass } from '@kubernetes/client-node';
-import { permanentFailure } from '../../failures.js';
+import { permanentFailure, transientFailure } from '../../failures.js';
 import type { PreparationControlActivities } from '../../preparation-interfaces.js';
 import type { ProvisionerFacts, ProvisionerRef, StorageClassRequest } from '../../types/preparation.js';
 import { callForOutcome, callIfFound, callUnlessConflict, listAll, type Kubernetes } from '../client.js';
 import { HOSTPATH_PROVISIONERS } from '../names.js';
-import { MADE_BY, MADE_FOR } from './machine-config.js';
+import {
+  isOfPredecessor,
+  isOfThisRun,
+  isOwn,
+  MADE_FOR,
+  ownershipMarks,
+  runMark,
+  type MarkedMeta,
+} from './ownership.js';
 import { LEGACY_POOL } from './provisioner-spec.js';
 
 /** Parameter of the CSI driver's classes that names the pool. */
@@ -21,21 +29,28 @@ export function createStorageClassActivities({
 }): Pick<PreparationControlActivities, 'ensureStorageClasses'> {
   const { storage } = kubernetes;
 
+  /** Whether this run has made it, now or before. */
   async function ensure(provisioner: ProvisionerFacts, request: StorageClassRequest): Promise<boolean> {
     const { name } = request;
     const wanted = storageClassBody(provisioner, request);
-    const read = storage.readStorageClass({ name });
-    const found = await callIfFound(`reading StorageClass ${name}`, read);
-    const existing =
-      found ??
-      (await callUnlessConflict(
-        `creating StorageClass ${name}`,
-        storage.createStorageClass({ body: wanted }),
-      ));
-    if (!found && existing !== 'conflict') return true;
-    const judged = existing === 'conflict' ? await storage.readStorageClass({ name }) : existing;
-    refuseOther(judged, wanted);
-    return false;
+    const found = await read(name);
+    if (!found && (await create(name, wanted)) !== 'conflict') return true;
+    const existing = found ?? (await read(name));
+    if (!existing) throw goes(name);
+    refuseOther(existing, wanted);
+    // one of an earlier object of this name goes with what else was made for that, under whoever has taken it meanwhile
+    if (isOfPredecessor(existing.metadata ?? {}, provisioner)) throw goes(name);
+    return isOfThisRun(existing.metadata ?? {});
+  }
+
+  async function read(name: string): Promise<V1StorageClass | undefined> {
+    return await callIfFound(`reading StorageClass ${name}`, storage.readStorageClass({ name }));
+  }
+
+  async function create(name: string, { metadata, ...rest }: V1StorageClass): Promise<object | 'conflict'> {
+    const annotations = { ...metadata?.annotations, ...runMark() };
+    const body = { ...rest, metadata: { ...metadata, annotations } };
+    return await callUnlessConflict(`creating StorageClass ${name}`, storage.createStorageClass({ body }));
   }
 
   return {
@@ -44,7 +59,7 @@ export function createStorageClassActivities({
       for (const request of provisioner.storageClasses)
         if (await ensure(provisioner, request)) created.push(request.name);
       const classes = provisioner.storageClasses.map(({ name }) => name);
-      await removeClasses(kubernetes, provisioner.uid, (name) => !classes.includes(name));
+      await removeClasses(kubernetes, provisioner.uid, ({ name }) => !classes.includes(name));
       return { classes, created };
     },
   };
@@ -59,11 +74,7 @@ export function storageClassBody(
   return {
     apiVersion: 'storage.k8s.io/v1',
     kind: 'StorageClass',
-    metadata: {
-      name,
-      labels: { [MADE_FOR]: provisioner.uid },
-      annotations: { [MADE_BY]: provisioner.name },
-    },
+    metadata: { name, ...ownershipMarks(provisioner, name) },
     provisioner: legacy ? LEGACY_PROVISIONER : CSI_PROVISIONER,
     reclaimPolicy: 'Delete',
     volumeBindingMode: 'WaitForFirstConsumer',
@@ -84,19 +95,28 @@ function refuseOther(found: V1StorageClass, wanted: V1StorageClass): void {
   );
 }
 
+function goes(name: string): Error {
+  return transientFailure(
+    'KubernetesUnavailable',
+    `StorageClass ${name} is of an earlier HostPathProvisioner and is being removed: made anew when it is gone`,
+  );
+}
+
 /** Removes StorageClasses made for a HostPathProvisioner; volumes of a class outlive it. */
 export async function removeClasses(
   { storage }: Kubernetes,
   madeFor: string,
-  doomed: (name: string) => boolean,
+  doomed: (made: MarkedMeta & { readonly name: string }) => boolean,
 ): Promise<readonly string[]> {
   const found = await listAll('listing StorageClasses', (page) =>
     storage.listStorageClass({ ...page, labelSelector: `${MADE_FOR}=${madeFor}` }),
   );
-  const names = found.flatMap(({ metadata }) => metadata?.name ?? []).filter(doomed);
+  const names: string[] = [];
   for (const { metadata } of found) {
-    if (!metadata?.name || !names.includes(metadata.name)) continue;
-    const { name, uid = '' } = metadata;
+    const { name, uid = '' } = metadata ?? {};
+    // somebody's copy is none of ours
+    if (!metadata || name === undefined || !isOwn(metadata) || !doomed({ ...metadata, name })) continue;
+    names.push(name);
     await callForOutcome(
       `deleting StorageClass ${name}`,
       storage.deleteStorageClass({ name, body: { preconditions: { uid } } }),

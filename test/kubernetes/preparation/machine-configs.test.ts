@@ -242,6 +242,80 @@ describe('MachineConfigs on a real API server, the operator played', function ()
     assert.deepEqual(await names(), ['50-set-selinux-for-hostpath-provisioner']);
   });
 
+  it("does not silently replace an administrator's unit for another directory", async () => {
+    const units = [
+      {
+        name: 'hostpath-provisioner.service',
+        enabled: true,
+        contents: '[Service]\nExecStart=/usr/bin/chcon -Rt container_file_t /var/old\n',
+      },
+    ];
+    const documented = '50-set-selinux-for-hostpath-provisioner';
+    await operator.create({
+      kind: 'MachineConfig',
+      metadata: { name: documented, labels: { 'machineconfiguration.openshift.io/role': 'worker' } },
+      spec: { config: { ignition: { version: '2.2.0' }, systemd: { units } } },
+    });
+    await rejects(
+      ensure(['w1'], { ...provisioner, name: 'hostpath-provisioner' }),
+      'ResourceExists',
+      new RegExp(`MachineConfig ${documented} has the unit hostpath-provisioner.service too`),
+    );
+    assert.deepEqual(await names(), [documented]);
+  });
+
+  it('knows what an attempt of the same run has made, of which nobody heard', async () => {
+    const inRun = async (runId: string): Promise<readonly boolean[]> => {
+      const { configs } = await act(
+        (input: Parameters<typeof activities.ensureMachineConfigs>[0]) =>
+          activities.ensureMachineConfigs(input),
+        [{ provisioner, nodes: ['w1', 'both'] }],
+        { runId },
+      );
+      return configs.map(({ created }) => created);
+    };
+    assert.deepEqual(await inRun('run-1'), [true, true]);
+    assert.deepEqual(await inRun('run-1'), [true, true], 'the answer of the first attempt was lost');
+    assert.deepEqual(await inRun('run-2'), [false, false]);
+    const nothingKnown = { machineConfigs: [], storageClasses: [] };
+    const cancel = async (runId: string): Promise<readonly string[]> =>
+      (
+        await act(
+          (input: Parameters<typeof activities.removePreparation>[0]) => activities.removePreparation(input),
+          [{ provisioner, only: nothingKnown }],
+          { runId },
+        )
+      ).machineConfigs;
+    assert.deepEqual(await cancel('run-2'), []);
+    assert.deepEqual(await cancel('run-1'), ['50-set-selinux-for-hpp-master', WORKER]);
+  });
+
+  it("leaves somebody's copy of one under another name alone", async () => {
+    await ensure(['w1']);
+    const [made] = await operator.configs();
+    assert.ok(made);
+    const { labels = {}, annotations = {} } = made.metadata;
+    await operator.create({
+      kind: 'MachineConfig',
+      metadata: { name: '60-mine', labels, annotations },
+      spec: made.spec ?? {},
+    });
+    await ensure(['w1']);
+    assert.deepEqual(await names(), [WORKER, '60-mine']);
+    assert.deepEqual((await activities.removePreparation({ provisioner })).machineConfigs, [WORKER]);
+    assert.deepEqual(await names(), ['60-mine']);
+  });
+
+  it('keeps what it made for a pool whose nodes are tainted for a while, and makes nothing for tainted ones', async () => {
+    const tainted = async (nodes: readonly string[]): Promise<MachineConfigsResult> =>
+      await activities.ensureMachineConfigs({ provisioner, nodes, repelled: ['w1', 'w2'] });
+    assert.deepEqual([(await tainted([])).configs, await names()], [[], []]);
+    await ensure(['w1']);
+    assert.deepEqual([(await tainted([])).configs, await names()], [[], [WORKER]]);
+    await ensure([]);
+    assert.deepEqual(await names(), [], 'the placement itself says otherwise');
+  });
+
   it("refuses somebody else's object of the same name", async () => {
     await operator.create({
       kind: 'MachineConfig',

@@ -214,6 +214,7 @@ describe('HostPathProvisioners on a real API server', function () {
       await admin.storage.createStorageClass({ body });
       const provisioner = await asking('asked-mine');
       assert.deepEqual((await activities.ensureStorageClasses({ provisioner })).created, []);
+      await remove(provisioner.name);
       await activities.removePreparation({ provisioner });
       assert.equal((await read('asked-mine'))?.reclaimPolicy, 'Retain');
       await admin.storage.createStorageClass({
@@ -223,6 +224,67 @@ describe('HostPathProvisioners on a real API server', function () {
         activities.ensureStorageClasses({ provisioner: await asking('asked-ceph') }),
         'ResourceExists',
         /asked-ceph exists with provisioner rbd.csi.ceph.com and pool legacy, not with kubevirt.io\/hostpath-provisioner/,
+      );
+    });
+
+    it('wait for those of an earlier object of this name to be gone', async () => {
+      const before = await asking('asked-again');
+      await activities.ensureStorageClasses({ provisioner: before });
+      const after = { ...before, uid: '99999999-2222-3333-4444-555555555555' };
+      await rejects(
+        activities.ensureStorageClasses({ provisioner: after }),
+        'KubernetesUnavailable',
+        /StorageClass asked-again is of an earlier HostPathProvisioner and is being removed/,
+        true,
+      );
+      await remove(before.name);
+      await activities.removePreparation({ provisioner: before });
+      assert.deepEqual((await activities.ensureStorageClasses({ provisioner: after })).created, [
+        'asked-again',
+      ]);
+    });
+
+    it("may be somebody's copies of one, and are then left alone", async () => {
+      const provisioner = await asking('asked-1');
+      await activities.ensureStorageClasses({ provisioner });
+      const made = await read('asked-1');
+      const { labels = {}, annotations = {} } = made?.metadata ?? {};
+      await admin.storage.createStorageClass({
+        body: { metadata: { name: 'asked-copy', labels, annotations }, provisioner: made?.provisioner ?? '' },
+      });
+      await activities.ensureStorageClasses({ provisioner });
+      await remove(provisioner.name);
+      const removed = await activities.removePreparation({ provisioner });
+      assert.deepEqual(removed.storageClasses, ['asked-1']);
+      assert.ok(await read('asked-copy'));
+      assert.deepEqual(await listOrphans(kubernetes), []);
+    });
+
+    it('are known by the run that made them, whichever attempt it was', async () => {
+      const provisioner = await asking('asked-run');
+      const ensure = async (runId: string): Promise<readonly string[]> =>
+        (
+          await act(
+            (input: Parameters<typeof activities.ensureStorageClasses>[0]) =>
+              activities.ensureStorageClasses(input),
+            [{ provisioner }],
+            { runId },
+          )
+        ).created;
+      assert.deepEqual(await ensure('run-1'), ['asked-run']);
+      assert.deepEqual(await ensure('run-1'), ['asked-run']);
+      assert.deepEqual(await ensure('run-2'), []);
+    });
+
+    it('that the API server does not take are a mistake in the HostPathProvisioner', async () => {
+      const provisioner = {
+        ...(await asking('asked-1')),
+        storageClasses: [{ name: 'a..b', pool: 'legacy' }],
+      };
+      await rejects(
+        activities.ensureStorageClasses({ provisioner }),
+        'InvalidHostPathProvisioner',
+        /creating StorageClass a..b: .*Invalid value/,
       );
     });
 
@@ -246,6 +308,29 @@ describe('HostPathProvisioners on a real API server', function () {
         storageClasses: [],
       });
     });
+  });
+
+  it('lose nothing of what was made for them while they live, whatever name somebody gives', async () => {
+    const asked = { 'dvflow.io/storage-class': 'living' };
+    const provisioner = await opened({ manifest: manifest(unique(), undefined, asked) });
+    await activities.ensureStorageClasses({ provisioner });
+    await rejects(
+      activities.removePreparation({ provisioner: { name: 'typo', uid: provisioner.uid } }),
+      'InvalidHostPathProvisioner',
+      /is that of HostPathProvisioner hpp-\d+, which is not gone: nothing is removed/,
+    );
+    assert.ok(await admin.storage.readStorageClass({ name: 'living' }));
+    await admin.storage.deleteStorageClass({ name: 'living' });
+  });
+
+  it('choose no node when they are gone, or others by now', async () => {
+    const somewhere = { pathConfig: { path: '/var/a' }, workload: { nodeSelector: { disk: 'ssd' } } };
+    const { name, uid } = await opened({ manifest: manifest(unique(), somewhere) });
+    const other = await activities.selectNodes({ provisioner: { name, uid: 'other' } });
+    assert.deepEqual([other.selected, other.gone], [[], true]);
+    await remove(name);
+    const gone = await activities.selectNodes({ provisioner: { name, uid } });
+    assert.deepEqual([gone.selected, gone.gone], [[], true]);
   });
 
   it('choose nodes as they are now, on a cluster without MachineConfigs', async () => {
