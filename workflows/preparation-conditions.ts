@@ -36,6 +36,12 @@ export function isSettled({ nodes, rollouts, failure }: Round): boolean {
   );
 }
 
+/** How far all nodes together are: those that are ready, and those whose configuration has arrived. */
+export function reachedIn({ nodes, rollouts }: Pick<Round, 'nodes' | 'rollouts'>): number {
+  const ready = nodes.filter(({ phase }) => phase === 'Ready').length;
+  return ready + rollouts.reduce((sum, { done }) => sum + done.length, 0);
+}
+
 /** The conditions of a round. */
 export function conditionsOf(round: Round): readonly ProvisionerCondition[] {
   return [availability(round), progress(round), degradation(round)];

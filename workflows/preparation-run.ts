@@ -1,10 +1,16 @@
 /** What a run of `prepareStorage` knows of itself: which object, which nodes are ready, what it has said and made. */
 import { setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { DataVolumeEvent } from '../activities/types.js';
-import type { PreparationStatus, ProvisionerFacts, ProvisionerRef } from '../activities/types/preparation.js';
+import type {
+  MadePreparation,
+  PreparationStart,
+  PreparationStatus,
+  ProvisionerFacts,
+  ProvisionerRef,
+} from '../activities/types/preparation.js';
 import { control } from './activity-options.js';
 import { preparationQuery, wakeSignal } from './messages.js';
-import { conditionsOf, isSettled, type Failure, type Round } from './preparation-conditions.js';
+import { conditionsOf, isSettled, reachedIn, type Failure, type Round } from './preparation-conditions.js';
 import type { NodeOutcome } from './prepare-nodes.js';
 
 /** A run. */
@@ -14,12 +20,14 @@ export interface PreparationRun {
   status: PreparationStatus;
   /** When something last got further, ms since the epoch. */
   progressAt: number;
+  /** The most nodes that were ready, or done with a rollout, in any look: a node that comes and goes is no progress. */
+  most: number;
   /** Something may have changed since the look began. */
   woken: boolean;
   /** Nodes that were ready, for as long as nothing woke the run. */
   readonly ready: Map<string, NodeOutcome>;
   /** Names of what this run has made and a cancel takes back. */
-  readonly made: { readonly machineConfigs: string[]; readonly storageClasses: string[] };
+  readonly made: { readonly machineConfigs: Set<string>; readonly storageClasses: Set<string> };
   /** Events said, so that a look which finds the same says nothing. */
   readonly said: Set<string>;
   /** The last round, and the status that was written for it. */
@@ -32,9 +40,10 @@ export function createPreparationRun(): PreparationRun {
   const run: PreparationRun = {
     status: { name: '', step: '', conditions: [], nodes: [] },
     progressAt: Date.now(),
+    most: 0,
     woken: false,
     ready: new Map(),
-    made: { machineConfigs: [], storageClasses: [] },
+    made: { machineConfigs: new Set(), storageClasses: new Set() },
     said: new Set(),
     round: { nodes: [], total: 0, rollouts: [], shared: [], notes: [] },
     recorded: '',
@@ -46,8 +55,21 @@ export function createPreparationRun(): PreparationRun {
   return run;
 }
 
+/** Begins with what the watch says, or the run that this one goes on from. */
+export function resume(run: PreparationRun, { name, uid, progressAt, made }: PreparationStart): void {
+  identify(run, { name, uid });
+  run.progressAt = progressAt ?? run.progressAt;
+  for (const one of made?.machineConfigs ?? []) run.made.machineConfigs.add(one);
+  for (const one of made?.storageClasses ?? []) run.made.storageClasses.add(one);
+}
+
+/** Names of what the run has made, for another process. */
+export function madeBy({ made }: PreparationRun): MadePreparation {
+  return { machineConfigs: [...made.machineConfigs], storageClasses: [...made.storageClasses] };
+}
+
 /** Says which object the run is for. */
-export function identify(run: PreparationRun, { name, uid }: ProvisionerRef): void {
+function identify(run: PreparationRun, { name, uid }: ProvisionerRef): void {
   run.status = { ...run.status, name, uid };
 }
 
@@ -61,6 +83,7 @@ export function open(run: PreparationRun, provisioner: ProvisionerFacts): void {
   if (run.opened && run.opened.generation !== provisioner.generation) {
     run.ready.clear();
     run.progressAt = Date.now();
+    run.most = 0;
   }
   run.opened = provisioner;
   identify(run, provisioner);
@@ -83,7 +106,7 @@ export async function unlessReady(
   return outcome;
 }
 
-/** Writes conditions and nodes where they say something new; whether anything has got further since the last time. */
+/** Writes conditions and nodes where they say something new; whether anything has changed since the last time. */
 export async function record(
   run: PreparationRun,
   provisioner: ProvisionerFacts,
@@ -94,16 +117,24 @@ export async function record(
   const conditions = conditionsOf(round);
   const text = JSON.stringify([provisioner.generation, conditions, nodes]);
   if (text === run.recorded) return false;
-  const further = run.recorded !== '';
+  const changed = run.recorded !== '';
   run.recorded = text;
-  if (further) run.progressAt = Date.now();
+  noteProgress(run, round);
   const { waiting: _, ...status } = run.status;
   const open = !isSettled(round) && !round.failure;
   run.status = { ...status, conditions, nodes, ...(open ? { waiting: waitingFor(round) } : {}) };
   const { name, uid, generation, directories } = provisioner;
   const pools = directories.flatMap(({ pool }) => (pool === 'legacy' ? [] : [pool]));
   await control.recordPreparation({ provisioner: { name, uid }, generation, conditions, nodes, pools });
-  return further;
+  return changed;
+}
+
+/** Another text is no progress yet: only a node more than ever before sets the deadline back. */
+export function noteProgress(run: Pick<PreparationRun, 'most' | 'progressAt'>, round: Round): void {
+  const reached = reachedIn(round);
+  if (reached <= run.most) return;
+  run.most = reached;
+  run.progressAt = Date.now();
 }
 
 /** An event; the same text is said once a run. */

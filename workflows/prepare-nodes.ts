@@ -128,8 +128,17 @@ function failed(node: string, message: string): NodeOutcome {
   return { status: { name: node, phase: 'Degraded', message }, shared: [], done: [] };
 }
 
-function messageOf(node: string, error: unknown): string {
+/** A worker that does not begin is not there; one that began and did not end is, and its step takes too long or hangs. */
+function timeoutOf(node: string, { timeoutType }: TimeoutFailure, error: unknown): string {
+  if (timeoutType === 'SCHEDULE_TO_START') return `no node worker answers on ${node}`;
+  const step = error instanceof ActivityFailure ? error.activityType : 'a step';
+  const how = timeoutType === 'HEARTBEAT' ? 'was not heard of any more' : 'did not end in time';
+  return `${step} began on ${node} and ${how}: the worker died, or a file system hangs there`;
+}
+
+/** What a condition says of a node on which a step failed. */
+export function messageOf(node: string, error: unknown): string {
   const cause = error instanceof ActivityFailure ? error.cause : error;
-  if (cause instanceof TimeoutFailure) return `no node worker answers on ${node}`;
+  if (cause instanceof TimeoutFailure) return timeoutOf(node, cause, error);
   return cause instanceof Error ? cause.message : String(cause);
 }

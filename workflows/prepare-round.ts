@@ -19,16 +19,20 @@ export interface Look {
   readonly classes: readonly string[];
 }
 
-/** A node that is ready is not asked again before something wakes the run. */
-export async function lookOnce(run: PreparationRun, provisioner: ProvisionerFacts): Promise<Look> {
+/** A node that is ready is not asked again before something wakes the run. `undefined` where the object has just gone. */
+export async function lookOnce(
+  run: PreparationRun,
+  provisioner: ProvisionerFacts,
+): Promise<Look | undefined> {
   const { name, uid } = provisioner;
   step(run, 'choosing nodes');
   const selection = await control.selectNodes({ provisioner: { name, uid } });
+  if (selection.gone) return undefined;
   step(run, `preparing directories and labels on ${selection.selected.length} nodes`);
-  const [own, rolled] = await Promise.all([
+  const [own, rolled] = await both(
     prepareNodes(run, provisioner, selection),
     rollOut(run, provisioner, selection),
-  ]);
+  );
   const outcomes = [...own, ...rolled.outcomes].sort((a, b) => (a.status.name < b.status.name ? -1 : 1));
   await tell(run, outcomes);
   const made = await ensureClasses(run, provisioner);
@@ -42,6 +46,12 @@ export async function lookOnce(run: PreparationRun, provisioner: ProvisionerFact
     ...(failure ? { failure } : {}),
   };
   return { round, configs: rolled.configs, classes: made.classes };
+}
+
+/** As `Promise.all`, but a failure of one is told when the other has ended too: what that has made must be known by then. */
+async function both<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second]);
+  return await Promise.all([first, second]);
 }
 
 async function prepareNodes(
@@ -65,11 +75,12 @@ interface RolledOut extends Pick<Look, 'configs'> {
 async function rollOut(
   run: PreparationRun,
   provisioner: ProvisionerFacts,
-  { selected, machineConfigs }: NodeSelection,
+  selection: NodeSelection,
 ): Promise<RolledOut> {
+  const { selected, machineConfigs } = selection;
   if (!machineConfigs) return { configs: [], outcomes: [], rollouts: [] };
   const nodes = selected.filter(({ labelledBy }) => labelledBy === 'machineConfig').map(({ node }) => node);
-  const ensured = await ensureConfigs(run, provisioner, nodes);
+  const ensured = await ensureConfigs(run, provisioner, { nodes, repelled: selection.repelled ?? [] });
   const { configs, unreachable } = ensured;
   const rollouts = configs.length === 0 ? [] : await following.awaitRollout({ configs });
   const outcomes = await Promise.all(
@@ -85,12 +96,12 @@ async function rollOut(
 async function ensureConfigs(
   run: PreparationRun,
   provisioner: ProvisionerFacts,
-  nodes: readonly string[],
+  placed: { readonly nodes: readonly string[]; readonly repelled: readonly string[] },
 ): Promise<MachineConfigsResult & { readonly failure?: Failure }> {
   try {
-    const result = await control.ensureMachineConfigs({ provisioner, nodes });
+    const result = await control.ensureMachineConfigs({ provisioner, ...placed });
     for (const { name, pools } of result.configs.filter(({ created }) => created)) {
-      run.made.machineConfigs.push(name);
+      run.made.machineConfigs.add(name);
       const message = `MachineConfig ${name} was made: the nodes of pool ${pools.join(', ')} drain and reboot one after the other`;
       await say(run, { type: 'Normal', reason: 'MachineConfigCreated', message });
     }
@@ -107,7 +118,7 @@ async function ensureClasses(
   step(run, 'making StorageClasses');
   try {
     const { classes, created } = await control.ensureStorageClasses({ provisioner });
-    run.made.storageClasses.push(...created);
+    for (const name of created) run.made.storageClasses.add(name);
     const message = `StorageClass ${created.join(', ')} was made`;
     if (created.length > 0) await say(run, { type: 'Normal', reason: 'StorageClassCreated', message });
     return { classes };

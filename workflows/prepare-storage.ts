@@ -21,11 +21,12 @@ import { control, following } from './activity-options.js';
 import { isSettled, type Failure } from './preparation-conditions.js';
 import {
   createPreparationRun,
-  identify,
+  madeBy,
   open,
   record,
   recordFailure,
   refOf,
+  resume,
   say,
   step,
   type PreparationRun,
@@ -46,8 +47,7 @@ export async function prepareStorage(input: PreparationInput): Promise<Preparati
   const run = createPreparationRun();
   try {
     const opening = readInput(input);
-    if (opening.ref) identify(run, opening.ref);
-    run.progressAt = opening.ref?.progressAt ?? run.progressAt;
+    if (opening.ref) resume(run, opening.ref);
     return await prepareAll(run, opening);
   } catch (error) {
     if (error instanceof ContinueAsNew) throw error;
@@ -61,15 +61,20 @@ interface Opening {
   readonly manifest?: HostPathProvisionerManifest | string;
 }
 
-function readInput(input: unknown): Opening {
+/** Tells a reference from a manifest. @throws {@link FailureType} `InvalidHostPathProvisioner` for what is neither */
+export function readInput(input: unknown): Opening {
   if (typeof input === 'string') return { manifest: input };
   if (typeof input !== 'object' || input === null) {
     const given = input === null ? 'null' : typeof input;
     throw refusal(`the argument is ${given}: give a HostPathProvisioner manifest as one JSON object`);
   }
-  return 'uid' in input
-    ? { ref: input as PreparationStart }
-    : { manifest: input as HostPathProvisionerManifest };
+  if (!('uid' in input)) return { manifest: input as HostPathProvisionerManifest };
+  const { name, uid } = input as { name?: unknown; uid?: unknown };
+  if (typeof name !== 'string' || name === '' || typeof uid !== 'string' || uid === '')
+    throw refusal(
+      'the argument has a uid: give name and uid of a HostPathProvisioner as text, or a manifest',
+    );
+  return { ref: input as PreparationStart };
 }
 
 async function prepareAll(run: PreparationRun, { ref, manifest }: Opening): Promise<PreparationResult> {
@@ -83,8 +88,10 @@ async function prepareAll(run: PreparationRun, { ref, manifest }: Opening): Prom
     open(run, provisioner);
     if (provisioner.refused !== undefined) throw refusal(provisioner.refused);
     const look = await lookOnce(run, provisioner);
+    // gone since it was opened
+    if (!look) continue;
     if (await record(run, provisioner, look.round)) pause = FIRST_PAUSE_MS;
-    if (isSettled(look.round)) await say(run, complete(look));
+    if (isSettled(look.round) && look.round.nodes.length > 0) await say(run, complete(look));
     // what has changed meanwhile is looked at before anything is called done or failed
     if (!run.woken && isSettled(look.round)) return resultOf(run, look);
     if (!run.woken && look.round.failure) throw failureOf(look.round.failure);
@@ -119,7 +126,7 @@ async function wait(
     });
   }
   if (workflowInfo().continueAsNewSuggested)
-    await continueAsNew<typeof prepareStorage>({ name, uid, progressAt: run.progressAt });
+    await continueAsNew<typeof prepareStorage>({ name, uid, progressAt: run.progressAt, made: madeBy(run) });
   await followed(run, look, Math.min(pause, left));
   // what woke the run may concern a node that was ready
   if (run.woken) run.ready.clear();
@@ -163,9 +170,8 @@ async function end(run: PreparationRun, error: unknown): Promise<void> {
   const provisioner = refOf(run);
   if (!provisioner) return;
   if (isCancellation(error)) {
-    const { machineConfigs, storageClasses } = run.made;
-    if (machineConfigs.length + storageClasses.length > 0)
-      await control.removePreparation({ provisioner, only: { machineConfigs, storageClasses } });
+    // asked even where nothing is known of: an attempt whose answer was lost may have made something
+    await control.removePreparation({ provisioner, only: madeBy(run) });
     return await recordFailure(run, { type: 'Cancelled', message: 'the preparation was cancelled' });
   }
   const cause = error instanceof ActivityFailure ? error.cause : error;
