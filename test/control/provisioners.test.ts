@@ -10,8 +10,9 @@ import {
   type V1Node,
 } from '@kubernetes/client-node';
 import type { WorkflowExecutionDescription } from '@temporalio/client';
+import { latestOf } from '../../activities/kubernetes/preparation/runs.js';
 import type { WatchedProvisioner } from '../../activities/kubernetes/preparation/objects.js';
-import { isDue, nodeFingerprint } from '../../workers/control/provisioners.js';
+import { isDue, isMisplaced, isStopped, nodeFingerprint } from '../../workers/control/provisioners.js';
 import { prepareStorageWorkflowId } from '../../workflows/task-queues.js';
 import { eventually, useControlStack } from './support.js';
 
@@ -129,6 +130,35 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
     await eventually('another run', async () => (await run(idOf(other))).runId !== first.runId);
   });
 
+  it('begins nothing anew for a node where a person has stopped the preparation', async () => {
+    const made = await create('six');
+    const first = await run(idOf(made));
+    const status = { observedGeneration: made.metadata.generation, conditions: [] };
+    await custom.patchClusterCustomObjectStatus({ ...PLURAL, name: 'six', body: { status } }, MERGE);
+    await stack.temporal.workflow.getHandle(idOf(made)).terminate('for the test');
+    const other = await create('seven');
+    const before = await run(idOf(other));
+    await pause(3000);
+    const wakesBefore = await wakes(idOf(other));
+    await core.createNode({ body: { metadata: { name: 'cordoned' } } });
+    await core.patchNode({ name: 'cordoned', body: { spec: { unschedulable: true } } }, MERGE);
+    await eventually('the other run hears of it', async () => (await wakes(idOf(other))) > wakesBefore);
+    await pause(1000);
+    assert.equal((await run(idOf(made))).runId, first.runId);
+    assert.equal((await run(idOf(other))).runId, before.runId);
+    await core.deleteNode({ name: 'cordoned' });
+  });
+
+  it('wakes nobody just because a control worker starts', async () => {
+    const made = await create('eight');
+    await run(idOf(made));
+    await pause(3000);
+    const before = await wakes(idOf(made));
+    await stack.startWatch({ relistMs: 60_000 });
+    await pause(4000);
+    assert.equal(await wakes(idOf(made)), before);
+  });
+
   it('finds what was made for an object that went while nobody watched', async () => {
     const uid = '11111111-1111-1111-1111-111111111111';
     await storage.createStorageClass({
@@ -153,11 +183,15 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
 describe('whether an object that nothing was heard about needs a run', () => {
   const now = Date.parse('2026-01-02T12:00:00Z');
   const hoursAgo = (hours: number): Date => new Date(now - hours * 3_600_000);
-  const object = (observedGeneration: number | undefined, degraded = 'False'): WatchedProvisioner => ({
+  const object = (
+    observedGeneration: number | undefined,
+    degraded = 'False',
+    reason = 'x',
+  ): WatchedProvisioner => ({
     metadata: { name: 'a', uid: 'u', generation: 2 },
     status: {
       ...(observedGeneration === undefined ? {} : { observedGeneration }),
-      conditions: [{ type: 'Degraded', status: degraded }],
+      conditions: [{ type: 'Degraded', status: degraded, reason }],
     },
   });
   const rows: readonly [string, WatchedProvisioner, Parameters<typeof isDue>[1], boolean][] = [
@@ -202,9 +236,63 @@ describe('whether an object that nothing was heard about needs a run', () => {
       false,
     ],
     ['it is degraded and nobody works on it', object(2, 'True'), undefined, true],
+    [
+      'it chooses no node, and none has come',
+      object(2, 'True', 'NoNodes'),
+      { running: false, status: 'COMPLETED', closedAt: hoursAgo(1) },
+      false,
+    ],
   ];
   for (const [title, provisioner, latest, due] of rows)
     it(`${title}: ${due ? 'yes' : 'no'}`, () => assert.equal(isDue(provisioner, latest, now), due));
+
+  it('other nodes are chosen than were prepared: yes, unless a person has stopped it or it failed lately', () => {
+    const ended = { running: false, closedAt: hoursAgo(0.5) };
+    for (const [status, due] of [
+      ['COMPLETED', true],
+      ['CANCELLED', false],
+      ['TERMINATED', false],
+      ['FAILED', false],
+    ] as const) {
+      assert.equal(isDue(object(2), { ...ended, status }, now, true), due, status);
+      assert.equal(isDue(object(2, 'True', 'NoNodes'), { ...ended, status }, now, true), due, status);
+    }
+  });
+
+  it('a node begins nothing anew that a person has stopped, before the object is another', () => {
+    for (const status of ['CANCELLED', 'TERMINATED']) {
+      assert.equal(isStopped(object(2), { running: false, status }), true);
+      assert.equal(isStopped(object(1), { running: false, status }), false);
+    }
+    for (const status of ['COMPLETED', 'FAILED', 'RUNNING'])
+      assert.equal(isStopped(object(2), { running: status === 'RUNNING', status }), false);
+    assert.equal(isStopped(object(2), undefined), false);
+  });
+
+  it('of two runs goes by the one that runs, else by the one that ended last', () => {
+    const old = { running: false, status: 'COMPLETED', closedAt: hoursAgo(8) };
+    const late = { running: false, status: 'CANCELLED', closedAt: hoursAgo(1) };
+    const runs = { running: true, status: 'RUNNING' };
+    assert.equal(latestOf([old, late]), late);
+    assert.equal(latestOf([late, old]), late);
+    assert.equal(latestOf([late, runs, old]), runs);
+    assert.equal(latestOf([]), undefined);
+  });
+
+  it('compares the nodes of the status with those that its placement chooses now', () => {
+    const node = (name: string, labels = {}): V1Node => ({ metadata: { name, labels } });
+    const of = (...names: string[]): WatchedProvisioner => ({
+      metadata: { name: 'a', uid: 'u' },
+      spec: { workload: { nodeSelector: { disk: 'ssd' } } },
+      status: { nodes: names.map((name) => ({ name, phase: 'Ready', message: '' })) },
+    });
+    const ssd = node('n1', { disk: 'ssd' });
+    assert.equal(isMisplaced(of('n1'), [ssd, node('n2')]), false);
+    assert.equal(isMisplaced(of('n1'), [ssd, node('n2', { disk: 'ssd' })]), true);
+    assert.equal(isMisplaced(of('n1', 'n2'), [ssd]), true);
+    assert.equal(isMisplaced(of(), [ssd]), true);
+    assert.equal(isMisplaced(of(), [node('n2')]), false);
+  });
 });
 
 describe('what of a node matters to a preparation', () => {

@@ -68,7 +68,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     capacity,
     classChanged: (storageClass) => settings.volumeChanged(storageClass),
   });
-  const preparations = watchProvisioners({ ...options, kubernetes, runs });
+  const preparations = watchProvisioners({ ...options, kubernetes });
   const observeRound = (ms: number): void => {
     options.metrics?.record('dvflow_progress_round_seconds', ms / 1000);
     for (const [phase, count] of countPhases(dataVolumes))

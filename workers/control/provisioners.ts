@@ -1,7 +1,7 @@
 /**
  * Brings each HostPathProvisioner and the run that prepares it together, level-based (`design.md` §2): one that is new, changed or
- * gone is looked at, and so are all of them when a node comes, goes, or becomes another one. The run itself decides what there is to
- * do: after a removal it removes what was made. Every replica does all of it.
+ * gone is looked at, and so are all of them when a node comes, goes, or becomes another one; but none that a person has cancelled and
+ * that is as it was. The run itself decides what there is to do: after a removal it removes what was made. Every replica does all of it.
  */
 import type { KubeConfig, V1Node } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
@@ -9,12 +9,16 @@ import type { Logger } from '@temporalio/common';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { HPP_GROUP, HPP_VERSION, MARKS } from '../../activities/kubernetes/names.js';
 import type { WatchedProvisioner } from '../../activities/kubernetes/preparation/objects.js';
+import { MAX_NODES } from '../../activities/kubernetes/preparation/status.js';
 import { listOrphans } from '../../activities/kubernetes/preparation/orphans.js';
-import { findPreparation, lookAgain } from '../../activities/kubernetes/preparation/runs.js';
-import { prepareStorageWorkflowId } from '../../workflows/task-queues.js';
+import { chooseNodes } from '../../activities/kubernetes/preparation/node-selection.js';
+import {
+  describePreparation,
+  lookAgain,
+  type LatestRun,
+} from '../../activities/kubernetes/preparation/runs.js';
 import { createKeyQueue } from './key-queue.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
-import type { RunFacts, Runs } from './runs.js';
 import { failedLately } from './volumes.js';
 
 /** How old a finished preparation may be before the nodes are looked at again without a reason, in ms. */
@@ -34,7 +38,6 @@ export interface ProvisionerWatchOptions {
   readonly kubeConfig: KubeConfig;
   readonly kubernetes: Kubernetes;
   readonly client: Client;
-  readonly runs: Pick<Runs, 'describe'>;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
 }
@@ -43,7 +46,7 @@ export interface ProvisionerWatchOptions {
 export function watchProvisioners(
   options: ProvisionerWatchOptions,
 ): Pick<ListWatch<Provisioner>, 'synced' | 'stop'> {
-  const { client, runs, kubernetes, logger } = options;
+  const { client, kubernetes, logger } = options;
   /** Those that something has been heard about, by key; a name may have been used several times. */
   const heard = new Map<string, Provisioner>();
   const queue = createKeyQueue(work, logger);
@@ -62,8 +65,11 @@ export function watchProvisioners(
     ...options,
     path: '/api/v1/nodes',
     changed(_key, { before, after }) {
-      if (nodeFingerprint(before) !== nodeFingerprint(after)) queue.addAfter(ALL, NODES_SETTLE_MS);
+      // in the first list every node is new, which is no news: what has changed meanwhile is judged object by object
+      if (nodes.synced() && nodeFingerprint(before) !== nodeFingerprint(after))
+        queue.addAfter(ALL, NODES_SETTLE_MS);
     },
+    listed: () => list.all().forEach(({ metadata }) => queue.add(metadata.name)),
   });
 
   function note(provisioner: Provisioner): void {
@@ -87,20 +93,21 @@ export function watchProvisioners(
     }
   }
 
-  /** At the first list of nodes every one of them is new: whether there is anything to do is then judged as for any object. */
+  /** What a person has stopped is not begun again by a node, which may change just because of the stop. */
   async function answerNodes(): Promise<void> {
     for (const provisioner of list.all()) {
-      if (!provisioner.metadata.deletionTimestamp && nodes.synced())
-        await lookAgain(client, provisioner.metadata);
+      if (provisioner.metadata.deletionTimestamp) continue;
+      const latest = await describePreparation(client, provisioner.metadata);
+      if (!isStopped(provisioner, latest)) await lookAgain(client, provisioner.metadata);
     }
   }
 
   /** An object that is as it was: only where its run was missed, or was too long ago. */
   async function check(provisioner: Provisioner | undefined): Promise<void> {
     if (!provisioner || provisioner.metadata.deletionTimestamp) return;
-    if (await findPreparation(client, provisioner.metadata)) return;
-    const latest = await runs.describe(prepareStorageWorkflowId(provisioner.metadata));
-    if (isDue(provisioner, latest, Date.now())) await lookAgain(client, provisioner.metadata);
+    const latest = await describePreparation(client, provisioner.metadata);
+    const misplaced = nodes.synced() && isMisplaced(provisioner, nodes.all());
+    if (isDue(provisioner, latest, Date.now(), misplaced)) await lookAgain(client, provisioner.metadata);
   }
 
   async function removeOrphans(): Promise<void> {
@@ -119,21 +126,43 @@ export function watchProvisioners(
   };
 }
 
-/** Whether an object that nothing was heard about needs a run; `latest` is the last one under the watch's id. */
+/**
+ * Whether an object that nothing was heard about needs a run; `latest` is the last one that served it, `misplaced` says that others
+ * than its nodes are chosen by now.
+ */
 export function isDue(
-  { metadata, status }: WatchedProvisioner,
-  latest: Pick<RunFacts, 'running' | 'status' | 'closedAt'> | undefined,
+  provisioner: WatchedProvisioner,
+  latest: LatestRun | undefined,
   at: number,
+  misplaced = false,
 ): boolean {
   if (latest?.running) return false;
-  const judged = status?.observedGeneration === metadata.generation;
-  if (!judged) return !latest || !failedLately(latest, at);
-  // cancelled or terminated by a person, who may change the object, or a node, to have it begun anew
-  if (latest && ['CANCELLED', 'TERMINATED'].includes(latest.status)) return false;
+  if (!isJudged(provisioner)) return !latest || !failedLately(latest, at);
+  if (isStopped(provisioner, latest)) return false;
   if (latest && failedLately(latest, at)) return false;
-  const well = status?.conditions?.find(({ type }) => type === 'Degraded')?.status === 'False';
-  if (!well) return true;
+  if (misplaced) return true;
+  const degraded = provisioner.status?.conditions?.find(({ type }) => type === 'Degraded');
+  // without a node that is chosen there is nothing to do before one is
+  if (degraded?.status !== 'False' && degraded?.reason !== 'NoNodes') return true;
   return latest?.closedAt !== undefined && at - latest.closedAt.getTime() > PREPARED_AGAIN_MS;
+}
+
+function isJudged({ metadata, status }: WatchedProvisioner): boolean {
+  return status?.observedGeneration === metadata.generation;
+}
+
+/** Cancelled or terminated by a person, who may change the object to have it begun anew. */
+export function isStopped(provisioner: WatchedProvisioner, latest: LatestRun | undefined): boolean {
+  return isJudged(provisioner) && ['CANCELLED', 'TERMINATED'].includes(latest?.status ?? '');
+}
+
+/** Whether a node is chosen that the last look did not see, or the other way round. */
+export function isMisplaced({ spec, status }: WatchedProvisioner, nodes: readonly V1Node[]): boolean {
+  const known = status?.nodes?.map(({ name }) => name) ?? [];
+  // a status lists no more, and the others are told by events
+  if (known.length >= MAX_NODES) return false;
+  const chosen = chooseNodes(nodes, spec?.workload, false).selected.map(({ node }) => node);
+  return chosen.length !== known.length || chosen.some((node) => !known.includes(node));
 }
 
 /** What of an object a run goes by. */

@@ -1,5 +1,6 @@
 /** The objects that `prepareStorage` reads and makes, as far as it does: raw JSON, times as strings. */
 import type { V1Affinity, V1Toleration } from '@kubernetes/client-node';
+import type { NodeStatus } from '../../types/preparation.js';
 import type { LabelSelector } from './label-selector.js';
 
 /** Metadata of an object without a namespace. */
@@ -34,6 +35,7 @@ export interface WatchedProvisioner {
   };
   readonly status?: {
     readonly observedGeneration?: number;
+    readonly nodes?: readonly NodeStatus[];
     readonly conditions?: readonly {
       readonly type: string;
       readonly status: string;

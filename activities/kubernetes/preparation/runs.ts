@@ -1,5 +1,5 @@
 /** The run that prepares a HostPathProvisioner: told to look, or started; the same from the watch and from an activity. */
-import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import type { PreparationStatus, ProvisionerRef } from '../../types/preparation.js';
 import { MARKS } from '../names.js';
@@ -46,28 +46,67 @@ export async function lookAgain(
   });
 }
 
+/** The latest run that served a HostPathProvisioner. */
+export interface LatestRun {
+  readonly running: boolean;
+  /** Temporal's word: `RUNNING`, `TERMINATED`. */
+  readonly status: string;
+  /** When it ended, if it has. */
+  readonly closedAt?: Date;
+}
+
 /**
- * The run that is under way for a HostPathProvisioner, by its id: the one that made it from Temporal, whose mark is believed only
- * while it runs and names this object, else the one that the watch starts. `undefined` where none is under way.
+ * The latest run that serves or served a HostPathProvisioner: the one that made it from Temporal, whose mark is believed only where
+ * that run names this object, or the one that the watch started; of two the one that runs, or that ended later. `undefined` where
+ * Temporal knows none.
  */
-export async function findPreparation(
+export async function describePreparation(
   temporal: Pick<Client, 'workflow'>,
   { name, uid, annotations = {} }: Pick<ClusterMeta, 'name' | 'uid' | 'annotations'>,
-): Promise<string | undefined> {
+): Promise<LatestRun | undefined> {
   const marked = annotations[MARKS.workflowId];
-  if (marked !== undefined && (await serves(temporal, marked, name))) return marked;
-  const id = preparationWorkflowId({ name, uid });
-  const found = await unlessMissing(temporal.workflow.getHandle(id).describe());
-  return found?.status.name === 'RUNNING' ? id : undefined;
+  const own = await unlessMissing(
+    temporal.workflow.getHandle(preparationWorkflowId({ name, uid })).describe(),
+  );
+  const other = marked === undefined ? undefined : await describeServing(temporal, marked, name);
+  return latestOf([own, other].flatMap((found) => (found ? [factsOf(found)] : [])));
+}
+
+/** The one that runs, else the one that ended last. */
+export function latestOf(runs: readonly LatestRun[]): LatestRun | undefined {
+  const endOf = ({ running, closedAt }: LatestRun): number =>
+    running ? Infinity : (closedAt?.getTime() ?? 0);
+  return runs.toSorted((a, b) => endOf(b) - endOf(a))[0];
+}
+
+type Described = Pick<WorkflowExecutionDescription, 'status' | 'closeTime' | 'type'>;
+
+function factsOf({ status, closeTime }: Described): LatestRun {
+  // one that is paused somebody wants to go on
+  const running = status.name === 'RUNNING' || status.name === 'PAUSED';
+  return { running, status: status.name, ...(closeTime ? { closedAt: closeTime } : {}) };
+}
+
+/** The id may since be another's: its run must say that it is for this object. */
+async function describeServing(
+  temporal: Pick<Client, 'workflow'>,
+  id: string,
+  name: string,
+): Promise<Described | undefined> {
+  const handle = temporal.workflow.getHandle(id);
+  const found = await unlessMissing(handle.describe());
+  if (found?.type !== WORKFLOW_TYPE) return undefined;
+  const asked = unlessMissing(handle.query<PreparationStatus>(STATUS));
+  // one that is over and cannot be asked any more is believed nothing; one that runs will answer
+  const status = await (factsOf(found).running ? asked : asked.catch(() => undefined));
+  return status !== undefined && ['', name].includes(status.name) ? found : undefined;
 }
 
 /** A run that has not yet heard of its object may be the one that has just made this one. */
 async function serves(temporal: Pick<Client, 'workflow'>, id: string, name: string): Promise<boolean> {
-  const handle = temporal.workflow.getHandle(id);
-  const found = await unlessMissing(handle.describe());
-  if (found?.status.name !== 'RUNNING' || found.type !== WORKFLOW_TYPE) return false;
-  const status = await unlessMissing(handle.query<PreparationStatus>(STATUS));
-  return status !== undefined && ['', name].includes(status.name);
+  const found = await unlessMissing(temporal.workflow.getHandle(id).describe());
+  if (!found || !factsOf(found).running) return false;
+  return (await describeServing(temporal, id, name)) !== undefined;
 }
 
 async function unlessMissing<T>(request: Promise<T>): Promise<T | undefined> {

@@ -8,7 +8,7 @@ import type { WatchedProvisioner } from './objects.js';
 import { findProvisioner, PROVISIONERS, referenceTo } from './provisioners.js';
 
 /** Nodes that a status lists at most: the object stays small, and the conditions count all of them. */
-const MAX_NODES = 500;
+export const MAX_NODES = 500;
 
 /** A condition's message ends here, in characters, as Kubernetes' own do. */
 const MAX_MESSAGE = 32_768;
