@@ -51,7 +51,9 @@ export async function createNodeWorkers(
         selinuxfs: config.selinuxfs,
       }),
       maxConcurrentActivityTaskExecutions: NODE_SLOTS,
-      interceptors: { activity: [activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName))] },
+      interceptors: {
+        activity: [activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName, config.selinuxfs))],
+      },
     }),
     Worker.create({
       ...options,

@@ -12,11 +12,19 @@ import { measurePool } from './room.js';
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 
+/** Where it is looked at. */
+export interface ExamineContext {
+  readonly node: string;
+  /** Bytes that volumes of others take from the pool. @default 0 */
+  readonly foreignBytes?: number;
+  /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
+  readonly selinuxfs?: string | undefined;
+}
+
 /** What one pool is like on this node; what is wrong with it is told, not thrown. */
 export async function examinePool(
   { path, overcommit }: PoolRef,
-  node: string,
-  foreignBytes = 0,
+  { node, foreignBytes = 0, selinuxfs }: ExamineContext,
 ): Promise<PoolReport> {
   const plain = normalize(path).replace(/\/+$/, '');
   if (!isAbsolute(path) || plain === '')
@@ -29,7 +37,11 @@ export async function examinePool(
     if (type === OVERLAY)
       return { path, state: 'unusable', message: `${plain} is not mounted into the worker on node ${node}` };
     const sharedWithOs = (await sharedSystemPath(await realpath(plain))) !== undefined;
-    const { selinux: mode, labelled, message } = await verifyBackingDirectory({ path: plain }, { node });
+    const {
+      selinux: mode,
+      labelled,
+      message,
+    } = await verifyBackingDirectory({ path: plain }, { node, selinuxfs });
     const free = { roomBytes: bavail * bsize, totalBytes: blocks * bsize, promisedBytes: 0, promises: 0 };
     return {
       path,

@@ -37,11 +37,11 @@ export function createNodeActivities(context: {
   /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
   readonly selinuxfs?: string | undefined;
 }): NodeActivities {
-  const { node, stateDirectory = STATE_DIRECTORY, deviceDirectory = DEVICE_DIRECTORY } = context;
+  const { node, selinuxfs, stateDirectory = STATE_DIRECTORY, deviceDirectory = DEVICE_DIRECTORY } = context;
   const volumes = { ...context, stateDirectory, deviceDirectory };
   const activities: NodeActivities = {
     ...createPreparationActivities(context),
-    observePool: async ({ pool, foreignBytes }) => await observePool(pool, { node, foreignBytes }),
+    observePool: async ({ pool, foreignBytes }) => await observePool(pool, { node, foreignBytes, selinuxfs }),
     reserveDirectory: async (input) => await reserveDirectory(input, context),
     async verifyImage(input) {
       const { directory, ...rest } = input;
@@ -51,7 +51,7 @@ export function createNodeActivities(context: {
     async publishDirectory({ directory: target }) {
       if ('volume' in target) return await removeTransferState(stateDirectory, target.dataVolume.uid);
       const { pool: path, directory, dataVolume } = target;
-      await using pool = await openPool(path, node);
+      await using pool = await openPool(path, node, selinuxfs);
       await withPoolLock(pool, async () => {
         const marker = await readMarker(pool, dataVolume.uid);
         if (marker && marker.directory !== directory) return;
@@ -75,7 +75,7 @@ export function createNodeActivities(context: {
       version: context.version ?? 'unknown',
       nodeVersion: process.versions.node,
       root: context.transferUser !== undefined,
-      pools: await Promise.all(pools.map((pool) => examinePool(pool, node))),
+      pools: await Promise.all(pools.map((pool) => examinePool(pool, { node, selinuxfs }))),
     }),
     prepareVolume: async (input) => await prepareVolume(input, volumes),
     emptyReservedVolume: async (input) => await emptyReservedVolume(input, volumes),

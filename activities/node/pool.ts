@@ -56,19 +56,21 @@ export interface KeptPromise extends SpacePromise {
 }
 
 /**
- * Opens a pool, and makes it where only the last component of its path is missing.
+ * Opens a pool, and makes it where only the last component of its path is missing. `selinuxfs` is where this node's kernel shows
+ * SELinux (default `/sys/fs/selinux`), for the reason of a refusal.
  * @throws {@link FailureType} retried: `NodeUnavailable` when the node has no such directory, so that nothing is written where
  * the pool's file system is not mounted; `NoSpace` when it cannot be made or read,
  * `PermissionDenied` when the kernel refuses
  */
-export async function openPool(path: string, node: string): Promise<Pool> {
+export async function openPool(path: string, node: string, selinuxfs?: string): Promise<Pool> {
   try {
     const plain = normalize(path).replace(/\/+$/, '');
     if (!isAbsolute(path) || plain === '') throw new Error('a pool is an absolute path below /');
     return await openBooks(plain, await openRoot(plain, node));
   } catch (error) {
     if (failureTypeOf(error)) throw error;
-    if (isDenied(error)) throw await deniedFailure(error, { doing: 'open it', directory: path, node });
+    const denied = { doing: 'open it', directory: path, node, selinuxfs };
+    if (isDenied(error)) throw await deniedFailure(error, denied);
     const reason = error instanceof Error ? error.message : String(error);
     throw transientFailure('NoSpace', `pool ${path} on node ${node} cannot be used: ${reason}`, {
       cause: error,

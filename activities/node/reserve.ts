@@ -28,6 +28,8 @@ const VOLUME_MODE = 0o771;
 export interface NodeContext {
   readonly node: string;
   readonly transferUser?: Owner | undefined;
+  /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
+  readonly selinuxfs?: string | undefined;
 }
 
 /**
@@ -37,12 +39,12 @@ export interface NodeContext {
  */
 export async function reserveDirectory(
   input: ReserveInput,
-  { node, transferUser }: NodeContext,
+  { node, transferUser, selinuxfs }: NodeContext,
 ): Promise<ReservedDirectory> {
   const { dataVolume, hostname, workflowId } = input;
   const name = volumeName(directoryName(input.claim, input.pool));
-  await using pool = await openPool(input.pool.path, node);
-  const denied = { doing: `make ${name} in it`, directory: pool.path, node };
+  await using pool = await openPool(input.pool.path, node, selinuxfs);
+  const denied = { doing: `make ${name} in it`, directory: pool.path, node, selinuxfs };
   const reserved = withPoolLock(pool, async () => {
     await refuseOthers(pool, name, dataVolume.uid, node);
     const bytes = await promisedBytes(pool, name, input, node);

@@ -23,12 +23,16 @@ const readings = new Map<string, () => Promise<Holdings>>();
 /** Capacity, promises and room of a pool on this node, for placement and metrics. @throws as `openPool` */
 export async function observePool(
   { path, overcommit }: PoolRef,
-  { node, foreignBytes }: { readonly node: string; readonly foreignBytes: number },
+  {
+    node,
+    foreignBytes,
+    selinuxfs,
+  }: { readonly node: string; readonly foreignBytes: number; readonly selinuxfs?: string | undefined },
 ): Promise<PoolFacts> {
   let reading = readings.get(path);
   if (!reading) {
     reading = shareReading(async () => {
-      await using pool = await openPool(path, node);
+      await using pool = await openPool(path, node, selinuxfs);
       return await readHoldings(pool);
     });
     readings.set(path, reading);

@@ -78,6 +78,20 @@ describe('examineNode', () => {
     }
   });
 
+  it("reads SELinux where the node's kernel shows it, which in a container is another place", async () => {
+    await mkdir(pool.path);
+    const selinuxfs = join(pool.base, 'selinuxfs');
+    await mkdir(selinuxfs);
+    await writeFile(join(selinuxfs, 'enforce'), '1');
+    const told = createNodeActivities({ node, selinuxfs });
+    const { pools } = await told.examineNode({ pools: [{ path: pool.path, useNamingPrefix: false }] });
+    assert.deepEqual([pools[0]?.selinux?.mode, pools[0]?.selinux?.labelled], ['enforcing', false]);
+    assert.match(
+      pools[0]?.selinux?.message ?? '',
+      /needs the type container_file_t \(SELinux is enforcing\)/,
+    );
+  });
+
   it('knows whether a pool has a file system of its own', async function () {
     await mkdir(pool.path);
     const alone = (await stat(pool.path)).dev !== (await stat('/')).dev;

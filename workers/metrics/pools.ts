@@ -35,14 +35,14 @@ export interface PoolMetrics extends ActivityObserver {
  * every ten minutes at the latest. That question names all of them: the figures of a pool that is no longer there become NaN, which no
  * alert takes for anything, since a series cannot be taken back.
  */
-export function poolMetrics(metrics: Metrics, node: string): PoolMetrics {
+export function poolMetrics(metrics: Metrics, node: string, selinuxfs?: string): PoolMetrics {
   const known = new Map<string, { pool: PoolRef; foreignBytes: number }>();
   const timer = setInterval(() => void refresh(), EVERY_MS);
   timer.unref();
 
   async function refresh(): Promise<void> {
     for (const { pool, foreignBytes } of [...known.values()]) {
-      const report = await examinePool(pool, node, foreignBytes);
+      const report = await examinePool(pool, { node, foreignBytes, selinuxfs });
       // forgotten meanwhile
       if (known.has(pool.path)) show(metrics, node, report);
     }

@@ -230,15 +230,20 @@ describe('permission denied', function () {
     assert.match(failure.message, /belongs to 0:0 with mode 755, and this worker runs as 65534:/);
   });
 
-  it('is recognised where volumes are made too', async () => {
-    const activities = createNodeActivities({ node });
+  it('is recognised where volumes are made too, with the label that is the reason', async () => {
+    setLabel(FRESH, path);
+    const activities = createNodeActivities({ node, selinuxfs: world.selinuxfs });
+    const says =
+      /permission denied: directory \S+closed on node node-1 has the SELinux label unconfined_u:object_r:var_t:s0 and needs the type container_file_t \(SELinux is enforcing\): prepareStorage/;
     const observed = await refused(() =>
       activities.observePool({ pool: { path, useNamingPrefix: false }, foreignBytes: 0 }),
     );
     assert.equal(observed.type, 'PermissionDenied');
+    assert.match(observed.message, says);
     await activities.reserveDirectory(request(path, 1));
     const reserved = await refused(() => activities.reserveDirectory(request(path, 2)));
     assert.equal(reserved.type, 'PermissionDenied');
+    assert.match(reserved.message, says);
   });
 });
 
