@@ -4,11 +4,16 @@ import { join } from 'node:path';
 import { ApplicationFailure, ApplicationFailureCategory, CancelledFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
-import { permanentFailure } from '../../activities/failures.js';
+import { FAILURE_TYPES, permanentFailure } from '../../activities/failures.js';
 import type { ImageFacts } from '../../activities/types.js';
 import { activityMetrics } from '../../workers/metrics/activities.js';
 import { METRICS, type MetricDefinition } from '../../workers/metrics/catalogue.js';
-import type { MetricLabels, Metrics } from '../../workers/metrics/index.js';
+import {
+  startMetrics,
+  WORKFLOW_TYPES,
+  type MetricLabels,
+  type Metrics,
+} from '../../workers/metrics/index.js';
 import { byteMetrics, transferMetrics } from '../../workers/metrics/transfers.js';
 import { projectPath, readDocument, tableRows } from '../docs/documents.js';
 
@@ -64,6 +69,18 @@ describe('catalogue of metrics', () => {
       }
     }
     assert.deepEqual([...used].sort(), Object.keys(METRICS).sort());
+  });
+});
+
+describe('counters of a control worker that has just started', () => {
+  it('stand at 0 for the failures of every type of workflow: the first one is then seen to come', async () => {
+    const types = Object.keys(await import('../../workflows/index.js'));
+    assert.deepEqual(types.sort(), [...WORKFLOW_TYPES].sort());
+    const metrics = createRecorder();
+    startMetrics(metrics, 'control');
+    for (const workflow of types)
+      for (const type of Object.keys(FAILURE_TYPES))
+        assert.equal(metrics.values.get(`dvflow_workflow_failures_total ${workflow} ${type}`), 0, workflow);
   });
 });
 

@@ -55,6 +55,20 @@ export function metricSinks(metrics: Metrics): InjectedSinks<MetricSinks> {
   };
 }
 
+/** Every type of workflow that can fail; their counters stand at 0 before the first does. */
+export const WORKFLOW_TYPES = [
+  'deleteLocalBlockVolume',
+  'examineNodes',
+  'importDataVolume',
+  'localBlockVolume',
+  'prepareStorage',
+  'provisionVolume',
+  'publishCapacity',
+  'recheckNode',
+  'reclaimVolume',
+  'sweep',
+] as const;
+
 const LEAKED_KINDS = ['PersistentVolumeClaim', 'PersistentVolume', 'Secret', 'Directory'] as const;
 
 /**
@@ -70,8 +84,9 @@ export function startMetrics(metrics: Metrics, role: 'control' | 'node'): void {
   const queues = role === 'control' ? ['control'] : ['node', 'transfer'];
   for (const type of Object.keys(FAILURE_TYPES)) {
     for (const queue of queues) metrics.record('dvflow_activity_failures_total', 0, { queue, type });
-    if (role === 'control')
-      metrics.record('dvflow_workflow_failures_total', 0, { workflow_type: 'importDataVolume', type });
+    if (role !== 'control') continue;
+    for (const workflow_type of WORKFLOW_TYPES)
+      metrics.record('dvflow_workflow_failures_total', 0, { workflow_type, type });
   }
   if (role !== 'control') return;
   metrics.record('dvflow_cleanup_deferred_total', 0);
