@@ -110,6 +110,18 @@ describe('rights', function () {
     }
   });
 
+  it('on OpenShift each worker may use the one security context constraint that its pod needs', async () => {
+    const on = 'security.openshift.io/securitycontextconstraints';
+    for (const [user, namespace, name, other] of [
+      [NODE, 'dvflow-nodes', 'privileged', 'hostaccess'],
+      [CONTROL, 'dvflow', 'nonroot-v2', 'privileged'],
+    ] as const) {
+      assert.equal(await may({ user, verb: 'use', on, namespace, name }), true);
+      assert.equal(await may({ user, verb: 'use', on, namespace, name: other }), false);
+      assert.equal(await may({ user, verb: 'use', on, namespace: 'default', name }), false);
+    }
+  });
+
   it("CDI's roles reach a namespace's admin, editor and viewer by aggregation", async () => {
     const namespace = 'default';
     for (const role of ['admin', 'edit', 'view'])

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { parse, parseAllDocuments } from 'yaml';
+import { projectPath } from '../docs/documents.js';
+
+interface DaemonSet {
+  readonly spec: {
+    readonly template: {
+      readonly spec: {
+        readonly containers: readonly {
+          readonly volumeMounts: readonly {
+            readonly name: string;
+            readonly mountPath: string;
+            readonly mountPropagation?: string;
+          }[];
+        }[];
+      };
+    };
+  };
+}
+
+interface Role {
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly rules?: readonly {
+    readonly resources: readonly string[];
+    readonly resourceNames?: readonly string[];
+  }[];
+}
+
+const read = (path: string): string => readFileSync(projectPath(path), 'utf8');
+
+describe('the workers as deploy/ runs them', () => {
+  it('see a disk that is mounted on a node after they started', () => {
+    const { spec } = parse(read('deploy/workers/node.yaml')) as DaemonSet;
+    const mounts = spec.template.spec.containers[0]?.volumeMounts ?? [];
+    const propagated = mounts.filter(({ mountPropagation }) => mountPropagation === 'HostToContainer');
+    assert.deepEqual(
+      propagated.map(({ mountPath }) => mountPath),
+      ['/var/hpvolumes', '/mnt/local-storage'],
+    );
+  });
+
+  for (const [file, role, constraint] of [
+    ['deploy/rbac/node.yaml', 'dvflow-node-scc', 'privileged'],
+    ['deploy/rbac/control.yaml', 'dvflow-control-scc', 'nonroot-v2'],
+  ] as const) {
+    it(`may use the security context constraint ${constraint} of OpenShift, and no other`, () => {
+      const documents = parseAllDocuments(read(file)).map((document) => document.toJS() as Role);
+      const granted = documents
+        .flatMap(({ kind, metadata, rules = [] }) => rules.map((rule) => ({ kind, metadata, ...rule })))
+        .filter(({ resources }) => resources.includes('securitycontextconstraints'));
+      assert.deepEqual(
+        granted.map(({ kind, metadata, resourceNames }) => [kind, metadata.name, resourceNames]),
+        [['Role', role, [constraint]]],
+      );
+    });
+  }
+});
