@@ -128,8 +128,15 @@ export interface ControlActivities
   judgeUnpublished(input: { items: readonly UnpublishedItem[] }): Promise<readonly UnpublishedItem[]>;
   /** Removes one claim, volume or Secret, by uid; absent is success. */
   removeUnpublished(input: { item: UnpublishedItem }): Promise<void>;
-  /** Nodes that have a node worker by Kubernetes' account (Ready or not), and the pools of all HostPathProvisioners. */
-  listNodes(): Promise<{ readonly nodes: readonly string[]; readonly pools: readonly PoolRef[] }>;
+  /**
+   * Nodes that have a node worker by Kubernetes' account (Ready or not), and the pools of all HostPathProvisioners; `placed`: the
+   * nodes of a pool by its path, where the status of its HostPathProvisioner tells them.
+   */
+  listNodes(): Promise<{
+    readonly nodes: readonly string[];
+    readonly pools: readonly PoolRef[];
+    readonly placed?: Readonly<Record<string, readonly string[]>>;
+  }>;
   /**
    * Reads the PersistentVolume anew; neither member when it must not be reclaimed (not Released, Retain, not ours, other uid).
    * `waiting`: it is to go, but its node or pool does not exist, in words.
@@ -176,8 +183,11 @@ export interface NodeActivities
   publishDirectory(input: { directory: FillTarget }): Promise<void>;
   /** Removes directory, promise, record and marker of this DataVolume; absent is success, a published one is refused. */
   removeDirectory(input: { directory: ReservedDirectory }): Promise<void>;
-  /** Directories under these pools that carry the marker. */
-  listUnpublishedDirectories(input: { pools: readonly PoolRef[] }): Promise<readonly UnpublishedItem[]>;
+  /** Directories under these pools that carry the marker; `judged`: paths of those that this node is to have, for its metrics. */
+  listUnpublishedDirectories(input: {
+    pools: readonly PoolRef[];
+    judged?: readonly string[];
+  }): Promise<readonly UnpublishedItem[]>;
   /** Removes one of them, if its marker is still there. */
   removeUnpublishedDirectory(input: { item: UnpublishedItem }): Promise<void>;
   /** Removes the data and the promise of a released volume: data before the PV object. */

@@ -16,10 +16,22 @@ export interface Examination {
   readonly nodes: readonly ExaminedNode[];
 }
 
-/** Asks every node's worker about itself and its pools: nothing is made or changed. A node that is silent for 3 s has no report. */
+/** Asks every node's worker about itself and the pools that it is to have: nothing is made or changed. A node that is silent for 3 s has no report. */
 export async function examineNodes(): Promise<Examination> {
-  const { nodes, pools } = await control.listNodes();
-  return { pools, nodes: await Promise.all(nodes.map((node) => examine(node, pools))) };
+  const { nodes, pools, placed } = await control.listNodes();
+  return {
+    pools,
+    nodes: await Promise.all(nodes.map((node) => examine(node, poolsOn(node, pools, placed)))),
+  };
+}
+
+/** The pools that a node is to have; of one that nobody has told the nodes of yet, every node may be one. */
+export function poolsOn(
+  node: string,
+  pools: readonly PoolRef[],
+  placed: Readonly<Record<string, readonly string[]>> | undefined,
+): readonly PoolRef[] {
+  return pools.filter(({ path }) => placed?.[path]?.includes(node) ?? true);
 }
 
 async function examine(node: string, pools: readonly PoolRef[]): Promise<ExaminedNode> {

@@ -1,5 +1,6 @@
 import { isCancellation, log } from '@temporalio/workflow';
 import type { PoolRef, UnpublishedItem } from '../activities/types.js';
+import { poolsOn } from './examine-nodes.js';
 import { cleaningUp, control, probing, sweeping } from './activity-options.js';
 import { recordMetric } from './metrics.js';
 import { returnVolume } from './static-volume.js';
@@ -18,10 +19,15 @@ export interface SweepResult {
  * run when a node answers again.
  */
 export async function sweep(input: { node?: string } = {}): Promise<SweepResult> {
-  const { nodes, pools } = await control.listNodes();
+  const { nodes, pools, placed } = await control.listNodes();
   const asked = input.node === undefined ? nodes : [input.node];
   const silentNodes: string[] = [];
-  const directories = await Promise.all(asked.map((node) => listDirectories(node, pools, silentNodes)));
+  const directories = await Promise.all(
+    asked.map((node) => {
+      const judged = poolsOn(node, pools, placed).map(({ path }) => path);
+      return listDirectories(node, { pools, judged }, silentNodes);
+    }),
+  );
   const items = [...(await control.listUnpublished()), ...directories.flat()];
   const doomed = items.length === 0 ? [] : await control.judgeUnpublished({ items });
   for (const { kind } of doomed) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
@@ -37,11 +43,11 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
 
 async function listDirectories(
   node: string,
-  pools: readonly PoolRef[],
+  input: { readonly pools: readonly PoolRef[]; readonly judged: readonly string[] },
   silent: string[],
 ): Promise<readonly UnpublishedItem[]> {
   try {
-    return await probing(node).listUnpublishedDirectories({ pools });
+    return await probing(node).listUnpublishedDirectories(input);
   } catch (error) {
     if (isCancellation(error)) throw error;
     log.warn('node does not answer the sweeper', { node, error });

@@ -12,7 +12,7 @@ import type { Kubernetes } from './client.js';
 import { readVolumes } from './foreign-volumes.js';
 import { CSI_PROVISIONER, HOSTNAME_LABEL, OWN_NAMESPACE } from './names.js';
 import { candidateOf } from './nodes.js';
-import { listPools, poolOf } from './pools.js';
+import { listUsablePools, nodesOfPool, poolOf, readProvisioners, usablePools } from './pools.js';
 import { formatQuantity, parseQuantity } from './quantity.js';
 
 const MANAGED_BY = { 'app.kubernetes.io/managed-by': 'dvflow' };
@@ -26,21 +26,26 @@ export function createCapacityActivities({
   const { core, storage } = kubernetes;
 
   async function listNodePools(): Promise<readonly NodePool[]> {
-    const [nodes, volumes, pools] = await Promise.all([
+    const [nodes, volumes, provisioners] = await Promise.all([
       listAll('listing nodes', (page) => core.listNode(page)),
       readVolumes(kubernetes),
-      listPools(kubernetes),
+      readProvisioners(kubernetes),
     ]);
     const named = nodes.filter(({ metadata }) => metadata?.labels?.[HOSTNAME_LABEL] !== undefined);
-    return named.flatMap((node) => pools.map((pool) => ({ pool, ...candidateOf(node, { volumes, pool }) })));
+    return usablePools(provisioners).pools.flatMap((pool) => {
+      const placed = nodesOfPool(pool, provisioners, nodes);
+      return named
+        .filter(({ metadata }) => placed?.has(metadata?.name ?? '') ?? true)
+        .map((node) => ({ pool, ...candidateOf(node, { volumes, pool }) }));
+    });
   }
 
   async function publishCapacity({ capacities }: { capacities: readonly NodeCapacity[] }): Promise<void> {
     const namespace = OWN_NAMESPACE;
     const labelSelector = 'app.kubernetes.io/managed-by=dvflow';
-    const [classes, pools, existing] = await Promise.all([
+    const [classes, { pools }, existing] = await Promise.all([
       listAll('listing StorageClasses', (page) => storage.listStorageClass(page)),
-      listPools(kubernetes),
+      listUsablePools(kubernetes),
       listAll('listing CSIStorageCapacities', (page) =>
         storage.listNamespacedCSIStorageCapacity({ ...page, namespace, labelSelector }),
       ),

@@ -3,6 +3,7 @@ import { Context } from '@temporalio/activity';
 import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
+import type { PoolRef } from '../types.js';
 import type {
   LocalBlockVolumeInput,
   LocalVolumePlan,
@@ -18,7 +19,7 @@ import { choosePlacement } from './nodes.js';
 import { judgeInput } from './local-volume-input.js';
 import { formatQuantity, parseQuantity } from './quantity.js';
 import { changedMeanwhile, patchVolume } from './reservations.js';
-import { listPools } from './pools.js';
+import { nodesOfPool, readProvisioners, usablePools, type UsablePools } from './pools.js';
 
 /** What the activities of local volumes need. */
 interface LocalVolumeDependencies {
@@ -43,12 +44,15 @@ export function createLocalVolumeActivities({
   }): Promise<LocalVolumePlan> {
     const { pool: path, ...asked } = judgeInput(input.volume, input.name);
     await requireClass(asked.storageClass);
-    const pool = await poolOf(path);
+    const provisioners = await readProvisioners(kubernetes);
+    const pool = choosePool(path, usablePools(provisioners));
     const [nodes, volumes] = await Promise.all([
       listAll('listing nodes', (page) => core.listNode(page)),
       listAll('listing volumes', (page) => core.listPersistentVolume(page)),
     ]);
-    const placement = choosePlacement({ nodes, volumes, topologies: [], pool, provisionOnNode: asked.node });
+    const placed = nodesOfPool(pool, provisioners, nodes);
+    const asking = { nodes, volumes, topologies: [], pool, placed, provisionOnNode: asked.node };
+    const placement = choosePlacement(asking);
     const [candidate] = placement.candidates;
     if (!candidate)
       throw permanentFailure('NodeUnavailable', placement.reason ?? `node ${asked.node} cannot be used`);
@@ -72,20 +76,6 @@ export function createLocalVolumeActivities({
         'InvalidLocalVolume',
         `StorageClass "${name}" belongs to provisioner ${found.provisioner}: a local volume needs a class of ${NO_PROVISIONER}`,
       );
-  }
-
-  async function poolOf(path: string | undefined) {
-    const pools = await listPools(kubernetes);
-    const pool =
-      path === undefined ? pools[0] : pools.find((found) => found.path === path.replace(/\/+$/, ''));
-    if (pool) return pool;
-    const offer = pools.map((found) => found.path).join(', ') || 'there is no HostPathProvisioner';
-    throw permanentFailure(
-      'InvalidLocalVolume',
-      path === undefined
-        ? 'no HostPathProvisioner says in which directory of the node the file is made: create one'
-        : `pool ${path} is of no HostPathProvisioner (${offer})`,
-    );
   }
 
   async function createLocalVolume({
@@ -159,6 +149,20 @@ function refuseClaimed({ metadata, spec, status }: V1PersistentVolume, retired: 
     status?.phase === 'Bound'
       ? `PersistentVolume ${metadata?.name} is Bound to claim ${claim}: delete the claim first`
       : `PersistentVolume ${metadata?.name} is reserved for ${metadata?.annotations?.[MARKS.dataVolume] ?? claim}: it is not removed`,
+  );
+}
+
+/** The pool of this path, or the first one. @throws {@link FailureType} `InvalidLocalVolume` where there is none */
+function choosePool(path: string | undefined, { pools, refusals }: UsablePools): PoolRef {
+  const pool = path === undefined ? pools[0] : pools.find((found) => found.path === path.replace(/\/+$/, ''));
+  if (pool) return pool;
+  const offer = pools.map((found) => found.path).join(', ') || 'there is no HostPathProvisioner';
+  const none = 'no HostPathProvisioner says in which directory of the node the file is made: create one';
+  throw permanentFailure(
+    'InvalidLocalVolume',
+    path === undefined
+      ? [none, ...refusals].join('; ')
+      : `pool ${path} is of no HostPathProvisioner (${[offer, ...refusals].join('; ')})`,
   );
 }
 

@@ -11,7 +11,7 @@ import { findClaim, readClaim } from './claims.js';
 import { recordEvent } from './events.js';
 import { foreignBytes, readVolumes } from './foreign-volumes.js';
 import { HOSTNAME_LABEL, PROVISION_ON_NODE, SELECTED_NODE } from './names.js';
-import { listPools } from './pools.js';
+import { nodesOfPool, poolsOf, readProvisioners, toldNodes } from './pools.js';
 import { shareReading } from '../shared-reading.js';
 
 /** Activities of placement. */
@@ -22,14 +22,16 @@ export function createNodeActivities({
 }): Pick<ControlActivities, 'listCandidates' | 'refuseSelectedNode' | 'listNodes'> {
   const { core, storage } = kubernetes;
   const readNodes = shareReading(() => listAll('listing nodes', (page) => core.listNode(page)));
+  const provisionersNow = shareReading(() => readProvisioners(kubernetes));
   const volumesNow = shareReading(() => readVolumes(kubernetes));
 
   async function listCandidates(input: { claim: ClaimRef; target: VolumePlan }): Promise<PlacementFacts> {
     const claim = await readClaim(kubernetes, input.claim);
     refuseForeignVolume(claim);
     const { annotations = {} } = claim.metadata ?? {};
-    const [nodes, volumes, storageClass] = await Promise.all([
+    const [nodes, provisioners, volumes, storageClass] = await Promise.all([
       readNodes(),
+      provisionersNow(),
       volumesNow(),
       callIfFound(
         `reading StorageClass ${input.target.storageClass}`,
@@ -41,6 +43,7 @@ export function createNodeActivities({
       volumes,
       topologies: storageClass?.allowedTopologies ?? [],
       pool: input.target.pool,
+      placed: nodesOfPool(input.target.pool, provisioners, nodes),
       provisionOnNode: annotations[PROVISION_ON_NODE],
       selectedNode: annotations[SELECTED_NODE],
     });
@@ -93,9 +96,15 @@ export function createNodeActivities({
   async function listNodes(): Promise<{
     readonly nodes: readonly string[];
     readonly pools: readonly PoolRef[];
+    readonly placed: Readonly<Record<string, readonly string[]>>;
   }> {
     const nodes = await listAll('listing nodes', (page) => core.listNode(page));
-    return { nodes: nodes.map(({ metadata }) => metadata?.name ?? ''), pools: await listPools(kubernetes) };
+    const provisioners = await readProvisioners(kubernetes);
+    return {
+      nodes: nodes.map(({ metadata }) => metadata?.name ?? ''),
+      pools: provisioners.flatMap(poolsOf),
+      placed: toldNodes(provisioners),
+    };
   }
 
   return { listCandidates, refuseSelectedNode, listNodes };
@@ -108,17 +117,19 @@ export interface PlacementInput {
   /** `allowedTopologies` of the class; empty allows every node. */
   readonly topologies: readonly V1TopologySelectorTerm[];
   readonly pool: PoolRef;
+  /** Names of the nodes that the pool is placed on; absent where that is not known. */
+  readonly placed?: ReadonlySet<string> | undefined;
   readonly provisionOnNode?: string | undefined;
   readonly selectedNode?: string | undefined;
 }
 
 /** The nodes that a claim may use: the one the user or the scheduler names, else every node that is Ready and allowed. */
 export function choosePlacement(input: PlacementInput): PlacementFacts {
-  const { nodes, topologies, provisionOnNode, selectedNode } = input;
+  const { nodes, provisionOnNode, selectedNode } = input;
   const named = provisionOnNode ?? selectedNode;
   const chosenBy = provisionOnNode ? 'provisionOnNode' : selectedNode ? 'selected-node' : 'any';
   const asked = named === undefined ? nodes : nodes.filter(({ metadata }) => metadata?.name === named);
-  const refusals = asked.map((node) => ({ node, why: refusalOf(node, topologies, chosenBy === 'any') }));
+  const refusals = asked.map((node) => ({ node, why: refusalOf(node, input, chosenBy === 'any') }));
   const candidates = refusals
     .filter(({ why }) => why === undefined)
     .map(({ node }) => candidateOf(node, input));
@@ -132,7 +143,7 @@ export function choosePlacement(input: PlacementInput): PlacementFacts {
 
 function refusalOf(
   node: V1Node,
-  topologies: readonly V1TopologySelectorTerm[],
+  { topologies, placed, pool }: PlacementInput,
   anyNode: boolean,
 ): string | undefined {
   const labels = node.metadata?.labels ?? {};
@@ -142,6 +153,8 @@ function refusalOf(
   if (topologies.length > 0 && !topologies.some((term) => allows(term, labels))) {
     return 'is not in allowedTopologies of the StorageClass';
   }
+  if (placed && !placed.has(node.metadata?.name ?? ''))
+    return `is not chosen by spec.workload of the HostPathProvisioner of ${pool.path}`;
   if (anyNode && node.spec?.unschedulable) return 'is cordoned';
   return undefined;
 }

@@ -1,6 +1,8 @@
 /** The custom resources that dvflow reads, as far as it reads them; their full schema is in `deploy/`. */
 import type { V1OwnerReference, V1PersistentVolumeClaimSpec } from '@kubernetes/client-node';
 import type { ContentType, Phase } from '../types.js';
+import type { NodeStatus } from '../types/preparation.js';
+import type { WorkloadPlacement } from './preparation/objects.js';
 
 /** Metadata of a custom resource: raw JSON, times as strings. */
 export interface ObjectMeta {
@@ -202,7 +204,9 @@ export interface HostPathProvisioner {
   readonly spec?: {
     readonly pathConfig?: PoolConfig & { readonly useNamingPrefix?: boolean | string };
     readonly storagePools?: readonly (PoolConfig & { readonly name?: string })[];
+    readonly workload?: WorkloadPlacement | null;
   };
+  readonly status?: { readonly nodes?: readonly NodeStatus[] };
 }
 
 /** What both kinds of pools have. */

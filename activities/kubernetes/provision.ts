@@ -8,7 +8,7 @@ import type { Kubernetes } from './client.js';
 import { findClaim } from './claims.js';
 import { recordEvent } from './events.js';
 import { classNameOf, isHostpathClass, isPending, refusalOf, waitsForData } from './plain-claims.js';
-import { choosePool, listPools } from './pools.js';
+import { choosePool, listUsablePools } from './pools.js';
 import { sizeBytes } from './quantity.js';
 
 /** Activities of plain claims. */
@@ -41,9 +41,9 @@ export function createProvisionActivities({
       return { done: `StorageClass "${name}" belongs to provisioner ${storageClass.provisioner}` };
     const refused = refusalOf(claim, storageClass.provisioner);
     if (refused) return { refused };
-    const pools = await listPools(kubernetes);
+    const { pools, refusals } = await listUsablePools(kubernetes);
     try {
-      return { plan: planOf(claim, storageClass, choosePool(storageClass, pools)) };
+      return { plan: planOf(claim, storageClass, choosePool(storageClass, pools, refusals)) };
     } catch (error) {
       // an administrator can still make the pool
       if (failureTypeOf(error) !== 'StorageClassNotFound') throw error;

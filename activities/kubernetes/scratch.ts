@@ -15,7 +15,7 @@ import { allows } from './nodes.js';
 import { isSame, scratchClaim, scratchVolume, whyUnbound } from './scratch-objects.js';
 import { planScratch as plan } from './scratch-plan.js';
 import { readCdiConfig } from './storage-classes.js';
-import { listPools } from './pools.js';
+import { listUsablePools } from './pools.js';
 
 /** How long one look waits for the claim to be Bound; a touched claim is in under a second (`kubernetes-mechanisms.md` §2). In ms. */
 const BOUND_WITHIN_MS = 8000;
@@ -42,10 +42,10 @@ export function createScratchActivities({
     image,
     reason,
   }: Parameters<ScratchActivities['planScratch']>[0]): Promise<ScratchPlan> {
-    const [config, classes, pools] = await Promise.all([
+    const [config, classes, { pools }] = await Promise.all([
       readCdiConfig(kubernetes),
       listAll('listing StorageClasses', (page) => storage.listStorageClass(page)),
-      listPools(kubernetes),
+      listUsablePools(kubernetes),
     ]);
     return plan({ config, classes, pools, target, image, reason: scratchReason(reason) });
   }

@@ -12,7 +12,7 @@ import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { CDI_ANNOTATIONS, HOSTPATH_ACCESS_MODES, HOSTPATH_PROVISIONERS } from './names.js';
 import type { CdiConfig, ClaimTemplate, DataVolume, StorageProfile } from './objects.js';
-import { choosePool, listPools } from './pools.js';
+import { choosePool, listUsablePools } from './pools.js';
 import { filesystemOverhead, requiredSpace, usableSpace } from './overhead.js';
 import { sizeBytes } from './quantity.js';
 import {
@@ -32,6 +32,8 @@ export interface TargetFacts {
   readonly profile?: StorageProfile | undefined;
   readonly config?: CdiConfig | undefined;
   readonly pools: readonly PoolRef[];
+  /** Why there are not more pools. */
+  readonly refusals?: readonly string[] | undefined;
 }
 
 /** Plan of a claim that exists or that somebody else will make: nothing will be allocated for it. */
@@ -83,7 +85,7 @@ export function createTargetActivities({
       storageClass,
       modeDefaults: api === 'storage' ? await readModeDefaults(kubernetes) : {},
       profile: api === 'storage' ? await readStorageProfile(kubernetes, name) : undefined,
-      pools: await listPools(kubernetes),
+      ...(await listUsablePools(kubernetes)),
     };
   }
 
@@ -95,7 +97,7 @@ export function createTargetActivities({
  * @throws {@link FailureType} `IncompatiblePVC`, `StorageClassNotFound`, `InvalidDataVolume`, `ContentTypeNotSupported`
  */
 export function plan(facts: TargetFacts): TargetPlan {
-  const { dataVolume, storageClass, config, pools } = facts;
+  const { dataVolume, storageClass, config, pools, refusals } = facts;
   const { api, template } = templateOf(dataVolume);
   refuseForeign(storageClass);
   const name = storageClass.metadata?.name ?? '';
@@ -106,7 +108,7 @@ export function plan(facts: TargetFacts): TargetPlan {
   const requestBytes = requestOf(template, api, overhead, facts.profile);
   const bindingMode =
     storageClass.volumeBindingMode === 'WaitForFirstConsumer' ? 'WaitForFirstConsumer' : 'Immediate';
-  const pool = choosePool(storageClass, pools);
+  const pool = choosePool(storageClass, pools, refusals);
   return {
     claim: 'create',
     storageClass: name,

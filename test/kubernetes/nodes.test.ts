@@ -47,6 +47,20 @@ describe('choosePlacement', () => {
     );
   });
 
+  it('offers only nodes on which the pool is placed, whoever names another', () => {
+    const nodes = [node('a'), node('b')];
+    const placed = new Set(['b']);
+    assert.deepEqual(
+      choose(nodes, { placed }).candidates.map((one) => one.node),
+      ['b'],
+    );
+    for (const named of [{ provisionOnNode: 'a' }, { selectedNode: 'a' }])
+      assert.match(
+        choose(nodes, { placed, ...named }).reason ?? '',
+        /^a is not chosen by spec.workload of the HostPathProvisioner of /,
+      );
+  });
+
   it('says why there is no candidate', () => {
     assert.equal(choose([]).reason, 'the cluster has no nodes');
     assert.equal(choose([node('a')], { provisionOnNode: 'x' }).reason, 'node x does not exist');

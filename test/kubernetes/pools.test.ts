@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { choosePool, poolsOf } from '../../activities/kubernetes/pools.js';
+import type { HostPathProvisioner } from '../../activities/kubernetes/objects.js';
+import { poolsOn } from '../../workflows/examine-nodes.js';
+import {
+  choosePool,
+  nodesOfPool,
+  poolsOf,
+  toldNodes,
+  usablePools,
+} from '../../activities/kubernetes/pools.js';
 import { ApplicationFailure } from '../../activities/failures.js';
 
 const storageClass = (parameters?: Record<string, string>) => ({
@@ -72,4 +80,71 @@ describe('pools of HostPathProvisioners', () => {
       );
     });
   }
+});
+
+describe('pools in which volumes may be made', () => {
+  const provisioner = (
+    name: string,
+    path: string,
+    more: { workload?: object; nodes?: readonly string[] } = {},
+  ): HostPathProvisioner => ({
+    metadata: { name },
+    spec: { pathConfig: { path }, ...(more.workload ? { workload: more.workload } : {}) },
+    ...(more.nodes
+      ? { status: { nodes: more.nodes.map((node) => ({ name: node, phase: 'Ready', message: '' })) } }
+      : {}),
+  });
+  const ssd = { nodeSelector: { disk: 'ssd' } };
+  const nodes = [
+    { metadata: { name: 'w1', labels: { disk: 'ssd' } } },
+    { metadata: { name: 'w2', labels: {} } },
+    {
+      metadata: { name: 'w3', labels: { disk: 'ssd' } },
+      spec: { taints: [{ key: 'x', effect: 'NoSchedule' }] },
+    },
+  ];
+
+  it('are none of those that prepareStorage refuses, and the reason is said', () => {
+    const { pools, refusals } = usablePools([
+      provisioner('bad', '/etc/hpvolumes'),
+      provisioner('good', '/var/hpvolumes'),
+    ]);
+    assert.deepEqual(
+      pools.map(({ path }) => path),
+      ['/var/hpvolumes'],
+    );
+    assert.match(refusals.join(), /^HostPathProvisioner bad is refused: .*belongs to the operating system/);
+    assert.throws(
+      () => choosePool(storageClass({ storagePool: 'fast' }), pools, refusals),
+      /the pools are legacy; HostPathProvisioner bad is refused: backing directory "\/etc\/hpvolumes"/,
+    );
+  });
+
+  it('are on the nodes that the placement chooses, of several with one path on those of any', () => {
+    const pool = { path: '/var/a' };
+    const of = (...all: HostPathProvisioner[]) => [...(nodesOfPool(pool, all, nodes) ?? [])];
+    assert.deepEqual(of(provisioner('a', '/var/a', { workload: ssd })), ['w1']);
+    assert.deepEqual(of(provisioner('a', '/var/a/')), ['w1', 'w2']);
+    const others = { nodeSelector: { disk: 'hdd' } };
+    assert.deepEqual(of(provisioner('a', '/var/a', { workload: others })), []);
+    assert.deepEqual(
+      of(provisioner('a', '/var/a', { workload: others }), provisioner('b', '/var/a', { workload: ssd })),
+      ['w1'],
+    );
+    assert.equal(nodesOfPool(pool, [provisioner('b', '/var/b')], nodes), undefined);
+  });
+
+  it('are looked at on the nodes that a status tells, or on all where none does', () => {
+    const placed = toldNodes([
+      provisioner('a', '/var/a', { nodes: ['w1'] }),
+      provisioner('b', '/var/b'),
+      provisioner('c', '/var/c', { nodes: [] }),
+      provisioner('d', '/var/a', { nodes: ['w2'] }),
+    ]);
+    assert.deepEqual(placed, { '/var/a': ['w1', 'w2'], '/var/c': [] });
+    const pools = ['/var/a', '/var/b', '/var/c'].map((path) => ({ path, useNamingPrefix: false }));
+    const on = (node: string) => poolsOn(node, pools, placed).map(({ path }) => path);
+    assert.deepEqual([on('w1'), on('w3')], [['/var/a', '/var/b'], ['/var/b']]);
+    assert.deepEqual(poolsOn('w1', pools, undefined), pools);
+  });
 });

@@ -53,6 +53,17 @@ describe('metrics of pools', () => {
     assert.deepEqual([value('usable'), value('shared_with_os')], [NaN, NaN]);
   });
 
+  it('are none of a pool that this node is not to have, although it is swept', async () => {
+    pools.begin('listUnpublishedDirectories', [{ pools: [pool()], judged: [] }]);
+    await pools.refresh();
+    assert.equal(shown.size, 0);
+    pools.begin('listUnpublishedDirectories', [{ pools: [pool()], judged: [directory] }]);
+    await pools.refresh();
+    assert.equal(value('usable'), 1);
+    pools.begin('listUnpublishedDirectories', [{ pools: [pool()], judged: [] }]);
+    assert.equal(value('usable'), NaN);
+  });
+
   it('care for nothing else in the input of an activity', () => {
     for (const input of [undefined, null, 'text', { pool: 'path' }, { pools: 7 }, { pool: null }])
       pools.begin('anything', [input]);

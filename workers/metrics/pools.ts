@@ -11,6 +11,8 @@ const EVERY_MS = 15_000;
 interface Heard {
   readonly pool?: unknown;
   readonly pools?: unknown;
+  /** Paths of those of them that this node is to have; absent: all. */
+  readonly judged?: unknown;
   readonly foreignBytes?: number;
 }
 
@@ -49,7 +51,10 @@ export function poolMetrics(metrics: Metrics, node: string, selinuxfs?: string):
   }
 
   function learn(input: Heard): void {
-    const all = Array.isArray(input.pools) ? input.pools.filter(isPool) : undefined;
+    const judged = Array.isArray(input.judged) ? (input.judged as unknown[]) : undefined;
+    const all = Array.isArray(input.pools)
+      ? input.pools.filter(isPool).filter(({ path }) => judged?.includes(path) ?? true)
+      : undefined;
     for (const pool of all ?? [input.pool].filter(isPool)) {
       const before = known.get(pool.path);
       const foreignBytes = input.foreignBytes ?? before?.foreignBytes ?? 0;
