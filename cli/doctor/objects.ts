@@ -5,6 +5,7 @@ export interface Meta {
   readonly name: string;
   readonly namespace?: string;
   readonly uid?: string;
+  readonly generation?: number;
   readonly creationTimestamp?: string;
   readonly annotations?: Readonly<Record<string, string>>;
 }
@@ -26,6 +27,7 @@ export interface Provisioner {
     readonly storagePools?: readonly { readonly name: string; readonly path: string }[];
   };
   readonly status?: {
+    readonly observedGeneration?: number;
     readonly conditions?: readonly StatusCondition[];
     readonly nodes?: readonly { readonly name: string; readonly phase: string; readonly message: string }[];
   };

@@ -26,13 +26,24 @@ export function checkProvisioners(provisioners: Reading<readonly Provisioner[]>)
   return provisioners.value.map(judge);
 }
 
-function judge({ metadata: { name }, spec, status }: Provisioner): Finding {
+function judge({ metadata: { name, generation }, spec, status }: Provisioner): Finding {
   const subject = about('Storage', `HostPathProvisioner ${name}`);
   const paths = spec?.pathConfig?.path
     ? [spec.pathConfig.path]
     : (spec?.storagePools ?? []).map(({ path }) => path);
   const found = (type: string) => status?.conditions?.find((condition) => condition.type === type);
   const todo = `kubectl describe hostpathprovisioner ${name}`;
+  const behind = generation !== undefined && status?.observedGeneration !== generation;
+  if (!status?.conditions?.length || behind) {
+    return subject.warning({
+      found:
+        behind && status?.conditions?.length
+          ? 'its status is of an older specification'
+          : 'it has no conditions',
+      means: 'nobody has looked at it as it is now: no directory may be there, and no label',
+      todo: `see Workers: the control worker starts prepareStorage for it; then look again: ${todo}`,
+    });
+  }
   const [degraded, progressing, available] = ['Degraded', 'Progressing', 'Available'].map(found);
   if (degraded?.status === 'True') {
     return subject.problem({
