@@ -293,24 +293,24 @@ describe('doctor: pools', () => {
     assert.deepEqual(level('Available', 'False'), ['warning']);
     assert.deepEqual(level('Progressing', 'True'), ['warning']);
     assert.deepEqual(level('Available', 'True'), ['ok']);
-    const [ready] = [provisioner('Available', 'True')];
+    const ready = provisioner('Available', 'True');
     for (const [title, one] of [
       ['nobody has looked at it', { ...ready, status: {} }],
-      ['it has no status at all', { metadata: ready!.metadata, spec: ready!.spec }],
+      ['it has no status at all', { metadata: ready.metadata, spec: ready.spec }],
       [
         'it was changed since',
         {
           ...ready,
           metadata: { name: 'h', generation: 2 },
-          status: { ...ready!.status, observedGeneration: 1 },
+          status: { ...ready.status, observedGeneration: 1 },
         },
       ],
     ] as const) {
-      const [finding] = checkProvisioners({ value: [one as never] });
+      const [finding] = checkProvisioners({ value: [one] });
       assert.equal(finding?.level, 'warning', title);
     }
-    const current = { ...ready!.status, observedGeneration: 2 };
-    const judged = { ...ready!, metadata: { name: 'h', generation: 2 }, status: current };
+    const current = { ...ready.status, observedGeneration: 2 };
+    const judged = { ...ready, metadata: { name: 'h', generation: 2 }, status: current };
     assert.deepEqual(
       checkProvisioners({ value: [judged] }).map((finding) => finding.level),
       ['ok'],

@@ -72,7 +72,7 @@ function aboutProvisioners(activities: PreparationControlActivities): Preparatio
     name,
     async (input: never): Promise<unknown> => {
       try {
-        return await (work as (input: never) => Promise<unknown>)(input);
+        return await work(input);
       } catch (error) {
         if (!(error instanceof Error) || failureTypeOf(error) !== 'InvalidDataVolume') throw error;
         throw permanentFailure('InvalidHostPathProvisioner', error.message, error);
