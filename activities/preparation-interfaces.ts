@@ -73,7 +73,7 @@ export interface PreparationControlActivities {
   }): Promise<RemovedPreparation>;
   /** Every HostPathProvisioner that is not being deleted. */
   listHostPathProvisioners(): Promise<readonly ProvisionerRef[]>;
-  /** Tells the run of a HostPathProvisioner to look again, or starts one. */
+  /** Tells the run of a HostPathProvisioner to look again, or starts one, unless a person has stopped the last. */
   recheckPreparation(input: { provisioner: ProvisionerRef }): Promise<void>;
 }
 

@@ -10,9 +10,9 @@ import {
   type V1Node,
 } from '@kubernetes/client-node';
 import type { WorkflowExecutionDescription } from '@temporalio/client';
-import { latestOf } from '../../activities/kubernetes/preparation/runs.js';
+import { isStopped, latestOf } from '../../activities/kubernetes/preparation/runs.js';
 import type { WatchedProvisioner } from '../../activities/kubernetes/preparation/objects.js';
-import { isDue, isMisplaced, isStopped, nodeFingerprint } from '../../workers/control/provisioners.js';
+import { isDue, isMisplaced, nodeFingerprint } from '../../workers/control/provisioners.js';
 import { prepareStorageWorkflowId } from '../../workflows/task-queues.js';
 import { eventually, useControlStack } from './support.js';
 

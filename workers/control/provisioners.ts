@@ -14,6 +14,8 @@ import { listOrphans } from '../../activities/kubernetes/preparation/orphans.js'
 import { chooseNodes } from '../../activities/kubernetes/preparation/node-selection.js';
 import {
   describePreparation,
+  isJudged,
+  isStopped,
   lookAgain,
   type LatestRun,
 } from '../../activities/kubernetes/preparation/runs.js';
@@ -145,15 +147,6 @@ export function isDue(
   // without a node that is chosen there is nothing to do before one is
   if (degraded?.status !== 'False' && degraded?.reason !== 'NoNodes') return true;
   return latest?.closedAt !== undefined && at - latest.closedAt.getTime() > PREPARED_AGAIN_MS;
-}
-
-function isJudged({ metadata, status }: WatchedProvisioner): boolean {
-  return status?.observedGeneration === metadata.generation;
-}
-
-/** Cancelled or terminated by a person, who may change the object to have it begun anew. */
-export function isStopped(provisioner: WatchedProvisioner, latest: LatestRun | undefined): boolean {
-  return isJudged(provisioner) && ['CANCELLED', 'TERMINATED'].includes(latest?.status ?? '');
 }
 
 /** Whether a node is chosen that the last look did not see, or the other way round. */

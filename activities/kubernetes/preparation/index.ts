@@ -7,7 +7,7 @@ import { createMachineConfigActivities } from './machine-configs.js';
 import { isOfThisRun } from './ownership.js';
 import { chooseNodes } from './node-selection.js';
 import { createProvisionerOpener, findProvisioner, listProvisioners } from './provisioners.js';
-import { lookAgain } from './runs.js';
+import { describePreparation, isStopped, lookAgain } from './runs.js';
 import { createPreparationStatusActivities } from './status.js';
 import { createStorageClassActivities, removeClasses } from './storage-classes.js';
 
@@ -61,7 +61,10 @@ export function createPreparationActivities(
     async recheckPreparation({ provisioner }) {
       const found = await findProvisioner(kubernetes, provisioner.name);
       // one that has gone is the watch's affair
-      if (found?.metadata.uid === provisioner.uid) await lookAgain(temporal, found.metadata);
+      if (found?.metadata.uid !== provisioner.uid) return;
+      // the removal of a MachineConfig reboots its nodes, whose workers then start: no reason to make it anew
+      const latest = await describePreparation(temporal, found.metadata);
+      if (!isStopped(found, latest)) await lookAgain(temporal, found.metadata);
     },
   });
 }

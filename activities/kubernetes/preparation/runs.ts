@@ -3,7 +3,7 @@ import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription }
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import type { PreparationStatus, ProvisionerRef } from '../../types/preparation.js';
 import { MARKS } from '../names.js';
-import type { ClusterMeta } from './objects.js';
+import type { ClusterMeta, WatchedProvisioner } from './objects.js';
 
 const WORKFLOW_TYPE = 'prepareStorage';
 /** `CONTROL_QUEUE`, `wakeSignal` and `preparationQuery` of the workflows, which activities do not import. */
@@ -77,6 +77,16 @@ export function latestOf(runs: readonly LatestRun[]): LatestRun | undefined {
   const endOf = ({ running, closedAt }: LatestRun): number =>
     running ? Infinity : (closedAt?.getTime() ?? 0);
   return runs.toSorted((a, b) => endOf(b) - endOf(a))[0];
+}
+
+/** The status is of the specification as it is. */
+export function isJudged({ metadata, status }: WatchedProvisioner): boolean {
+  return status?.observedGeneration === metadata.generation;
+}
+
+/** Cancelled or terminated by a person, who may change the object to have it begun anew. */
+export function isStopped(provisioner: WatchedProvisioner, latest: LatestRun | undefined): boolean {
+  return isJudged(provisioner) && ['CANCELLED', 'TERMINATED'].includes(latest?.status ?? '');
 }
 
 type Described = Pick<WorkflowExecutionDescription, 'status' | 'closeTime' | 'type'>;

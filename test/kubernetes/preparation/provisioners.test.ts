@@ -323,6 +323,41 @@ describe('HostPathProvisioners on a real API server', function () {
     await admin.storage.deleteStorageClass({ name: 'living' });
   });
 
+  for (const [status, starts] of [
+    ['CANCELLED', false],
+    ['TERMINATED', false],
+    ['COMPLETED', true],
+  ] as const) {
+    it(`are ${starts ? '' : 'not '}looked at again for the start of a node worker after a run that is ${status}`, async () => {
+      const { name, uid, generation } = await opened({ manifest: manifest(unique()) });
+      await activities.recordPreparation({
+        provisioner: { name, uid },
+        generation,
+        conditions: [],
+        nodes: [],
+      });
+      const started: string[] = [];
+      // Temporal as far as it is asked: the last run is over
+      const workflow = {
+        getHandle: (id: string) => ({
+          describe: async () => ({
+            type: id === 'wf-1' ? 'other' : 'prepareStorage',
+            status: { name: status },
+          }),
+        }),
+        signalWithStart: async (_type: string, { workflowId }: { workflowId: string }) =>
+          started.push(workflowId),
+      };
+      const told = createPreparationActivities({
+        kubernetes,
+        temporal: { workflow } as never,
+        temporalNamespace: 'default',
+      });
+      await told.recheckPreparation({ provisioner: { name, uid } });
+      assert.deepEqual(started, starts ? [`hostpathprovisioner/${name}/${uid}`] : []);
+    });
+  }
+
   it('choose no node when they are gone, or others by now', async () => {
     const somewhere = { pathConfig: { path: '/var/a' }, workload: { nodeSelector: { disk: 'ssd' } } };
     const { name, uid } = await opened({ manifest: manifest(unique(), somewhere) });
