@@ -71,7 +71,8 @@ export function createPreparationActivities(
 
 /** What the API server refuses is a mistake in a HostPathProvisioner here: there is no DataVolume that could be at fault. */
 function aboutProvisioners(activities: PreparationControlActivities): PreparationControlActivities {
-  const told = Object.entries(activities).map(([name, work]) => [
+  const all = Object.entries<(input: never) => Promise<unknown>>({ ...activities });
+  const told = all.map(([name, work]) => [
     name,
     async (input: never): Promise<unknown> => {
       try {
@@ -82,7 +83,7 @@ function aboutProvisioners(activities: PreparationControlActivities): Preparatio
       }
     },
   ]);
-  return Object.fromEntries(told) as unknown as PreparationControlActivities;
+  return Object.fromEntries(told) as PreparationControlActivities;
 }
 
 /** What was made for a HostPathProvisioner that lives is not removed because somebody mistyped its name. */
