@@ -9,7 +9,7 @@ import { attachAgain } from './loop-volumes.js';
 import { DISK } from './pool.js';
 import { removeTree } from './remove-tree.js';
 import { takeTransferLock } from './transfer-lock.js';
-import { openVolumeDevice, openVolumeTree } from './volume-path.js';
+import { describe, identityOf, openVolumeDevice, openVolumeTree } from './volume-path.js';
 import {
   findTransferState,
   readVolumeMarker,
@@ -24,7 +24,8 @@ const PIECE = 1024 ** 3;
 /**
  * Removes what a transfer wrote into a reserved volume, gives its directory the permissions that it had, and forgets the transfer.
  * A volume that no transfer has opened keeps what it holds. Absent is success.
- * @throws {@link FailureType} `ResourceExists` while the device is in use; retried: `NodeUnavailable` while its path does not exist
+ * @throws {@link FailureType} `ResourceExists` while the device is in use, and where the path leads to another device than the one that
+ * was written to; retried: `NodeUnavailable` while its path does not exist
  */
 export async function emptyReservedVolume(
   { volume }: { volume: ReservedVolume },
@@ -55,7 +56,20 @@ async function undo(marker: VolumeMarker, context: VolumeContext): Promise<void>
   if (!begun) return;
   await attachAgain(volume, context);
   await using device = await openVolumeDevice(volume);
+  await refuseOther(device, marker);
   await zeroDevice(device);
+}
+
+/** A name such as `/dev/loop10` belongs to another device after a reboot, and that one's bytes are somebody's. */
+async function refuseOther(device: FileHandle, { volume, device: written }: VolumeMarker): Promise<void> {
+  if (written === undefined) return;
+  const found = await identityOf(device);
+  if (found === written) return;
+  throw permanentFailure(
+    'ResourceExists',
+    `${describe(volume)} is ${found} now, and the transfer wrote to ${written}: it is not emptied; give the path its device back, or ` +
+      'delete the PersistentVolume',
+  );
 }
 
 async function undoDirectory({ volume, archive, begun, before }: VolumeMarker): Promise<void> {

@@ -174,6 +174,34 @@ describe('a reserved block device', function () {
     qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, other.device);
   });
 
+  it('is not emptied where its path leads to another device, whose bytes are somebody’s', async () => {
+    await using server = await serveFile(image('raw'));
+    const { device, backing } = make('written');
+    const link = `${directory()}/link-${randomUUID()}`;
+    symlinkSync(device, link);
+    const { prepare, transfer, empty, state } = reserve(directory(), link);
+    await prepare();
+    await transfer(server.url).done;
+    const other = make('foreign');
+    execFileSync('ln', ['--symbolic', '--force', '--no-dereference', other.device, link]);
+    await assert.rejects(
+      empty(),
+      refusal(
+        'ResourceExists',
+        /is loop .*foreign now, and the transfer wrote to loop .*written: it is not emptied/,
+      ),
+    );
+    assert.ok(
+      readDevice(other.backing, other.device).every((byte) => byte === 0xaa),
+      'the other device holds what it held',
+    );
+    assert.ok(existsSync(state), 'what was written is not forgotten');
+    execFileSync('ln', ['--symbolic', '--force', '--no-dereference', device, link]);
+    await empty();
+    assert.ok(readDevice(backing, device).every((byte) => byte === 0));
+    assert.ok(!existsSync(state));
+  });
+
   it('is refused where it is used, too small, read-only, or no device', async () => {
     const { device } = make('used');
     const above = execFileSync('losetup', ['--find', '--show', device], { encoding: 'utf8' }).trim();
