@@ -18,9 +18,10 @@ export async function deleteLocalBlockVolume(input: {
 }): Promise<DeleteLocalBlockVolumeResult> {
   const { volume } = await control.retireLocalVolume(input);
   if (!volume) return { deleted: false };
-  const { name, uid, node } = volume;
+  const { name, uid, node, pool } = volume;
   setCurrentDetails(`removing the device of volume ${name} on node ${node}`);
-  await onNode(node).removeLoopVolume({ name });
-  if (uid !== undefined) await control.deleteVolume({ name, uid });
+  const removed = await onNode(node).removeLoopVolume({ name, ...(pool === undefined ? {} : { pool }) });
+  if (uid === undefined) return { deleted: removed?.found ?? true };
+  await control.deleteVolume({ name, uid });
   return { deleted: true };
 }

@@ -1,4 +1,3 @@
-import { asyncLocalStorage } from '@temporalio/activity';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { permanentFailure } from '../failures.js';
@@ -6,8 +5,8 @@ import { runTool } from '../image/tools.js';
 import type { LocalVolumePlan, LoopVolume } from '../types/local-volumes.js';
 import { childPath, ensureDirectory, exists } from './directories.js';
 import { withPoolLock } from './lock.js';
-import { linkPath, readLoopRecord, writeLoopRecord, type LoopRecord } from './loop-record.js';
-import { attachIn, findBackingFile, loopDirectory } from './loop-volumes.js';
+import { linkPath, makerNow, readLoopRecord, writeLoopRecord, type LoopRecord } from './loop-record.js';
+import { attachIn, findBackingFile, loopDirectory, openBackingFile } from './loop-volumes.js';
 import { DISK, openPool, readPromise, writePromise, type Pool } from './pool.js';
 import { measurePool } from './room.js';
 import type { VolumeContext } from './volume-state.js';
@@ -25,11 +24,13 @@ export async function createLoopVolume(plan: LocalVolumePlan, context: VolumeCon
     );
   await using pool = await openPool(plan.pool, node);
   return await withPoolLock(pool, async () => {
+    // under a PersistentVolume that is there a missing file is not made anew: a disk was in it
+    if (plan.exists) await (await openBackingFile(pool, plan.name, context)).close();
     const record = await recordFor(pool, plan, context);
     const refused = await promise(pool, plan, node);
     if (refused) return { path: linkPath(context, plan.name), bytes: 0, directIo: false, refused };
     await writeLoopRecord(context, record);
-    await makeFile(pool, plan);
+    if (!plan.exists) await makeFile(pool, plan);
     const device = await attachIn(pool, record, context);
     await writeLoopRecord(context, { ...record, complete: true });
     return device;
@@ -37,29 +38,35 @@ export async function createLoopVolume(plan: LocalVolumePlan, context: VolumeCon
 }
 
 /**
- * The record of an earlier attempt, or a new one.
+ * The record of an earlier attempt, or a new one. A run that goes on from another one's volume is added to its makers.
  * @throws {@link FailureType} `ResourceExists` where the file may hold a disk: its PersistentVolume was removed, or there is another
  */
 async function recordFor(pool: Pool, plan: LocalVolumePlan, context: VolumeContext): Promise<LoopRecord> {
   const { name, bytes } = plan;
-  const runId = asyncLocalStorage.getStore()?.info.workflowExecution?.runId;
+  const maker = makerNow();
   const found = await readLoopRecord(context, name);
-  const fresh = {
-    name,
-    pool: pool.path,
-    bytes,
-    complete: false,
-    ...(runId === undefined ? {} : { runId }),
-  };
   if (!found) {
-    if (await exists(pool.root, loopDirectory(name)))
+    if (!plan.exists && (await exists(pool.root, loopDirectory(name))))
       throw taken(pool, plan, 'exists and is not a volume of dvflow: choose another name');
-    return fresh;
+    const createdAt = new Date().toISOString();
+    // what a PersistentVolume stands for is undone by no run
+    const complete = plan.exists;
+    return {
+      name,
+      pool: pool.path,
+      bytes,
+      complete,
+      makers: maker && !plan.exists ? [maker] : [],
+      createdAt,
+    };
   }
   if (found.pool !== pool.path || found.bytes !== bytes)
     throw taken(pool, plan, `is of an earlier volume of ${found.bytes} bytes in pool ${found.pool}`);
-  if (!found.complete || found.runId === runId || (await isUnused(pool, name)))
-    return { ...fresh, complete: found.complete };
+  if (plan.exists) return found;
+  const own = found.makers.some(({ runId }) => runId === maker?.runId);
+  if (own) return found;
+  if (!found.complete || (await isUnused(pool, name)))
+    return { ...found, makers: maker ? [...found.makers, maker] : found.makers };
   throw taken(pool, plan, 'may hold the disk of an earlier volume');
 }
 
@@ -82,13 +89,14 @@ function taken(pool: Pool, { name, node }: LocalVolumePlan, why: string): Error 
 /** Promises the bytes; what stands in the way, where there is not enough room. */
 async function promise(
   pool: Pool,
-  { name, bytes, foreignBytes }: LocalVolumePlan,
+  { name, bytes, foreignBytes, overcommit, exists }: LocalVolumePlan,
   node: string,
 ): Promise<LoopVolume['refused']> {
   const directory = loopDirectory(name);
   if ((await readPromise(pool, directory))?.bytes === bytes) return undefined;
-  const { roomBytes } = await measurePool(pool, node, { foreignBytes });
-  if (bytes > roomBytes) return { roomBytes, requestBytes: bytes };
+  const { roomBytes } = await measurePool(pool, node, { foreignBytes, overcommit });
+  // a file that is there has its bytes
+  if (!exists && bytes > roomBytes) return { roomBytes, requestBytes: bytes };
   await writePromise(pool, { bytes, directory, dataVolume: { namespace: '', name, uid: directory } });
   return undefined;
 }

@@ -1,8 +1,16 @@
 /** What a node worker remembers of each block volume that it made: enough to make the device again after a reboot. */
 import { mkdir, readlink, rename, symlink, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { asyncLocalStorage } from '@temporalio/activity';
 import { namesIn, readJson, removeFile, undefinedIfAbsent, writeJson } from './directories.js';
 import { openState, type VolumeContext } from './volume-state.js';
+
+/** A run of a workflow that made a volume, or found it made and unused and went on from there. */
+export interface LoopMaker {
+  /** `''` where an older worker wrote the record. */
+  readonly workflowId: string;
+  readonly runId: string;
+}
 
 /** One block volume. */
 export interface LoopRecord {
@@ -11,8 +19,10 @@ export interface LoopRecord {
   readonly pool: string;
   /** Size of file and device. */
   readonly bytes: number;
-  /** Run of the workflow that made it; absent where no workflow did. */
-  readonly runId?: string;
+  /** Who undoes it: only the last of them may remove it, since the others' PersistentVolume may name its device. */
+  readonly makers: readonly LoopMaker[];
+  /** ISO 8601; absent where an older worker wrote the record. */
+  readonly createdAt?: string;
   /** File and device were made: what is in the file may be somebody's disk from now on. */
   readonly complete: boolean;
 }
@@ -39,10 +49,19 @@ export async function listLoopRecords({ stateDirectory }: Directories): Promise<
 async function recordIn(block: FileHandle, file: string): Promise<LoopRecord | undefined> {
   const value = await readJson(block, file);
   if (value === undefined) return undefined;
-  const { name, pool, bytes, complete } = value as Partial<LoopRecord>;
+  // an older worker wrote only the run
+  const { runId, ...record } = value as Partial<LoopRecord> & { readonly runId?: string };
+  const { name, pool, bytes, complete } = record;
+  const { makers = runId === undefined ? [] : [{ workflowId: '', runId }] } = record;
   if (!name || !pool || typeof bytes !== 'number' || typeof complete !== 'boolean')
     throw new Error(`record ${file} of a block volume is not readable`);
-  return value as LoopRecord;
+  return { ...record, name, pool, bytes, complete, makers };
+}
+
+/** The run that acts, if one does. */
+export function makerNow(): LoopMaker | undefined {
+  const { workflowId, runId } = asyncLocalStorage.getStore()?.info.workflowExecution ?? {};
+  return workflowId === undefined || runId === undefined ? undefined : { workflowId, runId };
 }
 
 /** Writes a record. */

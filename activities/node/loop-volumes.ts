@@ -7,8 +7,8 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { dirname, basename } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { permanentFailure, transientFailure } from '../failures.js';
-import type { LoopVolume } from '../types/local-volumes.js';
-import { childPath, findDirectory, undefinedIfAbsent } from './directories.js';
+import type { LoopVolume, RemoveLoopVolume } from '../types/local-volumes.js';
+import { childPath, exists, findDirectory, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
 import {
   attachLoopDevice,
@@ -24,6 +24,7 @@ import {
   readLoopRecord,
   removeLoopRecord,
   unlinkDevice,
+  writeLoopRecord,
   type LoopRecord,
 } from './loop-record.js';
 import { DISK, findPool, removePromises, type Pool } from './pool.js';
@@ -55,20 +56,28 @@ export async function findBackingFile(pool: Pool, name: string): Promise<FileHan
   throw permanentFailure('ResourceExists', `${pool.path}/${loopDirectory(name)}/${DISK} is not a plain file`);
 }
 
+/** Opens the file behind a volume. @throws {@link FailureType} retried: `NodeUnavailable` where it is missing */
+export async function openBackingFile(
+  pool: Pool,
+  name: string,
+  { node }: VolumeContext,
+): Promise<FileHandle> {
+  const file = await findBackingFile(pool, name);
+  if (file) return file;
+  throw transientFailure(
+    'NodeUnavailable',
+    `file ${pool.path}/${loopDirectory(name)}/${DISK} of volume ${name} is missing on node ${node}`,
+    { nextRetryDelayMs: 10_000 },
+  );
+}
+
 /** Makes the device of a record and its link, or finds them. The pool's lock is held. */
 export async function attachIn(
   pool: Pool,
   { name, bytes }: LoopRecord,
   context: VolumeContext,
 ): Promise<LoopVolume> {
-  const found = await findBackingFile(pool, name);
-  if (!found)
-    throw transientFailure(
-      'NodeUnavailable',
-      `file ${pool.path}/${loopDirectory(name)}/${DISK} of volume ${name} is missing on node ${context.node}`,
-      { nextRetryDelayMs: 10_000 },
-    );
-  await using file = found;
+  await using file = await openBackingFile(pool, name, context);
   const device = await attachLoopDevice(file);
   const real = await loopDeviceBytes(device);
   if (real !== bytes)
@@ -107,7 +116,10 @@ async function attachRecord(record: LoopRecord, context: VolumeContext): Promise
 }
 
 /** Without its books the pool's file system is not mounted (yet). */
-async function openBooked({ name, pool: path }: LoopRecord, { node }: VolumeContext): Promise<Pool> {
+async function openBooked(
+  { name, pool: path }: Pick<LoopRecord, 'name' | 'pool'>,
+  { node }: VolumeContext,
+): Promise<Pool> {
   const pool = await findPool(path, node);
   if (pool) return pool;
   throw transientFailure(
@@ -117,25 +129,43 @@ async function openBooked({ name, pool: path }: LoopRecord, { node }: VolumeCont
   );
 }
 
-/** See {@link NodeActivities.removeLoopVolume}: the device, then the data, then the promise, then what is remembered. */
+/**
+ * See {@link NodeActivities.removeLoopVolume}: the device, then the data, then the promise, then what is remembered. Without a record
+ * the volume is looked for in `pool`.
+ */
 export async function removeLoopVolume(
-  { name, madeBy }: { name: string; madeBy?: string },
+  { name, pool: told, madeBy }: RemoveLoopVolume,
   context: VolumeContext,
-): Promise<void> {
-  const record = await readLoopRecord(context, name);
-  if (!record || (madeBy !== undefined && record.runId !== madeBy)) return;
-  await using pool = await openBooked(record, context);
-  await withPoolLock(pool, async () => {
-    await detach(pool, record, context);
+): Promise<{ readonly found: boolean }> {
+  const remembered = await readLoopRecord(context, name);
+  const path = remembered?.pool ?? (madeBy === undefined ? told : undefined);
+  if (path === undefined) return { found: false };
+  await using pool = await openBooked({ name, pool: path }, context);
+  return await withPoolLock(pool, async () => {
+    const record = await readLoopRecord(context, name);
+    if (madeBy !== undefined && !(record && (await isLastMaker(record, madeBy, context))))
+      return { found: false };
+    const found = record !== undefined || (await exists(pool.root, loopDirectory(name)));
+    await detach(pool, name, context);
     await unlinkDevice(context, name);
     await removeTree(pool.root, loopDirectory(name));
     await pool.root.sync();
     await removePromises(pool, loopDirectory(name));
     await removeLoopRecord(context, name);
+    return { found };
   });
 }
 
-async function detach(pool: Pool, { name }: LoopRecord, { node }: VolumeContext): Promise<void> {
+/** A run that goes leaves the volume to the others that found it made: their PersistentVolume names its device. */
+async function isLastMaker(record: LoopRecord, madeBy: string, context: VolumeContext): Promise<boolean> {
+  const makers = record.makers.filter(({ runId }) => runId !== madeBy);
+  if (makers.length === record.makers.length) return false;
+  if (makers.length === 0) return true;
+  await writeLoopRecord(context, { ...record, makers });
+  return false;
+}
+
+async function detach(pool: Pool, name: string, { node }: VolumeContext): Promise<void> {
   const found = await findBackingFile(pool, name);
   if (!found) return;
   await using file = found;

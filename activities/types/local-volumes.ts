@@ -57,6 +57,8 @@ export interface LocalVolumePlan {
   readonly labels: Readonly<Record<string, string>>;
   /** Bytes that volumes not made by dvflow occupy or promise in this pool on this node. */
   readonly foreignBytes: number;
+  /** Of the pool: so many times its bytes are promised. @default 1 */
+  readonly overcommit?: number;
   /** The PersistentVolume is there already, made by an earlier run from the same argument. */
   readonly exists: boolean;
 }
@@ -79,6 +81,17 @@ export interface RetiredVolume {
   /** Absent where the object is gone already. */
   readonly uid?: string;
   readonly node: string;
+  /** The pool that holds its file, where the object says so. */
+  readonly pool?: string;
+}
+
+/** Input of `removeLoopVolume`. */
+export interface RemoveLoopVolume {
+  readonly name: string;
+  /** Where its file is, for a node worker that has lost what it remembered. */
+  readonly pool?: string;
+  /** Only what this run has made, and no other run goes on from. */
+  readonly madeBy?: string;
 }
 
 /** Result of `localBlockVolume`. */
@@ -148,12 +161,14 @@ export interface LocalVolumeNodeActivities {
   emptyReservedVolume(input: { volume: ReservedVolume }): Promise<void>;
   /**
    * Makes a file of exactly this size in the pool, with a promise, and a loop device over it. Without room it answers `refused`.
+   * With `exists` the file is what the PersistentVolume stands for: its device is made where it is missing, the file never.
    * @throws {@link FailureType} `NotAuthorized` without root; `ResourceExists` where the file is an earlier volume's; `NoSpace`
    */
   createLoopVolume(input: { plan: LocalVolumePlan }): Promise<LoopVolume>;
   /**
-   * Detaches the device and removes file and promise; absent is success. With `madeBy` only what this run has made.
-   * @throws {@link FailureType} `ResourceExists` while in use
+   * Detaches the device and removes file and promise; absent is success, and said (not by an older worker). With `madeBy` only what this run
+   * alone has made.
+   * @throws {@link FailureType} `ResourceExists` while in use; retried: `NodeUnavailable` while the pool is not mounted
    */
-  removeLoopVolume(input: { name: string; madeBy?: string }): Promise<void>;
+  removeLoopVolume(input: RemoveLoopVolume): Promise<{ readonly found: boolean } | undefined>;
 }

@@ -119,7 +119,7 @@ describe('block volumes over files', function () {
     // as if it had died before it could say that all is made
     execFileSync('losetup', ['--detach', readlinkSync(join(deviceDirectory, 'block1'))]);
     const record = join(stateDirectory, 'block', 'block1.json');
-    const { runId: _, ...rest } = JSON.parse(String(await readFile(record))) as { runId: string };
+    const { makers: _, ...rest } = JSON.parse(String(await readFile(record))) as { makers: unknown };
     writeFileSync(record, JSON.stringify({ ...rest, complete: false }));
     await rm(join(pool.path, 'block-block1'), { recursive: true });
     assert.equal((await create({}, 'run-2')).bytes, 64 * MIB);
@@ -129,11 +129,81 @@ describe('block volumes over files', function () {
     await create();
     await node.removeLoopVolume({ name: 'block1', madeBy: 'another-run' });
     assert.ok(existsSync(file()), 'somebody else made it');
-    for (const _ of [1, 2]) await node.removeLoopVolume({ name: 'block1' });
+    assert.deepEqual(await node.removeLoopVolume({ name: 'block1' }), { found: true });
+    assert.deepEqual(await node.removeLoopVolume({ name: 'block1' }), { found: false });
     assert.deepEqual(devicesBelow(pool.base), []);
     assert.deepEqual(await treeOf(pool.path), ['.dvflow', '.dvflow/promises']);
     assert.deepEqual(await treeOf(stateDirectory), ['block']);
     assert.deepEqual(await treeOf(deviceDirectory), []);
+  });
+
+  it('is removed by none of two runs that went on from it as long as the other one may have published it', async () => {
+    await create({}, 'run-a');
+    await create({}, 'run-b');
+    // another StorageClass: `run-a` was faster with its PersistentVolume
+    await node.removeLoopVolume({ name: 'block1', madeBy: 'run-b' });
+    assert.ok(existsSync(file()), 'the file of run-a');
+    assert.equal(sizeOf(join(deviceDirectory, 'block1')), 64 * MIB);
+    // run-a is told so, comes again after run-b, and fails too
+    await create({}, 'run-b');
+    await node.removeLoopVolume({ name: 'block1', madeBy: 'run-a' });
+    assert.ok(existsSync(file()), 'run-b goes on from it');
+    await node.removeLoopVolume({ name: 'block1', madeBy: 'run-b' });
+    assert.ok(!existsSync(file()), 'nobody is left');
+  });
+
+  it('is undone by an older worker’s run', async () => {
+    await create();
+    const record = join(stateDirectory, 'block', 'block1.json');
+    const { makers: _, ...rest } = JSON.parse(String(await readFile(record))) as { makers: unknown };
+    writeFileSync(record, JSON.stringify({ ...rest, runId: 'old-run' }));
+    await create({}, 'run-2');
+    await node.removeLoopVolume({ name: 'block1', madeBy: 'run-2' });
+    assert.ok(existsSync(file()));
+    await node.removeLoopVolume({ name: 'block1', madeBy: 'old-run' });
+    assert.ok(!existsSync(file()));
+  });
+
+  for (const preallocation of [false, true]) {
+    const kind = preallocation ? 'preallocated' : 'sparse';
+    it(`is found with its disk under a PersistentVolume that is there, and undone by no run (${kind})`, async () => {
+      const made = await create({ preallocation });
+      execFileSync('dd', ['if=/dev/urandom', `of=${made.path}`, 'bs=1M', 'count=1', 'oflag=direct'], {
+        stdio: 'ignore',
+      });
+      const before = await readFile(file());
+      assert.deepEqual(await create({ preallocation, exists: true }, 'again'), made);
+      await node.removeLoopVolume({ name: 'block1', madeBy: 'again' });
+      assert.ok(before.equals(await readFile(file())));
+    });
+  }
+
+  it('is found and removed where the worker lost what it remembered', async () => {
+    const made = await create();
+    execFileSync('losetup', ['--detach', readlinkSync(made.path)]);
+    await rm(stateDirectory, { recursive: true });
+    assert.deepEqual(await create({ exists: true }, 'again'), made);
+    await rm(stateDirectory, { recursive: true });
+    assert.deepEqual(await node.removeLoopVolume({ name: 'block1' }), { found: false });
+    assert.deepEqual(await node.removeLoopVolume({ name: 'block1', pool: pool.path }), { found: true });
+    assert.deepEqual(devicesBelow(pool.base), []);
+    assert.deepEqual(await treeOf(pool.path), ['.dvflow', '.dvflow/promises']);
+    assert.deepEqual(await node.removeLoopVolume({ name: 'block1', pool: pool.path }), { found: false });
+  });
+
+  it('is not made anew under a PersistentVolume whose file is missing', async () => {
+    const missing = refusal('NodeUnavailable', /disk\.img of volume block1 is missing on node host-1/, false);
+    await assert.rejects(create({ exists: true }), missing);
+    assert.ok(!existsSync(join(pool.path, 'block-block1')));
+    assert.deepEqual(await treeOf(stateDirectory).catch(() => []), []);
+  });
+
+  it('is promised more than there is where the pool’s overcommit says so', async () => {
+    const pools = { pool: { path: pool.path, useNamingPrefix: false }, foreignBytes: 0 };
+    const { roomBytes } = await node.observePool(pools);
+    const bytes = Math.ceil((roomBytes * 1.5) / 4096) * 4096;
+    assert.equal((await create({ bytes })).refused?.requestBytes, bytes);
+    assert.equal((await create({ bytes, overcommit: 2 })).refused, undefined);
   });
 
   it('is not removed while it is mounted, or a loop device of a pod is on it', async () => {
