@@ -14,7 +14,7 @@ import { callForOutcome, callIfFound, callUnlessConflict, listAll } from './clie
 import type { Kubernetes } from './client.js';
 import { HOSTNAME_LABEL, MARKS, NO_PROVISIONER } from './names.js';
 import { nodesOf } from './node-affinity.js';
-import { hostnameOf } from './foreign-volumes.js';
+import { hostnameOf, readVolumes } from './foreign-volumes.js';
 import { choosePlacement } from './nodes.js';
 import { judgeInput } from './local-volume-input.js';
 import { formatQuantity, parseQuantity } from './quantity.js';
@@ -48,7 +48,7 @@ export function createLocalVolumeActivities({
     const pool = choosePool(path, usablePools(provisioners));
     const [nodes, volumes] = await Promise.all([
       listAll('listing nodes', (page) => core.listNode(page)),
-      listAll('listing volumes', (page) => core.listPersistentVolume(page)),
+      readVolumes(kubernetes),
     ]);
     const placed = nodesOfPool(pool, provisioners, nodes);
     const asking = { nodes, volumes, topologies: [], pool, placed, provisionOnNode: asked.node };
@@ -57,7 +57,14 @@ export function createLocalVolumeActivities({
     if (!candidate)
       throw permanentFailure('NodeUnavailable', placement.reason ?? `node ${asked.node} cannot be used`);
     const { hostname, foreignBytes } = candidate;
-    const plan = { ...asked, hostname, pool: pool.path, foreignBytes };
+    const { overcommit } = pool;
+    const plan = {
+      ...asked,
+      hostname,
+      pool: pool.path,
+      foreignBytes,
+      ...(overcommit === undefined ? {} : { overcommit }),
+    };
     const existing = volumes.find(({ metadata }) => metadata?.name === plan.name);
     if (existing) refuseOther(existing, plan);
     return { ...plan, exists: existing !== undefined };
@@ -133,7 +140,8 @@ export function createLocalVolumeActivities({
       const body = { preconditions: { uid } };
       await callForOutcome(`deleting volume ${name}`, core.deletePersistentVolume({ name, body }));
     }
-    return { volume: { name, uid, node: on } };
+    const pool = annotations?.[MARKS.pool];
+    return { volume: { name, uid, node: on, ...(pool ? { pool } : {}) } };
   }
 
   return { planLocalVolume, createLocalVolume, retireLocalVolume };
