@@ -18,6 +18,7 @@ import type {
   DataVolumeRef,
   DataVolumeStart,
   ImageFacts,
+  KeptVolume,
   Missing,
   PlacementFacts,
   PoolFacts,
@@ -114,8 +115,14 @@ export interface ControlActivities
     target: VolumePlan;
     directory: FillTarget;
   }): Promise<PublishedVolume>;
-  /** Removes a PersistentVolume of this DataVolume that was made but whose claim never bound. Bound or absent: nothing. */
-  deleteUnpublishedVolume(input: { dataVolume: DataVolumeRef; claim: ClaimRef }): Promise<void>;
+  /**
+   * Removes a PersistentVolume of this DataVolume that was made but whose claim never bound. `kept`: the claim is Bound to its volume,
+   * so that the volume, and the data behind it, are its user's.
+   */
+  deleteUnpublishedVolume(input: {
+    dataVolume: DataVolumeRef;
+    claim: ClaimRef;
+  }): Promise<KeptVolume | undefined>;
   /** Removes the claim by name and uid; absent or another uid is success. Never a claim that is Bound and published. */
   deleteClaim(input: { dataVolume: DataVolumeRef; claim: ClaimRef }): Promise<void>;
   /** Applies phase, conditions, progress, annotations and the event; a DataVolume that is gone is success. */
@@ -124,9 +131,12 @@ export interface ControlActivities
   observeTransfer(input: { workflowId: string }): Promise<{ readonly bytes: number }>;
   /** Everything that carries the unpublished mark in Kubernetes (claims, volumes, Secrets). */
   listUnpublished(): Promise<readonly UnpublishedItem[]>;
-  /** Of the given items, those for which all four conditions of `design.md` §6 hold; asks Temporal and Kubernetes afresh. */
+  /**
+   * Of the given items, those for which all four conditions of `design.md` §6 hold, and with `published` those that a user has and only
+   * the mark stayed on; asks Temporal and Kubernetes afresh.
+   */
   judgeUnpublished(input: { items: readonly UnpublishedItem[] }): Promise<readonly UnpublishedItem[]>;
-  /** Removes one claim, volume or Secret, by uid; absent is success. */
+  /** Removes one claim, volume or Secret, by uid, or of a `published` volume the mark; absent is success. */
   removeUnpublished(input: { item: UnpublishedItem }): Promise<void>;
   /**
    * Nodes that have a node worker by Kubernetes' account (Ready or not), and the pools of all HostPathProvisioners; `placed`: the
@@ -180,7 +190,9 @@ export interface NodeActivities
     contentType?: ContentType;
   }): Promise<void>;
   /** Removes marker and resume record; the promise stays with the directory. */
-  publishDirectory(input: { directory: FillTarget }): Promise<void>;
+  publishDirectory(input: {
+    directory: Pick<ReservedDirectory, 'pool' | 'directory' | 'dataVolume'> | ReservedVolume;
+  }): Promise<void>;
   /** Removes directory, promise, record and marker of this DataVolume; absent is success, a published one is refused. */
   removeDirectory(input: { directory: ReservedDirectory }): Promise<void>;
   /** Directories under these pools that carry the marker; `judged`: paths of those that this node is to have, for its metrics. */

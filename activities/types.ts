@@ -345,6 +345,11 @@ export interface PublishedVolume {
   readonly volume: string;
 }
 
+/** Answer of an undo that found its object in use: it is a user's, and stays. */
+export interface KeptVolume {
+  readonly kept: true;
+}
+
 /** Result of `importDataVolume`. */
 export interface ImportResult {
   readonly claim: { readonly namespace: string; readonly name: string };
@@ -420,6 +425,8 @@ export interface UnpublishedItem {
   readonly pool?: string;
   /** A static volume: it is emptied and given back, not removed. @default false */
   readonly reserved?: boolean;
+  /** A user has it, and the mark only stayed: that is removed, nothing else. @default false */
+  readonly published?: boolean;
   /** Value of `dvflow.io/unpublished`. */
   readonly dataVolume: DataVolumeRef;
   /** Value of `dvflow.io/workflow-id`. */

@@ -43,9 +43,13 @@ export async function deferCleanup(volume: Pick<Lifecycle, 'event'>, message: st
   await volume.event({ type: 'Warning', reason: 'CleanupDeferred', message });
 }
 
-/** Undoes what the run did, last in first out; what cannot be undone is said and left to the sweeper. */
+/**
+ * Undoes what the run did, last in first out; what cannot be undone is said and left to the sweeper. A step that finds the volume to
+ * be a user's commits the run, and is the last one.
+ */
 export async function undoAll(run: Run, volume: Pick<Lifecycle, 'event'>): Promise<void> {
-  for (const { what, run: undo } of run.undo.reverse()) {
+  for (let step = run.undo.pop(); step; step = run.undo.pop()) {
+    const { what, run: undo } = step;
     try {
       await undo();
     } catch (error) {
@@ -53,7 +57,6 @@ export async function undoAll(run: Run, volume: Pick<Lifecycle, 'event'>): Promi
       await deferCleanup(volume, `could not ${what}: ${messageOf(error)}; the sweeper will`);
     }
   }
-  run.undo = [];
 }
 
 /** What a run failed of: type and message of the failure behind its activity's, where there is one. */

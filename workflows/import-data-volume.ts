@@ -7,15 +7,15 @@ import type {
   LifecycleInput,
   Missing,
   Phase,
-  PublishedVolume,
   ReservedVolume,
   TargetPlan,
   TransferResult,
 } from '../activities/types.js';
-import { claiming, cleaningUp, control, inspecting, onNode, publishing } from './activity-options.js';
+import { claiming, cleaningUp, control, inspecting, onNode } from './activity-options.js';
 import { deferCleanup } from './ending.js';
 import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
+import { publish as publishTo } from './publication.js';
 import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';
 import { obtainScratch, planScratch } from './scratch.js';
@@ -211,15 +211,9 @@ async function publish(
 ): Promise<{ volume: string }> {
   volume.step('publishing the volume');
   const dataVolume = refOf(volume.facts);
-  volume.onFailure('delete the unpublished volume', () =>
-    control.deleteUnpublishedVolume({ dataVolume, claim }),
-  );
-  const work = (): Promise<PublishedVolume> =>
-    publishing.publishVolume({ dataVolume, claim, target, directory });
-  const published = await volume.within(
-    `claim ${claim.namespace}/${claim.name} to be Bound`,
-    work,
-    nothingMeasured,
+  const waiting = `claim ${claim.namespace}/${claim.name} to be Bound`;
+  const published = await publishTo(volume, { dataVolume, claim, target, directory }, (work) =>
+    volume.within(waiting, work, nothingMeasured),
   );
   volume.commit();
   return await CancellationScope.nonCancellable(async () => {

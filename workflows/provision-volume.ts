@@ -1,22 +1,16 @@
-import {
-  ActivityFailure,
-  ApplicationFailure,
-  CancellationScope,
-  ContinueAsNew,
-  setCurrentDetails,
-  setHandler,
-} from '@temporalio/workflow';
-import type { ClaimRef, DataVolumeEvent, FailureType, ReservedDirectory } from '../activities/types.js';
+import { CancellationScope, ContinueAsNew, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import type { ClaimRef, DataVolumeEvent, ReservedDirectory } from '../activities/types.js';
 import type {
   ClaimVerdict,
   ProvisionInput,
   ProvisionResult,
   VolumePlan,
 } from '../activities/types/provision.js';
-import { cleaningUp, control, publishing } from './activity-options.js';
+import { cleaningUp, control } from './activity-options.js';
 import { deferCleanup, undoAll } from './ending.js';
 import { statusQuery, wakeSignal } from './messages.js';
 import { NEXT_CHOICE, reserveOnSomeNode, type Placing } from './placement.js';
+import { isClaimLost, publish as publishTo } from './publication.js';
 import type { Run } from './run-state.js';
 import { until } from './waiting.js';
 
@@ -34,9 +28,9 @@ export async function provisionVolume(input: ProvisionInput): Promise<ProvisionR
   } catch (error) {
     if (error instanceof ContinueAsNew) throw error;
     await CancellationScope.nonCancellable(() => undoAll(run, volume));
-    const reason = reasonLost(error);
-    if (reason === undefined) throw error;
-    return { provisioned: false, reason };
+    // nobody waits for this volume any more
+    if (!isClaimLost(error)) throw error;
+    return { provisioned: false, reason: error.cause.message };
   }
 }
 
@@ -73,10 +67,7 @@ async function publish(
   claim: ClaimRef,
   { target, directory }: { readonly target: VolumePlan; readonly directory: ReservedDirectory },
 ): Promise<ProvisionResult> {
-  volume.onFailure('delete the unpublished volume', () =>
-    control.deleteUnpublishedVolume({ dataVolume: claim, claim }),
-  );
-  const { volume: name } = await publishing.publishVolume({ dataVolume: claim, claim, target, directory });
+  const { volume: name } = await publishTo(volume, { dataVolume: claim, claim, target, directory });
   volume.commit();
   return await CancellationScope.nonCancellable(async () => {
     const message = `Successfully provisioned volume ${name}`;
@@ -142,11 +133,4 @@ async function sayWaiting(
   if (waiting === undefined || waiting.message.startsWith(NEXT_CHOICE)) return;
   const message = `failed to provision volume: ${waiting.message}`;
   await event({ type: 'Warning', reason: 'ProvisioningFailed', message });
-}
-
-/** The claim was deleted or got another volume: nobody waits for this one any more. */
-function reasonLost(error: unknown): string | undefined {
-  const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  const lost = cause instanceof ApplicationFailure && cause.type === ('ClaimLost' satisfies FailureType);
-  return lost ? cause.message : undefined;
 }

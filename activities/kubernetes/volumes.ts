@@ -1,10 +1,17 @@
 /** The PersistentVolume of a filled directory: offered to the claim last, unmarked when the claim has it. */
 import { Context } from '@temporalio/activity';
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
-import type { V1PersistentVolume } from '@kubernetes/client-node';
+import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { ClaimRef, DataVolumeRef, FillTarget, PublishedVolume, ReservedDirectory } from '../types.js';
+import type {
+  ClaimRef,
+  DataVolumeRef,
+  FillTarget,
+  KeptVolume,
+  PublishedVolume,
+  ReservedDirectory,
+} from '../types.js';
 import type { VolumePlan } from '../types/provision.js';
 import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
@@ -60,7 +67,7 @@ export function createVolumeActivities({
       throw error;
     }
     // the volume first: a claim without the mark is never swept, whatever happens in between
-    await unmarkVolume(volume);
+    await unmarkVolume(kubernetes, volume);
     // a plain claim is its user's, and never marked
     if (claim.uid !== dataVolume.uid) await unmarkClaim(claim);
     return { volume };
@@ -101,16 +108,6 @@ export function createVolumeActivities({
     }
   }
 
-  async function unmarkVolume(name: string): Promise<void> {
-    await callForOutcome(
-      `publishing volume ${name}`,
-      core.patchPersistentVolume(
-        { name, body: { metadata: UNMARKED } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-      ),
-    );
-  }
-
   async function unmarkClaim(claim: ClaimRef): Promise<void> {
     const answer = await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, ...UNMARKED } });
     // another uid under this name is a conflict: the claim was replaced
@@ -120,20 +117,21 @@ export function createVolumeActivities({
   async function deleteUnpublishedVolume(input: {
     dataVolume: DataVolumeRef;
     claim: ClaimRef;
-  }): Promise<void> {
+  }): Promise<KeptVolume | undefined> {
     // a volume bears the uid of its claim: without one there is none
-    if (input.claim.uid === '') return;
+    if (input.claim.uid === '') return undefined;
     const claim = await findClaim(kubernetes, input.claim);
-    if (claim?.status?.phase === 'Bound') return;
-    await removeVolume(input.dataVolume, input.claim);
+    if (claim && hasItsVolume(claim, input.dataVolume)) return { kept: true };
+    return await removeVolume(input.dataVolume, input.claim);
   }
 
-  async function removeVolume({ uid }: DataVolumeRef, claim: ClaimRef): Promise<void> {
+  async function removeVolume({ uid }: DataVolumeRef, claim: ClaimRef): Promise<KeptVolume | undefined> {
     const name = volumeName(claim.uid);
     const found = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
-    if (found?.metadata?.labels?.[MARKS.unpublished] !== uid) return;
+    if (found?.metadata?.labels?.[MARKS.unpublished] !== uid) return undefined;
     const { uid: volumeUid = '', resourceVersion = '' } = found.metadata;
-    if (found.status?.phase === 'Bound' && (await findClaim(kubernetes, claim))) return;
+    // Kubernetes writes the volume's phase first, the claim's a moment later
+    if (found.status?.phase === 'Bound' && (await findClaim(kubernetes, claim))) return { kept: true };
     const doing = `deleting volume ${name}`;
     const preconditions = { uid: volumeUid, resourceVersion };
     const outcome = await callForOutcome(
@@ -142,9 +140,35 @@ export function createVolumeActivities({
     );
     if (outcome === 'conflict')
       throw transientFailure('KubernetesUnavailable', `${doing}: it changed meanwhile`);
+    return undefined;
   }
 
   return { publishVolume, deleteUnpublishedVolume };
+}
+
+/** Declares a volume published: no sweeper comes for it any more. With a version only if it has not changed since. */
+export async function unmarkVolume(
+  { core }: Kubernetes,
+  name: string,
+  resourceVersion?: string,
+): Promise<void> {
+  const body = { metadata: resourceVersion === undefined ? UNMARKED : { ...UNMARKED, resourceVersion } };
+  await callForOutcome(
+    `publishing volume ${name}`,
+    core.patchPersistentVolume({ name, body }, setHeaderOptions('Content-Type', PatchStrategy.MergePatch)),
+  );
+}
+
+/** Bound to the volume that was made or reserved for it; one that Kubernetes bound to another volume has nothing of ours. */
+function hasItsVolume(
+  { metadata, spec, status }: V1PersistentVolumeClaim,
+  dataVolume: DataVolumeRef,
+): boolean {
+  if (status?.phase !== 'Bound') return false;
+  const { uid = '', labels, annotations } = metadata ?? {};
+  if ([volumeName(uid), annotations?.[MARKS.reservedVolume]].includes(spec?.volumeName)) return true;
+  // a DataVolume's claim loses its marks when all else is done
+  return uid !== dataVolume.uid && labels?.[MARKS.unpublished] === undefined;
 }
 
 /** What of a plan shows on the PersistentVolume. */
