@@ -15,7 +15,7 @@ export interface SweepResult {
 
 /**
  * Removes what terminated lifecycles left: unpublished claims, volumes, Secret copies and directories whose four conditions
- * hold (`design.md` §6, How a workflow ends). A finished disk is never among them. With `node`, only that node's directories:
+ * hold (`design.md` §6, How a workflow ends). A finished disk is never among them; one that a user has loses the mark. With `node`, only that node's directories:
  * run when a node answers again.
  */
 export async function sweep(input: { node?: string } = {}): Promise<SweepResult> {
@@ -29,8 +29,10 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
     }),
   );
   const items = [...(await control.listUnpublished()), ...directories.flat()];
-  const doomed = items.length === 0 ? [] : await control.judgeUnpublished({ items });
+  const judged = items.length === 0 ? [] : await control.judgeUnpublished({ items });
+  const doomed = judged.filter(({ published }) => !published);
   for (const { kind } of doomed) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
+  for (const item of judged) if (item.published) await publish(item);
   const removed: string[] = [];
   // Directories first: a claim's volume must not be offered again while the old bytes are there.
   for (const item of [...doomed].sort(byKind)) if (await remove(item)) removed.push(nameOf(item));
@@ -60,7 +62,7 @@ async function listDirectories(
 async function remove(item: UnpublishedItem): Promise<boolean> {
   try {
     const [still] = await control.judgeUnpublished({ items: [item] });
-    if (!still) return false;
+    if (!still || still.published) return false;
     if (item.reserved) {
       if (!(await returnVolume(item.dataVolume, sweeping))) return false;
     } else if (item.kind === 'Directory') await cleaningUp(item.where).removeUnpublishedDirectory({ item });
@@ -71,6 +73,19 @@ async function remove(item: UnpublishedItem): Promise<boolean> {
     if (isCancellation(error)) throw error;
     log.warn('left to the next sweep', { item: nameOf(item), error });
     return false;
+  }
+}
+
+/** Takes the mark from what is a user's; what fails is left to the next sweep. */
+async function publish(item: UnpublishedItem): Promise<void> {
+  const { kind, where, pool = '', name: directory, dataVolume } = item;
+  try {
+    if (kind === 'Directory')
+      await cleaningUp(where).publishDirectory({ directory: { pool, directory, dataVolume } });
+    else await sweeping.removeUnpublished({ item });
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    log.warn('left to the next sweep', { item: nameOf(item), error });
   }
 }
 

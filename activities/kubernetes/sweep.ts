@@ -7,7 +7,8 @@ import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { findClaim } from './claims.js';
 import { findDataVolume } from './data-volumes.js';
-import { MARKS } from './names.js';
+import { IDENTITY, MARKS, PROVISION_ON_NODE } from './names.js';
+import { unmarkVolume } from './volumes.js';
 import type { ExecutionObserver } from './executions.js';
 
 /** Younger things may be in the making, in ms. */
@@ -57,11 +58,31 @@ export function createSweepActivities({
     items: readonly UnpublishedItem[];
   }): Promise<UnpublishedItem[]> {
     const volumes = await listAll('listing volumes', (page) => core.listPersistentVolume(page));
-    const removable: UnpublishedItem[] = [];
+    const judged: UnpublishedItem[] = [];
     for (const item of items) {
-      if (await isRemovable(item, volumes)) removable.push(item);
+      if (await isPublished(item, volumes)) judged.push({ ...item, published: true });
+      else if (await isRemovable(item, volumes)) judged.push(item);
     }
-    return removable;
+    return judged;
+  }
+
+  /**
+   * A user has the disk, and only the mark stayed: its node was silent, or its run was ended, when it was to go. It must go as long as
+   * the PersistentVolume can be seen: once an administrator has deleted that to keep the data, nothing else tells the disk from a leak.
+   */
+  async function isPublished(item: UnpublishedItem, all: readonly V1PersistentVolume[]): Promise<boolean> {
+    if (!(Date.parse(item.createdAt) < Date.now() - grace)) return false;
+    const volume = usersVolumes(all).find((found) => isOf(found, item));
+    if (volume?.metadata?.annotations?.hostPathProvisionerIdentity !== IDENTITY) return false;
+    const bound = volume.status?.phase === 'Bound';
+    // the volume has lost its mark, or will by the run that still works
+    if (item.kind === 'Directory') return bound || volume.metadata.labels?.[MARKS.unpublished] === undefined;
+    return bound && (await executions.stateOf(item.workflowId)) !== 'running';
+  }
+
+  /** Scratch space is nobody's disk. */
+  function usersVolumes(all: readonly V1PersistentVolume[]): readonly V1PersistentVolume[] {
+    return all.filter(({ spec }) => spec?.claimRef?.namespace !== transferNamespace);
   }
 
   /** All four conditions; a question that cannot be answered is an error, and then nothing is removed. */
@@ -93,16 +114,16 @@ export function createSweepActivities({
     }
   }
 
-  /** A volume is bound or offered to a user's claim, so the disk behind it is complete. Scratch space is nobody's disk. */
+  /** A volume is bound or offered to a user's claim, so the disk behind it is complete. */
   async function isInUse(item: UnpublishedItem, all: readonly V1PersistentVolume[]): Promise<boolean> {
-    const volumes = all.filter(({ spec }) => spec?.claimRef?.namespace !== transferNamespace);
+    const volumes = usersVolumes(all);
     switch (item.kind) {
       case 'Secret':
         return false;
       case 'PersistentVolumeClaim':
         return volumes.some(({ spec }) => spec?.claimRef?.uid === item.objectUid);
       case 'Directory':
-        return volumes.some(({ spec }) => spec?.hostPath?.path === `${item.pool}/${item.name}`);
+        return volumes.some((volume) => isAt(volume, item));
       case 'PersistentVolume': {
         const volume = volumes.find(({ metadata }) => metadata?.uid === item.objectUid);
         const { namespace = '', name = '', uid } = volume?.spec?.claimRef ?? {};
@@ -153,6 +174,7 @@ export function createSweepActivities({
     if (!marked || marked.annotations?.[MARKS.reserved] !== undefined) return;
     const { uid = '', resourceVersion = '' } = marked;
     const { kind, name, where: namespace } = item;
+    if (item.published) return await unmarkVolume(kubernetes, name, resourceVersion);
     // published between the look and the removal: the version differs, and it stays
     const body = { preconditions: { uid, resourceVersion } };
     const doing = `removing ${kind} ${name}`;
@@ -166,6 +188,18 @@ export function createSweepActivities({
   }
 
   return { listUnpublished, judgeUnpublished, removeUnpublished };
+}
+
+/** The item is this volume, or the directory that it is made of. */
+function isOf(volume: V1PersistentVolume, item: UnpublishedItem): boolean {
+  if (item.kind === 'Directory') return isAt(volume, item);
+  return item.kind === 'PersistentVolume' && volume.metadata?.uid === item.objectUid;
+}
+
+/** The volume is made of this directory: of that path, on that node. */
+function isAt({ metadata, spec }: V1PersistentVolume, { pool, name, where }: UnpublishedItem): boolean {
+  const node = metadata?.annotations?.[PROVISION_ON_NODE] ?? where;
+  return node === where && spec?.hostPath?.path === `${pool}/${name}`;
 }
 
 function itemOf(kind: UnpublishedItem['kind'], metadata: V1ObjectMeta | undefined): UnpublishedItem {

@@ -54,8 +54,8 @@ export function createNodeActivities(context: {
       await using pool = await openPool(path, node, selinuxfs);
       await withPoolLock(pool, async () => {
         const marker = await readMarker(pool, dataVolume.uid);
-        if (marker && marker.directory !== directory) return;
-        await publishState(pool, dataVolume.uid);
+        const other = marker !== undefined && marker.directory !== directory;
+        await publishState(pool, other ? directory : dataVolume.uid);
       });
     },
     removeDirectory: async ({ directory }) => await removeDirectory(directory, node),

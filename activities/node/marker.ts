@@ -1,7 +1,8 @@
-import type { FileHandle } from 'node:fs/promises';
+import { rename, type FileHandle } from 'node:fs/promises';
 import type { ResumeRecord } from '../image/resume-record.js';
 import type { DataVolumeRef, UnpublishedItem } from '../types.js';
 import {
+  childPath,
   ensureDirectory,
   findDirectory,
   namesIn,
@@ -34,6 +35,26 @@ export async function readMarker(pool: Pool, uid: string): Promise<Marker | unde
   if (!handle) return undefined;
   await using state = handle;
   return await markerIn(state);
+}
+
+/**
+ * Name of the state that says of a directory that it is unpublished: the DataVolume's, or one that was set aside. `undefined` where
+ * none does.
+ */
+export async function findStateOf(
+  pool: Pool,
+  { directory, uid }: { readonly directory: string; readonly uid: string },
+): Promise<string | undefined> {
+  for (const state of [uid, directory])
+    if ((await readMarker(pool, state))?.directory === directory) return state;
+  return undefined;
+}
+
+/** Frees the DataVolume's name for a second volume: the first keeps its marker and record under its directory's name. */
+export async function setStateAside(pool: Pool, { dataVolume, directory }: Marker): Promise<void> {
+  const [from, to] = [stateName(dataVolume.uid), stateName(directory)];
+  await rename(childPath(pool.books, from), childPath(pool.books, to));
+  await pool.books.sync();
 }
 
 /** The marker in an open private directory, or `undefined` where there is none. */

@@ -5,12 +5,12 @@ import { permanentFailure, transientFailure } from '../failures.js';
 import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../types.js';
 import { childPath, exists, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
-import { readMarker, removeState } from './marker.js';
+import { findStateOf, readMarker, removeState } from './marker.js';
 import { findPool, readPromises, removePromises, volumeName, type Pool } from './pool.js';
 import { removeTree } from './remove-tree.js';
 
 /**
- * Removes an unpublished directory of a DataVolume: data, then promise, then record and marker, so that no byte is promised
+ * Removes an unpublished directory of a DataVolume, whose state is `uid` or was set aside: data, then promise, then record and marker, so that no byte is promised
  * again while it is still in use, and a run that is killed half-way is finished by the next.
  */
 export async function removeUnpublished(
@@ -36,10 +36,8 @@ export async function removeDirectory(
   if (!found) return;
   await using pool = found;
   await withPoolLock(pool, async () => {
-    const marker = await readMarker(pool, dataVolume.uid);
-    if (marker?.directory === directory) {
-      return await removeUnpublished(pool, { directory, uid: dataVolume.uid });
-    }
+    const state = await findStateOf(pool, { directory, uid: dataVolume.uid });
+    if (state !== undefined) return await removeUnpublished(pool, { directory, uid: state });
     if (await exists(pool.root, volumeName(directory))) {
       throw permanentFailure(
         'ResourceExists',
@@ -48,7 +46,7 @@ export async function removeDirectory(
     }
     await removePromises(pool, directory);
     // Without a marker only the rest of a removal that was killed at its last step can be here.
-    if (!marker) await removeState(pool, dataVolume.uid);
+    if (!(await readMarker(pool, dataVolume.uid))) await removeState(pool, dataVolume.uid);
   });
 }
 
@@ -58,12 +56,12 @@ export async function removeUnpublishedDirectory(item: UnpublishedItem, node: st
   if (!found) return;
   await using pool = found;
   await withPoolLock(pool, async () => {
-    const { uid } = item.dataVolume;
-    const marker = await readMarker(pool, uid);
-    if (marker?.directory !== item.name || marker.workflowId !== item.workflowId) return;
+    const state = await findStateOf(pool, { directory: item.name, uid: item.dataVolume.uid });
+    const marker = state === undefined ? undefined : await readMarker(pool, state);
+    if (state === undefined || marker?.workflowId !== item.workflowId) return;
     // A new attempt of the same workflow has reserved it anew since it was judged.
     if (marker.createdAt !== item.createdAt) return;
-    await removeUnpublished(pool, { directory: item.name, uid });
+    await removeUnpublished(pool, { directory: item.name, uid: state });
   });
 }
 
@@ -114,7 +112,7 @@ async function forget(pool: Pool, directory: string): Promise<void> {
     else if (marker.directory === directory) marked.push(uid);
   }
   await removePromises(pool, directory);
-  for (const uid of marked) await removeState(pool, uid);
+  for (const uid of [...marked, directory]) await removeState(pool, uid);
 }
 
 function directoryOf({ name, path, pool, node: on }: ReleasedVolume, node: string): string {

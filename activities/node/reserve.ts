@@ -3,9 +3,9 @@ import { permanentFailure } from '../failures.js';
 import type { NodeActivities } from '../interfaces.js';
 import type { ReservedDirectory } from '../types.js';
 import { deniedFailure } from './denied.js';
-import { ensureDirectory, exists, type Owner } from './directories.js';
+import { ensureDirectory, exists, findDirectory, namesIn, type Owner } from './directories.js';
 import { withPoolLock } from './lock.js';
-import { readMarker, writeMarker, type Marker } from './marker.js';
+import { readMarker, readRecord, setStateAside, writeMarker, type Marker } from './marker.js';
 import {
   directoryName,
   openPool,
@@ -85,7 +85,9 @@ async function mark(
 async function refuseOthers(pool: Pool, name: string, uid: string, node: string): Promise<void> {
   const marker = await readMarker(pool, uid);
   if (marker && marker.directory !== name) {
-    await removeUnpublished(pool, { directory: marker.directory, uid });
+    // whether a whole disk was published, and only its marker stayed, is for the sweeper to find out
+    if (await isUnfinished(pool, marker)) await removeUnpublished(pool, { directory: marker.directory, uid });
+    else await setStateAside(pool, marker);
   }
   if (marker?.directory !== name && (await exists(pool.root, name))) {
     throw permanentFailure(
@@ -96,6 +98,16 @@ async function refuseOthers(pool: Pool, name: string, uid: string, node: string)
   const promise = await readPromise(pool, uid);
   // An earlier, published volume of the same DataVolume (its claim was deleted, then a retry): it keeps its bytes.
   if (promise && promise.directory !== name) await setPromiseAside(pool, promise);
+}
+
+/** Nothing can have been published: the transfer did not come to its end, or nothing was ever written. */
+async function isUnfinished(pool: Pool, { dataVolume, directory }: Marker): Promise<boolean> {
+  const record = await readRecord(pool, dataVolume.uid);
+  if (record) return record.result === undefined;
+  const found = await findDirectory(pool.root, directory);
+  if (!found) return true;
+  await using volume = found;
+  return (await namesIn(volume)).length === 0;
 }
 
 async function promisedBytes(

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection, defaultGrpcRetryOptions, makeGrpcRetryInterceptor } from '@temporalio/client';
 import { createClaimActivities } from '../../activities/kubernetes/claims.js';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
@@ -68,8 +69,16 @@ describe('the sweeper on a real API server and a real Temporal server', function
     await plane().temporal.workflow.start('importDataVolume', { workflowId, taskQueue: 'nobody', args: [] });
   const itemsOf = async ({ uid }: DataVolumeRef): Promise<readonly UnpublishedItem[]> =>
     (await act(sweeper().listUnpublished, [])).filter((item) => item.dataVolume.uid === uid);
+  const judgeAll = async (items: readonly UnpublishedItem[], graceMs?: number) =>
+    await act(sweeper(graceMs).judgeUnpublished, [{ items }]);
   const judge = async (items: readonly UnpublishedItem[], graceMs?: number) =>
-    (await act(sweeper(graceMs).judgeUnpublished, [{ items }])).map(({ kind }) => kind);
+    (await judgeAll(items, graceMs)).filter(({ published }) => !published).map(({ kind }) => kind);
+  const publishedOf = async (items: readonly UnpublishedItem[], graceMs?: number) =>
+    (await judgeAll(items, graceMs)).filter(({ published }) => published);
+  const directoryOf = (claim: ClaimRef, like: UnpublishedItem): UnpublishedItem => {
+    const { objectUid: _, ...item } = like;
+    return { ...item, kind: 'Directory', where: 'n', pool: POOL.path, name: `pvc-${claim.uid}` };
+  };
 
   it('lists what carries the mark, with everything that a judgement needs', async () => {
     const { dataVolume, claim } = await leave('w/list');
@@ -170,6 +179,53 @@ describe('the sweeper on a real API server and a real Temporal server', function
     }
     const kept = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name: claim.name });
     assert.equal(kept.metadata?.deletionTimestamp, undefined);
+  });
+
+  it('finds what a user has although the mark stayed, also when its claim is gone and the data is kept', async () => {
+    const handle = await startWorkflow('w/stale');
+    const { dataVolume, claim } = await leave('w/stale');
+    const [, secret] = await itemsOf(dataVolume);
+    await publish(dataVolume, claim);
+    const name = `pvc-${claim.uid}`;
+    const as = '--as=system:serviceaccount:dvflow:dvflow-control';
+    const mark = { metadata: { labels: { 'dvflow.io/unpublished': dataVolume.uid } } };
+    const annotations = { 'dvflow.io/workflow-id': 'w/stale', 'dvflow.io/data-volume': `${namespace}/x` };
+    const stale = JSON.stringify({
+      metadata: { ...mark.metadata, annotations },
+      spec: { persistentVolumeReclaimPolicy: 'Retain' },
+    });
+    await plane().kubectl('patch', 'pv', name, '-p', stale, as);
+    const directory = directoryOf(claim, secret!);
+    const found = async (graceMs?: number) =>
+      (await publishedOf([...(await itemsOf(dataVolume)), directory], graceMs)).map(({ kind }) => kind);
+    assert.deepEqual(await found(), ['Directory'], 'its run still works on the volume');
+    await handle.terminate();
+    assert.deepEqual(await found(), ['PersistentVolume', 'Directory']);
+    assert.deepEqual(await found(600_000), []);
+    assert.deepEqual(await publishedOf([{ ...directory, where: 'another-node' }]), []);
+    const [volume] = await publishedOf(await itemsOf(dataVolume));
+    for (const attempt of [1, 2]) await act(sweeper().removeUnpublished, [{ item: volume! }], { attempt });
+    const kept = await admin.core.readPersistentVolume({ name });
+    assert.deepEqual(
+      [kept.metadata?.labels, kept.metadata?.annotations?.['dvflow.io/workflow-id'], kept.status?.phase],
+      [undefined, undefined, 'Bound'],
+    );
+    await admin.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: claim.name });
+    const phase = async () => (await admin.core.readPersistentVolume({ name })).status?.phase;
+    for (let waited = 0; waited < 10_000 && (await phase()) !== 'Released'; waited += 100) await sleep(100);
+    assert.equal(await phase(), 'Released');
+    assert.deepEqual(await found(), ['Directory']);
+    assert.deepEqual(await judge([directory]), []);
+  });
+
+  it('takes a directory on one node although a volume of another node has the same path', async () => {
+    await (await startWorkflow('w/elsewhere')).terminate();
+    const { dataVolume, claim } = await leave('w/elsewhere');
+    const [, secret] = await itemsOf(dataVolume);
+    await publish(dataVolume, claim);
+    const directory = directoryOf(claim, secret!);
+    assert.deepEqual(await judge([directory]), []);
+    assert.deepEqual(await judge([{ ...directory, where: 'another-node' }]), ['Directory']);
   });
 
   it('takes a directory without a volume, and never one that names no workflow', async () => {

@@ -214,10 +214,62 @@ describe('reserveDirectory', () => {
   it('replaces what an ended run of the same DataVolume left for an older claim', async () => {
     const old = await activities.reserveDirectory(request(pool.path, 1));
     await writeDisk(old, { size: MIB });
+    await writeFile(join(pool.path, '.dvflow/dv-1/record.json'), '{"fence":1}');
     const claim = { namespace: 'team-a', name: 'vm1', uid: 'claim-9' };
     await activities.reserveDirectory(request(pool.path, 1, { claim }));
     const tree = await treeOf(pool.path);
     assert.ok(tree.includes('pvc-claim-9') && !tree.includes('pvc-claim-1'), tree.join());
+  });
+
+  /** A whole disk under an older claim, whose marker stayed, and a new run of the same DataVolume. */
+  const reserveAfterWhole = async () => {
+    const old = await activities.reserveDirectory(request(pool.path, 1));
+    await writeDisk(old, { size: MIB });
+    const claim = { namespace: 'team-a', name: 'vm1', uid: 'claim-9' };
+    const reserved = await activities.reserveDirectory(request(pool.path, 1, { claim }));
+    const items = await activities.listUnpublishedDirectories({ pools: [request(pool.path, 1).pool] });
+    assert.deepEqual(items.map(({ name, dataVolume }) => [name, dataVolume.uid]).sort(), [
+      ['pvc-claim-1', 'dv-1'],
+      ['pvc-claim-9', 'dv-1'],
+    ]);
+    return { old, reserved, item: items.find(({ name }) => name === 'pvc-claim-1')! };
+  };
+
+  it('leaves a whole disk whose marker stayed to the sweeper, who may find that it is published', async () => {
+    const { old, reserved } = await reserveAfterWhole();
+    await activities.publishDirectory({ directory: old });
+    await activities.removeDirectory({ directory: reserved });
+    assert.deepEqual(await treeOf(pool.path), [
+      ...EMPTY,
+      '.dvflow/promises/pvc-claim-1',
+      'pvc-claim-1',
+      'pvc-claim-1/disk.img',
+    ]);
+  });
+
+  it('leaves it so that the sweeper can remove it too, and nothing of the new run', async () => {
+    const { reserved, item } = await reserveAfterWhole();
+    await activities.removeUnpublishedDirectory({ item });
+    assert.deepEqual(await treeOf(pool.path), [
+      '.dvflow',
+      '.dvflow/dv-1',
+      '.dvflow/dv-1/unpublished.json',
+      '.dvflow/promises',
+      '.dvflow/promises/dv-1',
+      'pvc-claim-9',
+    ]);
+    await activities.removeDirectory({ directory: reserved });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('leaves files that no transfer wrote to the sweeper too: a plain claim may have been published', async () => {
+    const dataVolume = { namespace: 'team-a', name: 'vm1', uid: 'claim-1' };
+    await activities.reserveDirectory(request(pool.path, 1, { dataVolume }));
+    await writeFile(join(pool.path, 'pvc-claim-1', 'users.data'), 'data');
+    await activities.reserveDirectory(
+      request(pool.path, 1, { dataVolume, pool: { path: pool.path, useNamingPrefix: true } }),
+    );
+    assert.equal(String(await readFile(join(pool.path, 'pvc-claim-1', 'users.data'))), 'data');
   });
 
   it('keeps a published disk of the same DataVolume, and its promise', async () => {
