@@ -90,7 +90,7 @@ export async function removeVolumeData(volume: ReleasedVolume, node: string): Pr
 }
 
 /** Hidden, so that it is no DataVolume's; from the directory's name, so that a removal which was killed is finished by the next. */
-function nameAside(directory: string): string {
+export function nameAside(directory: string): string {
   return `.removing-${createHash('sha256').update(directory).digest('hex').slice(0, 32)}`;
 }
 

@@ -2,8 +2,11 @@
 import { lstat, statfs } from 'node:fs/promises';
 import { shareReading } from '../shared-reading.js';
 import type { PoolFacts, PoolRef } from '../types.js';
-import { childPath, codeOf, undefinedIfAbsent } from './directories.js';
-import { DISK, openPool, openVolumeDirectory, readPromises, type Pool } from './pool.js';
+import { childPath, codeOf, exists, undefinedIfAbsent } from './directories.js';
+import { findStateOf } from './marker.js';
+import { DISK, openPool, openVolumeDirectory, readPromises, type KeptPromise, type Pool } from './pool.js';
+import { nameAside } from './remove.js';
+import { lastUsage, refreshUsage, treeBytes, type Usage } from './usage.js';
 
 /** Volumes that are looked at at the same time. */
 const LOOKS_AT_ONCE = 32;
@@ -13,9 +16,12 @@ interface Holdings {
   readonly totalBytes: number;
   readonly availableBytes: number;
   readonly promisedBytes: number;
-  /** What disks occupy of their promises. */
+  /** What volumes occupy of their promises. */
   readonly usedBytes: number;
 }
+
+/** A promise, and how much of it is used. */
+type Kept = KeptPromise & { readonly usedBytes: number };
 
 /** Readings of pools that are shared by those who ask at the same time, by path: two hundred claims ask at once. */
 const readings = new Map<string, () => Promise<Holdings>>();
@@ -33,6 +39,7 @@ export async function observePool(
   if (!reading) {
     reading = shareReading(async () => {
       await using pool = await openPool(path, node, selinuxfs);
+      await refreshUsage(pool.path, () => measureUsage(path, node, selinuxfs));
       return await readHoldings(pool);
     });
     readings.set(path, reading);
@@ -40,7 +47,7 @@ export async function observePool(
   return factsOf(await reading(), { node, foreignBytes, overcommit });
 }
 
-/** As {@link observePool}, for who holds the pool's lock. */
+/** As {@link observePool}, for who holds the pool's lock: what volumes occupy besides their disks is as old as the last observation. */
 export async function measurePool(
   pool: Pool,
   node: string,
@@ -67,35 +74,73 @@ function factsOf(
 }
 
 async function readHoldings(pool: Pool): Promise<Holdings> {
+  const usage = lastUsage(pool.path);
   // Promises first: a disk that grows between the two readings is then counted twice, never not at all.
-  const promises = await sumPromises(pool);
+  const promises = await readKept(pool, usage);
   const { bavail, blocks, bsize } = await statfs(`/proc/self/fd/${pool.root.fd}`);
-  return { ...promises, totalBytes: blocks * bsize, availableBytes: bavail * bsize };
+  const availableBytes = bavail * bsize;
+  const used = promises.reduce((bytes, { usedBytes }) => bytes + usedBytes, 0);
+  return {
+    promisedBytes: promises.reduce((sum, { bytes }) => sum + bytes, 0),
+    // files that have gone since the last look are available now, and not used as well
+    usedBytes: Math.min(used, Math.max(0, (usage?.capacityBytes ?? Infinity) - availableBytes)),
+    totalBytes: blocks * bsize,
+    availableBytes,
+  };
 }
 
-async function sumPromises(pool: Pool): Promise<Pick<Holdings, 'promisedBytes' | 'usedBytes'>> {
-  const sum = { promisedBytes: 0, usedBytes: 0 };
+/** Every promise that still stands, with what its volume occupies. */
+async function readKept(pool: Pool, usage: Usage | undefined): Promise<readonly Kept[]> {
   const promises = await readPromises(pool);
   const { dev } = await pool.root.stat();
+  const kept: Kept[] = [];
   // Some at once, since each look waits for the kernel several times; not all, since each holds a descriptor.
   for (let from = 0; from < promises.length; from += LOOKS_AT_ONCE) {
     const some = promises.slice(from, from + LOOKS_AT_ONCE);
-    const used = await Promise.all(
-      some.map(async ({ bytes, directory }) => Math.min(bytes, await diskBytes(pool, directory, dev))),
+    const looked = await Promise.all(
+      some.map(async (promise) => {
+        const disk = await diskBytes(pool, promise.directory, dev);
+        if (disk === undefined && (await isOrphan(pool, promise))) return undefined;
+        const used = Math.max(disk ?? 0, disk === undefined ? 0 : (usage?.bytes.get(promise.directory) ?? 0));
+        return { ...promise, usedBytes: Math.min(promise.bytes, used) };
+      }),
     );
-    sum.promisedBytes += some.reduce((bytes, promise) => bytes + promise.bytes, 0);
-    sum.usedBytes += used.reduce((bytes, disk) => bytes + disk, 0);
+    kept.push(...looked.filter((promise) => promise !== undefined));
   }
-  return sum;
+  return kept;
+}
+
+/** Nothing stands behind the promise any more: somebody deleted the PersistentVolume, and then its directory by hand. */
+async function isOrphan(pool: Pool, { directory, dataVolume }: KeptPromise): Promise<boolean> {
+  if (await exists(pool.root, directory)) return false;
+  if (await exists(pool.books, nameAside(directory))) return false;
+  return (await findStateOf(pool, { directory, uid: dataVolume.uid })) === undefined;
+}
+
+/** Looks at every file of every volume. */
+async function measureUsage(path: string, node: string, selinuxfs: string | undefined): Promise<Usage> {
+  await using pool = await openPool(path, node, selinuxfs);
+  const { dev: device } = await pool.root.stat();
+  const bytes = new Map<string, number>();
+  for (const promise of await readPromises(pool)) {
+    const found = await openVolumeDirectory(pool, promise.directory).catch(undefinedIfNoDirectory);
+    if (!found) continue;
+    await using volume = found;
+    bytes.set(promise.directory, await treeBytes(volume, { device, limit: promise.bytes }));
+  }
+  const promises = await readKept(pool, { bytes, capacityBytes: Infinity });
+  const { bavail, bsize } = await statfs(`/proc/self/fd/${pool.root.fd}`);
+  const used = promises.reduce((sum, { usedBytes }) => sum + usedBytes, 0);
+  return { bytes, capacityBytes: bavail * bsize + used };
 }
 
 /**
- * Bytes that a volume's disk occupies, holes not counted. One look at one file: what else a tenant puts into the volume neither
- * holds up the pool's lock nor counts, and a file with other links or on another file system is not this pool's space.
+ * Bytes that a volume's disk occupies, holes not counted; `undefined` without the volume's directory. A file with other links or on
+ * another file system is not this pool's space.
  */
-async function diskBytes(pool: Pool, directory: string, device: number): Promise<number> {
+async function diskBytes(pool: Pool, directory: string, device: number): Promise<number | undefined> {
   const found = await openVolumeDirectory(pool, directory).catch(undefinedIfNoDirectory);
-  if (!found) return 0;
+  if (!found) return undefined;
   await using volume = found;
   const disk = await lstat(childPath(volume, DISK)).catch(undefinedIfAbsent);
   if (!disk?.isFile() || disk.nlink !== 1 || disk.dev !== device) return 0;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { link, mkdir, readFile, rename, rm, stat, statfs, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createNodeActivities } from '../../activities/node/index.js';
 import { failureTypeOf } from '../../activities/failures.js';
 import type { PoolFacts, UnpublishedItem } from '../../activities/types.js';
@@ -155,25 +156,47 @@ describe('reserveDirectory', () => {
     await assertWithheld(foreignBytes, 4096 - 128, 'after 128 MiB of data');
   });
 
-  it('lets nothing but the disk itself use up a promise', async () => {
+  it('counts whatever a volume holds, and nothing that is not its own', async () => {
     const foreignBytes = await foreignFor(pool.path, 8192 * MIB);
     const reserved = await activities.reserveDirectory(
       request(pool.path, 1, { foreignBytes, requestBytes: 4096 * MIB }),
     );
+    const after = async (expected: number, when: string): Promise<void> => {
+      // what a volume holds is looked at once in a second
+      await sleep(1_500);
+      await assertWithheld(foreignBytes, expected, when);
+    };
     const disk = await writeDisk(reserved, { size: 4096 * MIB, data: 128 * MIB });
     const volume = join(pool.path, reserved.directory);
-    await link(disk, join(volume, 'second'));
-    await assertWithheld(foreignBytes, 4096, 'with a second link');
-    await rm(disk);
-    await assertWithheld(foreignBytes, 4096, 'with a file of another name');
+    await link(disk, join(pool.base, 'second'));
+    await after(4096, 'with a second link elsewhere');
+    await rm(join(pool.base, 'second'));
     await mkdir(join(volume, 'deep'));
-    await rename(join(volume, 'second'), join(volume, 'deep/disk.img'));
-    await assertWithheld(foreignBytes, 4096, 'with a file in a directory below');
-    await symlink('deep/disk.img', disk);
-    await assertWithheld(foreignBytes, 4096, 'with a symbolic link');
+    await rename(disk, join(volume, 'deep/users.data'));
+    await after(4096 - 128, 'with a file of another name in a directory below');
+    await symlink('deep/users.data', disk);
+    await after(4096 - 128, 'with a symbolic link too');
+    await rm(join(volume, 'deep'), { recursive: true });
+    await assertWithheld(foreignBytes, 4096, 'at once when the file has gone');
     await rm(volume, { recursive: true });
     await writeFile(volume, '');
-    await assertWithheld(foreignBytes, 4096, 'with a file in place of the volume');
+    await after(4096, 'with a file in place of the volume');
+  });
+
+  it('keeps no promise for a directory that somebody removed by hand', async () => {
+    const foreignBytes = await foreignFor(pool.path, 8192 * MIB);
+    const ask = { foreignBytes, requestBytes: 4096 * MIB };
+    const reserved = await activities.reserveDirectory(request(pool.path, 1, ask));
+    await rm(join(pool.path, reserved.directory), { recursive: true });
+    await assertWithheld(foreignBytes, 4096, 'while it is to be made again');
+    await activities.reserveDirectory(request(pool.path, 1, ask));
+    await activities.publishDirectory({ directory: reserved });
+    await rm(join(pool.path, reserved.directory), { recursive: true });
+    await assertWithheld(foreignBytes, 0, 'when it was published');
+    const second = await activities.reserveDirectory(
+      request(pool.path, 2, { foreignBytes, requestBytes: 8000 * MIB }),
+    );
+    assert.equal(second.refused, undefined);
   });
 
   it('promises no byte twice to a hundred claims from several processes', async function () {
