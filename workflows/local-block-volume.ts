@@ -14,6 +14,8 @@ import type {
   LoopVolume,
 } from '../activities/types/local-volumes.js';
 import { cleaningUp, control, reserving } from './activity-options.js';
+import { defaultVolumeName } from './local-volume-name.js';
+import { nodeFailure } from './silent-node.js';
 
 /**
  * Makes a file of exactly the asked size in a pool of the node, a loop device over it, and a PersistentVolume with `volumeMode:
@@ -23,7 +25,7 @@ import { cleaningUp, control, reserving } from './activity-options.js';
  */
 export async function localBlockVolume(input: LocalBlockVolumeInput): Promise<LocalBlockVolumeResult> {
   const volume = requireObject(input);
-  const name = volume.name ?? `local-${volume.node}-${uuid4().slice(0, 8)}`;
+  const name = volume.name ?? defaultVolumeName(volume.node, uuid4().slice(0, 8));
   setCurrentDetails(`planning volume ${name}`);
   const plan = await control.planLocalVolume({ volume, name });
   try {
@@ -46,7 +48,11 @@ export async function localBlockVolume(input: LocalBlockVolumeInput): Promise<Lo
 }
 
 async function makeDevice(plan: LocalVolumePlan): Promise<LoopVolume> {
-  const device = await reserving(plan.node).createLoopVolume({ plan });
+  const device = await reserving(plan.node)
+    .createLoopVolume({ plan })
+    .catch((error: unknown) => {
+      throw nodeFailure(error, { node: plan.node, then: 'start its worker, and run this again' });
+    });
   if (!device.refused) return device;
   const { roomBytes, requestBytes } = device.refused;
   throw failure(

@@ -52,7 +52,7 @@ export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promis
   const { claim, target, scratch } = wanted;
   const needed = target.requestBytes + scratchBytes(target, scratch);
   let message = 'room for the claim';
-  /** Looks at which no candidate had anything to say. */
+  /** Looks in a row at which no candidate had anything to say. */
   let silences = 0;
   const wait = { reason: 'InsufficientCapacity', counts: true, message: () => message };
   return await volume.until(wait, async () => {
@@ -70,7 +70,7 @@ export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promis
     }
     message = placement.reason ?? shortage(wanted, ranked, silent);
     // A worker that is only starting anew answers the next look.
-    if (ranked.length === 0) silences += 1;
+    silences = ranked.length === 0 ? silences + 1 : 0;
     const refuse = placement.chosenBy === 'selected-node' && (ranked.length > 0 || silences > 1);
     await sayNoRoom(volume, claim, { needed, message, ranked, ...(refuse ? { refused: placement } : {}) });
     return undefined;

@@ -1,4 +1,10 @@
-import { CancellationScope, ContinueAsNew, setCurrentDetails, setHandler } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  ContinueAsNew,
+  isCancellation,
+  setCurrentDetails,
+  setHandler,
+} from '@temporalio/workflow';
 import type { ClaimRef, DataVolumeEvent, ReservedDirectory } from '../activities/types.js';
 import type {
   ClaimVerdict,
@@ -7,7 +13,7 @@ import type {
   VolumePlan,
 } from '../activities/types/provision.js';
 import { cleaningUp, control } from './activity-options.js';
-import { deferCleanup, undoAll } from './ending.js';
+import { deferCleanup, failureOf, undoAll } from './ending.js';
 import { statusQuery, wakeSignal } from './messages.js';
 import { NEXT_CHOICE, reserveOnSomeNode, type Placing } from './placement.js';
 import { isClaimLost, publish as publishTo } from './publication.js';
@@ -29,7 +35,10 @@ export async function provisionVolume(input: ProvisionInput): Promise<ProvisionR
     if (error instanceof ContinueAsNew) throw error;
     await CancellationScope.nonCancellable(() => undoAll(run, volume));
     // nobody waits for this volume any more
-    if (!isClaimLost(error)) throw error;
+    if (!isClaimLost(error)) {
+      await CancellationScope.nonCancellable(() => sayFailed(volume, error));
+      throw error;
+    }
     return { provisioned: false, reason: error.cause.message };
   }
 }
@@ -123,6 +132,13 @@ function createProvisioning(claim: ClaimRef, run: Run): Provisioning {
     until: (wait, look) =>
       until({ facts, run, enter: (_, waiting) => sayWaiting(event, waiting) }, wait, look),
   };
+}
+
+/** A run that was cancelled has not failed: another one begins as long as the claim asks. */
+async function sayFailed(volume: Pick<Provisioning, 'event'>, error: unknown): Promise<void> {
+  if (isCancellation(error)) return;
+  const message = `failed to provision volume: ${failureOf(error).message}`;
+  await volume.event({ type: 'Warning', reason: 'ProvisioningFailed', message });
 }
 
 /** Why the choice before was given back has been said already. */

@@ -159,11 +159,12 @@ function refusalOf(
   return undefined;
 }
 
-/** Whether a term of `allowedTopologies` matches a node's labels. */
+/** Whether a term of `allowedTopologies` matches a node's labels; an empty one matches none, as in Kubernetes. */
 export function allows(
   { matchLabelExpressions = [] }: V1TopologySelectorTerm,
   labels: Record<string, string>,
 ): boolean {
+  if (matchLabelExpressions.length === 0) return false;
   return matchLabelExpressions.every(({ key, values }) => values.includes(labels[key] ?? ''));
 }
 

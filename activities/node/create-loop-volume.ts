@@ -3,6 +3,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { permanentFailure } from '../failures.js';
 import { runTool } from '../image/tools.js';
 import type { LocalVolumePlan, LoopVolume } from '../types/local-volumes.js';
+import { poolFailure } from './denied.js';
 import { childPath, ensureDirectory, exists } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { linkPath, makerNow, readLoopRecord, writeLoopRecord, type LoopRecord } from './loop-record.js';
@@ -23,7 +24,7 @@ export async function createLoopVolume(plan: LocalVolumePlan, context: VolumeCon
       `the node worker on ${node} is not root: only root makes devices`,
     );
   await using pool = await openPool(plan.pool, node);
-  return await withPoolLock(pool, async () => {
+  const made = withPoolLock(pool, async () => {
     // under a PersistentVolume that is there a missing file is not made anew: a disk was in it
     if (plan.exists) await (await openBackingFile(pool, plan.name, context)).close();
     const record = await recordFor(pool, plan, context);
@@ -34,6 +35,9 @@ export async function createLoopVolume(plan: LocalVolumePlan, context: VolumeCon
     const device = await attachIn(pool, record, context);
     await writeLoopRecord(context, { ...record, complete: true });
     return device;
+  });
+  return await made.catch(async (error: unknown) => {
+    throw await poolFailure(error, { doing: `make volume ${plan.name}`, directory: pool.path, node });
   });
 }
 

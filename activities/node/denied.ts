@@ -36,6 +36,18 @@ export async function deniedFailure(error: unknown, denied: Denied): Promise<unk
   });
 }
 
+/**
+ * The failure to throw for an error of the file system under a pool: `NoSpace` where it is full, or has no inode left, although there
+ * was room by the books (`overcommit`, or files of others); else as {@link deniedFailure}.
+ */
+export async function poolFailure(error: unknown, denied: Denied): Promise<unknown> {
+  const code = String(codeOf(error));
+  if (!['ENOSPC', 'EDQUOT'].includes(code)) return await deniedFailure(error, denied);
+  const { doing, directory, node } = denied;
+  const message = `could not ${doing}: the file system of pool ${directory} on node ${node} is full (${code})`;
+  return transientFailure('NoSpace', message, { cause: error });
+}
+
 /** The path itself, or the closest parent that exists and can be looked at. */
 export async function nearestExisting(path: string): Promise<string> {
   const found = await stat(path).catch(() => undefined);

@@ -2,7 +2,7 @@ import { asyncLocalStorage } from '@temporalio/activity';
 import { permanentFailure } from '../failures.js';
 import type { NodeActivities } from '../interfaces.js';
 import type { ReservedDirectory } from '../types.js';
-import { deniedFailure } from './denied.js';
+import { poolFailure } from './denied.js';
 import { ensureDirectory, exists, findDirectory, namesIn, type Owner } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { readMarker, readRecord, setStateAside, writeMarker, type Marker } from './marker.js';
@@ -61,7 +61,7 @@ export async function reserveDirectory(
     return { ...base, promisedBytes: bytes.promised };
   });
   return await reserved.catch(async (error: unknown) => {
-    throw await deniedFailure(error, denied);
+    throw await poolFailure(error, denied);
   });
 }
 

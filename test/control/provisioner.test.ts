@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { StorageV1Api, KubeConfig } from '@kubernetes/client-node';
-import { CAPACITY_WORKFLOW, provisionWorkflowId } from '../../workflows/task-queues.js';
+import { bundleWorkflowCode, DefaultLogger, NativeConnection, Worker } from '@temporalio/worker';
+import { permanentFailure } from '../../activities/failures.js';
+import type { DataVolumeEvent } from '../../activities/types.js';
+import { CAPACITY_WORKFLOW, CONTROL_QUEUE, provisionWorkflowId } from '../../workflows/task-queues.js';
 import { eventually, useControlStack } from './support.js';
 
 describe('the watch over plain claims', function () {
@@ -90,5 +95,39 @@ describe('the watch over plain claims', function () {
 
   it('lets the room be published for a class whose room the scheduler reads', async () => {
     assert.equal((await awaitRun(CAPACITY_WORKFLOW)).type, 'publishCapacity');
+  });
+
+  it('starts none again at each list for a claim whose run has just failed for good', async function () {
+    this.timeout(120_000);
+    const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
+    const connection = await NativeConnection.connect({ address: stack.info.temporalAddress });
+    const events: DataVolumeEvent[] = [];
+    const worker = await Worker.create({
+      connection,
+      taskQueue: CONTROL_QUEUE,
+      workflowBundle: await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR') }),
+      activities: {
+        planVolume: async () => {
+          throw permanentFailure('NotAuthorized', 'the role may not read classes');
+        },
+        recordClaimEvent: async ({ event }: { event: DataVolumeEvent }) => void events.push(event),
+      },
+    });
+    await worker.runUntil(async () => {
+      const id = await create('failing');
+      await stack.startWatch({ relistMs: 1_000 });
+      await eventually('the run has failed', async () => (await awaitRun(id)).status.name === 'FAILED');
+      // each replica may ask once more: it cannot know that somebody has
+      await pause(4_000);
+      const { runId } = await describeRun(id);
+      await pause(6_000);
+      assert.equal((await describeRun(id)).runId, runId);
+    });
+    await connection.close();
+    assert.deepEqual(events[0], {
+      type: 'Warning',
+      reason: 'ProvisioningFailed',
+      message: 'failed to provision volume: the role may not read classes',
+    });
   });
 });

@@ -96,6 +96,20 @@ describe('choosePlacement', () => {
     );
   });
 
+  it('takes an empty term of allowedTopologies for one that no node matches', () => {
+    assert.match(choose([node('a')], { topologies: [{}] }).reason ?? '', /a is not in allowedTopologies/);
+    const topologies = [
+      { matchLabelExpressions: [] },
+      { matchLabelExpressions: [{ key: 'zone', values: ['1'] }] },
+    ];
+    assert.deepEqual(
+      choose([node('a'), node('b', { labels: { zone: '1' } })], { topologies }).candidates.map(
+        (one) => one.node,
+      ),
+      ['b'],
+    );
+  });
+
   it('counts what others keep in the pool on that node', () => {
     const volumes = [
       volume('a.host', '/var/hpvolumes/pvc-1', '1Gi'),

@@ -12,6 +12,7 @@ import { claimFingerprint } from './fingerprints.js';
 import { createKeyQueue } from './key-queue.js';
 import { startListWatch, type WatchedObject } from './list-watch.js';
 import type { Runs } from './runs.js';
+import { failedLately } from './volumes.js';
 
 type Claim = V1PersistentVolumeClaim & WatchedObject;
 type StorageClass = V1StorageClass & WatchedObject;
@@ -40,7 +41,7 @@ export interface Provisioner {
 export function createProvisioner(options: {
   readonly kubeConfig: KubeConfig;
   readonly client: Client;
-  readonly runs: Pick<Runs, 'wake'>;
+  readonly runs: Pick<Runs, 'describe' | 'wake'>;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
   /** Told of classes that come, go or change. */
@@ -53,6 +54,8 @@ export function createProvisioner(options: {
   const gone = new Map<string, Claim>();
   /** uids of claims whose run was started or found since the last list. */
   const served = new Set<string>();
+  /** uids of pending claims that this replica has asked a run for: only these can have failed before. */
+  const asked = new Set<string>();
   const queue = createKeyQueue(async (key) => (key === EVERYBODY ? wakeServed() : reconcile(key)), logger);
   const classes = startListWatch<StorageClass>({
     ...options,
@@ -77,6 +80,7 @@ export function createProvisioner(options: {
     if (known && isLost(known, after)) gone.set(key, known);
     if (after && !after.spec?.volumeName) pending.set(key, after);
     else pending.delete(key);
+    if (known && pending.get(key)?.metadata.uid !== known.metadata.uid) asked.delete(known.metadata.uid);
     if (gone.has(key)) return queue.add(key);
     if (!after || !pending.has(key)) return;
     // What a run waits for has changed, or Kubernetes asks only now.
@@ -98,9 +102,12 @@ export function createProvisioner(options: {
     served.add(uid);
   }
 
-  /** `false` where a run is under way, or has said the last word about this claim. */
+  /** `false` where a run is under way, has said the last word about this claim, or failed so lately that another one would too. */
   async function start(claim: Claim): Promise<boolean> {
     const { namespace = '', name, uid } = claim.metadata;
+    const latest = asked.has(uid) ? await runs.describe(idOf(claim)) : undefined;
+    if (latest && failedLately(latest, Date.now())) return false;
+    asked.add(uid);
     try {
       await client.workflow.start('provisionVolume', {
         workflowId: provisionWorkflowId({ namespace, name, uid }),
