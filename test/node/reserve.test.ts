@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createNodeActivities } from '../../activities/node/index.js';
 import { failureTypeOf } from '../../activities/failures.js';
 import type { PoolFacts, UnpublishedItem } from '../../activities/types.js';
+import { refusal } from '../image/support/refused.js';
 import {
   EMPTY,
   HOST,
@@ -413,6 +414,29 @@ describe('reserveDirectory', () => {
       assert.match((error as Error).message, /is not a directory on node node-1.*: create it or mount it$/);
     }
     assert.deepEqual(await treeOf(layer), ['there']);
+  });
+
+  it('says that the file system is full where there was room by the books', async function () {
+    await mkdir(pool.path);
+    using mounted = tryMount(pool.path, ['-t', 'tmpfs', '-o', 'size=16m,nr_inodes=64', 'full']);
+    if (!mounted) return this.skip();
+    await observe(pool.path);
+    for (let n = 0, full = false; !full; n += 1)
+      full = await writeFile(join(pool.path, `inode-${n}`), '').then(
+        () => false,
+        () => true,
+      );
+    await assert.rejects(
+      activities.reserveDirectory(request(pool.path, 1)),
+      refusal(
+        'NoSpace',
+        /could not make pvc-claim-1 in it: the file system of pool .* is full \(ENOSPC\)/,
+        false,
+      ),
+    );
+    await rm(join(pool.path, 'inode-0'));
+    await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map((n) => rm(join(pool.path, `inode-${n}`))));
+    assert.equal((await activities.reserveDirectory(request(pool.path, 1))).refused, undefined);
   });
 
   it('gives the directory to the transfer user where it is root', async function () {
