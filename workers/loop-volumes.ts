@@ -3,8 +3,8 @@ import type { Logger } from '@temporalio/common';
 import { attachLoopVolumes } from '../activities/node/loop-volumes.js';
 import type { VolumeContext } from '../activities/node/volume-state.js';
 
-/** A pool's file system may be mounted later than the worker starts. In ms. */
-const AGAIN_MS = 10_000;
+/** A pool's file system may be mounted later than the worker starts; a file that somebody removed never comes. In ms. */
+const AGAIN_MS = { first: 10_000, longest: 300_000 } as const;
 
 /**
  * Makes the loop devices of this node's block volumes again, which a reboot has taken away; those that cannot be made yet are tried
@@ -17,8 +17,8 @@ export async function keepLoopVolumes(
 ): Promise<void> {
   if (await attachAll(context, logger)) return;
   void (async () => {
-    while (!signal.aborted) {
-      await pause(AGAIN_MS, undefined, { signal }).catch(() => undefined);
+    for (let again: number = AGAIN_MS.first; !signal.aborted; again = Math.min(again * 2, AGAIN_MS.longest)) {
+      await pause(again, undefined, { signal }).catch(() => undefined);
       if (!signal.aborted && (await attachAll(context, logger))) return;
     }
   })();

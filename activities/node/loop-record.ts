@@ -38,12 +38,24 @@ export async function readLoopRecord(
   return await recordIn(block, `${name}.json`);
 }
 
-/** Every record. */
-export async function listLoopRecords({ stateDirectory }: Directories): Promise<readonly LoopRecord[]> {
+/** Every record, and the files that hold none: one of these must not keep the other volumes from their devices. */
+export async function listLoopRecords({ stateDirectory }: Directories): Promise<{
+  readonly records: readonly LoopRecord[];
+  readonly unreadable: readonly { readonly name: string; readonly error: unknown }[];
+}> {
   await using block = await openState(stateDirectory, 'block');
   const files = (await namesIn(block)).filter((file) => !file.startsWith('.') && file.endsWith('.json'));
-  const records = await Promise.all(files.map((file) => recordIn(block, file)));
-  return records.filter((record) => record !== undefined);
+  const records: LoopRecord[] = [];
+  const unreadable: { name: string; error: unknown }[] = [];
+  for (const file of files) {
+    try {
+      const record = await recordIn(block, file);
+      if (record) records.push(record);
+    } catch (error) {
+      unreadable.push({ name: file, error });
+    }
+  }
+  return { records, unreadable };
 }
 
 async function recordIn(block: FileHandle, file: string): Promise<LoopRecord | undefined> {

@@ -100,8 +100,9 @@ export async function attachAgain({ path, volume }: VolumePath, context: VolumeC
 export async function attachLoopVolumes(
   context: VolumeContext,
 ): Promise<readonly { name: string; error: unknown }[]> {
-  const failed: { name: string; error: unknown }[] = [];
-  for (const record of await listLoopRecords(context)) {
+  const { records, unreadable } = await listLoopRecords(context);
+  const failed: { name: string; error: unknown }[] = [...unreadable];
+  for (const record of records) {
     if (!record.complete) continue;
     await attachRecord(record, context).catch((error: unknown) => {
       failed.push({ name: record.name, error });

@@ -114,6 +114,15 @@ describe('block volumes over files', function () {
     assert.equal(sizeOf(made.path), 64 * MIB);
   });
 
+  it('comes back although what is remembered of another one cannot be read', async () => {
+    const made = await create();
+    execFileSync('losetup', ['--detach', readlinkSync(made.path)]);
+    writeFileSync(join(stateDirectory, 'block', 'broken.json'), '{"name":');
+    const [failed, ...more] = await attachLoopVolumes({ node: HOST, stateDirectory, deviceDirectory });
+    assert.deepEqual([failed?.name, more], ['broken.json', []]);
+    assert.equal(sizeOf(made.path), 64 * MIB);
+  });
+
   it('goes on where an attempt was killed, whatever it had made', async () => {
     await create();
     // as if it had died before it could say that all is made
