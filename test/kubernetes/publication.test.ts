@@ -14,7 +14,6 @@ import {
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { permanentFailure } from '../../activities/failures.js';
-import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createKubernetesActivities } from '../../activities/kubernetes/index.js';
 import type { ControlActivities } from '../../activities/interfaces.js';
