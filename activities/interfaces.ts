@@ -195,7 +195,10 @@ export interface NodeActivities
   }): Promise<void>;
   /** Removes directory, promise, record and marker of this DataVolume; absent is success, a published one is refused. */
   removeDirectory(input: { directory: ReservedDirectory }): Promise<void>;
-  /** Directories under these pools that carry the marker; `judged`: paths of those that this node is to have, for its metrics. */
+  /**
+   * Directories under these pools that carry the marker, and block volumes of the node that hold nothing; `judged`: paths of those
+   * pools that this node is to have, for its metrics.
+   */
   listUnpublishedDirectories(input: {
     pools: readonly PoolRef[];
     judged?: readonly string[];

@@ -415,12 +415,12 @@ export interface LifecycleStatus {
 
 /** Something unpublished that the sweeper found; see `design.md` §6. */
 export interface UnpublishedItem {
-  readonly kind: 'PersistentVolumeClaim' | 'PersistentVolume' | 'Secret' | 'Directory';
-  /** Namespace of a claim or Secret; node of a directory. */
+  readonly kind: 'PersistentVolumeClaim' | 'PersistentVolume' | 'Secret' | 'Directory' | 'BlockVolume';
+  /** Namespace of a claim or Secret; node of a directory or block volume. */
   readonly where: string;
   /** Object name; for a directory its name under the pool. */
   readonly name: string;
-  /** uid of the object, so that a namesake made later is never removed. */
+  /** uid of the object, so that a namesake made later is never removed; of a block volume the run that made it. */
   readonly objectUid?: string;
   readonly pool?: string;
   /** A static volume: it is emptied and given back, not removed. @default false */

@@ -14,7 +14,7 @@ export interface SweepResult {
 }
 
 /**
- * Removes what terminated lifecycles left: unpublished claims, volumes, Secret copies and directories whose four conditions
+ * Removes what terminated lifecycles left: unpublished claims, volumes, Secret copies, directories and block volumes whose four conditions
  * hold (`design.md` §6, How a workflow ends). A finished disk is never among them; one that a user has loses the mark. With `node`, only that node's directories:
  * run when a node answers again.
  */
@@ -65,7 +65,7 @@ async function remove(item: UnpublishedItem): Promise<boolean> {
     if (!still || still.published) return false;
     if (item.reserved) {
       if (!(await returnVolume(item.dataVolume, sweeping))) return false;
-    } else if (item.kind === 'Directory') await cleaningUp(item.where).removeUnpublishedDirectory({ item });
+    } else if (isOnNode(item)) await cleaningUp(item.where).removeUnpublishedDirectory({ item });
     else await control.removeUnpublished({ item });
     recordMetric('dvflow_leaked_objects_removed_total', 1, { kind: item.kind });
     return true;
@@ -89,8 +89,12 @@ async function publish(item: UnpublishedItem): Promise<void> {
   }
 }
 
+function isOnNode({ kind }: UnpublishedItem): boolean {
+  return kind === 'Directory' || kind === 'BlockVolume';
+}
+
 function byKind(a: UnpublishedItem, b: UnpublishedItem): number {
-  return Number(b.kind === 'Directory') - Number(a.kind === 'Directory');
+  return Number(isOnNode(b)) - Number(isOnNode(a));
 }
 
 function nameOf(item: UnpublishedItem): string {

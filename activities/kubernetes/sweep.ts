@@ -93,18 +93,21 @@ export function createSweepActivities({
     const { uid, name } = item.dataVolume;
     if (!uid || !name || !item.workflowId) return false;
     if (!(Date.parse(item.createdAt) < Date.now() - grace)) return false;
-    if (item.kind !== 'Directory' && (await readMarked(item)) === undefined) return false;
+    const onNode = item.kind === 'Directory' || item.kind === 'BlockVolume';
+    if (!onNode && (await readMarked(item)) === undefined) return false;
     if (await isInUse(item, volumes)) return false;
     return await isAbandoned(item);
   }
 
-  async function isAbandoned({ workflowId, dataVolume }: UnpublishedItem): Promise<boolean> {
+  async function isAbandoned({ kind, workflowId, dataVolume }: UnpublishedItem): Promise<boolean> {
     switch (await executions.stateOf(workflowId)) {
       case 'running':
         return false;
       case 'closed':
         return true;
       case 'unknown': {
+        // nothing was written into it, and no PersistentVolume names it
+        if (kind === 'BlockVolume') return true;
         // a Temporal server that has forgotten says nothing about what is alive
         const found = await findDataVolume(kubernetes, dataVolume);
         if (found?.metadata.uid === dataVolume.uid) return false;
@@ -124,6 +127,8 @@ export function createSweepActivities({
         return volumes.some(({ spec }) => spec?.claimRef?.uid === item.objectUid);
       case 'Directory':
         return volumes.some((volume) => isAt(volume, item));
+      case 'BlockVolume':
+        return all.some(({ metadata }) => metadata?.name === item.name);
       case 'PersistentVolume': {
         const volume = volumes.find(({ metadata }) => metadata?.uid === item.objectUid);
         const { namespace = '', name = '', uid } = volume?.spec?.claimRef ?? {};
@@ -164,6 +169,7 @@ export function createSweepActivities({
       case 'Secret':
         return await callIfFound(doing, core.readNamespacedSecret({ namespace, name }));
       case 'Directory':
+      case 'BlockVolume':
         return undefined;
     }
   }

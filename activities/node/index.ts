@@ -6,6 +6,7 @@ import type { Owner } from './directories.js';
 import { emptyReservedVolume } from './empty-volume.js';
 import { examinePool } from './examine.js';
 import { withPoolLock } from './lock.js';
+import { listLoopLeaks, removeLoopLeak } from './loop-leaks.js';
 import { removeLoopVolume } from './loop-volumes.js';
 import { listMarkers, publishState, readMarker } from './marker.js';
 import { findPool, openPool } from './pool.js';
@@ -67,9 +68,12 @@ export function createNodeActivities(context: {
         await using pool = found;
         lists.push(await listMarkers(pool, node));
       }
-      return lists.flat();
+      return [...lists.flat(), ...(await listLoopLeaks(volumes))];
     },
-    removeUnpublishedDirectory: async ({ item }) => await removeUnpublishedDirectory(item, node),
+    async removeUnpublishedDirectory({ item }) {
+      if (item.kind === 'BlockVolume') await removeLoopLeak(item, volumes);
+      else await removeUnpublishedDirectory(item, node);
+    },
     examineNode: async ({ pools }) => ({
       node,
       version: context.version ?? 'unknown',

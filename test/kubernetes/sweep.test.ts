@@ -228,6 +228,33 @@ describe('the sweeper on a real API server and a real Temporal server', function
     assert.deepEqual(await judge([{ ...directory, where: 'another-node' }]), ['Directory']);
   });
 
+  it('takes a block volume without a PersistentVolume when its run has ended', async () => {
+    const handle = await startWorkflow('w/block');
+    const name = `block-${randomUUID().slice(0, 8)}`;
+    const item: UnpublishedItem = {
+      kind: 'BlockVolume',
+      where: 'n',
+      name,
+      objectUid: 'run-1',
+      pool: POOL.path,
+      dataVolume: { namespace: '', name, uid: `block-${name}` },
+      workflowId: 'w/block',
+      createdAt: new Date().toISOString(),
+    };
+    assert.deepEqual(await judge([item]), []);
+    await handle.terminate();
+    assert.deepEqual(await judge([item], 600_000), []);
+    assert.deepEqual(await judge([item, { ...item, workflowId: '' }]), ['BlockVolume']);
+    await admin.core.createPersistentVolume({
+      body: {
+        metadata: { name },
+        spec: { accessModes: ['ReadWriteOnce'], capacity: { storage: '1Gi' }, hostPath: { path: '/x' } },
+      },
+    });
+    assert.deepEqual(await judge([item]), []);
+    await admin.core.deletePersistentVolume({ name });
+  });
+
   it('takes a directory without a volume, and never one that names no workflow', async () => {
     await (await startWorkflow('w/dir')).terminate();
     const { dataVolume, claim } = await leave('w/dir');

@@ -200,6 +200,33 @@ describe('block volumes over files', function () {
     assert.deepEqual(await node.removeLoopVolume({ name: 'block1', pool: pool.path }), { found: false });
   });
 
+  it('is swept as long as it holds nothing, with the last run that made it', async () => {
+    const pools = [{ path: pool.path, useNamingPrefix: false }];
+    await create({}, 'run-a');
+    await create({}, 'run-b');
+    const items = await node.listUnpublishedDirectories({ pools });
+    assert.deepEqual(
+      items.map(({ kind, where, name, objectUid, workflowId }) => [kind, where, name, objectUid, workflowId]),
+      ['run-a', 'run-b'].map((run) => ['BlockVolume', HOST, 'block1', run, 'workflow']),
+    );
+    await node.removeUnpublishedDirectory({ item: { ...items[0]!, createdAt: 'before' } });
+    await node.removeUnpublishedDirectory({ item: items[0]! });
+    assert.ok(existsSync(file()), 'run-b may still offer it');
+    execFileSync(
+      'dd',
+      ['if=/dev/urandom', `of=${join(deviceDirectory, 'block1')}`, 'bs=1M', 'count=1', 'oflag=direct'],
+      {
+        stdio: 'ignore',
+      },
+    );
+    assert.deepEqual(await node.listUnpublishedDirectories({ pools }), []);
+    await node.removeUnpublishedDirectory({ item: items[1]! });
+    assert.ok(existsSync(file()), 'somebody’s bytes');
+    execFileSync('fallocate', ['--punch-hole', '--offset', '0', '--length', `${64 * MIB}`, file()]);
+    await node.removeUnpublishedDirectory({ item: items[1]! });
+    assert.deepEqual(await treeOf(pool.path), ['.dvflow', '.dvflow/promises']);
+  });
+
   it('is not made anew under a PersistentVolume whose file is missing', async () => {
     const missing = refusal('NodeUnavailable', /disk\.img of volume block1 is missing on node host-1/, false);
     await assert.rejects(create({ exists: true }), missing);
