@@ -36,7 +36,7 @@ export async function provisionVolume(input: ProvisionInput): Promise<ProvisionR
     await CancellationScope.nonCancellable(() => undoAll(run, volume));
     // nobody waits for this volume any more
     if (!isClaimLost(error)) {
-      await CancellationScope.nonCancellable(() => sayFailed(volume, error));
+      await CancellationScope.nonCancellable(() => sayFailed(volume.event, error));
       throw error;
     }
     return { provisioned: false, reason: error.cause.message };
@@ -135,10 +135,10 @@ function createProvisioning(claim: ClaimRef, run: Run): Provisioning {
 }
 
 /** A run that was cancelled has not failed: another one begins as long as the claim asks. */
-async function sayFailed(volume: Pick<Provisioning, 'event'>, error: unknown): Promise<void> {
+async function sayFailed(event: Provisioning['event'], error: unknown): Promise<void> {
   if (isCancellation(error)) return;
   const message = `failed to provision volume: ${failureOf(error).message}`;
-  await volume.event({ type: 'Warning', reason: 'ProvisioningFailed', message });
+  await event({ type: 'Warning', reason: 'ProvisioningFailed', message });
 }
 
 /** Why the choice before was given back has been said already. */

@@ -3,6 +3,7 @@ import type { PoolRef, UnpublishedItem } from '../activities/types.js';
 import { poolsOn } from './examine-nodes.js';
 import { cleaningUp, control, probing, sweeping } from './activity-options.js';
 import { recordMetric } from './metrics.js';
+import { takeMark } from './stale-marks.js';
 import { returnVolume } from './static-volume.js';
 
 /** What one sweep found and removed. */
@@ -32,7 +33,7 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
   const judged = items.length === 0 ? [] : await control.judgeUnpublished({ items });
   const doomed = judged.filter(({ published }) => !published);
   for (const { kind } of doomed) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
-  for (const item of judged) if (item.published) await publish(item);
+  for (const item of judged) if (item.published) await takeMark(item);
   const removed: string[] = [];
   // Directories first: a claim's volume must not be offered again while the old bytes are there.
   for (const item of [...doomed].sort(byKind)) if (await remove(item)) removed.push(nameOf(item));
@@ -73,19 +74,6 @@ async function remove(item: UnpublishedItem): Promise<boolean> {
     if (isCancellation(error)) throw error;
     log.warn('left to the next sweep', { item: nameOf(item), error });
     return false;
-  }
-}
-
-/** Takes the mark from what is a user's; what fails is left to the next sweep. */
-async function publish(item: UnpublishedItem): Promise<void> {
-  const { kind, where, pool = '', name: directory, dataVolume } = item;
-  try {
-    if (kind === 'Directory')
-      await cleaningUp(where).publishDirectory({ directory: { pool, directory, dataVolume } });
-    else await sweeping.removeUnpublished({ item });
-  } catch (error) {
-    if (isCancellation(error)) throw error;
-    log.warn('left to the next sweep', { item: nameOf(item), error });
   }
 }
 

@@ -32,6 +32,7 @@ const workflows = fileURLToPath(new URL('../../workflows/', import.meta.url));
 const ENTRIES: Record<string, readonly string[]> = {
   'import-data-volume.ts': ['importDataVolume'],
   'placement.ts': ['importDataVolume'],
+  'publication.ts': ['provisionVolume'],
   'scratch.ts': ['importDataVolume'],
   'transfer.ts': ['importDataVolume'],
   'lifecycle.ts': ['importDataVolume'],
