@@ -18,6 +18,11 @@ import { useControlPlane } from '../support/control-plane.js';
 import { act, rejects } from '../support/fixtures.js';
 
 const CRDS = fileURLToPath(new URL('../../support/openshift/crds.yaml', import.meta.url));
+const PROVISIONERS = {
+  group: 'hostpathprovisioner.kubevirt.io',
+  version: 'v1beta1',
+  plural: 'hostpathprovisioners',
+} as const;
 const NODES = ['w1', 'w2', 'both', 'i1', 'lost'];
 const WORKER = '50-set-selinux-for-hpp-worker';
 
@@ -92,7 +97,19 @@ describe('MachineConfigs on a real API server, the operator played', function ()
     (await operator.configs()).map(({ metadata }) => metadata.name);
 
   it('knows the cluster by its API, and RHCOS by its nodes', async () => {
-    const { selected, machineConfigs } = await activities.selectNodes({ provisioner });
+    assert.deepEqual((await activities.selectNodes({ provisioner })).gone, true, 'there is no such object');
+    const { custom } = createKubernetes(loadKubeConfig(plane().info.kubeconfig));
+    const { name } = provisioner;
+    const body = { apiVersion: 'hostpathprovisioner.kubevirt.io/v1beta1', kind: 'HostPathProvisioner' };
+    const spec = { pathConfig: { path: join(base, 'hpvolumes') } };
+    const made = (await custom.createClusterCustomObject({
+      ...PROVISIONERS,
+      body: { ...body, metadata: { name }, spec },
+    })) as { metadata: { uid: string } };
+    const living = { ...provisioner, uid: made.metadata.uid };
+    const { selected, machineConfigs } = await activities
+      .selectNodes({ provisioner: living })
+      .finally(() => custom.deleteClusterCustomObject({ ...PROVISIONERS, name }));
     assert.equal(machineConfigs, true);
     const by = new Map(selected.map(({ node, labelledBy }) => [node, labelledBy]));
     assert.deepEqual(
