@@ -178,6 +178,7 @@ describe('nodes and released volumes on a real API server', function () {
     assert.deepEqual(await act(nodes.listNodes, []), {
       nodes: [node],
       pools: [{ name: 'legacy', path: plane().info.pool, useNamingPrefix: false }, POOL],
+      placed: {},
     });
   });
 
