@@ -24,7 +24,7 @@ export async function openZipLayer(inner: ImageSource): Promise<ImageSource> {
   if (!facts.ranges || size === undefined) return createStreamedImage(inner, facts);
   try {
     const place = await findImage(inner, { size, head: facts.head });
-    return place.method === STORED ? createSlice(inner, facts, place) : createInflated(inner, facts, place);
+    return place.method === STORED ? createSlice(inner, facts, place) : createEntry(inner, facts, place);
   } catch (error) {
     if (error instanceof RangesLostError) return createStreamedImage(inner, facts);
     throw error;
@@ -48,6 +48,7 @@ async function findImage(inner: ImageSource, { size, head }: { size: number; hea
   return { ...entry, data: local.data };
 }
 
+/** A stored entry: its ranges serve for tables, and its stream proves them. */
 function createSlice(inner: ImageSource, facts: SourceFacts, place: Place): ImageSource {
   const readKnown = createHeadReader(inner, facts.head);
 
@@ -58,33 +59,34 @@ function createSlice(inner: ImageSource, facts: SourceFacts, place: Place): Imag
     await readKnown(place.data + start, target);
   }
 
-  async function* stream(start: number): AsyncGenerator<Buffer> {
-    let skip = start;
-    for await (const piece of streamData(inner, place.data, place)) {
-      if (piece.length > skip) yield piece.subarray(skip);
-      skip -= Math.min(skip, piece.length);
-    }
-  }
-
+  const streamed = createEntry(inner, facts, place, async () => {
+    const head = Buffer.alloc(Math.min(HEAD_BYTES, place.size));
+    await readInto(0, head);
+    return head;
+  });
   return {
+    ...streamed,
     async probe() {
-      const head = Buffer.alloc(Math.min(HEAD_BYTES, place.size));
-      await readInto(0, head);
-      return { ...factsOf(facts, place.size), ranges: true, provedInOrder: true, seekable: false, head };
+      return { ...(await streamed.probe()), ranges: true, provedInOrder: true };
     },
-    stream,
     readInto,
     get bytesRead() {
-      return inner.bytesRead;
+      return streamed.bytesRead;
     },
-    close: () => inner.close(),
   };
 }
 
-function createInflated(inner: ImageSource, facts: SourceFacts, place: Place): ImageSource {
+/** The content of an entry from its first byte; `head` reads the first ones where that takes no stream. */
+function createEntry(
+  inner: ImageSource,
+  facts: SourceFacts,
+  place: Place,
+  head?: () => Promise<Buffer>,
+): ImageSource {
   return createStreamedSource({
     open: () => streamData(inner, place.data, place),
     facts: async () => factsOf(facts, place.size),
+    ...(head ? { head } : {}),
     bytesRead: () => inner.bytesRead,
     close: () => inner.close(),
   });
