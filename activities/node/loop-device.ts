@@ -4,7 +4,6 @@ import { open, readlink, type FileHandle } from 'node:fs/promises';
 import { transientFailure } from '../failures.js';
 import { blockDeviceSize, numberOf } from '../image/block-device.js';
 import { readTool, runTool, ToolError } from '../image/tools.js';
-import { codeOf } from './directories.js';
 
 /** A loop device over a file. */
 export interface LoopDevice {
@@ -65,17 +64,6 @@ export async function attachLoopDevice(file: FileHandle): Promise<LoopDevice> {
 export async function loopDeviceBytes({ device }: LoopDevice): Promise<number> {
   await using opened = await open(device, constants.O_RDONLY);
   return blockDeviceSize(opened.fd);
-}
-
-/** Whether nobody has the device for himself: no mount, no mapping. */
-export async function isLoopDeviceFree({ device }: LoopDevice): Promise<boolean> {
-  try {
-    await using _ = await open(device, constants.O_RDONLY | constants.O_EXCL);
-    return true;
-  } catch (error) {
-    if (codeOf(error) === 'EBUSY') return false;
-    throw error;
-  }
 }
 
 /** Detaches a device; one that somebody still has open goes when that is closed. */
