@@ -17,12 +17,7 @@ const TRANSFER_ACTIVITY = 'transferImage';
 /** Asks a Temporal server. */
 export function createExecutionObserver(temporal: Pick<Client, 'workflow'>): ExecutionObserver {
   async function describe(workflowId: string): Promise<WorkflowExecutionDescription | undefined> {
-    try {
-      return await temporal.workflow.getHandle(workflowId).describe();
-    } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return undefined;
-      throw error;
-    }
+    return await unlessMissing(temporal.workflow.getHandle(workflowId).describe());
   }
 
   async function stateOf(workflowId: string): Promise<'running' | 'closed' | 'unknown'> {
@@ -46,4 +41,14 @@ export function createExecutionObserver(temporal: Pick<Client, 'workflow'>): Exe
   }
 
   return { stateOf, transferredBytes };
+}
+
+/** What Temporal answers about a workflow, or `undefined` where it knows none of that id. */
+export async function unlessMissing<T>(request: Promise<T>): Promise<T | undefined> {
+  try {
+    return await request;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw error;
+  }
 }

@@ -1,11 +1,7 @@
 /** What Temporal says about the runs of DataVolumes: asked by id, believed only for the DataVolume that a run itself names. */
-import {
-  WorkflowFailedError,
-  WorkflowNotFoundError,
-  type Client,
-  type WorkflowExecutionDescription,
-} from '@temporalio/client';
+import { WorkflowFailedError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
+import { unlessMissing } from '../../activities/kubernetes/executions.js';
 import type { DataVolumeRef, TransferProgress } from '../../activities/types.js';
 import { SEARCH_ATTRIBUTES, wakeSignal } from '../../workflows/messages.js';
 
@@ -140,13 +136,4 @@ function namesOf({ typedSearchAttributes: attributes }: Attributes): Partial<Dat
     SEARCH_ATTRIBUTES.uid,
   ].map((key) => attributes.get(key));
   return { ...(namespace ? { namespace } : {}), ...(name ? { name } : {}), ...(uid ? { uid } : {}) };
-}
-
-async function unlessMissing<T>(request: Promise<T>): Promise<T | undefined> {
-  try {
-    return await request;
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return undefined;
-    throw error;
-  }
 }

@@ -1,7 +1,8 @@
 /** The run that prepares a HostPathProvisioner: told to look, or started; the same from the watch and from an activity. */
-import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
+import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import type { PreparationStatus, ProvisionerRef } from '../../types/preparation.js';
+import { unlessMissing } from '../executions.js';
 import { MARKS } from '../names.js';
 import type { ClusterMeta, WatchedProvisioner } from './objects.js';
 
@@ -117,13 +118,4 @@ async function serves(temporal: Pick<Client, 'workflow'>, id: string, name: stri
   const found = await unlessMissing(temporal.workflow.getHandle(id).describe());
   if (!found || !factsOf(found).running) return false;
   return (await describeServing(temporal, id, name)) !== undefined;
-}
-
-async function unlessMissing<T>(request: Promise<T>): Promise<T | undefined> {
-  try {
-    return await request;
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return undefined;
-    throw error;
-  }
 }
