@@ -4,7 +4,8 @@
  */
 import type { V1LabelSelector, V1Node, V1PersistentVolume } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
-import { holds, nodesOf } from './node-affinity.js';
+import { selects } from './label-selector.js';
+import { nodesOf } from './node-affinity.js';
 import { parseQuantity } from './quantity.js';
 
 /** What a volume must be like. */
@@ -135,15 +136,6 @@ function isTwin(volume: V1PersistentVolume, other: V1PersistentVolume, nodes: re
 
 function pathOf({ spec }: V1PersistentVolume): string {
   return (spec?.local?.path ?? spec?.hostPath?.path ?? '').replace(/\/+$/, '');
-}
-
-/** Kubernetes' label selectors. */
-export function selects(
-  { matchLabels = {}, matchExpressions = [] }: V1LabelSelector,
-  labels: Readonly<Record<string, string>>,
-): boolean {
-  const equal = Object.entries(matchLabels).every(([key, value]) => labels[key] === value);
-  return equal && matchExpressions.every((requirement) => holds(requirement, labels));
 }
 
 function describe(

@@ -1,6 +1,6 @@
 /** Which MachineConfigPool a node belongs to, and by which role a MachineConfig reaches a pool (`vm-disks-docs.md` §(e4)). */
 import type { V1Node } from '@kubernetes/client-node';
-import { selects } from './label-selector.js';
+import { selects } from '../label-selector.js';
 import { ROLE_LABEL, type MachineConfigPool } from './objects.js';
 
 const MASTER = 'master';

@@ -1,7 +1,7 @@
 /** Which nodes take part: those that a DaemonSet with the placement of `spec.workload` would run on. */
 import type { V1Node, V1Taint, V1Toleration } from '@kubernetes/client-node';
 import type { NodeSelection, SelectedNode } from '../../types/preparation.js';
-import { fitsSomeTerm, selects } from './label-selector.js';
+import { fitsSomeTerm, selects } from '../label-selector.js';
 import type { WorkloadPlacement } from './objects.js';
 
 /** Effects that keep a pod off a node; `PreferNoSchedule` does not. */

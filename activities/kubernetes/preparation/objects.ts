@@ -1,7 +1,7 @@
 /** The objects that `prepareStorage` reads and makes, as far as it does: raw JSON, times as strings. */
 import type { V1Affinity, V1Toleration } from '@kubernetes/client-node';
 import type { NodeStatus } from '../../types/preparation.js';
-import type { LabelSelector } from './label-selector.js';
+import type { LabelSelector } from '../label-selector.js';
 
 /** Metadata of an object without a namespace. */
 export interface ClusterMeta {

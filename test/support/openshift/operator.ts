@@ -15,7 +15,7 @@ import {
 } from '@kubernetes/client-node';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { openLabelAccess } from '../../../activities/node/preparation/xattr.js';
-import { selects } from '../../../activities/kubernetes/preparation/label-selector.js';
+import { selects } from '../../../activities/kubernetes/label-selector.js';
 import type { MachineConfig, MachineConfigPool } from '../../../activities/kubernetes/preparation/objects.js';
 
 const GROUP = 'machineconfiguration.openshift.io';
