@@ -16,7 +16,7 @@ import { cleaningUp, control } from './activity-options.js';
 import { deferCleanup, failureOf, undoAll } from './ending.js';
 import { statusQuery, wakeSignal } from './messages.js';
 import { NEXT_CHOICE, reserveOnSomeNode, type Placing } from './placement.js';
-import { isClaimLost, publish as publishTo } from './publication.js';
+import { isClaimLost, offer } from './offer.js';
 import type { Run } from './run-state.js';
 import { until } from './waiting.js';
 
@@ -76,7 +76,7 @@ async function publish(
   claim: ClaimRef,
   { target, directory }: { readonly target: VolumePlan; readonly directory: ReservedDirectory },
 ): Promise<ProvisionResult> {
-  const { volume: name } = await publishTo(volume, { dataVolume: claim, claim, target, directory });
+  const { volume: name } = await offer(volume, { dataVolume: claim, claim, target, directory });
   volume.commit();
   return await CancellationScope.nonCancellable(async () => {
     const message = `Successfully provisioned volume ${name}`;

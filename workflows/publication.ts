@@ -1,63 +1,69 @@
-/** The last step of a volume's making: it is offered to its claim, and from then on nothing may be undone. */
-import { ActivityFailure, ApplicationFailure, CancellationScope, log } from '@temporalio/workflow';
-import type { ControlActivities } from '../activities/interfaces.js';
-import type { FailureType, PublishedVolume } from '../activities/types.js';
-import { control, publishing } from './activity-options.js';
+/** The end of a lifecycle that succeeds: the disk is proved, then offered to the claim. */
+import { CancellationScope } from '@temporalio/workflow';
+import type {
+  ClaimRef,
+  FillTarget,
+  PublishedVolume,
+  TargetPlan,
+  TransferResult,
+} from '../activities/types.js';
+import { cleaningUp, onNode } from './activity-options.js';
 import { deferCleanup } from './ending.js';
 import type { Lifecycle } from './lifecycle.js';
+import { offer } from './offer.js';
+import { refOf } from './run-state.js';
 
-/** What is published. */
-export type Publication = Parameters<ControlActivities['publishVolume']>[0];
+/** A disk that is complete, and the claim that it is for. */
+export interface Filled {
+  readonly claim: ClaimRef;
+  readonly target: TargetPlan;
+  readonly directory: FillTarget;
+  readonly transferred: TransferResult;
+  /** What must be gone before the DataVolume is said to have succeeded; nothing that it removes belongs to the disk. */
+  readonly tidy?: () => Promise<void>;
+}
 
-/** A volume in the making. */
-type Making = Pick<Lifecycle, 'commit' | 'event' | 'onFailure'>;
+/** Proves on the node that the disk is the one that was finished. */
+export async function verify(
+  volume: Lifecycle,
+  { directory, transferred }: Pick<Filled, 'directory' | 'transferred'>,
+): Promise<void> {
+  volume.step('verifying the disk');
+  const { contentType } = volume.facts;
+  const work = (): Promise<void> =>
+    onNode(directory.node).verifyImage({ directory, transferred, contentType });
+  await volume.within(`node ${directory.node} to verify the disk`, work, nothingMeasured);
+}
 
-/**
- * Publishes a volume. Kubernetes may bind the claim while the step is cancelled, runs out of time or is refused its last change: then
- * the volume is its user's, the step is done once more to its end, and nothing is undone. Nor is anything undone where nobody can say
- * whether the claim is Bound: that is left to the sweeper.
- */
+/** Work that either ends within the deadline or does not. */
+const nothingMeasured = async (): Promise<number> => 0;
+
+/** Not to be torn: once the claim is Bound the disk is the user's and nothing is undone any more. */
 export async function publish(
-  volume: Making,
-  publication: Publication,
-  around: (work: () => Promise<PublishedVolume>) => Promise<PublishedVolume> = (work) => work(),
+  volume: Lifecycle,
+  { claim, target, directory, transferred, tidy }: Filled,
 ): Promise<PublishedVolume> {
-  let withdrawn = false;
-  const withdraw = async (): Promise<boolean> => {
-    if (withdrawn) return false;
-    withdrawn = true;
-    return await isKept(volume, publication);
-  };
-  volume.onFailure('delete the unpublished volume', withdraw);
-  const work = (): Promise<PublishedVolume> => publishing.publishVolume(publication);
-  try {
-    return await around(work);
-  } catch (error) {
-    // a claim that was deleted needs no volume any more; what becomes of one that had it already is said by its policy
-    if (isClaimLost(error)) throw error;
-    if (!(await CancellationScope.nonCancellable(withdraw))) throw error;
-    log.info('the claim is Bound: publishing to the end', { error });
-    return await CancellationScope.nonCancellable(work);
-  }
+  volume.step('publishing the volume');
+  const dataVolume = refOf(volume.facts);
+  const waiting = `claim ${claim.namespace}/${claim.name} to be Bound`;
+  const published = await offer(volume, { dataVolume, claim, target, directory }, (work) =>
+    volume.within(waiting, work, nothingMeasured),
+  );
+  volume.commit();
+  return await CancellationScope.nonCancellable(async () => {
+    await tidy?.();
+    await volume.enter('Succeeded', { restartCount: (transferred.attempts ?? 1) - 1 });
+    await unmark(volume, directory);
+    volume.step('finished');
+    return published;
+  });
 }
 
-/** Deletes what was not published. Data under a claim that is Bound, or may be, is not removed by any step that is still to be undone. */
-async function isKept(volume: Making, { dataVolume, claim }: Publication): Promise<boolean> {
+/** Removes the directory's marker. Where the node has gone, being Bound protects the disk from the sweeper as well. */
+async function unmark(volume: Lifecycle, directory: FillTarget): Promise<void> {
   try {
-    const answer = await control.deleteUnpublishedVolume({ dataVolume, claim });
-    if (answer?.kept) volume.commit();
-    return answer?.kept ?? false;
-  } catch (error) {
-    volume.commit();
-    log.error('clean-up failed, left to the sweeper', { what: 'delete the unpublished volume', error });
-    const reason = error instanceof ActivityFailure ? (error.cause ?? error).message : String(error);
-    await deferCleanup(volume, `could not delete the unpublished volume: ${reason}; the sweeper will`);
-    return false;
+    await cleaningUp(directory.node).publishDirectory({ directory });
+  } catch {
+    await deferCleanup(volume, `node ${directory.node} does not answer: marker stays`);
   }
-}
-
-/** The claim was deleted or got another volume. */
-export function isClaimLost(error: unknown): error is ActivityFailure & { cause: ApplicationFailure } {
-  const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  return cause instanceof ApplicationFailure && cause.type === ('ClaimLost' satisfies FailureType);
 }

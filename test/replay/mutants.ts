@@ -31,8 +31,10 @@ const workflows = fileURLToPath(new URL('../../workflows/', import.meta.url));
 /** Files whose steps belong to more than one lifecycle are tried through each of these. */
 const ENTRIES: Record<string, readonly string[]> = {
   'import-data-volume.ts': ['importDataVolume'],
+  'claim.ts': ['importDataVolume'],
+  'publication.ts': ['importDataVolume'],
   'placement.ts': ['importDataVolume'],
-  'publication.ts': ['provisionVolume'],
+  'offer.ts': ['provisionVolume'],
   'scratch.ts': ['importDataVolume'],
   'transfer.ts': ['importDataVolume'],
   'lifecycle.ts': ['importDataVolume'],
