@@ -58,7 +58,7 @@ export type TransientFailureType =
   | 'ScratchUnavailable'
   | 'KubernetesUnavailable';
 
-/** Phases of an import, as CDI spells them (`cdi.md` §1.2); `''` is the phase of a DataVolume that nobody has looked at. */
+/** Phases of the lifecycles, as CDI spells them (`cdi.md` §1.2); `''` is the phase of a DataVolume that nobody has looked at. */
 export type Phase =
   | ''
   | 'Pending'
@@ -66,6 +66,10 @@ export type Phase =
   | 'PVCBound'
   | 'ImportScheduled'
   | 'ImportInProgress'
+  | 'UploadScheduled'
+  | 'UploadReady'
+  | 'CloneScheduled'
+  | 'CloneInProgress'
   | 'Succeeded'
   | 'Failed'
   | 'Unknown';

@@ -1,9 +1,8 @@
 import type { Condition, DataVolumeEvent, Phase, StatusUpdate } from '../activities/types.js';
+import { wordsFor, type Told } from './lifecycle-words.js';
 
-/** What a status is made from besides the phase. */
-export interface StatusFacts {
-  /** Name of the claim: CDI gives it the DataVolume's own name. */
-  readonly claim: string;
+/** What a status is made from besides the phase. The claim has the DataVolume's own name, as CDI gives it. */
+export interface StatusFacts extends Told {
   /** What is waited for, in words; shown by condition `Running`. */
   readonly waiting?: { readonly reason: string; readonly message: string };
   /** Why the run failed. */
@@ -11,8 +10,8 @@ export interface StatusFacts {
 }
 
 /**
- * Phase, conditions, event and progress that clients of CDI read, for one phase of an import.
- * @see cdi.md §1.2-1.4 (CDI `pkg/controller/datavolume/conditions.go`, `import-controller.go`)
+ * Phase, conditions, event and progress that clients of CDI read, for one phase of a lifecycle.
+ * @see cdi.md §1.2-1.4 (CDI `pkg/controller/datavolume/conditions.go`, `import-controller.go`, `upload-controller.go`, `clone-controller-base.go`)
  */
 export function statusFor(phase: Phase, facts: StatusFacts): Omit<StatusUpdate, 'dataVolume'> {
   const event = eventFor(phase, facts);
@@ -30,16 +29,21 @@ export function statusFor(phase: Phase, facts: StatusFacts): Omit<StatusUpdate, 
 /** CDI's `storage.pod.phase`, which virtctl and UIs read on the claim. */
 const POD_PHASES: Partial<Record<Phase, NonNullable<StatusUpdate['podPhase']>>> = {
   ImportScheduled: 'Pending',
+  UploadScheduled: 'Pending',
+  CloneScheduled: 'Pending',
   ImportInProgress: 'Running',
+  UploadReady: 'Running',
+  CloneInProgress: 'Running',
   Succeeded: 'Succeeded',
 };
 
-function conditionsFor(phase: Phase, { claim, waiting, failure }: StatusFacts): readonly Condition[] {
+function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condition[] {
+  const { claim, waiting, failure } = facts;
   switch (phase) {
     case 'Succeeded':
       return [
         { type: 'Bound', status: 'True', reason: 'Bound', message: `PVC ${claim} Bound` },
-        { type: 'Running', status: 'False', reason: 'Completed', message: 'Import Complete' },
+        { type: 'Running', status: 'False', reason: 'Completed', message: wordsFor(facts).complete },
         { type: 'Ready', status: 'True', reason: '', message: '' },
       ];
     case 'Failed':
@@ -54,12 +58,16 @@ function conditionsFor(phase: Phase, { claim, waiting, failure }: StatusFacts): 
         { type: 'Ready', status: 'False', reason: failure?.type ?? 'Error', message: failure?.message ?? '' },
       ];
     case 'ImportInProgress':
+    case 'UploadReady':
+    case 'CloneInProgress':
       return [
         pendingClaim(claim),
         { type: 'Running', status: 'True', reason: 'Pod is running', message: '' },
         { type: 'Ready', status: 'False', reason: 'TransferRunning', message: '' },
       ];
     case 'ImportScheduled':
+    case 'UploadScheduled':
+    case 'CloneScheduled':
     case 'WaitForFirstConsumer':
       return [pendingClaim(claim, waiting), ...notRunning(waiting)];
     default:
@@ -95,29 +103,18 @@ const WAITING_EVENTS: Readonly<Record<string, DataVolumeEvent['type']>> = {
   InsufficientCapacity: 'Warning',
 };
 
-function eventFor(phase: Phase, { claim, waiting, failure }: StatusFacts): DataVolumeEvent | undefined {
+function eventFor(phase: Phase, facts: StatusFacts): DataVolumeEvent | undefined {
+  const { waiting, failure } = facts;
   if (waiting) {
     const type = WAITING_EVENTS[waiting.reason];
     return type && { type, ...waiting };
   }
-  switch (phase) {
-    case 'ImportScheduled':
-      return { type: 'Normal', reason: 'ImportScheduled', message: `Import into ${claim} scheduled` };
-    case 'ImportInProgress':
-      return { type: 'Normal', reason: 'ImportInProgress', message: `Import into ${claim} in progress` };
-    case 'Succeeded':
-      return {
-        type: 'Normal',
-        reason: 'ImportSucceeded',
-        message: `Successfully imported into PVC ${claim}`,
-      };
-    case 'Failed':
-      return {
-        type: 'Warning',
-        reason: failure?.type ?? 'Error',
-        message: failure?.message ?? `Failed to import into PVC ${claim}`,
-      };
-    default:
-      return undefined;
-  }
+  const told = wordsFor(facts).events[phase];
+  if (phase === 'Failed')
+    return {
+      type: 'Warning',
+      reason: failure?.type ?? 'Error',
+      message: failure?.message ?? told?.[1] ?? '',
+    };
+  return told && { type: 'Normal', reason: told[0], message: told[1] };
 }

@@ -10,6 +10,7 @@ import {
 import type { Condition, DataVolumeRef } from '../activities/types.js';
 import { control } from './activity-options.js';
 import { statusFor } from './conditions.js';
+import { wordsFor } from './lifecycle-words.js';
 import type { Lifecycle } from './lifecycle.js';
 import { SEARCH_ATTRIBUTES } from './messages.js';
 import { leavePhase, recordMetric } from './metrics.js';
@@ -17,7 +18,13 @@ import type { Run } from './run-state.js';
 
 /** Undoes and says why. The status does not wait longer than 5 s for a node that is away. */
 export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promise<void> {
-  const failure = failureOf(error);
+  const told = {
+    claim: ref.name,
+    namespace: ref.namespace,
+    source: run.status.source,
+    from: run.status.displayUrl,
+  };
+  const failure = failureOf(error, wordsFor(told).noun);
   run.status = { ...run.status, step: 'cleaning up', failure };
   leavePhase(run);
   const undone = undoAll(run, {
@@ -26,7 +33,7 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
     },
   });
   await Promise.race([undone, sleep('5s')]);
-  const update = statusFor('Failed', { claim: ref.name, failure });
+  const update = statusFor('Failed', { ...told, failure });
   run.status = { ...run.status, phase: 'Failed', conditions: update.conditions as readonly Condition[] };
   upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: 'Failed' }]);
   try {
@@ -60,8 +67,8 @@ export async function undoAll(run: Run, volume: Pick<Lifecycle, 'event'>): Promi
 }
 
 /** What a run failed of: type and message of the failure behind its activity's, where there is one. */
-export function failureOf(error: unknown): { type: string; message: string } {
-  if (isCancellation(error)) return { type: 'Cancelled', message: 'the import was cancelled' };
+export function failureOf(error: unknown, what = 'import'): { type: string; message: string } {
+  if (isCancellation(error)) return { type: 'Cancelled', message: `the ${what} was cancelled` };
   const cause = error instanceof ActivityFailure ? error.cause : error;
   const type = cause instanceof ApplicationFailure ? cause.type : undefined;
   return { type: type ?? 'Error', message: messageOf(cause) };

@@ -145,10 +145,12 @@ async function nameOf(manifest: DataVolumeManifest | string): Promise<{ namespac
 
 function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
   const ref = refOf(facts);
+  const { name: claim, namespace, source, displayUrl: from } = facts;
+  const told = { claim, namespace, source, from };
   async function enter(phase: Phase, more: Entered = {}): Promise<void> {
     const { restartCount, ...rest } = more;
     const update = {
-      ...statusFor(phase, { claim: facts.name, ...rest }),
+      ...statusFor(phase, { ...told, ...rest }),
       ...(restartCount === undefined ? {} : { restartCount }),
     };
     if (phase !== run.status.phase) leavePhase(run);

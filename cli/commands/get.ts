@@ -13,7 +13,7 @@ export interface GetOptions extends OutputOptions {
 }
 
 /** Phases in which bytes move, so that Temporal has more to tell than Kubernetes. */
-const TRANSFER_PHASES: readonly string[] = ['ImportInProgress'];
+const TRANSFER_PHASES: readonly string[] = ['ImportInProgress', 'UploadReady', 'CloneInProgress'];
 
 /** Lists DataVolumes as kubectl does; the rows of running ones get what Temporal knows. */
 export async function runGet(name: string | undefined, options: GetOptions): Promise<void> {

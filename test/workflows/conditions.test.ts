@@ -19,6 +19,44 @@ const TABLE: readonly [Phase, { Bound: string; Running: string; Ready: string },
   ['Succeeded', { Bound: 'True Bound', Running: 'False Completed', Ready: 'True ' }, 'ImportSucceeded'],
 ];
 
+/** `cdi.md` §1.4: event of each phase, and what `Running` says at the end. */
+const OTHERS = [
+  {
+    told: { source: 'pvc', namespace: 'team-a', from: 'team-b/golden' },
+    complete: 'Clone Complete',
+    events: {
+      CloneScheduled: 'CloneScheduled: Cloning from team-b/golden into team-a/disk scheduled',
+      CloneInProgress: 'CloneInProgress: Cloning from team-b/golden into team-a/disk in progress',
+      Succeeded: 'CloneSucceeded: Successfully cloned from team-b/golden into team-a/disk',
+      Failed: 'Error: Cloning from team-b/golden into team-a/disk failed',
+    },
+  },
+  {
+    told: { source: 'upload' },
+    complete: 'Upload Complete',
+    events: {
+      UploadScheduled: 'UploadScheduled: Upload into disk scheduled',
+      UploadReady: 'UploadReady: Upload into disk ready',
+      Succeeded: 'UploadSucceeded: Successfully uploaded into disk',
+      Failed: 'Error: Upload into disk failed',
+    },
+  },
+] as const;
+
+describe('status of a clone and of an upload', () => {
+  for (const { told, complete, events } of OTHERS) {
+    for (const [phase, expected] of Object.entries(events)) {
+      it(`${told.source}: phase ${phase} is told in CDI's words`, () => {
+        const { event, conditions } = statusFor(phase as Phase, { claim: 'disk', ...told });
+        assert.equal(`${event?.reason}: ${event?.message}`, expected);
+        const running = conditions?.find(({ type }) => type === 'Running');
+        if (phase === 'Succeeded') assert.equal(running?.message, complete);
+        if (phase === 'CloneInProgress' || phase === 'UploadReady') assert.equal(running?.status, 'True');
+      });
+    }
+  }
+});
+
 describe('status of an import', () => {
   for (const [phase, expected, event] of TABLE) {
     it(`in phase ${phase}`, () => {

@@ -170,7 +170,8 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     if (!wakes.has(key) || workflowId === undefined) return;
     wakes.delete(key);
     // While bytes move nothing is waited for, and claim and volume change by our own hand.
-    if (list.get(key)?.status?.phase === 'ImportInProgress') return;
+    const phase = list.get(key)?.status?.phase;
+    if (phase === 'ImportInProgress' || phase === 'CloneInProgress') return;
     try {
       if (!(await runs.wake(workflowId))) {
         serving.delete(uid);

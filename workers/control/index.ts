@@ -88,7 +88,16 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 }
 
 /** Every phase of a run that is under way, those without a DataVolume too: a gauge keeps what it was told last. */
-const PHASES: readonly Phase[] = ['Pending', 'WaitForFirstConsumer', 'ImportScheduled', 'ImportInProgress'];
+const PHASES: readonly Phase[] = [
+  'Pending',
+  'WaitForFirstConsumer',
+  'ImportScheduled',
+  'ImportInProgress',
+  'UploadScheduled',
+  'UploadReady',
+  'CloneScheduled',
+  'CloneInProgress',
+];
 
 function countPhases({ served }: Pick<DataVolumeWatch, 'served'>): ReadonlyMap<string, number> {
   const counts = new Map<string, number>(PHASES.map((phase) => [phase, 0]));

@@ -21,7 +21,12 @@ const MOST_A_SECOND = 200;
 /** Runs that move no bytes are only looked at to see that they live, in ms. */
 const IDLE_MS = 5_000;
 
-const TRANSFER_PHASES: ReadonlySet<Phase | undefined> = new Set<Phase>(['ImportInProgress']);
+/** Phases in which bytes move. */
+export const TRANSFER_PHASES: ReadonlySet<Phase | undefined> = new Set<Phase>([
+  'ImportInProgress',
+  'UploadReady',
+  'CloneInProgress',
+]);
 
 /** Two figures of a status. */
 export type ProgressStatus = Required<Pick<DataVolumeStatus, 'progress' | 'restartCount'>>;
