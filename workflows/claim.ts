@@ -6,7 +6,12 @@ import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';
 
 /** Phases in which a run may continue as new. */
-const WAITED_IN: readonly Phase[] = ['WaitForFirstConsumer', 'ImportScheduled'];
+const WAITED_IN: readonly Phase[] = [
+  'WaitForFirstConsumer',
+  'ImportScheduled',
+  'CloneScheduled',
+  'UploadScheduled',
+];
 
 /** Begins a lifecycle: whatever claim it makes goes with its failure, and its phase is `Pending`. */
 export async function begin(volume: Lifecycle): Promise<void> {
