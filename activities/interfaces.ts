@@ -32,19 +32,14 @@ import type {
   TransferResult,
   UnpublishedItem,
 } from './types.js';
-import type { CloneSourceActivities } from './types/clone-sources.js';
+import type { BlankActivities } from './types/blank.js';
 import type { ExamineActivities } from './types/operators.js';
 import type { ProvisionActivities, VolumePlan } from './types/provision.js';
 import type { ScratchActivities } from './types/scratch.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
 export interface ControlActivities
-  extends
-    CloneSourceActivities,
-    PreparationControlActivities,
-    ProvisionActivities,
-    ScratchActivities,
-    LocalVolumeControlActivities {
+  extends PreparationControlActivities, ProvisionActivities, ScratchActivities, LocalVolumeControlActivities {
   /** Namespace and name that a manifest's text (JSON or YAML) asks for; nothing is created. @throws {@link FailureType} `InvalidDataVolume` */
   nameDataVolume(input: { manifest: string }): Promise<{ readonly namespace: string; readonly name: string }>;
   /**
@@ -169,7 +164,7 @@ export interface ControlActivities
 
 /** Task queue `dvflow-node-<node>`: short work on one node. */
 export interface NodeActivities
-  extends ExamineActivities, LocalVolumeNodeActivities, PreparationNodeActivities {
+  extends ExamineActivities, LocalVolumeNodeActivities, PreparationNodeActivities, BlankActivities {
   /** Room in the pool now. @throws {@link FailureType} `NoSpace` when the pool cannot be made or read */
   observePool(input: { pool: PoolRef; foreignBytes: number }): Promise<PoolFacts>;
   /**
@@ -216,7 +211,7 @@ export interface NodeActivities
 }
 
 /** Task queue `dvflow-transfer-<node>`: slots are transfers at once. */
-export interface TransferActivities {
+export interface TransferActivities extends BlankActivities {
   /**
    * Moves the image into `disk.img`, or an archive's files into the volume, in an unprivileged child process, resumes at the resume record, heartbeats
    * {@link TransferProgress}; no new write is issued 2 s after a cancel.

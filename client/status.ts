@@ -60,12 +60,17 @@ function executionOf(described: WorkflowExecutionDescription) {
   };
 }
 
+/** Names of the activities whose heartbeats carry {@link TransferProgress}. */
+const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk'];
+
 /** Heartbeat details are the one progress channel (docs/architecture.md). */
 async function progressOf(
   client: Client,
   { raw }: WorkflowExecutionDescription,
 ): Promise<TransferProgress | undefined> {
-  const transfer = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'transferImage');
+  const transfer = raw.pendingActivities?.find(({ activityType }) =>
+    TRANSFER_ACTIVITIES.includes(activityType?.name ?? ''),
+  );
   const { payloadConverter, payloadCodecs } = client.options.loadedDataConverter;
   let payloads = transfer?.heartbeatDetails?.payloads ?? [];
   for (const codec of payloadCodecs) payloads = await codec.decode(payloads);

@@ -1,5 +1,6 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Worker } from '@temporalio/worker';
+import { createBlankActivities } from '../activities/image/blank-disk.js';
 import { createTransferActivities } from '../activities/image/transfer.js';
 import { createCredentialReader } from '../activities/kubernetes/credentials.js';
 import { createNodeActivities } from '../activities/node/index.js';
@@ -58,14 +59,17 @@ export async function createNodeWorkers(
     Worker.create({
       ...options,
       taskQueue: transferQueue(config.nodeName),
-      activities: createTransferActivities({
-        readRequest: createCredentialReader(kubeConfig, config.transferNamespace),
-        policy,
-        ambientCredentials: config.ambientCredentials,
-        transferUser: user,
-        observe: byteMetrics(metrics),
-        stateDirectory,
-      }),
+      activities: {
+        ...createTransferActivities({
+          readRequest: createCredentialReader(kubeConfig, config.transferNamespace),
+          policy,
+          ambientCredentials: config.ambientCredentials,
+          transferUser: user,
+          observe: byteMetrics(metrics),
+          stateDirectory,
+        }),
+        ...createBlankActivities({ transferUser: user, stateDirectory }),
+      },
       maxConcurrentActivityTaskExecutions: config.transferSlots,
       interceptors: {
         activity: [activityMetrics(metrics, 'transfer', transferMetrics(metrics, config.transferSlots))],

@@ -17,6 +17,8 @@ import { openDisk, readRecordIn, type TargetOptions, type TransferTarget } from 
 export interface ReservedTargetOptions extends TargetOptions {
   /** Where the node worker keeps what lies in no pool. */
   readonly stateDirectory: string;
+  /** Nothing will be written to the device: whoever undoes this leaves it what it holds. @default false */
+  readonly untouched?: boolean | undefined;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface ReservedTargetOptions extends TargetOptions {
  */
 export async function openReservedTarget(
   volume: ReservedVolume,
-  { owner, contentType, stateDirectory }: ReservedTargetOptions,
+  { owner, contentType, stateDirectory, untouched = false }: ReservedTargetOptions,
 ): Promise<TransferTarget> {
   const opened = new AsyncDisposableStack();
   try {
@@ -40,7 +42,7 @@ export async function openReservedTarget(
     if (marker?.volume.volumeUid !== volume.volumeUid) throw notPrepared(volume);
     const disk =
       volume.volumeMode === 'Block'
-        ? await openDevice(marker, { state, owner }, keep)
+        ? await openDevice(marker, { state, owner, untouched }, keep)
         : await openTree(marker, { state, owner, archive: contentType === 'archive' }, keep);
     const stack = opened.move();
     const readRecord = () => readRecordIn(state);
@@ -60,12 +62,16 @@ interface Around {
   readonly owner: TargetOptions['owner'];
 }
 
-async function openDevice(marker: VolumeMarker, { state, owner }: Around, keep: Keep): Promise<Opened> {
+async function openDevice(
+  marker: VolumeMarker,
+  { state, owner, untouched }: Around & { readonly untouched: boolean },
+  keep: Keep,
+): Promise<Opened> {
   const file = keep(await openVolumeDevice(marker.volume));
   const device = await identityOf(file);
   // another device under the same path has none of what the record says
   if (device !== marker.device) await forgetProgress(state, owner);
-  await writeVolumeMarker(state, { ...marker, device, begun: true });
+  await writeVolumeMarker(state, { ...marker, device, begun: marker.begun || !untouched });
   const { O_RDWR, O_DIRECT } = constants;
   const direct = await open(`/proc/self/fd/${file.fd}`, O_RDWR | O_DIRECT).catch(() => undefined);
   return { file, directory: state, ...(direct ? { direct: keep(direct) } : {}) };

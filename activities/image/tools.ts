@@ -1,4 +1,5 @@
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
+import type { Owner } from '../node/directories.js';
 
 const STDERR_TAIL = 2048;
 
@@ -11,17 +12,20 @@ export interface ToolOptions {
   /** Descriptors that the tool gets as 3, 4, …. */
   readonly fds?: readonly number[];
   readonly signal?: AbortSignal;
+  /** Who the tool runs as. @default whoever calls */
+  readonly user?: Owner | undefined;
 }
 
 /** Runs a tool to its end, without a shell; the error of one that fails carries its name, code and the tail of what it said. */
 export async function runTool(
   file: string,
   args: readonly string[],
-  { fds = [], signal }: ToolOptions = {},
+  { fds = [], signal, user }: ToolOptions = {},
 ): Promise<void> {
   const child = start(file, args, {
     stdio: ['ignore', 'ignore', 'pipe', ...fds],
     ...(signal ? { signal } : {}),
+    ...user,
   });
   let stderr = '';
   child.stderr?.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));

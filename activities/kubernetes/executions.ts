@@ -11,8 +11,8 @@ export interface ExecutionObserver {
   transferredBytes(workflowId: string): Promise<number>;
 }
 
-/** Name of the activity whose heartbeats carry {@link TransferProgress}. */
-const TRANSFER_ACTIVITY = 'transferImage';
+/** Names of the activities whose heartbeats carry {@link TransferProgress}. */
+const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk'];
 
 /** Asks a Temporal server. */
 export function createExecutionObserver(temporal: Pick<Client, 'workflow'>): ExecutionObserver {
@@ -30,8 +30,8 @@ export function createExecutionObserver(temporal: Pick<Client, 'workflow'>): Exe
 
   async function transferredBytes(workflowId: string): Promise<number> {
     const description = await describe(workflowId);
-    const transfer = description?.raw.pendingActivities?.find(
-      ({ activityType }) => activityType?.name === TRANSFER_ACTIVITY,
+    const transfer = description?.raw.pendingActivities?.find(({ activityType }) =>
+      TRANSFER_ACTIVITIES.includes(activityType?.name ?? ''),
     );
     const payload = transfer?.heartbeatDetails?.payloads?.[0];
     if (!payload) return 0;

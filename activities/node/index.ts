@@ -1,6 +1,7 @@
 import { asyncLocalStorage } from '@temporalio/activity';
 import type { NodeActivities } from '../interfaces.js';
 import type { UnpublishedItem } from '../types.js';
+import { createBlankActivities } from '../image/blank-disk.js';
 import { createLoopVolume } from './create-loop-volume.js';
 import type { Owner } from './directories.js';
 import { emptyReservedVolume } from './empty-volume.js';
@@ -42,6 +43,7 @@ export function createNodeActivities(context: {
   const volumes = { ...context, stateDirectory, deviceDirectory };
   const activities: NodeActivities = {
     ...createPreparationActivities(context),
+    ...createBlankActivities({ ...context, stateDirectory }),
     observePool: async ({ pool, foreignBytes }) => await observePool(pool, { node, foreignBytes, selinuxfs }),
     reserveDirectory: async (input) => await reserveDirectory(input, context),
     async verifyImage(input) {

@@ -36,8 +36,8 @@ export interface Runs {
   listRunning(): AsyncIterable<{ workflowId: string; names: Partial<DataVolumeRef> }>;
 }
 
-/** Name of the activity whose heartbeats carry {@link TransferProgress}. */
-const TRANSFER_ACTIVITY = 'transferImage';
+/** Names of the activities whose heartbeats carry {@link TransferProgress}. */
+const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk'];
 
 type Attributes = Pick<WorkflowExecutionDescription, 'typedSearchAttributes'>;
 
@@ -64,8 +64,8 @@ export function createRuns(client: Client): Runs {
   }
 
   function transferOf({ raw }: WorkflowExecutionDescription): RunFacts['transfer'] {
-    const pending = raw.pendingActivities?.find(
-      ({ activityType }) => activityType?.name === TRANSFER_ACTIVITY,
+    const pending = raw.pendingActivities?.find(({ activityType }) =>
+      TRANSFER_ACTIVITIES.includes(activityType?.name ?? ''),
     );
     const payload = pending?.heartbeatDetails?.payloads?.[0];
     return payload ? payloadConverter.fromPayload<TransferProgress>(payload) : undefined;
