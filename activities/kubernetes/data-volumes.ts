@@ -69,6 +69,10 @@ export function currentWorkflow(): string {
   return Context.current().info.workflowExecution?.workflowId ?? '';
 }
 
+function currentWorkflowType(): string | undefined {
+  return Context.current().info.workflowType;
+}
+
 /** Activities that open a lifecycle. */
 export function createDataVolumeActivities({
   kubernetes,
@@ -87,7 +91,7 @@ export function createDataVolumeActivities({
   async function openStarted(start: DataVolumeStart): Promise<DataVolumeFacts> {
     const found = await readDataVolume(kubernetes, start);
     refuseOtherWorkflow(found);
-    refuseUnsupportedSource(found.spec);
+    refuseUnsupportedSource(found.spec, currentWorkflowType());
     // clients read WaitForFirstConsumer rightly only where no populator is in use
     if (found.metadata.annotations?.[CDI_ANNOTATIONS.usePopulator] !== 'false')
       await annotate(found, NO_POPULATOR);
@@ -112,7 +116,7 @@ export function createDataVolumeActivities({
   }
 
   async function openManifest(manifest: ReadManifest): Promise<DataVolumeFacts> {
-    refuseUnsupportedSource(manifest.spec);
+    refuseUnsupportedSource(manifest.spec, currentWorkflowType());
     const workflowId = currentWorkflow();
     const created = await create(manifest, workflowId);
     if (created) return factsOf(created);

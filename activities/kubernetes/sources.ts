@@ -1,4 +1,4 @@
-/** Which source a DataVolume has, and whether this release imports from it. */
+/** Which source a DataVolume has, and which lifecycle serves it. */
 import { permanentFailure } from '../failures.js';
 import { assertContentType } from '../image/content-type.js';
 import { namesArchive } from '../image/registry/reference.js';
@@ -21,6 +21,12 @@ const SOURCE_KINDS: readonly SourceKind[] = [
 /** Sources that images are imported from. */
 const IMPORTED = ['http', 's3', 'gcs', 'registry'] as const satisfies readonly SourceKind[];
 
+/** Sources of each lifecycle, by its workflow type. */
+const SERVED: Readonly<Record<string, readonly SourceKind[]>> = {
+  importDataVolume: IMPORTED,
+  blankDataVolume: ['blank'],
+};
+
 const INSTEAD = 'use spec.source.http, s3, gcs or registry';
 
 type Spec = DataVolume['spec'];
@@ -39,16 +45,25 @@ export function sourceUrl(spec: Spec): string | undefined {
 }
 
 /**
- * A manifest without any source passes: it is the API server's to refuse.
+ * Refuses what the lifecycle of this workflow type does not serve. A manifest without any source passes: it is the API server's to
+ * refuse.
  * @throws {@link FailureType} `UnsupportedSource`; `ContentTypeNotSupported` for an archive from elsewhere than a web server
  */
-export function refuseUnsupportedSource(spec: Spec): void {
+export function refuseUnsupportedSource(spec: Spec, workflowType = 'importDataVolume'): void {
   const kind = sourceKind(spec);
   if (kind === 'external' && !isPopulatedFromOutside(spec)) return;
-  if (!IMPORTED.some((imported) => imported === kind))
-    throw unsupported(`${nameOf(kind)} cannot be imported by this release: ${INSTEAD}`);
+  if (!(SERVED[workflowType] ?? IMPORTED).includes(kind)) throw servedElsewhere(kind, workflowType);
   if (spec.source?.registry) refuseWaysToPull(spec.source.registry);
   if (kind !== 'external') assertContentType(kind, spec.contentType);
+}
+
+function servedElsewhere(kind: SourceKind, workflowType: string): Error {
+  const [other] = Object.entries(SERVED).find(([, kinds]) => kinds.includes(kind)) ?? [];
+  return unsupported(
+    other === undefined
+      ? `${nameOf(kind)} cannot be imported by this release: ${INSTEAD}`
+      : `${nameOf(kind)} is served by workflow ${other}, and this is ${workflowType}: start that one with the same manifest`,
+  );
 }
 
 /** What CDI has pods of the cluster do, which this release does not start, and what is no registry at all. */

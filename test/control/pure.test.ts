@@ -23,7 +23,14 @@ describe('pickLifecycle', () => {
     });
   }
 
-  for (const source of ['upload', 'pvc', 'snapshot', 'blank'] as const) {
+  it('makes a blank disk by a lifecycle of its own', () => {
+    assert.deepEqual(pickLifecycle(spec({ source: { blank: {} } })), {
+      workflowType: 'blankDataVolume',
+      source: 'blank',
+    });
+  });
+
+  for (const source of ['upload', 'pvc', 'snapshot'] as const) {
     it(`leaves ${source} alone and says why`, () => {
       const lifecycle = pickLifecycle(spec({ source: { [source]: {} } }));
       assert.equal(lifecycle.workflowType, undefined);
@@ -52,6 +59,14 @@ describe('startOptions', () => {
     assert.deepEqual(options.args, [{ namespace: 'team-a', name: 'vm1', uid: 'u1' }]);
     assert.equal(options.staticSummary, 'Import team-a/vm1 from https://host/disk.img');
     assert.ok(!JSON.stringify(options).includes('secret'));
+  });
+
+  it('say what is made where nothing is imported', () => {
+    const dataVolume = {
+      metadata: { namespace: 'team-a', name: 'data', uid: 'u1' },
+      spec: { source: { blank: {} } },
+    } as unknown as DataVolume;
+    assert.equal(startOptions(dataVolume, 'blank').staticSummary, 'Create blank disk team-a/data (blank)');
   });
 });
 

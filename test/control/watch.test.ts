@@ -90,18 +90,18 @@ describe('the watch, with real Kubernetes and Temporal', function () {
   });
 
   it('leaves a terminal DataVolume alone', async () => {
-    const made = await stack.create('done', { source: { blank: {} } });
+    const made = await stack.create('done', { source: { snapshot: { namespace: 'a', name: 'b' } } });
     await stack.setStatus('done', { phase: 'Succeeded' });
     await settle();
     assert.equal(await describeRun(idOf(made)), undefined);
   });
 
   it('says once why a DataVolume is not served yet, and leaves its phase empty', async () => {
-    const made = await stack.create('blank', { source: { blank: {} } });
+    const made = await stack.create('unserved', { source: { snapshot: { namespace: 'a', name: 'b' } } });
     await eventually('an event', async () => (await stack.events(made.metadata.uid)).length > 0);
     await pause(6_000);
     assert.deepEqual(await stack.events(made.metadata.uid), ['LifecycleNotServed']);
-    assert.equal((await stack.find('blank'))?.status?.phase ?? '', '');
+    assert.equal((await stack.find('unserved'))?.status?.phase ?? '', '');
     assert.equal(await describeRun(idOf(made)), undefined);
   });
 

@@ -7,9 +7,21 @@ import type { DataVolumeRef, DataVolumeStart, SourceKind } from '../../activitie
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 import { CONTROL_QUEUE, dataVolumeWorkflowId } from '../../workflows/task-queues.js';
 
+/** Workflow types of the lifecycles that the watch starts. */
+export type WorkflowType = 'importDataVolume' | 'blankDataVolume';
+
+/** Sources with a lifecycle of their own. */
+const OWN: Partial<Record<SourceKind, WorkflowType>> = { blank: 'blankDataVolume' };
+
+/** What each does, for Temporal's list. */
+const VERBS: Readonly<Record<WorkflowType, string>> = {
+  importDataVolume: 'Import',
+  blankDataVolume: 'Create blank disk',
+};
+
 /** Which workflow serves a DataVolume; without one, why not (yet). */
 export type Lifecycle =
-  | { readonly workflowType: 'importDataVolume'; readonly source: SourceKind }
+  | { readonly workflowType: WorkflowType; readonly source: SourceKind }
   | { readonly workflowType?: never; readonly source: SourceKind; readonly reason: string };
 
 /** Sources whose lifecycle comes with a later release: they wait, phase empty, until it is there. */
@@ -17,7 +29,6 @@ const NOT_YET: Partial<Record<SourceKind, string>> = {
   upload: 'spec.source.upload',
   pvc: 'spec.source.pvc',
   snapshot: 'spec.source.snapshot',
-  blank: 'spec.source.blank',
   sourceRef: 'spec.sourceRef',
   external: 'a DataVolume that is populated from outside (dataSource, dataSourceRef)',
 };
@@ -29,7 +40,7 @@ const NOT_YET: Partial<Record<SourceKind, string>> = {
 export function pickLifecycle({ spec }: Pick<DataVolume, 'spec'>): Lifecycle {
   const source = sourceKind(spec);
   const what = NOT_YET[source];
-  if (what === undefined) return { workflowType: 'importDataVolume', source };
+  if (what === undefined) return { workflowType: OWN[source] ?? 'importDataVolume', source };
   return {
     source,
     reason: `${what} is not served by this release of dvflow; the DataVolume waits until one that serves it is installed`,
@@ -52,6 +63,7 @@ export function startOptions(
 ): WorkflowStartOptions {
   const ref = refOf(dataVolume);
   const url = sourceUrl(dataVolume.spec);
+  const workflowType = OWN[source] ?? 'importDataVolume';
   const from = url === undefined ? ` (${source})` : ` from ${displayUrl(url)}`;
   const start: DataVolumeStart = { ...ref, ...(retry === undefined ? {} : { retry }) };
   return {
@@ -69,7 +81,9 @@ export function startOptions(
       { key: SEARCH_ATTRIBUTES.source, value: source },
     ],
     // Temporal keeps 200 bytes of it for its list.
-    staticSummary: Buffer.from(`Import ${ref.namespace}/${ref.name}${from}`).subarray(0, 190).toString(),
+    staticSummary: Buffer.from(`${VERBS[workflowType]} ${ref.namespace}/${ref.name}${from}`)
+      .subarray(0, 190)
+      .toString(),
     staticDetails: `DataVolume \`${ref.name}\` in namespace \`${ref.namespace}\`${from}. Cancel removes everything but the DataVolume.`,
   };
 }
