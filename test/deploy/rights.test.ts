@@ -48,7 +48,8 @@ const ROWS: readonly Row[] = [
   [CONTROL, 'list create update', '/configmaps', '*', false],
   [CONTROL, 'get list create update patch delete', '/secrets', 'dvflow-transfers', true],
   [CONTROL, 'watch deletecollection', '/secrets', 'dvflow-transfers', false],
-  [CONTROL, 'list create', '/secrets', 'dvflow', false],
+  [CONTROL, 'list create update patch delete', '/secrets', 'dvflow', false],
+  [CONTROL, 'list create update patch delete', '/secrets', 'dvflow-nodes', false],
   [CONTROL, 'create get list delete', '/pods', '*', false],
   [CONTROL, 'create', '/pods/exec', '*', false],
   [CONTROL, 'create', '/serviceaccounts/token', 'dvflow', false],
@@ -97,6 +98,20 @@ describe('rights', function () {
     assert.equal(await impersonate(TEMPORAL), true);
     assert.equal(await impersonate('dvflow:temporal:other'), false);
     assert.equal(await impersonate('admin'), false);
+  });
+
+  it('the control worker writes to the Secrets of certificates and to no other of their namespaces', async () => {
+    const write = async (namespace: string, name: string): Promise<boolean> =>
+      await may({ user: CONTROL, verb: 'update', on: '/secrets', namespace, name });
+    assert.equal(await write('dvflow', 'dvflow-authority'), true);
+    assert.equal(await write('dvflow', 'dvflow-gateway-certificate'), true);
+    assert.equal(await write('dvflow-nodes', 'dvflow-node-certificate'), true);
+    assert.equal(await write('dvflow', 'dvflow-node-certificate'), false);
+    assert.equal(await write('dvflow', 'other'), false);
+    assert.equal(
+      await may({ user: NODE, verb: 'get', on: '/secrets', namespace: 'dvflow', name: 'dvflow-authority' }),
+      false,
+    );
   });
 
   it('both workers read where the API servers are, and no other endpoints', async () => {

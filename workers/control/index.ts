@@ -5,6 +5,7 @@ import type { Logger } from '@temporalio/common';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Phase } from '../../activities/types.js';
 import type { Metrics } from '../metrics/index.js';
+import { keepCertificates } from '../pki/secrets.js';
 import { startCapacity } from './capacity.js';
 import { watchClaims } from './claims.js';
 import { createDataVolumeWrites } from './data-volume-writes.js';
@@ -29,6 +30,8 @@ export interface ControlOptions {
   readonly relistMs?: number | undefined;
   /** Told how many DataVolumes are in which phase, and how long a look at them takes. */
   readonly metrics?: Metrics | undefined;
+  /** Keep the certificates of data ports in their Secrets. @default false */
+  readonly tlsSecrets?: boolean | undefined;
 }
 
 /** A control role that watches. */
@@ -78,7 +81,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);
   schedule.add('sweep schedule');
   const lists = [dataVolumes, claims, volumes, settings, provisioner, preparations];
-  const parts = [progress, ...lists, capacity, schedule];
+  const certificates = options.tlsSecrets ? [keepCertificates({ kubernetes, logger })] : [];
+  const parts = [progress, ...lists, capacity, schedule, ...certificates];
   return {
     ready: () => lists.every((list) => list.synced()),
     async stop() {
