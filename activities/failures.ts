@@ -31,6 +31,7 @@ export const FAILURE_TYPES = {
   SourceUnavailable: 'transient',
   SourceChanged: 'transient',
   CloneSourceInUse: 'transient',
+  UploadInProgress: 'transient',
   ExceededQuota: 'transient',
   NodeUnavailable: 'transient',
   PermissionDenied: 'transient',

@@ -51,6 +51,7 @@ export type TransientFailureType =
   | 'SourceUnavailable'
   | 'SourceChanged'
   | 'CloneSourceInUse'
+  | 'UploadInProgress'
   | 'ExceededQuota'
   | 'NodeUnavailable'
   | 'PermissionDenied'

@@ -10,6 +10,7 @@ import { kubeconfigPath } from './kubeconfigs.js';
 import { DEVICES } from './loop-devices.js';
 import { nodeCommand, nodeOf, nodeWorkerSettings } from './nodes/commands.js';
 import { layout, projectRoot } from './paths.js';
+import { peerDirectory } from '../workers/pki/directory.js';
 import { STACK_MARK, type Command } from './processes.js';
 import type { StackState } from './state.js';
 import { temporalArguments } from './temporal.js';
@@ -89,5 +90,10 @@ function workerCommand(
 /** What a node worker keeps outside of pools goes with the stack, and two workers of one machine do not meet. */
 function volumeSettings(directory: string, node: string): Record<string, string> {
   const state = join(layout(directory).volumes, node);
-  return { DVFLOW_STATE_DIRECTORY: state, DVFLOW_DEVICE_DIRECTORY: join(state, DEVICES) };
+  return {
+    DVFLOW_STATE_DIRECTORY: state,
+    DVFLOW_DEVICE_DIRECTORY: join(state, DEVICES),
+    DVFLOW_TLS_DIRECTORY: peerDirectory(layout(directory).dataPortPki, 'dvflow-node'),
+    DVFLOW_DATA_PORT_ADDRESS: '127.0.0.1:0',
+  };
 }

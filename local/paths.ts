@@ -40,6 +40,8 @@ export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
 /** Every path inside one state directory. */
 export function layout(directory: string): {
   readonly pki: string;
+  /** Certificates of data ports, and of those who use them. */
+  readonly dataPortPki: string;
   readonly kubeconfigs: string;
   readonly tokens: string;
   readonly logs: string;
@@ -53,6 +55,7 @@ export function layout(directory: string): {
 } {
   return {
     pki: join(directory, 'pki'),
+    dataPortPki: join(directory, 'pki', 'data-port'),
     kubeconfigs: join(directory, 'kubeconfigs'),
     tokens: join(directory, 'tokens'),
     logs: join(directory, 'logs'),

@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { parse } from 'yaml';
+import { ensureCertificateDirectory } from '../workers/pki/directory.js';
 import { ensureCertificates } from './certificates.js';
 import { adminKubeconfig, foreignEnvironment, type Foreign } from './environment.js';
 import {
@@ -39,6 +40,7 @@ export async function prepareStack(directory: string, options: StackOptions, log
   const workers = options.workers ?? true;
   await refuseConflicts(ports, { ...own, workers, nodes });
   createDirectories(directory);
+  await ensureCertificateDirectory(layout(directory).dataPortPki);
   const kubeconfig = own.kubernetes
     ? await prepareOwnCluster(directory, ports, nodes)
     : await prepareForeignCluster(directory, tools, foreign.kubeconfig ?? '');

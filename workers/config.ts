@@ -29,6 +29,14 @@ export interface WorkerConfig {
   readonly deviceDirectory: string;
   /** Where this node's kernel shows SELinux. */
   readonly selinuxfs: string;
+  /** Where a node worker serves its data port; absent: nowhere, and nothing is received or handed out there. */
+  readonly dataPortAddress?: HostPort;
+  /** Host by which others reach the data port; absent: that of the address. */
+  readonly dataPortHost?: string;
+  /** Directory with this role's certificate for data ports; absent: none. */
+  readonly tlsDirectory?: string;
+  /** The control role keeps the certificates of data ports in Secrets. */
+  readonly tlsSecrets: boolean;
 }
 
 /** Address to listen on. */
@@ -69,6 +77,22 @@ export const SETTINGS = {
     default: '/sys/fs/selinux',
     meaning: "where a node's kernel shows SELinux; in a container the node's own must be mounted",
   },
+  DVFLOW_DATA_PORT_ADDRESS: {
+    default: '',
+    meaning: 'host:port of the data port of a node worker, by which uploads and clones from other nodes come',
+  },
+  DVFLOW_DATA_PORT_HOST: {
+    default: 'that of the address',
+    meaning: 'host by which others reach the data port: the address of the pod',
+  },
+  DVFLOW_TLS_DIRECTORY: {
+    default: '',
+    meaning: "directory with ca.crt, tls.crt and tls.key, this role's certificate for data ports",
+  },
+  DVFLOW_TLS_SECRETS: {
+    default: 'false',
+    meaning: 'true: the control role makes and renews the certificates of data ports in their Secrets',
+  },
   DVFLOW_SWEEP_GRACE_MS: { default: '600000', meaning: 'age in ms below which the sweeper removes nothing' },
 } as const satisfies Record<string, { default: string; meaning: string }>;
 
@@ -100,6 +124,9 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   const sweepGraceMs = check('DVFLOW_SWEEP_GRACE_MS', (text) => parseInteger(text, 0, 86_400_000));
   const stateDirectory = check('DVFLOW_STATE_DIRECTORY', parseDirectory);
   const deviceDirectory = check('DVFLOW_DEVICE_DIRECTORY', parseDirectory);
+  const dataPortAddress = check('DVFLOW_DATA_PORT_ADDRESS', optional(parseHostPort));
+  const tlsDirectory = check('DVFLOW_TLS_DIRECTORY', optional(parseDirectory));
+  const tlsSecrets = check('DVFLOW_TLS_SECRETS', parseBoolean);
   const logLevel = check('DVFLOW_LOG_LEVEL', parseLogLevel);
   if (problems.length > 0) throw new Error(`configuration: ${problems.join('; ')}`);
   return {
@@ -116,6 +143,10 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
     stateDirectory: stateDirectory ?? '',
     deviceDirectory: deviceDirectory ?? '',
     selinuxfs: read('DVFLOW_SELINUX_PATH'),
+    ...(dataPortAddress ? { dataPortAddress } : {}),
+    ...(env.DVFLOW_DATA_PORT_HOST?.trim() ? { dataPortHost: env.DVFLOW_DATA_PORT_HOST.trim() } : {}),
+    ...(tlsDirectory ? { tlsDirectory } : {}),
+    tlsSecrets: tlsSecrets ?? false,
   };
 }
 

@@ -86,6 +86,7 @@ async function startControlRole(
     logger,
     temporalNamespace: access.namespace,
     metrics,
+    tlsSecrets: config.tlsSecrets,
   });
   return {
     workers: [worker],
@@ -99,16 +100,27 @@ async function startNodeRole(
   access: TemporalAccess,
   { logger, metrics }: { logger: Logger; metrics: Metrics },
 ): Promise<RunningRole> {
-  const [{ createNodeWorkers }, { announceNode }] = await Promise.all([
+  const [{ createNodeWorkers }, { announceNode }, { startDataPort }] = await Promise.all([
     import('./node.js'),
     import('./node-start.js'),
+    import('./data-port/server.js'),
   ]);
-  const workers = await createNodeWorkers(config, access, loadKubeConfig(config.kubeconfig), metrics);
+  const dataPort = await startDataPort({
+    address: config.dataPortAddress,
+    advertisedHost: config.dataPortHost,
+    tlsDirectory: config.tlsDirectory,
+    logger,
+  });
+  const kubeConfig = loadKubeConfig(config.kubeconfig);
+  const workers = await createNodeWorkers(config, access, { kubeConfig, metrics, dataPort });
   const stopping = new AbortController();
   void announceNode({ client: access.client, node: config.nodeName, logger }, stopping.signal);
   return {
     workers,
     ready: () => workers.every((worker) => worker.getState() === 'RUNNING'),
-    stop: async () => stopping.abort(),
+    stop: async () => {
+      stopping.abort();
+      await dataPort.close();
+    },
   };
 }

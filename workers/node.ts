@@ -4,6 +4,7 @@ import { createBlankActivities } from '../activities/image/blank-disk.js';
 import { createTransferActivities } from '../activities/image/transfer.js';
 import { createCredentialReader } from '../activities/kubernetes/credentials.js';
 import { createNodeActivities } from '../activities/node/index.js';
+import type { DataPort } from '../activities/types/data-port.js';
 import { nodeQueue, transferQueue } from '../workflows/task-queues.js';
 import type { WorkerConfig } from './config.js';
 import type { TemporalAccess } from './connection.js';
@@ -21,12 +22,19 @@ import { ownVersion, workerIdentity } from './version.js';
  */
 const NODE_SLOTS = 500;
 
+/** What the workers of a node are made with. */
+export interface NodeWorkerParts {
+  readonly kubeConfig: KubeConfig;
+  readonly metrics: Metrics;
+  /** Serves what transfers receive and hand out. */
+  readonly dataPort: DataPort;
+}
+
 /** The workers of one node: short work, and byte moving with its own slots. */
 export async function createNodeWorkers(
   config: WorkerConfig,
   { connection, namespace, address }: TemporalAccess,
-  kubeConfig: KubeConfig,
-  metrics: Metrics,
+  { kubeConfig, metrics }: NodeWorkerParts,
 ): Promise<readonly Worker[]> {
   const user = transferUser();
   const { nodeName: node, stateDirectory, deviceDirectory } = config;

@@ -1,7 +1,8 @@
-import { defineQuery, defineSignal } from '@temporalio/workflow';
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { LifecycleStatus } from '../activities/types.js';
 import type { PreparationStatus } from '../activities/types/preparation.js';
+import type { OpenedUpload, UploadRequest } from '../activities/types/upload.js';
 
 /** The workflow's own facts; `client.status()` adds the live progress. */
 export const statusQuery = defineQuery<LifecycleStatus>('status');
@@ -11,6 +12,13 @@ export const preparationQuery = defineQuery<PreparationStatus>('status');
 
 /** Something that the lifecycle may be waiting for has changed: look again now. Carries nothing. */
 export const wakeSignal = defineSignal('wake');
+
+/**
+ * Somebody has begun to send a file: the receiving node, slot and resource are opened, and the answer says where the body goes.
+ * @throws `ApplicationFailure` with a {@link FailureType}: `UploadInProgress` while another session is being received,
+ * `NodeUnavailable` where the node does not answer, `ScratchUnavailable`, `ResourceExists` where the disk is complete already
+ */
+export const openUploadUpdate = defineUpdate<OpenedUpload, [UploadRequest]>('openUpload');
 
 /** Search attributes that every lifecycle carries; workers refuse to start while one is not registered. */
 export const SEARCH_ATTRIBUTES = {

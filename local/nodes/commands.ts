@@ -29,6 +29,7 @@ export function nodeWorkerSettings({
     DVFLOW_DEVICE_DIRECTORY: join(directory, 'devices'),
     DVFLOW_HEALTH_ADDRESS: `${address}:${WORKER_HEALTH_PORT}`,
     DVFLOW_METRICS_ADDRESS: `${address}:${WORKER_METRICS_PORT}`,
+    DVFLOW_DATA_PORT_ADDRESS: `${address}:0`,
   };
 }
 

@@ -16,6 +16,7 @@ describe('configuration of the workers', () => {
       stateDirectory: '/var/lib/dvflow',
       deviceDirectory: '/dev/dvflow',
       selinuxfs: '/sys/fs/selinux',
+      tlsSecrets: false,
     });
   });
 
@@ -33,6 +34,10 @@ describe('configuration of the workers', () => {
       DVFLOW_SWEEP_GRACE_MS: '0',
       DVFLOW_STATE_DIRECTORY: '/srv/dvflow/',
       DVFLOW_DEVICE_DIRECTORY: '/run/dvflow',
+      DVFLOW_DATA_PORT_ADDRESS: '127.0.0.1:0',
+      DVFLOW_DATA_PORT_HOST: 'node01.example',
+      DVFLOW_TLS_DIRECTORY: '/var/run/dvflow/tls/',
+      DVFLOW_TLS_SECRETS: 'true',
     });
     assert.deepEqual(config, {
       nodeName: 'node01',
@@ -47,6 +52,10 @@ describe('configuration of the workers', () => {
       stateDirectory: '/srv/dvflow',
       deviceDirectory: '/run/dvflow',
       selinuxfs: '/sys/fs/selinux',
+      dataPortAddress: { host: '127.0.0.1', port: 0 },
+      dataPortHost: 'node01.example',
+      tlsDirectory: '/var/run/dvflow/tls',
+      tlsSecrets: true,
     });
   });
 

@@ -1,0 +1,92 @@
+/** Uploads: what the gateway, the workflow and the node that receives tell one another. */
+import type { ClaimRef, ContentType, FillTarget, TransferResult } from '../types.js';
+import type { ScratchSpace } from './scratch.js';
+
+/** Argument of the Update `openUpload`: somebody has begun to send. */
+export interface UploadRequest {
+  /**
+   * Name of one attempt to send one file, chosen by the gateway: 1 to 128 letters, digits, `-` and `_`. The same one again goes on
+   * where the last request ended; another one starts over.
+   */
+  readonly session: string;
+  readonly contentType: ContentType;
+  /** Bytes of the whole file, where the client says so. Without it the end of the first request's body is the end of the file. */
+  readonly length?: number;
+  /** The client can send the rest of a file in a later request (tus); a body that breaks off is waited for. @default false */
+  readonly resumable?: boolean;
+  /** Offset at which the client wants to go on, for information. */
+  readonly offset?: number;
+  /** `algorithm:hex` of the whole file, verified at its end. */
+  readonly checksum?: string;
+}
+
+/** Answer of the Update: where to send the body, and from where on. */
+export interface OpenedUpload {
+  /** `https://host:port/upload/<uid>`: `PUT <url>?session=<session>`, header `Upload-Offset`. */
+  readonly url: string;
+  readonly session: string;
+  /** Offset of the next byte that is wanted. */
+  readonly offset: number;
+  /** Every byte has been received and verified; there is nothing to send any more. @default false */
+  readonly complete?: boolean;
+}
+
+/** Input of `receiveUpload`. */
+export interface ReceiveInput {
+  readonly target: FillTarget;
+  readonly request: UploadRequest;
+  /** `disk.img` gets this size, in bytes; what is unpacked of an archive fits into it. */
+  readonly usableBytes: number;
+  /** The claim, for messages. */
+  readonly claim: ClaimRef;
+  readonly preallocation: boolean;
+  /** Room on this node for a second copy; absent: a file that needs some is said to. */
+  readonly scratch?: ScratchSpace;
+  /** Keep the file as it comes in scratch space, and read it from there when it is whole. @default false */
+  readonly spool?: boolean;
+}
+
+/**
+ * How one reception ended. What is wrong with the file or the client is no failure of the activity: the next try may be another
+ * file.
+ */
+export type Reception =
+  /** The disk is complete, verified and synced, and the client has been told. */
+  | { readonly outcome: 'complete'; readonly result: TransferResult }
+  /** The client went away, or was silent for too long; what is durable is kept for the same session. */
+  | {
+      readonly outcome: 'interrupted';
+      readonly offset: number;
+      readonly type: string;
+      readonly message: string;
+    }
+  /** This file cannot become the disk; the client has been told, and nothing of it is kept. */
+  | { readonly outcome: 'refused'; readonly type: string; readonly message: string }
+  /** The file needs scratch space; its client waits, unread, until the next reception comes with some. */
+  | { readonly outcome: 'scratch'; readonly reason: string };
+
+/** What a node says about an upload into one of its volumes. */
+export interface UploadPlace {
+  /** Address on the node's data port. */
+  readonly url: string;
+  /** Offset from which this session can go on. */
+  readonly offset: number;
+  /** Session whose body is being received now, if any. */
+  readonly receiving?: string;
+}
+
+/** What a lifecycle asks the transfer queue of a node about uploads. */
+export interface UploadTransferActivities {
+  /**
+   * Opens the data port for one session and receives its file into the target: through the streaming engine as it arrives, in an
+   * unprivileged child process. Heartbeats {@link TransferProgress}.
+   * @throws {@link FailureType} retried: `NodeUnavailable`, `NoSpace`, `ScratchUnavailable`
+   */
+  receiveUpload(input: ReceiveInput): Promise<Reception>;
+}
+
+/** What a lifecycle asks the short queue of a node about uploads. */
+export interface UploadNodeActivities {
+  /** Where this session's body is to be sent, and from which offset on. */
+  locateUpload(input: { target: FillTarget; request: UploadRequest }): Promise<UploadPlace>;
+}
