@@ -33,13 +33,19 @@ import type {
   UnpublishedItem,
 } from './types.js';
 import type { BlankActivities } from './types/blank.js';
+import type { CloneSourceActivities } from './types/clone-sources.js';
 import type { ExamineActivities } from './types/operators.js';
 import type { ProvisionActivities, VolumePlan } from './types/provision.js';
 import type { ScratchActivities } from './types/scratch.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
 export interface ControlActivities
-  extends PreparationControlActivities, ProvisionActivities, ScratchActivities, LocalVolumeControlActivities {
+  extends
+    CloneSourceActivities,
+    PreparationControlActivities,
+    ProvisionActivities,
+    ScratchActivities,
+    LocalVolumeControlActivities {
   /** Namespace and name that a manifest's text (JSON or YAML) asks for; nothing is created. @throws {@link FailureType} `InvalidDataVolume` */
   nameDataVolume(input: { manifest: string }): Promise<{ readonly namespace: string; readonly name: string }>;
   /**

@@ -5,6 +5,7 @@ import type { ControlActivities } from '../interfaces.js';
 import { createCapacityActivities } from './capacity.js';
 import { createClaimActivities } from './claims.js';
 import { createKubernetes } from './client.js';
+import { createCloneSourceActivities } from './clone-sources.js';
 import { createCredentialActivities } from './credentials.js';
 import { createDataVolumeActivities } from './data-volumes.js';
 import { createExecutionObserver } from './executions.js';
@@ -57,6 +58,7 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     ...createTargetActivities({ kubernetes }),
     ...createInspectActivities({ policy, readSourceRequest }),
     ...createClaimActivities({ kubernetes }),
+    ...createCloneSourceActivities({ kubernetes }),
     ...createNodeActivities({ kubernetes }),
     ...credentials,
     ...createVolumeActivities({ kubernetes }),

@@ -54,6 +54,18 @@ export interface RegistrySource {
   readonly platform?: { readonly architecture?: string };
 }
 
+/** A claim, snapshot or DataSource by name, as sources of clones are given. */
+export interface NamespacedName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** The members of `spec.source` that a clone reads from. */
+export interface CloneSources {
+  readonly pvc?: NamespacedName;
+  readonly snapshot?: NamespacedName;
+}
+
 /** The members of `spec.source` that an import reads from. */
 export interface ImportSources {
   readonly http?: HttpSource;
@@ -83,8 +95,8 @@ export interface DataVolume {
   readonly kind: string;
   readonly metadata: ObjectMeta;
   readonly spec: {
-    readonly source?: ImportSources & Readonly<Record<string, unknown>>;
-    readonly sourceRef?: unknown;
+    readonly source?: ImportSources & CloneSources & Readonly<Record<string, unknown>>;
+    readonly sourceRef?: { readonly kind: string; readonly name: string; readonly namespace?: string };
     readonly pvc?: ClaimTemplate;
     readonly storage?: ClaimTemplate;
     readonly contentType?: ContentType;
@@ -110,6 +122,22 @@ export interface DataVolumeCondition {
   readonly message?: string;
   readonly lastTransitionTime: string;
   readonly lastHeartbeatTime: string;
+}
+
+/** What a DataSource names: at most one of the three. */
+export interface DataSourceSource extends CloneSources {
+  readonly dataSource?: NamespacedName;
+}
+
+/** A DataSource as the API server serves it, `cdi.md` §1.9; its status is no subresource. */
+export interface DataSource {
+  readonly metadata: ObjectMeta;
+  readonly spec: { readonly source: DataSourceSource };
+  readonly status?: {
+    /** What is cloned, with other DataSources resolved; empty while the DataSource is not ready. */
+    readonly source?: DataSourceSource;
+    readonly conditions?: readonly DataVolumeCondition[];
+  };
 }
 
 /** What `spec` of CDIConfig and `spec.config` of a CDI say, as far as dvflow asks it; anything else is kept as it is. */
