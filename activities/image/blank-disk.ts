@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { permanentFailure, transientFailure } from '../failures.js';
-import type { Owner } from '../node/directories.js';
+import { codeOf, type Owner } from '../node/directories.js';
 import { STATE_DIRECTORY } from '../node/volume-state.js';
 import type { BlankActivities, BlankDiskInput } from '../types/blank.js';
 import type { TransferProgress, TransferResult } from '../types.js';
@@ -82,7 +82,9 @@ export function createBlankActivities({
       { fd: file.fd, directoryFd: target.directory.fd },
       Context.current().cancellationSignal,
     );
-    await writer.reset(input.usableBytes, true);
+    await writer.reset(input.usableBytes, true).catch((error: unknown) => {
+      throw codeOf(error) === 'EFBIG' ? tooLarge(input, error) : error;
+    });
     if (input.preallocation) await allocate(input, target);
     await writer.syncAll();
     return resultOf(input.usableBytes, 0);
@@ -91,7 +93,9 @@ export function createBlankActivities({
   async function allocate({ claim, target: { node }, usableBytes }: BlankDiskInput, target: TransferTarget) {
     const file = fileOf(target);
     try {
-      await runTool('fallocate', ['--length', `${usableBytes}`, '/proc/self/fd/3'], {
+      const fallocate = ['fallocate', '--length', `${usableBytes}`, '/proc/self/fd/3'];
+      // what it says is read below
+      await runTool('env', ['LC_ALL=C', ...fallocate], {
         fds: [file.fd],
         signal: Context.current().cancellationSignal,
         // root would take what its file system keeps back for root
@@ -137,6 +141,14 @@ export function createBlankActivities({
   }
 
   return { createBlankDisk };
+}
+
+function tooLarge({ claim, target, usableBytes }: BlankDiskInput, cause: unknown): Error {
+  return permanentFailure(
+    'IncompatiblePVC',
+    `the file system of claim ${claim.namespace}/${claim.name} on node ${target.node} holds no file of ${usableBytes} bytes`,
+    cause,
+  );
 }
 
 function fileOf({ file }: TransferTarget): NonNullable<TransferTarget['file']> {
