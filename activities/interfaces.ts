@@ -111,7 +111,7 @@ export interface ControlActivities
   deleteCredentials(input: { dataVolume: DataVolumeRef }): Promise<void>;
   /**
    * Creates the PersistentVolume with `claimRef.uid`, or hands a reserved one over to the claim; waits until the claim is Bound to
-   * it, removes the marks of claim and volume.
+   * it, removes the marks of claim and volume. `preallocated` is told on the claim, as CDI does.
    * Whoever the volume was made for is `dataVolume`: for a plain claim the claim itself, here and wherever directories and volumes
    * are reserved, marked and removed.
    * @throws {@link FailureType} `ClaimLost`
@@ -121,6 +121,7 @@ export interface ControlActivities
     claim: ClaimRef;
     target: VolumePlan;
     directory: FillTarget;
+    preallocated?: boolean;
   }): Promise<PublishedVolume>;
   /**
    * Removes a PersistentVolume of this DataVolume that was made but whose claim never bound. `kept`: the claim is Bound to its volume,

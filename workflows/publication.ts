@@ -45,8 +45,11 @@ export async function publish(
 ): Promise<PublishedVolume> {
   volume.step('publishing the volume');
   const dataVolume = refOf(volume.facts);
+  // CDI unpacks an archive as it comes
+  const preallocated = target.preallocation && volume.facts.contentType !== 'archive';
+  const publication = { dataVolume, claim, target, directory, preallocated };
   const waiting = `claim ${claim.namespace}/${claim.name} to be Bound`;
-  const published = await offer(volume, { dataVolume, claim, target, directory }, (work) =>
+  const published = await offer(volume, publication, (work) =>
     volume.within(waiting, work, nothingMeasured),
   );
   volume.commit();

@@ -8,7 +8,7 @@ import type { VolumePlan } from '../types/provision.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { claimLost, patchClaim, readClaim } from './claims.js';
-import { MARKS, reservationName } from './names.js';
+import { CDI_ANNOTATIONS, MARKS, reservationName } from './names.js';
 import { beforeOf, changedMeanwhile, isReservedFor, patchVolume, withoutMarks } from './reservations.js';
 
 /** Kubernetes needs this long to bind a claim that it looks at. In ms. */
@@ -25,6 +25,8 @@ export interface HandOver {
   readonly claim: ClaimRef;
   readonly target: VolumePlan;
   readonly volume: ReservedVolume;
+  /** See `Publication`. */
+  readonly preallocated?: boolean | undefined;
 }
 
 /**
@@ -33,7 +35,7 @@ export interface HandOver {
  * @throws {@link FailureType} `ClaimLost` when claim or volume are not ours any more
  */
 export async function handOver(kubernetes: Kubernetes, input: HandOver): Promise<PublishedVolume> {
-  const { claim, volume } = input;
+  const { claim, volume, preallocated = false } = input;
   await readClaim(kubernetes, claim);
   await moveClaimRef(kubernetes, input);
   await awaitBound(kubernetes, claim, volume.volume);
@@ -48,6 +50,7 @@ export async function handOver(kubernetes: Kubernetes, input: HandOver): Promise
         [MARKS.dataVolume]: null,
         [MARKS.reservedVolume]: null,
         [MARKS.handedOver]: null,
+        ...(preallocated ? { [CDI_ANNOTATIONS.preallocated]: 'true' } : {}),
       },
     },
   });

@@ -77,6 +77,7 @@ export const CDI_ANNOTATIONS = {
   podRestarts: 'cdi.kubevirt.io/storage.pod.restarts',
   populatedFor: 'cdi.kubevirt.io/storage.populatedFor',
   preallocation: 'cdi.kubevirt.io/storage.preallocation.requested',
+  preallocated: 'cdi.kubevirt.io/storage.preallocation',
   prePopulated: 'cdi.kubevirt.io/storage.prePopulated',
   usePopulator: 'cdi.kubevirt.io/storage.usePopulator',
   minimumClaimSize: 'cdi.kubevirt.io/minimumSupportedPvcSize',

@@ -18,7 +18,15 @@ import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
 import { claimLost, findClaim, patchClaim, readClaim } from './claims.js';
 import { handOver } from './hand-over.js';
-import { HOSTNAME_LABEL, IDENTITY, MARKS, PROVISION_ON_NODE, PROVISIONED_BY, volumeName } from './names.js';
+import {
+  CDI_ANNOTATIONS,
+  HOSTNAME_LABEL,
+  IDENTITY,
+  MARKS,
+  PROVISION_ON_NODE,
+  PROVISIONED_BY,
+  volumeName,
+} from './names.js';
 import { formatQuantity } from './quantity.js';
 
 /**
@@ -38,6 +46,8 @@ export interface Publication {
   readonly claim: ClaimRef;
   readonly target: VolumePlan;
   readonly directory: FillTarget;
+  /** The disk takes all of its room already: CDI's annotation on the claim says so. @default false */
+  readonly preallocated?: boolean | undefined;
 }
 
 type DirectoryPublication = Publication & { readonly directory: ReservedDirectory };
@@ -56,7 +66,7 @@ export function createVolumeActivities({
   }
 
   async function publishDirectory(publication: DirectoryPublication): Promise<PublishedVolume> {
-    const { dataVolume, claim } = publication;
+    const { dataVolume, claim, preallocated } = publication;
     const volume = volumeName(claim.uid);
     try {
       await readClaim(kubernetes, claim);
@@ -69,7 +79,7 @@ export function createVolumeActivities({
     // the volume first: a claim without the mark is never swept, whatever happens in between
     await unmarkVolume(kubernetes, volume);
     // a plain claim is its user's, and never marked
-    if (claim.uid !== dataVolume.uid) await unmarkClaim(claim);
+    if (claim.uid !== dataVolume.uid) await unmarkClaim(claim, preallocated);
     return { volume };
   }
 
@@ -108,8 +118,13 @@ export function createVolumeActivities({
     }
   }
 
-  async function unmarkClaim(claim: ClaimRef): Promise<void> {
-    const answer = await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, ...UNMARKED } });
+  async function unmarkClaim(claim: ClaimRef, preallocated = false): Promise<void> {
+    const annotations = {
+      ...UNMARKED.annotations,
+      ...(preallocated ? { [CDI_ANNOTATIONS.preallocated]: 'true' } : {}),
+    };
+    const metadata = { uid: claim.uid, ...UNMARKED, annotations };
+    const answer = await patchClaim(kubernetes, claim, { metadata });
     // another uid under this name is a conflict: the claim was replaced
     if (answer !== 'patched') throw claimLost(claim);
   }
