@@ -5,16 +5,28 @@ import { CliError, EXIT } from './errors.js';
 /** Sources that an import reads from, as `spec.source` names them. */
 export type ImportSource = 'http' | 's3' | 'gcs' | 'registry';
 
-/** What of a DataVolume the options of `dvflow import` say. */
-export interface ManifestOptions {
+/** What of a DataVolume and its claim every command says that makes one. */
+export interface ClaimOptions {
   readonly name: string;
   readonly namespace: string;
   readonly size: string;
+  readonly storageClass?: string;
+  readonly accessMode?: readonly string[];
+  readonly pvc?: boolean;
+  readonly waitForConsumer?: boolean;
+}
+
+/** What of a DataVolume the options of `dvflow blank` say. */
+export interface BlankOptions extends ClaimOptions {
+  readonly volumeMode?: 'Filesystem' | 'Block';
+  readonly preallocation?: boolean;
+}
+
+/** What of a DataVolume the options of `dvflow import` say. */
+export interface ManifestOptions extends ClaimOptions {
   /** Kind of source where the address does not tell. */
   readonly source?: ImportSource;
   readonly contentType?: 'kubevirt' | 'archive';
-  readonly storageClass?: string;
-  readonly accessMode?: readonly string[];
   readonly checksum?: string;
   readonly secret?: string;
   readonly certConfigMap?: string;
@@ -22,8 +34,6 @@ export interface ManifestOptions {
   readonly header?: readonly string[];
   readonly secretHeader?: readonly string[];
   readonly insecureSkipVerify?: boolean;
-  readonly pvc?: boolean;
-  readonly waitForConsumer?: boolean;
 }
 
 /** Who types this command waits for a disk, not for a pod that would use it. */
@@ -34,22 +44,34 @@ const AT_ONCE = { 'cdi.kubevirt.io/storage.bind.immediate.requested': 'true' };
  * @throws {@link CliError} for an option that the kind of source does not have
  */
 export function manifestOf(url: string, options: ManifestOptions): DataVolumeManifest {
-  const { name, namespace, size, storageClass, accessMode, contentType, pvc, waitForConsumer } = options;
+  const { contentType } = options;
+  return dataVolumeOf(options, { source: sourceOf(url, options), ...(contentType ? { contentType } : {}) });
+}
+
+/** The manifest of a blank disk. */
+export function blankManifestOf(options: BlankOptions): DataVolumeManifest {
+  const { preallocation, volumeMode } = options;
+  const spec = { source: { blank: {} }, ...(preallocation === undefined ? {} : { preallocation }) };
+  return dataVolumeOf(options, spec, volumeMode ? { volumeMode } : {});
+}
+
+function dataVolumeOf(
+  { name, namespace, size, storageClass, accessMode, pvc, waitForConsumer }: ClaimOptions,
+  spec: object,
+  more: object = {},
+): DataVolumeManifest {
   const accessModes = accessMode ?? (pvc ? ['ReadWriteOnce'] : undefined);
   const claim = {
     ...(accessModes ? { accessModes } : {}),
     resources: { requests: { storage: size } },
     ...(storageClass ? { storageClassName: storageClass } : {}),
+    ...more,
   };
   return {
     apiVersion: 'cdi.kubevirt.io/v1beta1',
     kind: 'DataVolume',
     metadata: { name, namespace, ...(waitForConsumer ? {} : { annotations: AT_ONCE }) },
-    spec: {
-      source: sourceOf(url, options),
-      [pvc ? 'pvc' : 'storage']: claim,
-      ...(contentType ? { contentType } : {}),
-    },
+    spec: { ...spec, [pvc ? 'pvc' : 'storage']: claim },
   };
 }
 

@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ownVersion } from '../workers/version.js';
+import { registerBlankCommand } from './commands/blank-options.js';
 import { registerLocalVolumeCommands } from './commands/local-volume-options.js';
 import { registerLocalCommands } from './commands/local.js';
 import { EXIT, judge } from './errors.js';
@@ -28,6 +29,7 @@ export function createProgram(): Command {
     .showHelpAfterError('(see --help)')
     .exitOverride();
   addImport(program);
+  registerBlankCommand(program);
   addImages(program);
   addQueries(program);
   addChanges(program);

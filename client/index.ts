@@ -2,6 +2,7 @@
  * Typed starts and questions for other programs: everything is an ordinary Temporal call by name, so that a program in another
  * language can do the same.
  */
+export type { BlankResult } from '../activities/types/blank.js';
 export type { LocalBlockVolumeInput, LocalBlockVolumeResult } from '../activities/types/local-volumes.js';
 export type {
   DataVolumeManifest,
@@ -14,6 +15,14 @@ export { failureOf, type ImportFailure } from './failures.js';
 export { createLocalBlockVolume, deleteLocalBlockVolume, type LocalVolumeHandle } from './local-volumes.js';
 export { ManifestError } from './manifest.js';
 export { retry, type PatchDataVolume } from './retry.js';
-export { startImport, type ImportHandle, type StartImportOptions } from './start.js';
+export {
+  startBlank,
+  startImport,
+  type BlankHandle,
+  type ImportHandle,
+  type LifecycleHandle,
+  type StartImportOptions,
+  type StartOptions,
+} from './start.js';
 export { status, type ImportStatus, type RunState } from './status.js';
 export { cancel, findRun, NoSuchRunError, type Run, type Target } from './target.js';

@@ -1,27 +1,37 @@
 import { ApplicationFailure, type Client } from '@temporalio/client';
+import type { BlankResult } from '../activities/types/blank.js';
 import type { DataVolumeManifest, FailureType, ImportResult } from '../activities/types.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 import { CONTROL_QUEUE } from '../workflows/task-queues.js';
 import { readManifest, type ManifestFacts } from './manifest.js';
 import { status, type ImportStatus } from './status.js';
 
-/** How an import is started. */
-export interface StartImportOptions {
-  /** @default `import/<namespace>/<name>` */
+/** How a lifecycle is started. */
+export interface StartOptions {
+  /** @default `<import or blank>/<namespace>/<name>` */
   readonly workflowId?: string;
 }
 
-/** One import under way. */
-export interface ImportHandle {
+/** How an import is started. */
+export type StartImportOptions = StartOptions;
+
+/** One lifecycle under way. */
+export interface LifecycleHandle<T> {
   readonly workflowId: string;
   readonly runId: string;
   /** Where the disk is, once it is complete, verified and synced. @throws what `failureOf` reads */
-  result(): Promise<ImportResult>;
+  result(): Promise<T>;
   /** The workflow's own facts and the live progress. */
   status(): Promise<ImportStatus>;
   /** Asks for cancellation; `result()` rejects once everything that was made is removed. */
   cancel(): Promise<void>;
 }
+
+/** One import under way. */
+export type ImportHandle = LifecycleHandle<ImportResult>;
+
+/** One blank disk under way. */
+export type BlankHandle = LifecycleHandle<BlankResult>;
 
 /**
  * Starts the import of a DataVolume that does not exist yet; the workflow creates it. The manifest goes to the API server as it is,
@@ -34,20 +44,51 @@ export async function startImport(
   dataVolume: DataVolumeManifest,
   options: StartImportOptions = {},
 ): Promise<ImportHandle> {
+  const lifecycle = { workflowType: 'importDataVolume', prefix: 'import', does: 'Import' };
+  return await startLifecycle(client, lifecycle, dataVolume, options);
+}
+
+/**
+ * Starts the making of a blank disk, of a DataVolume that does not exist yet, as {@link startImport} starts an import.
+ * @throws WorkflowExecutionAlreadyStartedError while a run of this id is under way
+ * @throws ManifestError for a manifest without a name
+ */
+export async function startBlank(
+  client: Client,
+  dataVolume: DataVolumeManifest,
+  options: StartOptions = {},
+): Promise<BlankHandle> {
+  const lifecycle = { workflowType: 'blankDataVolume', prefix: 'blank', does: 'Create blank disk' };
+  return await startLifecycle(client, lifecycle, dataVolume, options);
+}
+
+/** A kind of lifecycle: its type, how its ids begin, and what it does in words. */
+interface Lifecycle {
+  readonly workflowType: string;
+  readonly prefix: string;
+  readonly does: string;
+}
+
+async function startLifecycle<T>(
+  client: Client,
+  lifecycle: Lifecycle,
+  dataVolume: DataVolumeManifest,
+  options: StartOptions,
+): Promise<LifecycleHandle<T>> {
   const facts = readManifest(dataVolume);
-  const workflowId = options.workflowId ?? `import/${facts.namespace}/${facts.name}`;
+  const workflowId = options.workflowId ?? `${lifecycle.prefix}/${facts.namespace}/${facts.name}`;
   // By name: this module must not pull workflow code into the programs that use it.
-  const handle = await client.workflow.start('importDataVolume', {
+  const handle = await client.workflow.start(lifecycle.workflowType, {
     taskQueue: CONTROL_QUEUE,
     workflowId,
     args: [dataVolume],
     typedSearchAttributes: searchAttributesOf(facts),
-    ...describe(facts),
+    ...describe(facts, lifecycle),
   });
   const target = { workflowId, runId: handle.firstExecutionRunId };
   return {
     ...target,
-    result: async () => ((await handle.result()) as ImportResult | undefined) ?? existed(facts, workflowId),
+    result: async () => ((await handle.result()) as T | undefined) ?? existed(facts, workflowId),
     status: async () => await status(client, target),
     cancel: async () => {
       await handle.cancel();
@@ -55,7 +96,7 @@ export async function startImport(
   };
 }
 
-/** A run that finds its DataVolume finished by an earlier run of the same id does nothing, whatever it was asked to import. */
+/** A run that finds its DataVolume finished by an earlier run of the same id does nothing, whatever it was asked for. */
 function existed({ namespace, name }: ManifestFacts, workflowId: string): never {
   throw ApplicationFailure.create({
     type: 'ResourceExists' satisfies FailureType,
@@ -74,10 +115,10 @@ function searchAttributesOf({ namespace, name, source }: ManifestFacts) {
 }
 
 /** What the Temporal UI shows beside the id. */
-function describe({ namespace, name, displayUrl }: ManifestFacts) {
+function describe({ namespace, name, displayUrl }: ManifestFacts, { does }: Lifecycle) {
   const from = displayUrl ? ` from ${displayUrl}` : '';
   return {
-    staticSummary: `Import ${namespace}/${name}${from}`.slice(0, 200),
+    staticSummary: `${does} ${namespace}/${name}${from}`.slice(0, 200),
     staticDetails: `DataVolume \`${name}\` in namespace \`${namespace}\`${from}. Cancel removes everything but the DataVolume.`,
   };
 }

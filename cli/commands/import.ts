@@ -1,4 +1,4 @@
-import { startImport, type ImportResult } from '../../client/index.js';
+import { startImport, type ImportResult, type LifecycleHandle } from '../../client/index.js';
 import { withTemporal } from '../connections.js';
 import { judge } from '../errors.js';
 import { createView, follow, SILENT, type View } from '../follow.js';
@@ -15,22 +15,30 @@ export interface ImportOptions extends ManifestOptions, OutputOptions {
 export async function runImport(url: string, options: ImportOptions): Promise<void> {
   await withTemporal(async (client) => {
     const handle = await startImport(client, manifestOf(url, options));
-    const { workflowId, runId } = handle;
-    const name = `import of ${options.namespace}/${options.name}`;
-    if (options.wait === false) {
-      return options.output === 'json'
-        ? printJson({ workflowId, runId })
-        : print(`started ${workflowId} (run ${runId})`);
-    }
-    try {
-      const result = await follow(handle.result(), () => handle.status(), viewOf(options), name);
-      if (options.output === 'json') printJson({ workflowId, runId, ...result });
-      else print(resultText(result));
-    } catch (error) {
-      if (options.output === 'json') printJson({ workflowId, runId, failure: (await judge(error)).message });
-      throw error;
-    }
+    await show(handle, `import of ${options.namespace}/${options.name}`, options);
   });
+}
+
+/** Shows a lifecycle that was started to its end, unless told otherwise. */
+export async function show(
+  handle: LifecycleHandle<ImportResult>,
+  name: string,
+  options: OutputOptions & { readonly wait?: boolean },
+): Promise<void> {
+  const { workflowId, runId } = handle;
+  if (options.wait === false) {
+    return options.output === 'json'
+      ? printJson({ workflowId, runId })
+      : print(`started ${workflowId} (run ${runId})`);
+  }
+  try {
+    const result = await follow(handle.result(), () => handle.status(), viewOf(options), name);
+    if (options.output === 'json') printJson({ workflowId, runId, ...result });
+    else print(resultText(result));
+  } catch (error) {
+    if (options.output === 'json') printJson({ workflowId, runId, failure: (await judge(error)).message });
+    throw error;
+  }
 }
 
 /** Where progress goes: the result's own stream, or the terminal beside a JSON document. */
@@ -39,7 +47,7 @@ export function viewOf({ output }: OutputOptions): View {
   return process.stderr.isTTY ? createView(process.stderr) : SILENT;
 }
 
-/** What came of an import, in words. */
+/** What came of a lifecycle, in words. */
 export function resultText(result: ImportResult): string {
   const { claim, volume, node, virtualSize, bytesTransferred, bytesWritten, checksum } = result;
   const where = `${volume ? ` is Bound to ${volume}` : ''}${node ? ` on node ${node}` : ''}`;

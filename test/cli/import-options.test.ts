@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { resultText } from '../../cli/commands/import.js';
 import { CliError } from '../../cli/errors.js';
-import { manifestOf } from '../../cli/manifest.js';
+import { blankManifestOf, manifestOf } from '../../cli/manifest.js';
 
 const options = { name: 'vm1', namespace: 'team-a', size: '10Gi' };
 const url = 'https://images.example/disk.qcow2';
@@ -96,5 +96,36 @@ describe('dvflow import', () => {
       }),
       'claim team-a/vm1 is Bound to pvc-1 on node n1: disk 2 GiB, read 1 MiB, wrote 1 GiB',
     );
+  });
+});
+
+describe('dvflow blank', () => {
+  it('writes the manifest that a user would write', () => {
+    assert.deepEqual(blankManifestOf({ ...options, name: 'data' }), {
+      apiVersion: 'cdi.kubevirt.io/v1beta1',
+      kind: 'DataVolume',
+      metadata: {
+        name: 'data',
+        namespace: 'team-a',
+        annotations: { 'cdi.kubevirt.io/storage.bind.immediate.requested': 'true' },
+      },
+      spec: { source: { blank: {} }, storage: { resources: { requests: { storage: '10Gi' } } } },
+    });
+  });
+
+  it('says of preallocation only what it was told, and that it is not wanted too', () => {
+    assert.equal('preallocation' in blankManifestOf(options).spec, false);
+    assert.equal(blankManifestOf({ ...options, preallocation: true }).spec.preallocation, true);
+    assert.equal(blankManifestOf({ ...options, preallocation: false }).spec.preallocation, false);
+  });
+
+  it('asks for a block device under pvc', () => {
+    const made = blankManifestOf({ ...options, pvc: true, volumeMode: 'Block', storageClass: 'local' });
+    assert.deepEqual(made.spec.pvc, {
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: '10Gi' } },
+      storageClassName: 'local',
+      volumeMode: 'Block',
+    });
   });
 });
