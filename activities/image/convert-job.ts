@@ -18,6 +18,10 @@ export interface ConvertJob {
   readonly contentType?: ContentType;
   /** Refuse an image of another format; `raw` takes what is inside all containers as it is. */
   readonly format?: ImageFormat;
+  /** The source is the disk of a volume, byte for byte: what it looks like does not matter. @default false */
+  readonly verbatim?: boolean;
+  /** Of such a source: share the blocks, where source and target allow it. @default false */
+  readonly reflink?: boolean;
   /** Directory for a second copy of the image, where the plan needs one; absent: such a plan is refused. */
   readonly scratch?: string;
   /** What of that directory may be used. @default all that its file system has */

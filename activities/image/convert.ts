@@ -55,6 +55,7 @@ async function attempt(
     checksum: job.checksum,
     contentType: job.contentType,
     format: job.format,
+    verbatim: job.verbatim,
     target: job.size,
     scratch: job.scratch !== undefined,
     beginning: (bytes) => readTarget(writer, bytes),
@@ -116,6 +117,7 @@ async function finish(
 ): Promise<TransferResult> {
   if (read.virtualSize > job.size.usableBytes)
     throw largerPvcRequired(`${read.virtualSize}`, read.virtualSize, job.size);
+  await job.source.settle?.();
   meter.enter('syncing');
   const diskBytes = job.size.fit ? read.virtualSize : job.size.usableBytes;
   if (job.size.fit) await writer.truncate(diskBytes);

@@ -21,6 +21,8 @@ export interface PlanOptions {
   readonly contentType?: ContentType | undefined;
   /** See `openImage`. */
   readonly format?: ImageFormat | undefined;
+  /** See `ConvertJob`. */
+  readonly verbatim?: boolean | undefined;
   /** Refuse an image larger than this target. */
   readonly target?: TargetSize | undefined;
   /** There is scratch space; without it a plan that needs some is refused. */
@@ -46,6 +48,7 @@ export interface PlannedImage {
  */
 export async function planImage(source: ImageSource, options: PlanOptions): Promise<PlannedImage> {
   const { checksum, beginning } = options;
+  if (options.verbatim) return await planVolume(source, options);
   const outside = await source.probe();
   // a source that knows its own digests verifies them itself
   const bounded = options.target && !outside.ranges ? boundedBy(source, options.target) : source;
@@ -72,6 +75,30 @@ export async function planImage(source: ImageSource, options: PlanOptions): Prom
       validators: outside.validators,
       ranges: outside.ranges,
       ...plan,
+    },
+  };
+}
+
+/** The disk of a volume is what it is: a guest may write the magic number of a compressor to its first sector. */
+async function planVolume(source: ImageSource, { target }: PlanOptions): Promise<PlannedImage> {
+  const facts = await source.probe();
+  const { displayUrl, validators } = facts;
+  const virtualSize = validators.length ?? 0;
+  if (target) assertFits(virtualSize, target);
+  const reason = 'the disk of a volume is copied by its extents; no scratch space is needed';
+  return {
+    opened: { containers: [], format: 'raw', view: source, facts },
+    root: source,
+    facts: {
+      displayUrl,
+      format: 'raw',
+      containers: [],
+      virtualSize,
+      validators,
+      ranges: true,
+      plan: 'ranged',
+      resume: 'exact',
+      reason,
     },
   };
 }

@@ -105,6 +105,14 @@ async function readInAnyOrder(
     if (facts.provedInOrder) await prove(view, reading.job.signal);
     return copied;
   }
+  if (reading.job.verbatim) {
+    const { copyVolume } = await import('./clone/copy-volume.js');
+    const volume = { source: view, bytes: fileBytes, reflink: reading.job.reflink ?? false };
+    return await copyVolume(
+      volume,
+      createSink(reading, (completed) => scale(completed / fileBytes)),
+    );
+  }
   const map = qcow2 ? await mapOf(qcow2, view, fileBytes) : rawMap(foreign?.rawLength ?? fileBytes);
   const sink = createSink(reading, (completed) => scale(completed / map.virtualSize));
   return await copyRanged({ map, source: view, fileBytes }, sink);

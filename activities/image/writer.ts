@@ -44,6 +44,8 @@ export interface SparseWriter {
   cover(offset: number, memory: Buffer, holes?: readonly Hole[]): Promise<void>;
   /** The range reads as zeros, where the target may hold anything. */
   zero(start: number, end: number): Promise<void>;
+  /** Lets `work` write to the target's descriptor by itself; it says how many bytes it wrote. */
+  fill(work: (fd: number) => Promise<number>): Promise<number>;
   /** Fills `memory` with what the target holds at `offset`; beyond its end with zeros. */
   read(offset: number, memory: Buffer): Promise<void>;
   /** Bytes of data written so far. */
@@ -119,6 +121,13 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     await zero(offset + at, offset + memory.length);
   }
 
+  async function fill(work: (fd: number) => Promise<number>): Promise<number> {
+    signal.throwIfAborted();
+    const count = await orNoSpace(work(target.fd));
+    bytesWritten += count;
+    return count;
+  }
+
   async function truncate(bytes: number): Promise<void> {
     signal.throwIfAborted();
     if (!isDevice) await orNoSpace(truncateFile(target.fd, bytes));
@@ -159,6 +168,7 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     write: writeSparse,
     cover: isDevice ? cover : writeSparse,
     zero,
+    fill,
     read: readBack,
     get bytesWritten() {
       return bytesWritten;

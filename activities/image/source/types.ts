@@ -172,9 +172,29 @@ export interface ImageSource {
   restartPoint?(outer: number): RestartPoint | undefined;
   /** Kubernetes labels that the source asks for; of container images only. */
   labels?(): Promise<Readonly<Record<string, string>>>;
+  /** Stretches between two offsets that hold data, in order; what they leave out reads as zeros. Of volumes only. */
+  stretches?(start: number, end: number): Promise<readonly Stretch[]>;
+  /** The source is a file of this machine, which the kernel can copy from. */
+  readonly kernel?: KernelCopy;
+  /** Proves, when all is read, that all of it was one state of the source. */
+  settle?(): Promise<void>;
   /** Bytes of bodies received so far, discarded ones included. */
   readonly bytesRead: number;
   close(): void;
+}
+
+/** Bytes of a source, from one offset to before another. */
+export interface Stretch {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Copies that never leave the kernel, into an open file. */
+export interface KernelCopy {
+  /** Makes it share all blocks; resolves to the system's error where that is not possible. */
+  reflink(to: number): string | undefined;
+  /** Copies a stretch to the same offset; as many bytes as it did at once. @throws error with the system's `code` */
+  copy(to: number, stretch: Stretch): Promise<number>;
 }
 
 /** The server answered 200 to a later range request: ranges are lost, the caller plans anew as one-pass. */

@@ -1,0 +1,137 @@
+/** What the kernel does with files that Node has no word for: where they hold data, and copies that never leave it. */
+import { lastErrno, openLibrary } from '../decode/native.js';
+import type { Stretch } from '../source/types.js';
+
+/** `_IOW(0x94, 9, int)` and `_IOW(0x94, 13, struct file_clone_range)` of linux/fs.h. */
+const FICLONE = 0x40049409;
+const FICLONERANGE = 0x4020940d;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const ENXIO = 6;
+
+/** Errors by which a copy is refused for good; any other is the file system's trouble of the moment. */
+const NAMES: Readonly<Record<number, string>> = {
+  1: 'EPERM',
+  5: 'EIO',
+  9: 'EBADF',
+  18: 'EXDEV',
+  22: 'EINVAL',
+  25: 'ENOTTY',
+  26: 'ETXTBSY',
+  27: 'EFBIG',
+  28: 'ENOSPC',
+  30: 'EROFS',
+  38: 'ENOSYS',
+  95: 'EOPNOTSUPP',
+  122: 'EDQUOT',
+};
+
+interface Calls {
+  ioctlNumber(fd: number, request: number, value: number): number;
+  ioctlMemory(fd: number, request: number, memory: BigInt64Array): number;
+  lseek(fd: number, offset: number, whence: number): number;
+  copy: CopyFileRange;
+}
+
+type CopyFileRange = {
+  (...args: CopyArguments): number;
+  async(...args: [...CopyArguments, (error: Error | null, count: number) => void]): void;
+};
+type CopyArguments = [
+  from: number,
+  fromOffset: BigInt64Array,
+  to: number,
+  toOffset: BigInt64Array,
+  length: number,
+  flags: number,
+];
+
+let known: Calls | null | undefined;
+
+function calls(): Calls | undefined {
+  known ??= bind();
+  return known ?? undefined;
+}
+
+function bind(): Calls | null {
+  const library = openLibrary('libc');
+  if (!library) return null;
+  return {
+    ioctlNumber: library.func('int ioctl(int, unsigned long, long)') as Calls['ioctlNumber'],
+    ioctlMemory: library.func('int ioctl(int, unsigned long, void *)') as Calls['ioctlMemory'],
+    lseek: library.func('long lseek(int, long, int)') as Calls['lseek'],
+    copy: library.func(
+      'long copy_file_range(int, void *, int, void *, size_t, unsigned int)',
+    ) as Calls['copy'],
+  };
+}
+
+/** Error of the system with its code, as Node's own have. */
+function systemError(doing: string, errno: number): Error & { code: string } {
+  const code = NAMES[errno] ?? `E${errno}`;
+  return Object.assign(new Error(`${doing}: ${code}`), { code });
+}
+
+/** Makes `to` share all blocks of `from`. Resolves to why not, where the file system cannot: the name of its error. */
+export function reflink(from: number, to: number): string | undefined {
+  const found = calls();
+  if (!found) return 'ENOSYS';
+  return found.ioctlNumber(to, FICLONE, from) === 0 ? undefined : (NAMES[lastErrno()] ?? 'EIO');
+}
+
+/** As {@link reflink}, for the first `length` bytes. */
+export function reflinkBeginning(from: number, to: number, length: number): string | undefined {
+  const found = calls();
+  if (!found) return 'ENOSYS';
+  const range = BigInt64Array.of(BigInt(from), 0n, BigInt(length), 0n);
+  return found.ioctlMemory(to, FICLONERANGE, range) === 0 ? undefined : (NAMES[lastErrno()] ?? 'EIO');
+}
+
+/**
+ * Stretches of a file or device between two offsets that hold data, in order; what they leave out reads as zeros. One stretch where
+ * nothing is known.
+ */
+export function dataStretches(fd: number, start: number, end: number): readonly Stretch[] {
+  const found = calls();
+  if (!found) return [{ start, end }];
+  const stretches: Stretch[] = [];
+  for (let at = start; at < end;) {
+    const data = Number(found.lseek(fd, at, SEEK_DATA));
+    if (data < 0) {
+      if (lastErrno() === ENXIO) break;
+      return [...stretches, { start: at, end }];
+    }
+    if (data >= end) break;
+    const hole = Number(found.lseek(fd, data, SEEK_HOLE));
+    const until = hole < 0 ? end : Math.min(hole, end);
+    stretches.push({ start: data, end: until });
+    at = until;
+  }
+  return stretches;
+}
+
+/**
+ * Copies a stretch within the kernel, off the event loop; as many bytes as it did at once.
+ * @throws error with the system's `code`: `EXDEV`, `EINVAL`, `ENOSYS` or `EOPNOTSUPP` where it cannot do it for these two
+ */
+export async function copyRange(from: number, to: number, { start, end }: Stretch): Promise<number> {
+  const found = calls();
+  if (!found) throw systemError('copy_file_range', 38);
+  const offsets = (): [BigInt64Array, BigInt64Array] => [
+    BigInt64Array.of(BigInt(start)),
+    BigInt64Array.of(BigInt(start)),
+  ];
+  const [fromOffset, toOffset] = offsets();
+  const count = await new Promise<number>((resolve, reject) =>
+    found.copy.async(from, fromOffset, to, toOffset, end - start, 0, (error, done) =>
+      error ? reject(error) : resolve(Number(done)),
+    ),
+  );
+  // named after the call, so that they are not collected during the call
+  if (count >= 0 && fromOffset.length === toOffset.length) return count;
+  // errno is another thread's: asked once more, on this one
+  const [again, toAgain] = offsets();
+  const repeated = Number(found.copy(from, again, to, toAgain, Math.min(end - start, 4096), 0));
+  if (repeated >= 0) return repeated;
+  throw systemError('copy_file_range', lastErrno());
+}

@@ -1,0 +1,118 @@
+/** What is cloned and how: the vocabulary of `cloneDataVolume`; types only. */
+import type { FillTarget } from './local-volumes.js';
+import type { ClaimRef, ContentType, DataVolumeEvent, DataVolumeRef, TargetPlan } from '../types.js';
+
+/** A PersistentVolume that is read, and never written. */
+export interface SourceVolume {
+  readonly node: string;
+  /** The PersistentVolume. */
+  readonly volume: string;
+  readonly volumeUid: string;
+  readonly volumeMode: 'Filesystem' | 'Block';
+  /** Its `hostPath.path` or `local.path`. */
+  readonly path: string;
+}
+
+/** A claim that can be cloned now: Bound, complete, and nobody writes to it. */
+export interface CloneOrigin {
+  readonly claim: ClaimRef;
+  readonly volume: SourceVolume;
+  readonly contentType: ContentType;
+  /** Its storage request, in bytes. */
+  readonly requestBytes: number;
+  /** What it got, in bytes. */
+  readonly capacityBytes: number;
+  /** DataSources that led to it, as `namespace/name`. */
+  readonly through?: readonly string[];
+  readonly waiting?: never;
+}
+
+/** Why a claim cannot be cloned yet. */
+export interface OriginAwaited {
+  readonly waiting: {
+    /** CDI's reason: `CloneWithoutSource`, `ImportPVCNotReady`, `CloneSourceInUse`; or that of a DataSource. */
+    readonly reason: string;
+    /** In words, with every name. */
+    readonly message: string;
+    /** Time counts towards the deadline. */
+    readonly counts: boolean;
+  };
+}
+
+/** What a volume holds. */
+export interface SourceContent {
+  /** Size of the disk, in bytes; of an archive's volume the bytes of its files. */
+  readonly bytes: number;
+  /** Bytes of them that occupy storage. */
+  readonly allocatedBytes: number;
+}
+
+/**
+ * How the bytes get from one volume to the other. `reflink`: the file system shares the blocks; `copy`: the extents that hold data
+ * are copied on their node; `network`: they are read from the data port of the source's node.
+ */
+export type CloneMethod = 'reflink' | 'copy' | 'network';
+
+/** A method, and why. */
+export interface CloneStrategy {
+  readonly method: CloneMethod;
+  /** One sentence. */
+  readonly reason: string;
+  /** Why blocks are not shared: CDI's `cloneFallbackReason`; absent for a reflink. */
+  readonly fallback?: string;
+}
+
+/** What `transferImage` reads in place of an image. */
+export interface CloneInput {
+  readonly volume: SourceVolume;
+  readonly method: CloneMethod;
+  /** Counts the times that the source was in use when it had been read: what was read before does not count then. */
+  readonly generation: number;
+  /** Address on the data port of the source's node; of method `network`. */
+  readonly url?: string;
+}
+
+/** Clones, task queue `dvflow`. */
+export interface CloneControlActivities {
+  /** What is to be done about a claim that has the DataVolume's name already (`cdi.md` §6.4). @throws {@link FailureType} `ResourceExists` */
+  judgeTarget(input: { dataVolume: DataVolumeRef }): Promise<Pick<TargetPlan, 'claim' | 'adoptUid'>>;
+  /**
+   * The claim that a DataVolume is cloned from, as it is now; `waiting`: why it cannot be cloned yet.
+   * @throws {@link FailureType} `UnsupportedSource` for a snapshot, and for a volume that is on no node
+   */
+  findCloneOrigin(input: { dataVolume: DataVolumeRef }): Promise<CloneOrigin | OriginAwaited>;
+  /**
+   * Decides, without allocating anything, what the claim of a clone will be; what it leaves out is the source's.
+   * @throws {@link FailureType} those of `planTarget`; `LargerPVCRequired`, `IncompatibleVolumeModes`, `ContentTypeNotSupported`
+   */
+  planClone(input: {
+    dataVolume: DataVolumeRef;
+    origin: CloneOrigin;
+    content: SourceContent;
+  }): Promise<TargetPlan>;
+  /** Says on claim and DataVolume how the clone is made (`cdi.kubevirt.io/cloneType`), or that it is complete, with an event. */
+  annotateClone(input: {
+    dataVolume: DataVolumeRef;
+    claim: ClaimRef;
+    strategy?: CloneStrategy;
+    complete?: boolean;
+    event?: DataVolumeEvent;
+  }): Promise<void>;
+}
+
+/** Clones, task queue `dvflow-node-<node>`. */
+export interface CloneNodeActivities {
+  /**
+   * Looks at what a volume holds; nothing in it changes.
+   * @throws {@link FailureType} `SourceNotFound` where it holds no disk, `ImageHostile` where something else bears its name;
+   * retried: `NodeUnavailable` while its path does not exist
+   */
+  measureOrigin(input: { volume: SourceVolume; contentType: ContentType }): Promise<SourceContent>;
+  /** On the node of source and target: whether their file system can share blocks. Tried on a file without a name, which is gone then. */
+  chooseCloneMethod(input: {
+    volume: SourceVolume;
+    target: FillTarget;
+    contentType: ContentType;
+    preallocation: boolean;
+  }): Promise<CloneStrategy>;
+}
