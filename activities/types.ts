@@ -5,6 +5,7 @@
  * that never holds a credential: URLs are shown without user info and query (`displayUrl`), the rest travels in the Secret
  * `transfer-<uid>`.
  */
+import type { CloneInput } from './types/clone.js';
 import type { ScratchSpace } from './types/scratch.js';
 
 import type { FillTarget } from './types/local-volumes.js';
@@ -301,6 +302,8 @@ export interface TransferInput {
   readonly preallocation: boolean;
   /** Room on this node for a second copy of the image; absent: an image that needs some is refused. */
   readonly scratch?: ScratchSpace;
+  /** The volume that is read in place of an image. */
+  readonly clone?: CloneInput;
 }
 
 /** Heartbeat details of `transferImage`: the one progress channel (`design.md` §5). */

@@ -75,6 +75,7 @@ export async function createNodeWorkers(
           transferUser: user,
           observe: byteMetrics(metrics),
           stateDirectory,
+          tlsDirectory: config.tlsDirectory,
         }),
         ...createBlankActivities({ transferUser: user, stateDirectory }),
       },

@@ -1,4 +1,4 @@
-import type { SourceRequest } from './source/types.js';
+import type { ChildJob } from './child-protocol.js';
 
 /** What a process needs to run. */
 const PLAIN = ['PATH', 'TMPDIR', 'SSL_CERT_FILE', 'SSL_CERT_DIR'] as const;
@@ -38,7 +38,7 @@ const AWS = [
  * request that is to use the worker's AWS credentials it gets just what those are found by.
  */
 export function childEnvironment(
-  request: SourceRequest,
+  request: Pick<ChildJob['request'], 'kind'> & { readonly ambient?: boolean },
   env: NodeJS.ProcessEnv = process.env,
 ): NodeJS.ProcessEnv {
   const ambient = request.kind === 's3' && request.ambient === true;

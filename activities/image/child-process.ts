@@ -27,6 +27,8 @@ export interface ChildOptions {
     readonly lock: number;
     /** Directory of scratch space. */
     readonly scratch?: number;
+    /** Disk of the volume that is cloned, on this node; read only. */
+    readonly volume?: number;
   };
   /** Run as this user, without capabilities; absent: as the worker's own user. */
   readonly user?: Owner | undefined;
@@ -38,8 +40,10 @@ export interface ChildOptions {
 
 /** Runs the byte mover to its end. @throws its failure, typed; `NodeUnavailable` where it died without one */
 export async function runChild(options: ChildOptions): Promise<TransferResult> {
-  const { file, direct, directory, record, lock, scratch } = options.fds;
-  const inherited = [file, directory, record, lock, direct, scratch].map((fd) => fd ?? ('ignore' as const));
+  const { file, direct, directory, record, lock, scratch, volume } = options.fds;
+  const inherited = [file, directory, record, lock, direct, scratch, volume].map(
+    (fd) => fd ?? ('ignore' as const),
+  );
   const job: ChildJob = {
     ...options.job,
     fds: {
@@ -48,6 +52,7 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
       record: 5,
       ...(direct === undefined ? {} : { direct: 7 }),
       ...(scratch === undefined ? {} : { scratch: 8 }),
+      ...(volume === undefined ? {} : { volume: 9 }),
     },
   };
   const [command, ...args] = commandLine(options);

@@ -1,10 +1,11 @@
 import type { ContentType, FailureType, TransferProgress, TransferResult } from '../types.js';
+import type { VolumeRequest } from './clone/volume-request.js';
 import type { ScratchRoom } from './scratch.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
 
 /** First line on the child's standard input. It holds credentials: it is never an argument, a file or a log line. */
 export interface ChildJob {
-  readonly request: SourceRequest;
+  readonly request: SourceRequest | VolumeRequest;
   readonly policy: AddressPolicy;
   readonly contentType: ContentType;
   readonly claimName: string;
@@ -21,6 +22,8 @@ export interface ChildJob {
     readonly direct?: number;
     /** Directory of scratch space. */
     readonly scratch?: number;
+    /** Disk of the volume that is cloned, on this node. */
+    readonly volume?: number;
   };
   /** What of the scratch space may be used, where there is some. */
   readonly scratchRoom?: ScratchRoom;

@@ -12,7 +12,7 @@ import { convertImage } from './convert.js';
 import { createRecordStore, FencedError } from './resume-record.js';
 import { openSource } from './source/open-source.js';
 import { refuseLocalFiles } from './source/refuse-local.js';
-import type { ImageSource } from './source/types.js';
+import type { ImageSource, SourceNotice } from './source/types.js';
 import { nameUnforeseen } from './unforeseen.js';
 
 /** How long something that the source said stays in the progress. */
@@ -45,16 +45,8 @@ async function giveUp(error: unknown): Promise<never> {
 }
 
 async function run(job: ChildJob): Promise<ChildMessage> {
-  refuseLocalFiles(job.request);
-  const { signal } = stopping;
-  const { durable } = await createRecordStore(`/proc/self/fd/${job.fds.record}`).load();
   let notice: { message: string; until: number } | undefined;
-  const source = await openSource(job.request, {
-    policy: job.policy,
-    signal,
-    succeededBefore: durable !== undefined,
-    notice: (message) => (notice = { message, until: performance.now() + NOTICE_MS }),
-  });
+  const source = await open(job, (message) => (notice = { message, until: performance.now() + NOTICE_MS }));
   function report(progress: TransferProgress): void {
     const said = notice && performance.now() < notice.until ? { message: notice.message } : {};
     void tell({ progress: { ...progress, ...said } });
@@ -64,6 +56,17 @@ async function run(job: ChildJob): Promise<ChildMessage> {
   } finally {
     source.close();
   }
+}
+
+async function open({ request, policy, fds }: ChildJob, notice: SourceNotice): Promise<ImageSource> {
+  const { signal } = stopping;
+  if (request.kind === 'volume') {
+    const { openVolumeSource } = await import('./clone/open-volume.js');
+    return await openVolumeSource(request, fds.volume, { signal, notice });
+  }
+  refuseLocalFiles(request);
+  const { durable } = await createRecordStore(`/proc/self/fd/${fds.record}`).load();
+  return await openSource(request, { policy, signal, succeededBefore: durable !== undefined, notice });
 }
 
 async function fill(
@@ -93,9 +96,11 @@ async function fill(
     ...(direct === undefined ? {} : { directFd: direct }),
     ...(fstatSync(file).isBlockDevice() ? { deviceBytes: blockDeviceSize(file) } : {}),
   };
-  const { preallocation, scratchRoom } = job;
+  const { preallocation, request, scratchRoom } = job;
+  const volume = request.kind === 'volume' ? { verbatim: true, reflink: request.reflink ?? false } : {};
   return await convertImage({
     ...work,
+    ...volume,
     target,
     preallocation,
     ...(scratch === undefined ? {} : { scratch: `/proc/self/fd/${scratch}` }),

@@ -6,6 +6,7 @@ import { STATE_DIRECTORY } from '../node/volume-state.js';
 import type { ImageFacts, TransferInput, TransferProgress, TransferResult } from '../types.js';
 import { asFailure, countBarren, startHeart, withRetry } from './attempt.js';
 import { runChild } from './child-process.js';
+import { openVolume } from './clone/open-volume.js';
 import type { ResumeRecord } from './resume-record.js';
 import { openScratch, type OpenScratch } from './transfer-scratch.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
@@ -25,6 +26,8 @@ export interface TransferDependencies {
   readonly stateDirectory?: string | undefined;
   /** The child's program. @default `child` beside `child-process.ts` */
   readonly childPath?: string | undefined;
+  /** Certificates by which the data ports of other nodes are reached, for clones. */
+  readonly tlsDirectory?: string | undefined;
   /** Told of each attempt, as its bytes move. */
   readonly observe?: TransferObserver | undefined;
 }
@@ -86,9 +89,10 @@ export function createTransferActivities(
     onProgress: (progress: TransferProgress) => void,
   ): Promise<TransferResult> {
     const { cancellationSignal: signal, info } = Context.current();
+    await using volume = input.clone && (await openVolume(input.clone, dependencies.tlsDirectory));
     const result = await runChild({
       job: {
-        request: await readRequest(input),
+        request: volume?.request ?? (await readRequest(input)),
         policy: dependencies.policy,
         contentType: input.contentType ?? 'kubevirt',
         claimName: `${input.claim.namespace}/${input.claim.name}`,
@@ -98,7 +102,11 @@ export function createTransferActivities(
         attempt: info.attempt,
         ...(scratch ? { scratchRoom: scratch.room } : {}),
       },
-      fds: { ...descriptors(target), ...(scratch ? { scratch: scratch.directory.fd } : {}) },
+      fds: {
+        ...descriptors(target),
+        ...(scratch ? { scratch: scratch.directory.fd } : {}),
+        ...(volume?.disk ? { volume: volume.disk.fd } : {}),
+      },
       user: transferUser,
       path: dependencies.childPath,
       signal,

@@ -43,8 +43,10 @@ export interface OriginAwaited {
 export interface SourceContent {
   /** Size of the disk, in bytes; of an archive's volume the bytes of its files. */
   readonly bytes: number;
-  /** Bytes of them that occupy storage. */
+  /** Bytes that occupy storage. */
   readonly allocatedBytes: number;
+  /** FIFOs, sockets, devices and mounts in an archive's volume: they are not cloned. */
+  readonly leftOut?: number;
 }
 
 /**

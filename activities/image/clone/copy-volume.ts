@@ -63,11 +63,11 @@ async function shareBlocks(
 
 /** False where the kernel cannot do it for these two. */
 async function copyExtents(source: ImageSource, bytes: number, sink: Sink): Promise<boolean> {
-  const { kernel, stretches } = source;
-  if (!kernel || !stretches) return false;
+  const { kernel } = source;
+  if (!kernel) return false;
   for (let at = sink.completed; at < bytes; at += PIECE) {
     const end = Math.min(at + PIECE, bytes);
-    for (const stretch of await stretches(at, end))
+    for (const stretch of (await source.stretches?.(at, end)) ?? [{ start: at, end }])
       if (!(await copyStretch(kernel, stretch, sink))) return false;
     sink.at(end);
     await sink.checkpoint(end);

@@ -1,0 +1,175 @@
+/** Requests to the data port of another node: few connections, kept; what breaks off is tried again. */
+import { Agent, request as httpsRequest } from 'node:https';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ApplicationFailure } from '@temporalio/common';
+import { DATA_PORT_NAME, type TlsFiles } from '../../data-port/tls.js';
+import { FAILURE_TYPES, permanentFailure, transientFailure } from '../../failures.js';
+import { codeOf } from '../../node/directories.js';
+import type { SourceOptions } from '../source/types.js';
+import type { DataPortFailure } from '../../types/data-port.js';
+import type { FailureType, TransientFailureType } from '../../types.js';
+
+/** Requests under way at once. */
+const CONNECTIONS = 4;
+/** Failures of one request after which the attempt gives up. */
+const MAX_FAILURES = 6;
+/** An answer that is no body of ours is not read further. In bytes. */
+const MAX_BODY = 16 * 1024 * 1024;
+
+/** An answer that is a success. */
+export interface DataPortAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Empty where the body went into a target. */
+  readonly body: Buffer;
+}
+
+/** One request; with `target` the body must fill it. */
+export type Ask = (
+  method: 'HEAD' | 'GET',
+  query: string,
+  headers: Readonly<Record<string, string>>,
+  target?: Uint8Array,
+) => Promise<DataPortAnswer>;
+
+/** A client of one resource. */
+export interface DataPortClient {
+  /** Asks, again and again while that may help. @throws {@link FailureType} what the port says; `SourceUnavailable` when it does not answer */
+  readonly ask: Ask;
+  /** Does something with answers, again and again while that may help. */
+  retrying<T>(work: (ask: Ask) => Promise<T>): Promise<T>;
+  /** An answer whose body is read by the caller. */
+  open(query: string): Promise<IncomingMessage>;
+  close(): void;
+}
+
+/** Where the resource is. */
+export interface DataPortAddress {
+  /** For messages. */
+  readonly name: string;
+  readonly url: string;
+  readonly tls: TlsFiles;
+}
+
+/** Opens nothing yet. */
+export function createDataPortClient(
+  { name, url, tls }: DataPortAddress,
+  options: Pick<SourceOptions, 'signal' | 'notice' | 'backoffMs' | 'stallMs'>,
+): DataPortClient {
+  const { signal, notice, backoffMs = 500, stallMs = 60_000 } = options;
+  const secure = { ...tls, servername: DATA_PORT_NAME, minVersion: 'TLSv1.3' } as const;
+  const agent = new Agent({ ...secure, keepAlive: true, maxSockets: CONNECTIONS });
+
+  async function send(
+    method: string,
+    query: string,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<IncomingMessage> {
+    signal.throwIfAborted();
+    return await new Promise((resolve, reject) => {
+      const sent = httpsRequest(`${url}${query}`, { method, headers, agent, signal, timeout: stallMs });
+      sent.once('timeout', () => sent.destroy(stalled(name, stallMs)));
+      sent.once('error', reject);
+      sent.once('response', resolve);
+      sent.end();
+    });
+  }
+
+  const askOnce: Ask = async (method, query, headers, target) => {
+    const response = await send(method, query, headers);
+    const status = response.statusCode ?? 0;
+    if (status >= 300) throw refused(await gather(response), { status, name });
+    const body = target ? await fill(response, target, name) : await gather(response);
+    return { status, headers: response.headers, body };
+  };
+
+  async function retrying<T>(work: (ask: Ask) => Promise<T>): Promise<T> {
+    for (let failures = 1; ; failures += 1) {
+      try {
+        return await work(askOnce);
+      } catch (error) {
+        signal.throwIfAborted();
+        const failure = asFailure(error, name);
+        const passes = failure.nonRetryable !== true && failure.type === 'SourceUnavailable';
+        if (!passes || failures === MAX_FAILURES) throw failure;
+        notice?.(`reconnecting: ${failure.message} (attempt ${failures + 1})`);
+        await pause(backoffMs * 2 ** (failures - 1), undefined, { signal });
+      }
+    }
+  }
+
+  return {
+    ask: async (...args) => await retrying(async (ask) => await ask(...args)),
+    retrying,
+    async open(query) {
+      const response = await send('GET', query, {});
+      const status = response.statusCode ?? 0;
+      if (status >= 300) throw refused(await gather(response), { status, name });
+      return response;
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+async function gather(response: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY) throw new Error('an answer of the data port has no end');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+async function fill(response: IncomingMessage, target: Uint8Array, name: string): Promise<Buffer> {
+  let at = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    if (at + chunk.length > target.length)
+      throw transientFailure('SourceUnavailable', `${name}: more bytes came than were asked for`);
+    target.set(chunk, at);
+    at += chunk.length;
+  }
+  if (at < target.length)
+    throw transientFailure(
+      'SourceUnavailable',
+      `${name}: the answer ended after ${at} of ${target.length} bytes`,
+    );
+  return Buffer.alloc(0);
+}
+
+/** The failure that the port tells; one that is no JSON of ours is a stranger's, or a port that is going down. */
+function refused(body: Buffer, { status, name }: { readonly status: number; readonly name: string }): Error {
+  const { type, message, retryable } = parseFailure(body);
+  if (type === undefined)
+    return transientFailure('SourceUnavailable', `the data port of ${name} answered ${status}`);
+  if (!retryable) return permanentFailure(type, `${name}: ${message}`);
+  // a resource that is not open is opened again by the lifecycle
+  const told = type === 'NodeUnavailable' ? 'SourceUnavailable' : type;
+  return transientFailure(told as TransientFailureType, `${name}: ${message}`);
+}
+
+function parseFailure(body: Buffer): Partial<DataPortFailure> & { readonly type?: FailureType } {
+  try {
+    const failure = JSON.parse(body.toString()) as DataPortFailure;
+    return Object.hasOwn(FAILURE_TYPES, failure.type)
+      ? { ...failure, type: failure.type as FailureType }
+      : {};
+  } catch {
+    return {};
+  }
+}
+
+function asFailure(error: unknown, name: string): ApplicationFailure {
+  if (error instanceof ApplicationFailure) return error;
+  const code = codeOf(error);
+  const why = typeof code === 'string' ? code : error instanceof Error ? error.name : typeof error;
+  return transientFailure('SourceUnavailable', `the data port of ${name} does not answer (${why})`, {
+    cause: error,
+  });
+}
+
+function stalled(name: string, ms: number): ApplicationFailure {
+  return transientFailure('SourceUnavailable', `the data port of ${name}: no byte for ${ms} ms`);
+}

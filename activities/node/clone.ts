@@ -1,0 +1,92 @@
+/** What a clone asks of the node of its source. */
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { reflinkBeginning } from '../image/clone/kernel.js';
+import { blockDeviceSize } from '../image/block-device.js';
+import type { CloneNodeActivities, CloneStrategy, SourceContent } from '../types/clone.js';
+import type { FillTarget } from '../types.js';
+import { openPool, openVolumeDirectory } from './pool.js';
+import { openSourceDisk, openSourceTree } from './source-volume.js';
+import { measureTree } from '../image/clone/tree.js';
+import { openVolumeTree } from './volume-path.js';
+
+/** `__O_TMPFILE | O_DIRECTORY` of Linux: a file without a name, which is gone when it is closed. */
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
+/** A whole number of blocks of every file system that can share them. */
+const TRIED_BYTES = 64 * 1024;
+
+/** Activities of clones on one node. */
+export function createCloneActivities({ node }: { readonly node: string }): CloneNodeActivities {
+  return {
+    async measureOrigin({ volume, contentType }): Promise<SourceContent> {
+      if (contentType === 'archive') {
+        await using tree = await openSourceTree(volume);
+        return await measureTree(tree);
+      }
+      await using disk = await openSourceDisk(volume);
+      const { size, blocks } = await disk.stat();
+      if (volume.volumeMode === 'Filesystem') return { bytes: size, allocatedBytes: blocks * 512 };
+      const bytes = blockDeviceSize(disk.fd);
+      return { bytes, allocatedBytes: bytes };
+    },
+
+    async chooseCloneMethod({ volume, target, contentType, preallocation }): Promise<CloneStrategy> {
+      if (contentType === 'archive')
+        return {
+          method: 'network',
+          reason: `file by file, through the data port of node ${node}: the content is an archive's`,
+          fallback: 'ContentType: an archive is cloned file by file',
+        };
+      if (volume.volumeMode === 'Block' || isBlock(target))
+        return copied(node, 'a block device shares no blocks with another volume', 'IncompatibleVolumeModes');
+      if (preallocation) return copied(node, 'preallocation asks for blocks of its own');
+      await using disk = await openSourceDisk(volume);
+      await using directory = await openDirectoryOf(target, node);
+      const refused = await tryReflink(disk, directory);
+      if (refused === undefined)
+        return {
+          method: 'reflink',
+          reason: `reflink on node ${node}: the file system of both volumes shares blocks`,
+        };
+      return copied(node, whyNot(refused));
+    },
+  };
+}
+
+function copied(node: string, why: string, fallback = `NoReflink`): CloneStrategy {
+  return {
+    method: 'copy',
+    reason: `sparse copy by extents on node ${node}: ${why}`,
+    fallback: `${fallback}: ${why}`,
+  };
+}
+
+function whyNot(code: string): string {
+  if (code === 'EXDEV') return 'the volumes are on different file systems';
+  if (code === 'EOPNOTSUPP' || code === 'EINVAL' || code === 'ENOTTY')
+    return 'the file system cannot share blocks between files';
+  return `the file system refuses to share blocks (${code})`;
+}
+
+function isBlock(target: FillTarget): boolean {
+  return 'volume' in target && target.volumeMode === 'Block';
+}
+
+async function openDirectoryOf(target: FillTarget, node: string): Promise<FileHandle> {
+  if ('volume' in target) return await openVolumeTree(target);
+  await using pool = await openPool(target.pool, node);
+  return await openVolumeDirectory(pool, target.directory);
+}
+
+/** Tried, since nothing else tells: the error of the file system, or `undefined`. */
+async function tryReflink(disk: FileHandle, directory: FileHandle): Promise<string | undefined> {
+  const { size } = await disk.stat();
+  const length = Math.floor(size / TRIED_BYTES) * TRIED_BYTES ? TRIED_BYTES : 0;
+  // less than a block is not worth it
+  if (length === 0) return 'EOPNOTSUPP';
+  const flags = constants.O_RDWR | O_TMPFILE;
+  const file = await open(`/proc/self/fd/${directory.fd}`, flags, 0o600).catch(() => undefined);
+  if (!file) return 'EOPNOTSUPP';
+  await using tried = file;
+  return reflinkBeginning(disk.fd, tried.fd, length);
+}
