@@ -33,6 +33,7 @@ import type {
   UnpublishedItem,
 } from './types.js';
 import type { BlankActivities } from './types/blank.js';
+import type { CloneControlActivities, CloneNodeActivities } from './types/clone.js';
 import type { CloneSourceActivities } from './types/clone-sources.js';
 import type { ExamineActivities } from './types/operators.js';
 import type { ProvisionActivities, VolumePlan } from './types/provision.js';
@@ -41,6 +42,7 @@ import type { ScratchActivities } from './types/scratch.js';
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
 export interface ControlActivities
   extends
+    CloneControlActivities,
     CloneSourceActivities,
     PreparationControlActivities,
     ProvisionActivities,
@@ -171,7 +173,12 @@ export interface ControlActivities
 
 /** Task queue `dvflow-node-<node>`: short work on one node. */
 export interface NodeActivities
-  extends ExamineActivities, LocalVolumeNodeActivities, PreparationNodeActivities, BlankActivities {
+  extends
+    ExamineActivities,
+    LocalVolumeNodeActivities,
+    PreparationNodeActivities,
+    BlankActivities,
+    CloneNodeActivities {
   /** Room in the pool now. @throws {@link FailureType} `NoSpace` when the pool cannot be made or read */
   observePool(input: { pool: PoolRef; foreignBytes: number }): Promise<PoolFacts>;
   /**

@@ -34,7 +34,7 @@ export interface NodeWorkerParts {
 export async function createNodeWorkers(
   config: WorkerConfig,
   { connection, namespace, address }: TemporalAccess,
-  { kubeConfig, metrics }: NodeWorkerParts,
+  { kubeConfig, metrics, dataPort }: NodeWorkerParts,
 ): Promise<readonly Worker[]> {
   const user = transferUser();
   const { nodeName: node, stateDirectory, deviceDirectory } = config;
@@ -58,6 +58,7 @@ export async function createNodeWorkers(
         stateDirectory,
         deviceDirectory,
         selinuxfs: config.selinuxfs,
+        dataPort,
       }),
       maxConcurrentActivityTaskExecutions: NODE_SLOTS,
       interceptors: {

@@ -172,6 +172,18 @@ export const following = proxyActivities<ControlActivities>({
   retry,
 });
 
+/** Serves a volume on the node's data port until it is cancelled; a worker that comes back serves it again. */
+export function serving(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    // as long as whoever reads it has something to read
+    startToCloseTimeout: '30d',
+    heartbeatTimeout: '10s',
+    cancellationType: ActivityCancellationType.TRY_CANCEL,
+    retry,
+  });
+}
+
 /** Moves bytes. */
 export function transferring(node: string): TransferActivities {
   return proxyActivities<TransferActivities>({

@@ -32,13 +32,21 @@ function undoClaim(volume: Lifecycle): void {
 /** Decides what the claim will be; one that is to be there already is waited for. */
 export async function planTarget(volume: Lifecycle): Promise<TargetPlan> {
   volume.step('planning the target');
+  return await untilThere(volume, () => control.planTarget({ dataVolume: refOf(volume.facts) }));
+}
+
+/** Waits for a claim that somebody else is to make. */
+export async function untilThere<T extends Pick<TargetPlan, 'claim'>>(
+  volume: Lifecycle,
+  look: () => Promise<T>,
+): Promise<T> {
   const wait = {
     reason: 'PrePopulated',
     counts: false,
     message: () => `claim ${volume.facts.name} does not exist yet (cdi.kubevirt.io/storage.prePopulated)`,
   };
   return await volume.until(wait, async () => {
-    const target = await control.planTarget({ dataVolume: refOf(volume.facts) });
+    const target = await look();
     return target.claim === 'wait' ? undefined : target;
   });
 }
@@ -51,7 +59,7 @@ export interface Adopted {
 }
 
 /** Takes over a claim that holds the data already; nothing is filled. */
-export async function adopt(volume: Lifecycle, target: TargetPlan): Promise<Adopted> {
+export async function adopt(volume: Lifecycle, target: Pick<TargetPlan, 'adoptUid'>): Promise<Adopted> {
   const { namespace, name } = volume.facts;
   const claim = await control.adoptClaim({
     dataVolume: refOf(volume.facts),

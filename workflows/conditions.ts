@@ -5,6 +5,8 @@ import { wordsFor, type Told } from './lifecycle-words.js';
 export interface StatusFacts extends Told {
   /** What is waited for, in words; shown by condition `Running`. */
   readonly waiting?: { readonly reason: string; readonly message: string };
+  /** What is being done, in words; shown by condition `Running` while bytes move. */
+  readonly doing?: string;
   /** Why the run failed. */
   readonly failure?: { readonly type: string; readonly message: string };
 }
@@ -38,7 +40,7 @@ const POD_PHASES: Partial<Record<Phase, NonNullable<StatusUpdate['podPhase']>>> 
 };
 
 function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condition[] {
-  const { claim, waiting, failure } = facts;
+  const { claim, waiting, failure, doing = '' } = facts;
   switch (phase) {
     case 'Succeeded':
       return [
@@ -62,7 +64,7 @@ function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condition[] {
     case 'CloneInProgress':
       return [
         pendingClaim(claim),
-        { type: 'Running', status: 'True', reason: 'Pod is running', message: '' },
+        { type: 'Running', status: 'True', reason: 'Pod is running', message: doing },
         { type: 'Ready', status: 'False', reason: 'TransferRunning', message: '' },
       ];
     case 'ImportScheduled':
@@ -98,6 +100,8 @@ function notRunning(waiting: StatusFacts['waiting']): readonly Condition[] {
 
 /** Waits that are said by an event too. */
 const WAITING_EVENTS: Readonly<Record<string, DataVolumeEvent['type']>> = {
+  CloneSourceInUse: 'Warning',
+  CloneWithoutSource: 'Warning',
   CreatingScratchSpace: 'Normal',
   ErrExceededQuota: 'Warning',
   InsufficientCapacity: 'Warning',

@@ -1,4 +1,5 @@
 export { blankDataVolume } from './blank-data-volume.js';
+export { cloneDataVolume } from './clone-data-volume.js';
 export { deleteLocalBlockVolume } from './delete-local-block-volume.js';
 export { examineNodes } from './examine-nodes.js';
 export { importDataVolume } from './import-data-volume.js';

@@ -29,6 +29,8 @@ import { until, within, type Wait } from './waiting.js';
 export interface Entered {
   /** Attempts of the transfer after the first. */
   readonly restartCount?: number;
+  /** What is being done, in words, shown by condition `Running` while bytes move. */
+  readonly doing?: string;
   /** What is being waited for in this phase from its beginning. */
   readonly waiting?: NonNullable<StatusFacts['waiting']>;
 }

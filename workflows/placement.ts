@@ -39,6 +39,8 @@ export interface Wanted {
   readonly target: VolumePlan;
   /** Scratch space that will be needed beside the target. */
   readonly scratch?: ScratchPlan | undefined;
+  /** Node that is asked first, if it has room, where nobody has chosen another one. */
+  readonly prefer?: string | undefined;
   /** How long a node has to begin its answer. @default '3s' */
   readonly patience?: Patience;
 }
@@ -99,12 +101,12 @@ async function sayNoRoom(
 }
 
 /**
- * Asks every candidate for its room, most room first, then by name. One that does not answer or has no pool is none; why goes to
+ * Asks every candidate for its room: the preferred one first, then most room, then by name. One that does not answer or has no pool is none; why goes to
  * `silent`, by node.
  */
 async function rank(
   candidates: readonly NodeCandidate[],
-  { target, patience }: Wanted,
+  { target, patience, prefer }: Wanted,
   silent: Map<string, string>,
 ): Promise<readonly Ranked[]> {
   const asked = await Promise.all(
@@ -123,7 +125,12 @@ async function rank(
   );
   return asked
     .filter((node) => node !== undefined)
-    .sort((a, b) => b.pool.roomBytes - a.pool.roomBytes || (a.node < b.node ? -1 : 1));
+    .sort(
+      (a, b) =>
+        Number(b.node === prefer) - Number(a.node === prefer) ||
+        b.pool.roomBytes - a.pool.roomBytes ||
+        (a.node < b.node ? -1 : 1),
+    );
 }
 
 async function reserve(

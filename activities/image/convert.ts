@@ -23,7 +23,8 @@ const READ_BACK = 4 * 1024 * 1024;
  */
 export async function convertImage(job: ConvertJob): Promise<TransferResult> {
   const found = await job.records.load();
-  if (found.result && hasSize(job, found.result.diskBytes)) return found.result;
+  if (found.result && hasSize(job, found.result.diskBytes) && (await isStill(job, found)))
+    return found.result;
   const { result: _, ...rest } = found;
   const record: ResumeRecord = { ...rest, fence: job.fence, barren: found.barren + 1 };
   await job.records.save(record);
@@ -35,6 +36,13 @@ export async function convertImage(job: ConvertJob): Promise<TransferResult> {
   } finally {
     meter.stop();
   }
+}
+
+/** A volume may have been written to since its clone was complete; an image that was read whole is not asked for again. */
+async function isStill(job: ConvertJob, { durable }: ResumeRecord): Promise<boolean> {
+  if (!job.verbatim) return true;
+  const { validators } = await job.source.probe();
+  return validators.etag !== undefined && validators.etag === durable?.validators.etag;
 }
 
 /** How an attempt differs from the first try. */

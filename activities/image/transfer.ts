@@ -89,7 +89,12 @@ export function createTransferActivities(
     onProgress: (progress: TransferProgress) => void,
   ): Promise<TransferResult> {
     const { cancellationSignal: signal, info } = Context.current();
-    await using volume = input.clone && (await openVolume(input.clone, dependencies.tlsDirectory));
+    await using volume =
+      input.clone &&
+      (await openVolume(input.clone, {
+        tlsDirectory: dependencies.tlsDirectory,
+        tree: input.contentType === 'archive',
+      }));
     const result = await runChild({
       job: {
         request: volume?.request ?? (await readRequest(input)),

@@ -5,6 +5,7 @@ import type { ControlActivities } from '../interfaces.js';
 import { createCapacityActivities } from './capacity.js';
 import { createClaimActivities } from './claims.js';
 import { createKubernetes } from './client.js';
+import { createCloneActivities } from './clone/index.js';
 import { createCloneSourceActivities } from './clone-sources.js';
 import { createCredentialActivities } from './credentials.js';
 import { createDataVolumeActivities } from './data-volumes.js';
@@ -47,6 +48,7 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     dependencies;
   const kubernetes = createKubernetes(kubeConfig);
   const executions = createExecutionObserver(dependencies.temporal);
+  const cloneSources = createCloneSourceActivities({ kubernetes });
   const transferNamespace = namespaces.transfers;
   const { readSourceRequest, ...credentials } = createCredentialActivities({
     kubernetes,
@@ -58,7 +60,11 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     ...createTargetActivities({ kubernetes }),
     ...createInspectActivities({ policy, readSourceRequest }),
     ...createClaimActivities({ kubernetes }),
-    ...createCloneSourceActivities({ kubernetes }),
+    ...cloneSources,
+    ...createCloneActivities({
+      kubernetes,
+      resolve: async (input) => await cloneSources.resolveCloneSource(input),
+    }),
     ...createNodeActivities({ kubernetes }),
     ...credentials,
     ...createVolumeActivities({ kubernetes }),

@@ -59,20 +59,24 @@ export function createTargetActivities({
 }: {
   kubernetes: Kubernetes;
 }): Pick<ControlActivities, 'planTarget'> {
+  const planClaim = createClaimPlanner(kubernetes);
+
   async function planTarget({ dataVolume: ref }: { dataVolume: DataVolumeRef }): Promise<TargetPlan> {
     const dataVolume = await readDataVolume(kubernetes, ref);
     const config = await readCdiConfig(kubernetes);
     const verdict = await judgeClaim(kubernetes, dataVolume, config);
-    if (verdict.claim !== 'create') return { ...NOTHING_TO_ALLOCATE, ...verdict };
-    const volumes = await listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page));
-    const planned = await planStaticTarget(kubernetes, { dataVolume, config, volumes });
-    if (planned) return planned;
-    refuseReservedVolume(volumes, ref);
-    const target = plan(await gatherFacts(dataVolume, config));
-    refuseMatchingVolume(volumes, target);
-    return target;
+    return verdict.claim === 'create'
+      ? await planClaim(dataVolume, config)
+      : { ...NOTHING_TO_ALLOCATE, ...verdict };
   }
 
+  return { planTarget };
+}
+
+/** Plans the claim of a DataVolume that has none: a volume that somebody made, or one of a pool. */
+export function createClaimPlanner(
+  kubernetes: Kubernetes,
+): (dataVolume: DataVolume, config: CdiConfig | undefined) => Promise<TargetPlan> {
   async function gatherFacts(dataVolume: DataVolume, config: CdiConfig | undefined): Promise<TargetFacts> {
     const { api, template } = templateOf(dataVolume);
     const defaults = dataVolume.spec.contentType === 'archive' ? 'pvc' : api;
@@ -89,7 +93,15 @@ export function createTargetActivities({
     };
   }
 
-  return { planTarget };
+  return async (dataVolume, config) => {
+    const volumes = await listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page));
+    const planned = await planStaticTarget(kubernetes, { dataVolume, config, volumes });
+    if (planned) return planned;
+    refuseReservedVolume(volumes, dataVolume.metadata);
+    const target = plan(await gatherFacts(dataVolume, config));
+    refuseMatchingVolume(volumes, target);
+    return target;
+  };
 }
 
 /**

@@ -4,9 +4,11 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { reflinkBeginning } from '../image/clone/kernel.js';
 import { blockDeviceSize } from '../image/block-device.js';
 import type { CloneNodeActivities, CloneStrategy, SourceContent } from '../types/clone.js';
+import type { DataPort } from '../types/data-port.js';
 import type { FillTarget } from '../types.js';
 import { openPool, openVolumeDirectory } from './pool.js';
 import { openSourceDisk, openSourceTree } from './source-volume.js';
+import { createServeActivities } from '../image/clone/serve.js';
 import { measureTree } from '../image/clone/tree.js';
 import { openVolumeTree } from './volume-path.js';
 
@@ -16,8 +18,15 @@ const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 const TRIED_BYTES = 64 * 1024;
 
 /** Activities of clones on one node. */
-export function createCloneActivities({ node }: { readonly node: string }): CloneNodeActivities {
+export function createCloneActivities({
+  node,
+  dataPort,
+}: {
+  readonly node: string;
+  readonly dataPort?: DataPort | undefined;
+}): CloneNodeActivities {
   return {
+    ...createServeActivities(node, dataPort),
     async measureOrigin({ volume, contentType }): Promise<SourceContent> {
       if (contentType === 'archive') {
         await using tree = await openSourceTree(volume);

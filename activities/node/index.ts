@@ -1,7 +1,9 @@
 import { asyncLocalStorage } from '@temporalio/activity';
 import type { NodeActivities } from '../interfaces.js';
+import type { DataPort } from '../types/data-port.js';
 import type { UnpublishedItem } from '../types.js';
 import { createBlankActivities } from '../image/blank-disk.js';
+import { createCloneActivities } from './clone.js';
 import { createLoopVolume } from './create-loop-volume.js';
 import type { Owner } from './directories.js';
 import { emptyReservedVolume } from './empty-volume.js';
@@ -36,6 +38,8 @@ export function createNodeActivities(context: {
   readonly stateDirectory?: string | undefined;
   /** @default '/dev/dvflow' */
   readonly deviceDirectory?: string | undefined;
+  /** Serves volumes to clones on other nodes. */
+  readonly dataPort?: DataPort | undefined;
   /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
   readonly selinuxfs?: string | undefined;
 }): NodeActivities {
@@ -43,6 +47,7 @@ export function createNodeActivities(context: {
   const volumes = { ...context, stateDirectory, deviceDirectory };
   const activities: NodeActivities = {
     ...createPreparationActivities(context),
+    ...createCloneActivities(context),
     ...createBlankActivities({ ...context, stateDirectory }),
     observePool: async ({ pool, foreignBytes }) => await observePool(pool, { node, foreignBytes, selinuxfs }),
     reserveDirectory: async (input) => await reserveDirectory(input, context),

@@ -68,10 +68,34 @@ export interface CloneStrategy {
 export interface CloneInput {
   readonly volume: SourceVolume;
   readonly method: CloneMethod;
-  /** Counts the times that the source was in use when it had been read: what was read before does not count then. */
+  /** Counts the times that the source was found in use after it had been read: what was read before does not count. */
   readonly generation: number;
   /** Address on the data port of the source's node; of method `network`. */
   readonly url?: string;
+}
+
+/** Input of `serveVolume`. */
+export interface ServeInput {
+  readonly uid: string;
+  readonly volume: SourceVolume;
+  readonly contentType: ContentType;
+  readonly generation: number;
+  /** Where those who read it look for it. */
+  readonly url: string;
+}
+
+/** Result of `cloneDataVolume`. */
+export interface CloneResult {
+  readonly claim: { readonly namespace: string; readonly name: string };
+  /** Name of the PersistentVolume; absent for an adopted claim that is not bound yet. */
+  readonly volume?: string;
+  readonly node?: string;
+  /** The claim that was cloned. */
+  readonly source?: { readonly namespace: string; readonly name: string };
+  readonly method?: CloneMethod;
+  readonly virtualSize?: number;
+  readonly bytesTransferred?: number;
+  readonly bytesWritten?: number;
 }
 
 /** Clones, task queue `dvflow`. */
@@ -110,6 +134,13 @@ export interface CloneNodeActivities {
    * retried: `NodeUnavailable` while its path does not exist
    */
   measureOrigin(input: { volume: SourceVolume; contentType: ContentType }): Promise<SourceContent>;
+  /** Address on the data port of this node that the volume has, or will have. @throws {@link FailureType} retried: `NodeUnavailable` */
+  locateVolume(input: { uid: string }): Promise<{ readonly url: string }>;
+  /**
+   * Serves a volume for one clone, whose DataVolume has this uid, until it is cancelled; read only, to other nodes of dvflow. Heartbeats.
+   * @throws {@link FailureType} `NodeUnavailable` where the port has another address by now; those of `measureOrigin`
+   */
+  serveVolume(input: ServeInput): Promise<void>;
   /** On the node of source and target: whether their file system can share blocks. Tried on a file without a name, which is gone then. */
   chooseCloneMethod(input: {
     volume: SourceVolume;

@@ -141,24 +141,20 @@ async function fill(response: IncomingMessage, target: Uint8Array, name: string)
 
 /** The failure that the port tells; one that is no JSON of ours is a stranger's, or a port that is going down. */
 function refused(body: Buffer, { status, name }: { readonly status: number; readonly name: string }): Error {
-  const { type, message, retryable } = parseFailure(body);
-  if (type === undefined)
+  try {
+    return failureOf(JSON.parse(body.toString()) as DataPortFailure, name);
+  } catch {
     return transientFailure('SourceUnavailable', `the data port of ${name} answered ${status}`);
-  if (!retryable) return permanentFailure(type, `${name}: ${message}`);
+  }
+}
+
+/** A failure as it was on the other side. @throws Error for something else */
+export function failureOf({ type, message, retryable }: DataPortFailure, name: string): Error {
+  if (!Object.hasOwn(FAILURE_TYPES, type)) throw new Error('not a failure of a data port');
+  if (!retryable) return permanentFailure(type as FailureType, `${name}: ${message}`);
   // a resource that is not open is opened again by the lifecycle
   const told = type === 'NodeUnavailable' ? 'SourceUnavailable' : type;
   return transientFailure(told as TransientFailureType, `${name}: ${message}`);
-}
-
-function parseFailure(body: Buffer): Partial<DataPortFailure> & { readonly type?: FailureType } {
-  try {
-    const failure = JSON.parse(body.toString()) as DataPortFailure;
-    return Object.hasOwn(FAILURE_TYPES, failure.type)
-      ? { ...failure, type: failure.type as FailureType }
-      : {};
-  } catch {
-    return {};
-  }
 }
 
 function asFailure(error: unknown, name: string): ApplicationFailure {

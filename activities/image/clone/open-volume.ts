@@ -18,8 +18,10 @@ export interface OpenedVolume extends AsyncDisposable {
  * Opens the disk of a volume of this node, read only, or says where that of another one is.
  * @throws {@link FailureType} as `openSourceDisk`
  */
-export async function openVolume(clone: CloneInput, tlsDirectory: string | undefined): Promise<OpenedVolume> {
-  const { volume, generation, method, url } = clone;
+export async function openVolume(
+  { volume, generation, method, url }: CloneInput,
+  { tlsDirectory, tree }: { readonly tlsDirectory: string | undefined; readonly tree: boolean },
+): Promise<OpenedVolume> {
   const named = {
     kind: 'volume',
     name: `PersistentVolume ${volume.volume} on node ${volume.node}`,
@@ -32,7 +34,7 @@ export async function openVolume(clone: CloneInput, tlsDirectory: string | undef
         `this node has no certificate for the data port of node ${volume.node}: set DVFLOW_TLS_DIRECTORY`,
       );
     const { ca, cert, key } = dataPortClientOptions(tlsDirectory);
-    const request = { ...named, remote: { url, tls: { ca, cert, key } } };
+    const request = { ...named, tree, remote: { url, tls: { ca, cert, key } } };
     return { request, [Symbol.asyncDispose]: async () => undefined };
   }
   const disk = await openSourceDisk(volume);
@@ -47,8 +49,9 @@ export async function openVolumeSource(
   options: Pick<SourceOptions, 'signal' | 'notice'>,
 ): Promise<ImageSource> {
   if (request.remote) {
-    const { createRemoteVolume } = await import('./remote-volume.js');
-    return createRemoteVolume({ ...request, ...request.remote }, options);
+    const address = { ...request, ...request.remote };
+    if (request.tree) return (await import('./remote-tree.js')).createRemoteTree(address, options);
+    return (await import('./remote-volume.js')).createRemoteVolume(address, options);
   }
   if (fd === undefined) throw new Error('the disk of the volume is not open');
   return createVolumeSource({ ...request, fd }, options);

@@ -9,6 +9,8 @@ export interface VolumeRequest {
   readonly generation: number;
   /** Share the blocks, where source and target allow it. @default false */
   readonly reflink?: boolean;
+  /** An archive's files instead of a disk. @default false */
+  readonly tree?: boolean;
   /** On the data port of another node; absent: the child has the disk open. */
   readonly remote?: { readonly url: string; readonly tls: TlsFiles };
   readonly checksum?: never;

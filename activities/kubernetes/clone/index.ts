@@ -1,0 +1,107 @@
+/** What a clone asks of Kubernetes. */
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import type { CloneControlActivities, CloneOrigin, SourceContent } from '../../types/clone.js';
+import type { CloneSourceActivities } from '../../types/clone-sources.js';
+import type { DataVolumeRef, TargetPlan } from '../../types.js';
+import { judgeClaim } from '../adoption.js';
+import { callForOutcome } from '../client.js';
+import type { Kubernetes } from '../client.js';
+import { patchClaim } from '../claims.js';
+import { dataVolumePath, readDataVolume } from '../data-volumes.js';
+import { recordEvent } from '../events.js';
+import { CDI_GROUP, CDI_VERSION } from '../names.js';
+import type { DataVolume } from '../objects.js';
+import { readCdiConfig } from '../storage-classes.js';
+import { createClaimPlanner } from '../targets.js';
+import { createOriginFinder } from './origin.js';
+import { judgeClone, PERMISSIVE_CLONE } from './rules.js';
+
+/** CDI's annotations of a clone (`cdi.md` §4.3, §4.6). */
+const CLONE_TYPE = 'cdi.kubevirt.io/cloneType';
+const FALLBACK_REASON = 'cdi.kubevirt.io/cloneFallbackReason';
+const CLONE_OF = 'k8s.io/CloneOf';
+
+/** What the activities of clones need. */
+export interface CloneDependencies {
+  readonly kubernetes: Kubernetes;
+  readonly resolve: CloneSourceActivities['resolveCloneSource'];
+}
+
+/** Activities of clones. */
+export function createCloneActivities(dependencies: CloneDependencies): CloneControlActivities {
+  const { kubernetes } = dependencies;
+  const planClaim = createClaimPlanner(kubernetes);
+
+  async function planClone({
+    dataVolume: ref,
+    origin,
+    content,
+  }: Parameters<CloneControlActivities['planClone']>[0]): Promise<TargetPlan> {
+    const dataVolume = await readDataVolume(kubernetes, ref);
+    const sized = withSize(dataVolume, origin, content);
+    const target = await planClaim(sized, await readCdiConfig(kubernetes));
+    judgeClone({
+      claim: `${ref.namespace}/${ref.name}`,
+      contentType: dataVolume.spec.contentType || 'kubevirt',
+      target,
+      origin,
+      content,
+      permissive: sized !== dataVolume || dataVolume.metadata.annotations?.[PERMISSIVE_CLONE] !== undefined,
+    });
+    return target;
+  }
+
+  async function annotateClone({
+    dataVolume,
+    claim,
+    strategy,
+    complete,
+    event,
+  }: Parameters<CloneControlActivities['annotateClone']>[0]): Promise<void> {
+    const annotations = {
+      ...(strategy ? { [CLONE_TYPE]: 'copy', [FALLBACK_REASON]: strategy.fallback ?? null } : {}),
+      ...(complete ? { [CLONE_OF]: 'true' } : {}),
+    };
+    // one that is gone is the next step's to notice
+    await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+    if (strategy) await mirror(dataVolume, { [CLONE_TYPE]: 'copy' });
+    if (!event) return;
+    const { namespace, name, uid } = dataVolume;
+    const about = { apiVersion: `${CDI_GROUP}/${CDI_VERSION}`, kind: 'DataVolume', namespace, name, uid };
+    await recordEvent(kubernetes, about, event);
+  }
+
+  /** Clients of CDI read the type on the DataVolume. */
+  async function mirror({ namespace, name, uid }: DataVolumeRef, annotations: object): Promise<void> {
+    await callForOutcome(
+      `annotating DataVolume ${namespace}/${name}`,
+      kubernetes.custom.patchNamespacedCustomObject(
+        { ...dataVolumePath(namespace), name, body: { metadata: { uid, annotations } } },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      ) as Promise<object>,
+    );
+  }
+
+  return {
+    async judgeTarget({ dataVolume: ref }) {
+      const dataVolume = await readDataVolume(kubernetes, ref);
+      return await judgeClaim(kubernetes, dataVolume, await readCdiConfig(kubernetes));
+    },
+    findCloneOrigin: createOriginFinder(dependencies),
+    planClone,
+    annotateClone,
+  };
+}
+
+/** A size that `spec.storage` leaves out is the disk's; of an archive's volume what the source got. The same object where it says one. */
+function withSize(dataVolume: DataVolume, origin: CloneOrigin, content: SourceContent): DataVolume {
+  const { spec } = dataVolume;
+  if (!spec.storage || spec.storage.resources?.requests?.storage !== undefined) return dataVolume;
+  const bytes = origin.contentType === 'archive' ? origin.capacityBytes : content.bytes;
+  const { resources } = spec.storage;
+  const storage = {
+    ...spec.storage,
+    resources: { ...resources, requests: { ...resources?.requests, storage: `${bytes}` } },
+  };
+  return { ...dataVolume, spec: { ...spec, storage } };
+}

@@ -1,0 +1,85 @@
+/** The source of a clone in its lifecycle: waited for until it is there, complete and at rest; looked at again when it has been read. */
+import { ActivityFailure, ApplicationFailure, isCancellation } from '@temporalio/workflow';
+import type { CloneOrigin, SourceContent } from '../activities/types/clone.js';
+import type { FailureType } from '../activities/types.js';
+import { control, probing } from './activity-options.js';
+import type { Lifecycle } from './lifecycle.js';
+import { whySilent } from './placement.js';
+import { refOf } from './run-state.js';
+
+/** Waits until the source can be cloned, and says why it cannot yet. */
+export async function awaitOrigin(volume: Lifecycle): Promise<CloneOrigin> {
+  volume.step('looking at the source');
+  let waiting = { reason: 'CloneWithoutSource', message: '', counts: false };
+  const wait = {
+    get reason() {
+      return waiting.reason;
+    },
+    get counts() {
+      return waiting.counts;
+    },
+    message: () => waiting.message,
+  };
+  return await volume.until(wait, async () => {
+    const found = await control.findCloneOrigin({ dataVolume: refOf(volume.facts) });
+    if (!found.waiting) return found;
+    waiting = found.waiting;
+    return undefined;
+  });
+}
+
+/** As {@link awaitOrigin}, for a source that was found before. @throws `SourceNotFound` where it is another one now */
+export async function awaitSameOrigin(volume: Lifecycle, before: CloneOrigin): Promise<CloneOrigin> {
+  const origin = await awaitOrigin(volume);
+  if (isSame(origin, before)) return origin;
+  throw gone(before, 'was deleted, and another one has its name');
+}
+
+/**
+ * When all is read: the source must be what it was. False where somebody may have written to it meanwhile.
+ * @throws `SourceNotFound` where it was deleted
+ */
+export async function isUntouched(volume: Lifecycle, origin: CloneOrigin): Promise<boolean> {
+  volume.step('looking at the source again');
+  const now = await control.findCloneOrigin({ dataVolume: refOf(volume.facts) });
+  if (now.waiting?.reason === 'CloneSourceInUse') return false;
+  if (now.waiting) throw gone(origin, `was deleted while it was cloned: ${now.waiting.message}`);
+  if (isSame(now, origin)) return true;
+  throw gone(origin, 'was deleted while it was cloned, and another one has its name');
+}
+
+function isSame(one: CloneOrigin, other: CloneOrigin): boolean {
+  return one.claim.uid === other.claim.uid && one.volume.volumeUid === other.volume.volumeUid;
+}
+
+function gone({ claim: { namespace, name } }: CloneOrigin, how: string): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: 'SourceNotFound' satisfies FailureType,
+    message: `source claim ${namespace}/${name} ${how}`,
+    nonRetryable: true,
+  });
+}
+
+/** Looks at what the source holds; while its node does not answer it waits, and says so. */
+export async function measure(
+  volume: Lifecycle,
+  { volume: source, contentType }: CloneOrigin,
+): Promise<SourceContent> {
+  volume.step(`measuring the source on node ${source.node}`);
+  let message = '';
+  const wait = { reason: 'NodeUnavailable', counts: true, message: () => message };
+  return await volume.until(wait, async () => {
+    try {
+      return await probing(source.node).measureOrigin({ volume: source, contentType });
+    } catch (error) {
+      if (isCancellation(error) || isPermanent(error)) throw error;
+      message = `source on node ${source.node}: ${whySilent(source.node, error)}`;
+      return undefined;
+    }
+  });
+}
+
+function isPermanent(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure && cause.nonRetryable === true;
+}
