@@ -3,6 +3,7 @@
  * language can do the same.
  */
 export type { BlankResult } from '../activities/types/blank.js';
+export type { CloneResult } from '../activities/types/clone.js';
 export type { LocalBlockVolumeInput, LocalBlockVolumeResult } from '../activities/types/local-volumes.js';
 export type {
   DataVolumeManifest,
@@ -17,8 +18,10 @@ export { ManifestError } from './manifest.js';
 export { retry, type PatchDataVolume } from './retry.js';
 export {
   startBlank,
+  startClone,
   startImport,
   type BlankHandle,
+  type CloneHandle,
   type ImportHandle,
   type LifecycleHandle,
   type StartImportOptions,

@@ -1,5 +1,6 @@
 import { ApplicationFailure, type Client } from '@temporalio/client';
 import type { BlankResult } from '../activities/types/blank.js';
+import type { CloneResult } from '../activities/types/clone.js';
 import type { DataVolumeManifest, FailureType, ImportResult } from '../activities/types.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 import { CONTROL_QUEUE } from '../workflows/task-queues.js';
@@ -8,7 +9,7 @@ import { status, type ImportStatus } from './status.js';
 
 /** How a lifecycle is started. */
 export interface StartOptions {
-  /** @default `<import or blank>/<namespace>/<name>` */
+  /** @default `<import, blank or clone>/<namespace>/<name>` */
   readonly workflowId?: string;
 }
 
@@ -29,6 +30,9 @@ export interface LifecycleHandle<T> {
 
 /** One import under way. */
 export type ImportHandle = LifecycleHandle<ImportResult>;
+
+/** One clone under way. */
+export type CloneHandle = LifecycleHandle<CloneResult>;
 
 /** One blank disk under way. */
 export type BlankHandle = LifecycleHandle<BlankResult>;
@@ -59,6 +63,21 @@ export async function startBlank(
   options: StartOptions = {},
 ): Promise<BlankHandle> {
   const lifecycle = { workflowType: 'blankDataVolume', prefix: 'blank', does: 'Create blank disk' };
+  return await startLifecycle(client, lifecycle, dataVolume, options);
+}
+
+/**
+ * Starts the clone of a claim into a DataVolume that does not exist yet, as {@link startImport} starts an import. Whether the claim may
+ * be cloned is judged for the user that the workflow impersonates.
+ * @throws WorkflowExecutionAlreadyStartedError while a run of this id is under way
+ * @throws ManifestError for a manifest without a name
+ */
+export async function startClone(
+  client: Client,
+  dataVolume: DataVolumeManifest,
+  options: StartOptions = {},
+): Promise<CloneHandle> {
+  const lifecycle = { workflowType: 'cloneDataVolume', prefix: 'clone', does: 'Clone' };
   return await startLifecycle(client, lifecycle, dataVolume, options);
 }
 

@@ -82,6 +82,12 @@ export function cloneSourceOf({ spec }: Pick<DataVolume, 'spec'>): CloneSource |
   return snapshot && { kind: 'snapshot', ...snapshot };
 }
 
+/** `namespace/name` of the claim, snapshot or DataSource that a DataVolume is cloned from, if it is. */
+export function cloneName(dataVolume: Pick<DataVolume, 'metadata' | 'spec'>): string | undefined {
+  const named = sourceRefOf(dataVolume) ?? cloneSourceOf(dataVolume);
+  return named && `${named.namespace}/${named.name}`;
+}
+
 function ownSource(dataVolume: DataVolume): CloneSource {
   const source = cloneSourceOf(dataVolume);
   if (source) return source;

@@ -2,6 +2,7 @@
 import { permanentFailure } from '../failures.js';
 import type { DataVolumeFacts, Phase } from '../types.js';
 import { displayUrl } from '../image/source/display-url.js';
+import { cloneName } from './clone-sources.js';
 import { lifecycleWorkflowId, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
 import { sourceKind, sourceUrl } from './sources.js';
@@ -17,7 +18,8 @@ export function isTerminal(phase: Phase | undefined): boolean {
 }
 
 /** Facts about a DataVolume as it was read. */
-export function factsOf({ metadata, spec, status }: DataVolume): DataVolumeFacts {
+export function factsOf(dataVolume: DataVolume): DataVolumeFacts {
+  const { metadata, spec, status } = dataVolume;
   const { namespace, name, uid, annotations = {} } = metadata;
   const url = sourceUrl(spec);
   return {
@@ -25,7 +27,7 @@ export function factsOf({ metadata, spec, status }: DataVolume): DataVolumeFacts
     name,
     uid,
     source: sourceKind(spec),
-    displayUrl: url === undefined ? '' : displayUrl(url),
+    displayUrl: url === undefined ? (cloneName(dataVolume) ?? '') : displayUrl(url),
     // CDI takes an empty content type for none
     contentType: spec.contentType || 'kubevirt',
     phase: status?.phase ?? '',

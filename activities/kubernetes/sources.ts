@@ -25,6 +25,7 @@ const IMPORTED = ['http', 's3', 'gcs', 'registry'] as const satisfies readonly S
 const SERVED: Readonly<Record<string, readonly SourceKind[]>> = {
   importDataVolume: IMPORTED,
   blankDataVolume: ['blank'],
+  cloneDataVolume: ['pvc', 'snapshot', 'sourceRef'],
 };
 
 const INSTEAD = 'use spec.source.http, s3, gcs or registry';
@@ -54,7 +55,7 @@ export function refuseUnsupportedSource(spec: Spec, workflowType = 'importDataVo
   if (kind === 'external' && !isPopulatedFromOutside(spec)) return;
   if (!(SERVED[workflowType] ?? IMPORTED).includes(kind)) throw servedElsewhere(kind, workflowType);
   if (spec.source?.registry) refuseWaysToPull(spec.source.registry);
-  if (kind !== 'external') assertContentType(kind, spec.contentType);
+  if (kind !== 'external' && workflowType !== 'cloneDataVolume') assertContentType(kind, spec.contentType);
 }
 
 function servedElsewhere(kind: SourceKind, workflowType: string): Error {

@@ -30,7 +30,7 @@ describe('pickLifecycle', () => {
     });
   });
 
-  for (const source of ['upload', 'pvc', 'snapshot'] as const) {
+  for (const source of ['upload'] as const) {
     it(`leaves ${source} alone and says why`, () => {
       const lifecycle = pickLifecycle(spec({ source: { [source]: {} } }));
       assert.equal(lifecycle.workflowType, undefined);
@@ -42,8 +42,17 @@ describe('pickLifecycle', () => {
     });
   }
 
-  it('leaves sourceRef and population from outside alone', () => {
-    assert.equal(pickLifecycle(spec({ sourceRef: { kind: 'DataSource', name: 'x' } })).source, 'sourceRef');
+  for (const [source, given] of [
+    ['pvc', { source: { pvc: { namespace: 'a', name: 'b' } } }],
+    ['snapshot', { source: { snapshot: { namespace: 'a', name: 'b' } } }],
+    ['sourceRef', { sourceRef: { kind: 'DataSource', name: 'x' } }],
+  ] as const) {
+    it(`clones by a lifecycle of its own: ${source}`, () => {
+      assert.deepEqual(pickLifecycle(spec(given)), { workflowType: 'cloneDataVolume', source });
+    });
+  }
+
+  it('leaves population from outside alone', () => {
     assert.equal(pickLifecycle(spec({ storage: { dataSourceRef: {} } })).workflowType, undefined);
   });
 });

@@ -3,11 +3,14 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
 import type { Logger } from '@temporalio/common';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
+import { createCloneSourceActivities } from '../../activities/kubernetes/clone-sources.js';
+import { createOriginFinder } from '../../activities/kubernetes/clone/origin.js';
 import type { Phase } from '../../activities/types.js';
 import type { Metrics } from '../metrics/index.js';
 import { keepCertificates } from '../pki/secrets.js';
 import { startCapacity } from './capacity.js';
 import { watchClaims } from './claims.js';
+import { watchCloneSources } from './clone-sources.js';
 import { createDataVolumeWrites } from './data-volume-writes.js';
 import { watchDataVolumes, type DataVolumeWatch } from './data-volumes.js';
 import { createKeyQueue } from './key-queue.js';
@@ -78,11 +81,20 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       options.metrics?.record('dvflow_data_volumes', count, { phase });
   };
   const progress = startProgress({ watch: dataVolumes, runs, writes, logger, observeRound });
+  const cloneSources = createCloneSourceActivities({ kubernetes });
+  const sources = watchCloneSources({
+    watch: dataVolumes,
+    find: createOriginFinder({
+      kubernetes,
+      resolve: async (input) => await cloneSources.resolveCloneSource(input),
+    }),
+    logger,
+  });
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);
   schedule.add('sweep schedule');
   const lists = [dataVolumes, claims, volumes, settings, provisioner, preparations];
   const certificates = options.tlsSecrets ? [keepCertificates({ kubernetes, logger })] : [];
-  const parts = [progress, ...lists, capacity, schedule, ...certificates];
+  const parts = [progress, sources, ...lists, capacity, schedule, ...certificates];
   return {
     ready: () => lists.every((list) => list.synced()),
     async stop() {

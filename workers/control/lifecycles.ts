@@ -2,21 +2,28 @@ import type { WorkflowStartOptions } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import { displayUrl } from '../../activities/image/source/display-url.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
+import { cloneName } from '../../activities/kubernetes/clone-sources.js';
 import { sourceKind, sourceUrl } from '../../activities/kubernetes/sources.js';
 import type { DataVolumeRef, DataVolumeStart, SourceKind } from '../../activities/types.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 import { CONTROL_QUEUE, dataVolumeWorkflowId } from '../../workflows/task-queues.js';
 
 /** Workflow types of the lifecycles that the watch starts. */
-export type WorkflowType = 'importDataVolume' | 'blankDataVolume';
+export type WorkflowType = 'importDataVolume' | 'blankDataVolume' | 'cloneDataVolume';
 
 /** Sources with a lifecycle of their own. */
-const OWN: Partial<Record<SourceKind, WorkflowType>> = { blank: 'blankDataVolume' };
+const OWN: Partial<Record<SourceKind, WorkflowType>> = {
+  blank: 'blankDataVolume',
+  pvc: 'cloneDataVolume',
+  snapshot: 'cloneDataVolume',
+  sourceRef: 'cloneDataVolume',
+};
 
 /** What each does, for Temporal's list. */
 const VERBS: Readonly<Record<WorkflowType, string>> = {
   importDataVolume: 'Import',
   blankDataVolume: 'Create blank disk',
+  cloneDataVolume: 'Clone',
 };
 
 /** Which workflow serves a DataVolume; without one, why not (yet). */
@@ -27,9 +34,6 @@ export type Lifecycle =
 /** Sources whose lifecycle comes with a later release: they wait, phase empty, until it is there. */
 const NOT_YET: Partial<Record<SourceKind, string>> = {
   upload: 'spec.source.upload',
-  pvc: 'spec.source.pvc',
-  snapshot: 'spec.source.snapshot',
-  sourceRef: 'spec.sourceRef',
   external: 'a DataVolume that is populated from outside (dataSource, dataSourceRef)',
 };
 
@@ -64,7 +68,13 @@ export function startOptions(
   const ref = refOf(dataVolume);
   const url = sourceUrl(dataVolume.spec);
   const workflowType = OWN[source] ?? 'importDataVolume';
-  const from = url === undefined ? ` (${source})` : ` from ${displayUrl(url)}`;
+  const cloned = cloneName(dataVolume);
+  const from =
+    url !== undefined
+      ? ` from ${displayUrl(url)}`
+      : cloned !== undefined
+        ? ` from ${cloned}`
+        : ` (${source})`;
   const start: DataVolumeStart = { ...ref, ...(retry === undefined ? {} : { retry }) };
   return {
     workflowId: dataVolumeWorkflowId(ref),

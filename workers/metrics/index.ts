@@ -58,6 +58,7 @@ export function metricSinks(metrics: Metrics): InjectedSinks<MetricSinks> {
 /** Every type of workflow that can fail; their counters stand at 0 before the first does. */
 export const WORKFLOW_TYPES = [
   'blankDataVolume',
+  'cloneDataVolume',
   'deleteLocalBlockVolume',
   'examineNodes',
   'importDataVolume',
