@@ -38,6 +38,7 @@ import type { CloneSourceActivities } from './types/clone-sources.js';
 import type { ExamineActivities } from './types/operators.js';
 import type { ProvisionActivities, VolumePlan } from './types/provision.js';
 import type { ScratchActivities } from './types/scratch.js';
+import type { UploadNodeActivities, UploadTransferActivities } from './types/upload.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
 export interface ControlActivities
@@ -178,7 +179,8 @@ export interface NodeActivities
     LocalVolumeNodeActivities,
     PreparationNodeActivities,
     BlankActivities,
-    CloneNodeActivities {
+    CloneNodeActivities,
+    UploadNodeActivities {
   /** Room in the pool now. @throws {@link FailureType} `NoSpace` when the pool cannot be made or read */
   observePool(input: { pool: PoolRef; foreignBytes: number }): Promise<PoolFacts>;
   /**
@@ -225,7 +227,7 @@ export interface NodeActivities
 }
 
 /** Task queue `dvflow-transfer-<node>`: slots are transfers at once. */
-export interface TransferActivities extends BlankActivities {
+export interface TransferActivities extends BlankActivities, UploadTransferActivities {
   /**
    * Moves the image into `disk.img`, or an archive's files into the volume, in an unprivileged child process, resumes at the resume record, heartbeats
    * {@link TransferProgress}; no new write is issued 2 s after a cancel.

@@ -2,6 +2,9 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { Worker } from '@temporalio/worker';
 import { createBlankActivities } from '../activities/image/blank-disk.js';
 import { createTransferActivities } from '../activities/image/transfer.js';
+import { UploadDesk } from '../activities/image/upload/desk.js';
+import { createLocateActivities } from '../activities/image/upload/locate.js';
+import { createReceiveActivities } from '../activities/image/upload/receive.js';
 import { createCredentialReader } from '../activities/kubernetes/credentials.js';
 import { createNodeActivities } from '../activities/node/index.js';
 import type { DataPort } from '../activities/types/data-port.js';
@@ -11,7 +14,7 @@ import type { TemporalAccess } from './connection.js';
 import { activityMetrics } from './metrics/activities.js';
 import type { Metrics } from './metrics/index.js';
 import { poolMetrics } from './metrics/pools.js';
-import { byteMetrics, transferMetrics } from './metrics/transfers.js';
+import { byteMetrics, transferMetrics, uploadMetrics } from './metrics/transfers.js';
 import { transferUser } from './privileges.js';
 import { sourcePolicy } from './source-policy.js';
 import { ownVersion, workerIdentity } from './version.js';
@@ -39,6 +42,8 @@ export async function createNodeWorkers(
   const user = transferUser();
   const { nodeName: node, stateDirectory, deviceDirectory } = config;
   const policy = await sourcePolicy(config.policy, { kubeConfig, temporalAddress: address });
+  // both queues of this worker speak of the same sessions
+  const desk = new UploadDesk();
   const identity = workerIdentity();
   const options = {
     connection,
@@ -51,15 +56,18 @@ export async function createNodeWorkers(
     Worker.create({
       ...options,
       taskQueue: nodeQueue(config.nodeName),
-      activities: createNodeActivities({
-        node,
-        transferUser: user,
-        version: ownVersion(),
-        stateDirectory,
-        deviceDirectory,
-        selinuxfs: config.selinuxfs,
-        dataPort,
-      }),
+      activities: {
+        ...createNodeActivities({
+          node,
+          transferUser: user,
+          version: ownVersion(),
+          stateDirectory,
+          deviceDirectory,
+          selinuxfs: config.selinuxfs,
+          dataPort,
+        }),
+        ...createLocateActivities({ dataPort, desk, stateDirectory }),
+      },
       maxConcurrentActivityTaskExecutions: NODE_SLOTS,
       interceptors: {
         activity: [activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName, config.selinuxfs))],
@@ -79,6 +87,14 @@ export async function createNodeWorkers(
           tlsDirectory: config.tlsDirectory,
         }),
         ...createBlankActivities({ transferUser: user, stateDirectory }),
+        ...createReceiveActivities({
+          node,
+          dataPort,
+          desk,
+          transferUser: user,
+          stateDirectory,
+          observe: uploadMetrics(metrics),
+        }),
       },
       maxConcurrentActivityTaskExecutions: config.transferSlots,
       interceptors: {

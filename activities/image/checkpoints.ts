@@ -12,6 +12,8 @@ export interface OfferOptions {
   readonly flush?: (() => Promise<void>) | undefined;
   /** Where a compressor can be entered for what comes after. */
   readonly restart?: (() => RestartPoint | undefined) | undefined;
+  /** Record it although none is due: nothing comes after it in this attempt. @default false */
+  readonly last?: boolean | undefined;
 }
 
 /** Makes progress durable now and then. */
@@ -70,10 +72,11 @@ export function createCheckpoints(options: CheckpointOptions): Checkpoints {
     lastTime = performance.now();
   }
 
-  async function offer(completed: number, { flush, restart }: OfferOptions = {}): Promise<void> {
+  async function offer(completed: number, { flush, restart, last }: OfferOptions = {}): Promise<void> {
     if (completed <= (record.durable?.completed ?? 0)) return;
     if (!flush) written = completed;
-    if (source.bytesRead - lastBytes < everyBytes && performance.now() - lastTime < everyMs) return;
+    const due = source.bytesRead - lastBytes >= everyBytes || performance.now() - lastTime >= everyMs;
+    if (!due && !last) return;
     await flush?.();
     await save(completed, restart?.());
   }

@@ -38,10 +38,10 @@ const AWS = [
  * request that is to use the worker's AWS credentials it gets just what those are found by.
  */
 export function childEnvironment(
-  request: Pick<ChildJob['request'], 'kind'> & { readonly ambient?: boolean },
+  request: (Pick<NonNullable<ChildJob['request']>, 'kind'> & { readonly ambient?: boolean }) | undefined,
   env: NodeJS.ProcessEnv = process.env,
 ): NodeJS.ProcessEnv {
-  const ambient = request.kind === 's3' && request.ambient === true;
+  const ambient = request?.kind === 's3' && request.ambient === true;
   const names: readonly string[] = [...PLAIN, ...(ambient ? AWS : [])];
   return Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])));
 }

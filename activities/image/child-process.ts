@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { extname } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Writable } from 'node:stream';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
@@ -9,6 +10,7 @@ import type { TransferProgress, TransferResult, TransientFailureType } from '../
 import { childEnvironment } from './child-environment.js';
 import type { ChildFailure, ChildJob, ChildMessage, ChildOrder } from './child-protocol.js';
 import { nameUnforeseen } from './unforeseen.js';
+import type { BodyEnd } from './upload/upload-source.js';
 
 /** The JavaScript heap holds no image data; the pools lie outside of it. In MiB. */
 const HEAP_MIB = 96;
@@ -36,14 +38,24 @@ export interface ChildOptions {
   readonly path?: string | undefined;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: TransferProgress) => void;
+  /** Of an upload: called once with the way to the child, which waits for its body there. */
+  readonly feed?: ((channel: ChildChannel) => void) | undefined;
+}
+
+/** The way of an upload's body into a child. */
+export interface ChildChannel {
+  readonly body: Writable;
+  /** Says how the body has ended, then ends it. */
+  end(how: BodyEnd): void;
 }
 
 /** Runs the byte mover to its end. @throws its failure, typed; `NodeUnavailable` where it died without one */
 export async function runChild(options: ChildOptions): Promise<TransferResult> {
   const { file, direct, directory, record, lock, scratch, volume } = options.fds;
-  const inherited = [file, directory, record, lock, direct, scratch, volume].map(
-    (fd) => fd ?? ('ignore' as const),
-  );
+  const inherited = [
+    ...[file, directory, record, lock, direct, scratch, volume].map((fd) => fd ?? ('ignore' as const)),
+    options.feed ? ('pipe' as const) : ('ignore' as const),
+  ];
   const job: ChildJob = {
     ...options.job,
     fds: {
@@ -53,6 +65,7 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
       ...(direct === undefined ? {} : { direct: 7 }),
       ...(scratch === undefined ? {} : { scratch: 8 }),
       ...(volume === undefined ? {} : { volume: 9 }),
+      ...(options.feed ? { body: 10 } : {}),
     },
   };
   const [command, ...args] = commandLine(options);
@@ -65,6 +78,7 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
   const stop = stopOnAbort(child, options.signal);
   try {
     child.stdin?.write(`${JSON.stringify(job)}\n`);
+    options.feed?.(channelTo(child));
     const last = await readMessages(child, options.onProgress);
     const how = await ended;
     options.signal.throwIfAborted();
@@ -77,9 +91,24 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
   }
 }
 
+/** Both ends of the body go with the child: what is written then is written to nobody. */
+function channelTo(child: ChildProcess): ChildChannel {
+  const body = (child.stdio as readonly unknown[])[10] as Writable;
+  body.on('error', () => undefined);
+  child.once('close', () => body.destroy());
+  return {
+    body,
+    end(how) {
+      const order: ChildOrder = { body: how };
+      child.stdin?.write(`${JSON.stringify(order)}\n`);
+      body.end();
+    },
+  };
+}
+
 interface StartOptions {
   /** Descriptors that it gets as 3, 4, …. */
-  readonly inherited: readonly (number | 'ignore')[];
+  readonly inherited: readonly (number | 'ignore' | 'pipe')[];
   readonly env: NodeJS.ProcessEnv;
 }
 

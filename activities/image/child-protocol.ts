@@ -2,10 +2,14 @@ import type { ContentType, FailureType, TransferProgress, TransferResult } from 
 import type { VolumeRequest } from './clone/volume-request.js';
 import type { ScratchRoom } from './scratch.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
+import type { BodyEnd, UploadBody } from './upload/upload-source.js';
 
 /** First line on the child's standard input. It holds credentials: it is never an argument, a file or a log line. */
 export interface ChildJob {
-  readonly request: SourceRequest | VolumeRequest;
+  /** What is fetched; absent where an {@link ChildJob.upload} comes. */
+  readonly request?: SourceRequest | VolumeRequest;
+  /** What is received: the bytes come by a descriptor, and how they ended by an order. */
+  readonly upload?: UploadBody;
   readonly policy: AddressPolicy;
   readonly contentType: ContentType;
   readonly claimName: string;
@@ -24,15 +28,15 @@ export interface ChildJob {
     readonly scratch?: number;
     /** Disk of the volume that is cloned, on this node. */
     readonly volume?: number;
+    /** The body of an upload. */
+    readonly body?: number;
   };
   /** What of the scratch space may be used, where there is some. */
   readonly scratchRoom?: ScratchRoom;
 }
 
-/** Any later line: stop, and write nothing more. */
-export interface ChildOrder {
-  readonly abort: true;
-}
+/** Any later line: stop, and write nothing more; or how the body of an upload has ended. */
+export type ChildOrder = { readonly abort: true } | { readonly body: BodyEnd };
 
 /** One line on the child's standard output; a result or a failure is the last. */
 export type ChildMessage =

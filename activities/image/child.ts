@@ -3,17 +3,19 @@
  * ended when that closes. A decoder's bug is not root here, and the worker's event loop stays free.
  */
 import { fstatSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { ApplicationFailure, failureTypeOf } from '../failures.js';
 import type { TransferProgress, TransferResult } from '../types.js';
 import { blockDeviceSize } from './block-device.js';
-import type { ChildFailure, ChildJob, ChildMessage } from './child-protocol.js';
+import type { ChildFailure, ChildJob, ChildMessage, ChildOrder } from './child-protocol.js';
 import { convertImage } from './convert.js';
 import { createRecordStore, FencedError } from './resume-record.js';
 import { openSource } from './source/open-source.js';
 import { refuseLocalFiles } from './source/refuse-local.js';
 import type { ImageSource, SourceNotice } from './source/types.js';
 import { nameUnforeseen } from './unforeseen.js';
+import type { BodyEnd } from './upload/upload-source.js';
 
 /** How long something that the source said stays in the progress. */
 const NOTICE_MS = 5000;
@@ -23,6 +25,7 @@ process.on('unhandledRejection', (error) => void giveUp(error));
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const stopping = new AbortController();
+const bodyEnd = Promise.withResolvers<BodyEnd>();
 
 const first = await lines.next();
 if (first.done) process.exit(0);
@@ -31,9 +34,15 @@ const job = JSON.parse(first.value) as ChildJob;
 await tell(await run(job).catch((error: unknown) => ({ failure: describe(error) })));
 process.exit(0);
 
-/** Any further line means stop; the end of the input means that the worker is gone. */
+/** A further line says how a body has ended, or to stop; the end of the input means that the worker is gone. */
 async function obey(): Promise<void> {
   const order = await lines.next();
+  const said = order.done ? undefined : (JSON.parse(order.value) as ChildOrder);
+  if (said && 'body' in said) {
+    bodyEnd.resolve(said.body);
+    return await obey();
+  }
+  bodyEnd.resolve({ broken: 'the upload was ended' });
   stopping.abort(new Error('the transfer was cancelled'));
   if (order.done) process.exit(1);
 }
@@ -52,20 +61,32 @@ async function run(job: ChildJob): Promise<ChildMessage> {
     void tell({ progress: { ...progress, ...said } });
   }
   try {
-    return { result: await fill(job, source, report) };
+    if (!job.upload?.spool) return { result: await fill(job, source, report) };
+    const { fillFromSpool } = await import('./upload/fill-from-spool.js');
+    const { signal } = stopping;
+    return { result: await fillFromSpool(job, { source, signal, report, fill }) };
   } finally {
     source.close();
   }
 }
 
-async function open({ request, policy, fds }: ChildJob, notice: SourceNotice): Promise<ImageSource> {
+/** What is fetched, or what is received. */
+async function open(job: ChildJob, notice: SourceNotice): Promise<ImageSource> {
+  const { request, upload, policy, fds } = job;
   const { signal } = stopping;
+  const directory = `/proc/self/fd/${fds.record}`;
+  if (upload) {
+    const { createUploadSource } = await import('./upload/upload-source.js');
+    const bytes = new Socket({ fd: fds.body ?? -1, readable: true, writable: false });
+    return createUploadSource(upload, { bytes, end: bodyEnd.promise, directory });
+  }
+  if (!request) throw new Error('a job has neither a request nor an upload');
   if (request.kind === 'volume') {
     const { openVolumeSource } = await import('./clone/open-volume.js');
     return await openVolumeSource(request, fds.volume, { signal, notice });
   }
   refuseLocalFiles(request);
-  const { durable } = await createRecordStore(`/proc/self/fd/${fds.record}`).load();
+  const { durable } = await createRecordStore(directory).load();
   return await openSource(request, { policy, signal, succeededBefore: durable !== undefined, notice });
 }
 
@@ -75,10 +96,11 @@ async function fill(
   onProgress: (progress: TransferProgress) => void,
 ): Promise<TransferResult> {
   const { file, direct, directory, record, scratch } = job.fds;
+  const checksum = job.upload ? job.upload.checksum : job.request?.checksum;
   const work = {
     source,
     size: { claimName: job.claimName, usableBytes: job.usableBytes },
-    ...(job.request.checksum === undefined ? {} : { checksum: job.request.checksum }),
+    ...(checksum === undefined ? {} : { checksum }),
     records: createRecordStore(`/proc/self/fd/${record}`),
     fence: job.fence,
     attempt: job.attempt,
@@ -97,7 +119,7 @@ async function fill(
     ...(fstatSync(file).isBlockDevice() ? { deviceBytes: blockDeviceSize(file) } : {}),
   };
   const { preallocation, request, scratchRoom } = job;
-  const volume = request.kind === 'volume' ? { verbatim: true, reflink: request.reflink ?? false } : {};
+  const volume = request?.kind === 'volume' ? { verbatim: true, reflink: request.reflink ?? false } : {};
   return await convertImage({
     ...work,
     ...volume,

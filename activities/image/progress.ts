@@ -11,8 +11,8 @@ export interface Sink {
   readonly existing: boolean;
   /** Where the durable part ends, in the plan's own offsets; 0 to begin. */
   readonly completed: number;
-  /** Call with the offset below which everything is written; makes it durable when a record is due. */
-  checkpoint(completed: number, flush?: () => Promise<void>): Promise<void>;
+  /** Call with the offset below which everything is written; makes it durable when a record is due, or as the `last` of an attempt. */
+  checkpoint(completed: number, flush?: () => Promise<void>, last?: boolean): Promise<void>;
   /** Call with how much is written in all, in whatever order: for progress only. */
   at(done: number): void;
   readonly signal: AbortSignal;

@@ -1,3 +1,4 @@
+import { failureTypeOf } from '../failures.js';
 import { createSegmentPool } from './pool.js';
 import type { ReadOutcome, Sink } from './progress.js';
 import { largerPvcRequired, type TargetSize } from './size.js';
@@ -31,6 +32,11 @@ export async function copyRaw(
     }
     await stage.flush();
     return { virtualSize: at };
+  } catch (error) {
+    // what has come need not come again
+    if (!sink.signal.aborted && failureTypeOf(error) === 'SourceUnavailable' && at > sink.completed)
+      await sink.checkpoint(at, () => stage.flush(), true).catch(() => undefined);
+    throw error;
   } finally {
     await stage.close();
   }

@@ -252,10 +252,10 @@ function createSink(
     completed: durable.completed,
     signal: job.signal,
     at: (done) => meter.at(fraction(done)),
-    async checkpoint(completed, flush) {
+    async checkpoint(completed, flush, last) {
       meter.at(fraction(completed));
       const restart = job.checksum === undefined ? () => view?.restartPoint?.(completed) : undefined;
-      await checkpoints.offer(completed, { flush, restart });
+      await checkpoints.offer(completed, { flush, restart, last });
     },
   };
 }

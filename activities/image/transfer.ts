@@ -108,7 +108,7 @@ export function createTransferActivities(
         ...(scratch ? { scratchRoom: scratch.room } : {}),
       },
       fds: {
-        ...descriptors(target),
+        ...descriptorsOf(target),
         ...(scratch ? { scratch: scratch.directory.fd } : {}),
         ...(volume?.disk ? { volume: volume.disk.fd } : {}),
       },
@@ -132,11 +132,13 @@ export function createTransferActivities(
   return { transferImage };
 }
 
-function movedBefore({ bytesRead, durable, result }: ResumeRecord): MovedBytes {
+/** Bytes that earlier attempts have moved. */
+export function movedBefore({ bytesRead, durable, result }: ResumeRecord): MovedBytes {
   return { bytesRead, bytesWritten: result?.bytesWritten ?? durable?.bytesWritten ?? 0 };
 }
 
-function descriptors({
+/** Descriptors of an open target, as a child gets them. */
+export function descriptorsOf({
   file,
   direct,
   directory,

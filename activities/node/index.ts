@@ -1,6 +1,7 @@
 import { asyncLocalStorage } from '@temporalio/activity';
 import type { NodeActivities } from '../interfaces.js';
 import type { DataPort } from '../types/data-port.js';
+import type { UploadNodeActivities } from '../types/upload.js';
 import type { UnpublishedItem } from '../types.js';
 import { createBlankActivities } from '../image/blank-disk.js';
 import { createCloneActivities } from './clone.js';
@@ -18,8 +19,7 @@ import { observePool } from './room.js';
 import { createPreparationActivities } from './preparation/index.js';
 import { removeDirectory, removeUnpublishedDirectory, removeVolumeData } from './remove.js';
 import { reserveDirectory } from './reserve.js';
-import { verifyReserved } from './verify-volume.js';
-import { verifyImage } from './verify.js';
+import { verifyFilled } from './verify-filled.js';
 import { DEVICE_DIRECTORY, removeTransferState, STATE_DIRECTORY } from './volume-state.js';
 
 /** Time between two heartbeats, in ms. */
@@ -42,20 +42,16 @@ export function createNodeActivities(context: {
   readonly dataPort?: DataPort | undefined;
   /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
   readonly selinuxfs?: string | undefined;
-}): NodeActivities {
+}): Omit<NodeActivities, keyof UploadNodeActivities> {
   const { node, selinuxfs, stateDirectory = STATE_DIRECTORY, deviceDirectory = DEVICE_DIRECTORY } = context;
   const volumes = { ...context, stateDirectory, deviceDirectory };
-  const activities: NodeActivities = {
+  const activities: ReturnType<typeof createNodeActivities> = {
     ...createPreparationActivities(context),
     ...createCloneActivities(context),
     ...createBlankActivities({ ...context, stateDirectory }),
     observePool: async ({ pool, foreignBytes }) => await observePool(pool, { node, foreignBytes, selinuxfs }),
     reserveDirectory: async (input) => await reserveDirectory(input, context),
-    async verifyImage(input) {
-      const { directory, ...rest } = input;
-      if ('volume' in directory) await verifyReserved({ ...rest, volume: directory }, volumes);
-      else await verifyImage({ ...rest, directory }, context);
-    },
+    verifyImage: async (input) => await verifyFilled(input, volumes),
     async publishDirectory({ directory: target }) {
       if ('volume' in target) return await removeTransferState(stateDirectory, target.dataVolume.uid);
       const { pool: path, directory, dataVolume } = target;

@@ -16,12 +16,14 @@ type VerifyInput = Omit<Parameters<NodeActivities['verifyImage']>[0], 'directory
   readonly volume: ReservedVolume;
 };
 
+type VerifyContext = Omit<VolumeContext, 'deviceDirectory'>;
+
 /**
  * Proves that a reserved volume holds what the transfer finished: of a device, that it is the one which was written, and has room for
  * the disk; in a directory `disk.img`, as in a pool's. The resume record must vouch for it.
  * @throws {@link FailureType} `ImageInvalid` naming the first thing that is wrong
  */
-export async function verifyReserved(input: VerifyInput, context: VolumeContext): Promise<void> {
+export async function verifyReserved(input: VerifyInput, context: VerifyContext): Promise<void> {
   const { volume, transferred } = input;
   try {
     const found = await findTransferState(context.stateDirectory, volume.dataVolume.uid);
@@ -52,7 +54,7 @@ async function verifyDevice({ volume, transferred }: VerifyInput, marker: Volume
 
 async function verifyTree(
   { volume, transferred, contentType }: VerifyInput,
-  context: VolumeContext,
+  context: VerifyContext,
 ): Promise<void> {
   await using directory = await openVolumeTree(volume);
   if (contentType !== 'archive') return await verifyFile(directory, transferred, context.transferUser);

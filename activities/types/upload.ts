@@ -89,4 +89,6 @@ export interface UploadTransferActivities {
 export interface UploadNodeActivities {
   /** Where this session's body is to be sent, and from which offset on. */
   locateUpload(input: { target: FillTarget; request: UploadRequest }): Promise<UploadPlace>;
+  /** Tells a client that waits for scratch space that there will be none; nobody waiting is success. */
+  dismissUpload(input: { target: FillTarget; type: string; message: string }): Promise<void>;
 }

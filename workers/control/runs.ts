@@ -37,7 +37,7 @@ export interface Runs {
 }
 
 /** Names of the activities whose heartbeats carry {@link TransferProgress}. */
-const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk'];
+const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk', 'receiveUpload'];
 
 type Attributes = Pick<WorkflowExecutionDescription, 'typedSearchAttributes'>;
 

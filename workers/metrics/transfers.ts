@@ -1,4 +1,4 @@
-import type { TransferObserver } from '../../activities/image/transfer.js';
+import type { MovedBytes, TransferObserver } from '../../activities/image/transfer.js';
 import type { ActivityObserver } from './activities.js';
 import type { Metrics } from './index.js';
 
@@ -9,7 +9,7 @@ export function transferMetrics(metrics: Metrics, slots: number): ActivityObserv
   metrics.record('dvflow_transfer_slots', slots);
   return {
     begin(type) {
-      if (type !== 'transferImage') return undefined;
+      if (type !== 'transferImage' && type !== 'receiveUpload') return undefined;
       metrics.record('dvflow_active_transfers', ++active);
       return ({ seconds, outcome }) => {
         metrics.record('dvflow_active_transfers', --active);
@@ -21,19 +21,26 @@ export function transferMetrics(metrics: Metrics, slots: number): ActivityObserv
 
 /** Counts the bytes of each transfer as they move: an attempt begins with the figures of those before it. */
 export function byteMetrics(metrics: Metrics): TransferObserver {
-  for (const plan of ['ranged', 'one-pass', 'qemu-img', 'unpack']) {
+  for (const plan of ['ranged', 'one-pass', 'qemu-img', 'unpack', 'upload']) {
     metrics.record('dvflow_transfer_read_bytes_total', 0, { plan });
     metrics.record('dvflow_transfer_written_bytes_total', 0, { plan });
   }
-  return ({ plan }, before) => {
-    let { bytesRead, bytesWritten } = before;
-    return (now) => {
-      // A source that changed is read from zero.
-      const read = Math.max(0, now.bytesRead - bytesRead);
-      const written = Math.max(0, now.bytesWritten - bytesWritten);
-      ({ bytesRead, bytesWritten } = now);
-      metrics.record('dvflow_transfer_read_bytes_total', read, { plan });
-      metrics.record('dvflow_transfer_written_bytes_total', written, { plan });
-    };
+  return ({ plan }, before) => countBytes(metrics, plan, before);
+}
+
+/** Counts the bytes of each upload, as plan `upload`. */
+export function uploadMetrics(metrics: Metrics): (before: MovedBytes) => (now: MovedBytes) => void {
+  return (before) => countBytes(metrics, 'upload', before);
+}
+
+function countBytes(metrics: Metrics, plan: string, before: MovedBytes): (now: MovedBytes) => void {
+  let { bytesRead, bytesWritten } = before;
+  return (now) => {
+    // A source that changed is read from zero.
+    const read = Math.max(0, now.bytesRead - bytesRead);
+    const written = Math.max(0, now.bytesWritten - bytesWritten);
+    ({ bytesRead, bytesWritten } = now);
+    metrics.record('dvflow_transfer_read_bytes_total', read, { plan });
+    metrics.record('dvflow_transfer_written_bytes_total', written, { plan });
   };
 }

@@ -1,0 +1,134 @@
+/** Keeps an uploaded file as it is in scratch space, so that it can be received in pieces whatever is in it. */
+import { constants } from 'node:fs';
+import { open, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { permanentFailure, transientFailure } from '../../failures.js';
+import { codeOf } from '../../node/directories.js';
+import type { ScratchRoom } from '../scratch.js';
+import { createFileSource } from '../source/file-source.js';
+import type { ImageSource } from '../source/types.js';
+import { readUploadState, writeUploadState, type UploadState } from './upload-state.js';
+import type { UploadBody } from './upload-source.js';
+
+/** Synced, and told, after so many bytes or so much time. */
+const EVERY_BYTES = 64 * 1024 * 1024;
+const EVERY_MS = 2_000;
+const PREFIX = 'upload-';
+
+/** Where a file is spooled to. */
+export interface SpoolOptions {
+  readonly body: UploadBody;
+  /** Directory of the scratch space. */
+  readonly scratch: string;
+  readonly room?: ScratchRoom | undefined;
+  /** Private directory of the transfer. */
+  readonly directory: string;
+  readonly signal: AbortSignal;
+  /** Told how many bytes of the file are kept. */
+  readonly onProgress: (bytes: number) => void;
+}
+
+/** A whole file in scratch space. */
+export interface Spooled extends AsyncDisposable {
+  readonly source: ImageSource;
+  readonly bytes: number;
+}
+
+/**
+ * Receives the rest of a file into scratch space and opens it there. What is synced survives the process, and this very session goes
+ * on behind it.
+ * @throws {@link FailureType} `SourceUnavailable` where the body breaks off, `LargerPVCRequired` where the room is too small,
+ * `ScratchUnavailable`
+ */
+export async function spoolUpload(source: ImageSource, options: SpoolOptions): Promise<Spooled> {
+  const { body, scratch, directory, signal } = options;
+  const file = await openFile(scratch, body.session);
+  try {
+    const state = (await readUploadState(directory)) ?? { session: body.session };
+    const bytes = state.whole ? (state.spooled ?? 0) : await receive(source, file, options);
+    // its time tells one version from another, so it is left alone where nothing changes
+    if ((await file.stat()).size !== bytes) await file.truncate(bytes);
+    const kept = createFileSource({ fd: file.fd, name: 'upload' }, { signal });
+    return { source: kept, bytes, [Symbol.asyncDispose]: () => file.close() };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function receive(source: ImageSource, file: FileHandle, options: SpoolOptions): Promise<number> {
+  const { body, directory, room, signal, onProgress } = options;
+  const known: UploadState = {
+    session: body.session,
+    ...(body.length === undefined ? {} : { length: body.length }),
+  };
+  if ((await file.stat()).size < body.start)
+    throw transientFailure(
+      'SourceUnavailable',
+      'the upload has to be sent from its start: what was kept of it is gone',
+    );
+  let at = body.start;
+  let synced = { at, time: performance.now() };
+  async function sync(whole: boolean): Promise<void> {
+    await inScratch(file.datasync());
+    await writeUploadState(directory, { ...known, spooled: at, ...(whole ? { whole } : {}) });
+    synced = { at, time: performance.now() };
+  }
+  await sync(false);
+  try {
+    for await (const piece of source.stream(body.start)) {
+      signal.throwIfAborted();
+      assertRoom(at + piece.length, room);
+      await inScratch(writeAll(file, piece, at));
+      at += piece.length;
+      onProgress(at);
+      if (at - synced.at >= EVERY_BYTES || performance.now() - synced.time >= EVERY_MS) await sync(false);
+    }
+  } catch (error) {
+    // whoever sends the rest need not send this again
+    if (!signal.aborted) await sync(false).catch(() => undefined);
+    throw error;
+  }
+  await sync(true);
+  return at;
+}
+
+async function writeAll(file: FileHandle, piece: Buffer, start: number): Promise<void> {
+  for (let written = 0; written < piece.length;) {
+    const { bytesWritten } = await file.write(piece, written, piece.length - written, start + written);
+    written += bytesWritten;
+  }
+}
+
+/** The file of this session; those of others are gone. */
+async function openFile(scratch: string, session: string): Promise<FileHandle> {
+  const name = `${PREFIX}${session}`;
+  const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
+  return await inScratch(
+    (async () => {
+      for (const other of await readdir(scratch))
+        if (other.startsWith(PREFIX) && other !== name) await rm(`${scratch}/${other}`, { force: true });
+      return await open(`${scratch}/${name}`, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+    })(),
+  );
+}
+
+/** The rest of the file system is promised to others. */
+function assertRoom(bytes: number, room: ScratchRoom | undefined): void {
+  if (!room || bytes <= room.bytes) return;
+  throw permanentFailure(
+    'LargerPVCRequired',
+    `the file needs more than the ${room.bytes} bytes of scratch space that claim ${room.claimName} offers: ask for a larger ` +
+      'volume, with which scratch space grows, or upload without dvflow.io/upload-spool',
+  );
+}
+
+async function inScratch<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const code = String(codeOf(error));
+    const full = code === 'ENOSPC' || code === 'EDQUOT';
+    const message = full ? 'no space left in scratch space' : `scratch space cannot be used (${code})`;
+    throw transientFailure('ScratchUnavailable', message, { cause: error });
+  }
+}
