@@ -135,6 +135,8 @@ export interface DataVolumeFacts extends DataVolumeRef {
   readonly phase: Phase;
   /** `dvflow.io/deadline` in ms. @default 86_400_000 */
   readonly deadlineMs: number;
+  /** `dvflow.io/upload-spool`: an upload is kept as it comes in scratch space. @default false */
+  readonly uploadSpool?: boolean;
   /** The terminal phase was reached by an earlier run and this start has nothing to do (a repeated retry). */
   readonly finished?: boolean;
 }
@@ -398,6 +400,8 @@ export interface StatusUpdate {
   readonly restartCount?: number;
   /** `cdi.kubevirt.io/storage.pod.phase` on the claim, for clients that read it. */
   readonly podPhase?: 'Pending' | 'Running' | 'Succeeded' | 'Failed';
+  /** `cdi.kubevirt.io/storage.pod.ready` on the claim: whether an upload can begin. */
+  readonly podReady?: boolean;
 }
 
 /** What the query `status` answers: the workflow's own facts. */

@@ -11,6 +11,7 @@ const WAITED_IN: readonly Phase[] = [
   'ImportScheduled',
   'CloneScheduled',
   'UploadScheduled',
+  'UploadReady',
 ];
 
 /** Begins a lifecycle: whatever claim it makes goes with its failure, and its phase is `Pending`. */

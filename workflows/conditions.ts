@@ -24,6 +24,11 @@ export function statusFor(phase: Phase, facts: StatusFacts): Omit<StatusUpdate, 
     conditions: conditionsFor(phase, facts),
     ...(event ? { event } : {}),
     ...(podPhase ? { podPhase } : {}),
+    ...(phase === 'UploadReady'
+      ? { podReady: true }
+      : phase === 'UploadScheduled'
+        ? { podReady: false }
+        : {}),
     ...(phase === 'Succeeded' ? { progress: '100.0%' } : phase === 'Pending' ? { progress: 'N/A' } : {}),
   };
 }
@@ -64,7 +69,7 @@ function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condition[] {
     case 'CloneInProgress':
       return [
         pendingClaim(claim),
-        { type: 'Running', status: 'True', reason: 'Pod is running', message: doing },
+        { type: 'Running', status: 'True', reason: 'Pod is running', message: doing || lastTrouble(waiting) },
         { type: 'Ready', status: 'False', reason: 'TransferRunning', message: '' },
       ];
     case 'ImportScheduled':
@@ -75,6 +80,11 @@ function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condition[] {
     default:
       return [noClaim(waiting), ...notRunning(waiting)];
   }
+}
+
+/** An upload that has failed is ready for the next client, and says why the last one did not succeed. */
+function lastTrouble(waiting: StatusFacts['waiting']): string {
+  return waiting?.reason === 'UploadFailed' ? waiting.message : '';
 }
 
 /** CDI says on `Bound` that scratch space is being made. */
@@ -105,6 +115,7 @@ const WAITING_EVENTS: Readonly<Record<string, DataVolumeEvent['type']>> = {
   CreatingScratchSpace: 'Normal',
   ErrExceededQuota: 'Warning',
   InsufficientCapacity: 'Warning',
+  UploadFailed: 'Warning',
 };
 
 function eventFor(phase: Phase, facts: StatusFacts): DataVolumeEvent | undefined {

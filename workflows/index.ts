@@ -10,3 +10,4 @@ export { prepareStorage } from './prepare-storage.js';
 export { recheckNode } from './recheck-node.js';
 export { reclaimVolume } from './reclaim-volume.js';
 export { sweep } from './sweep.js';
+export { uploadDataVolume } from './upload-data-volume.js';

@@ -42,6 +42,10 @@ export interface Lifecycle {
   enter(phase: Phase, more?: Entered): Promise<void>;
   /** Says what is being done, for the query and the Temporal UI. */
   step(text: string): void;
+  /** What was said last by `step`. */
+  doing(): string;
+  /** Has a wait look again, as the signal `wake` does. */
+  wake(): void;
   /** Adds what the query answers. */
   note(facts: Partial<Pick<LifecycleStatus, 'claim' | 'node' | 'image' | 'scratch'>>): void;
   /** Something to undo when the run fails or is cancelled; last in, first out. */
@@ -166,6 +170,10 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
     step(text) {
       run.status = { ...run.status, step: text };
       setCurrentDetails(text);
+    },
+    doing: () => run.status.step,
+    wake() {
+      run.woken = true;
     },
     note(noted) {
       run.status = { ...run.status, ...noted };

@@ -59,7 +59,8 @@ interface Obstacle {
 export async function obtainScratch(volume: Lifecycle, use: ScratchUse): Promise<ScratchSpace> {
   volume.step(`creating scratch space on node ${use.directory.node}`);
   const creating = { reason: 'CreatingScratchSpace', message: 'Creating scratch space' } as const;
-  await volume.enter('ImportScheduled', { waiting: creating });
+  const phase = volume.facts.source === 'upload' ? 'UploadScheduled' : 'ImportScheduled';
+  await volume.enter(phase, { waiting: creating });
   undoClaim(volume);
   let obstacle: Obstacle = creating;
   const wait = {

@@ -1,8 +1,8 @@
 import { permanentFailure } from '../failures.js';
 import type { ContentType, SourceKind } from '../types.js';
 
-/** Whose bytes can be an archive: of CDI's sources only `http`; and a file of the command line. */
-const ARCHIVE_SOURCES: readonly (SourceKind | 'file')[] = ['http', 'file'];
+/** Whose bytes can be an archive: of CDI's sources only `http` and `upload`; and a file of the command line. */
+const ARCHIVE_SOURCES: readonly (SourceKind | 'file')[] = ['http', 'upload', 'file'];
 
 /**
  * Refuses a content type that a kind of source does not have (CDI's support matrix), before anything is asked of it.

@@ -68,6 +68,10 @@ function claimAnnotations(
   return {
     ...withoutMarks(annotations),
     [CDI_ANNOTATIONS.podRestarts]: '0',
+    // clients that find the claim know by it that they may send
+    ...(spec.source?.['upload']
+      ? { [CDI_ANNOTATIONS.uploadTarget]: '', [CDI_ANNOTATIONS.podReady]: 'false' }
+      : {}),
     [CDI_ANNOTATIONS.contentType]: spec.contentType || 'kubevirt',
     [CDI_ANNOTATIONS.preallocation]: String(target.preallocation),
     [CDI_ANNOTATIONS.createdFor]: uid,

@@ -32,6 +32,7 @@ export function factsOf(dataVolume: DataVolume): DataVolumeFacts {
     contentType: spec.contentType || 'kubevirt',
     phase: status?.phase ?? '',
     deadlineMs: readDeadline(annotations[MARKS.deadline]),
+    ...(annotations[MARKS.uploadSpool] === 'true' ? { uploadSpool: true } : {}),
   };
 }
 

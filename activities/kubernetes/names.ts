@@ -55,6 +55,8 @@ export const MARKS = {
   retriedBy: 'dvflow.io/retried-by',
   /** Annotation on a scratch claim: a new value makes Kubernetes look at it. */
   touched: 'dvflow.io/touched',
+  /** Annotation on a DataVolume or claim: `true` keeps an upload as it comes in scratch space. */
+  uploadSpool: 'dvflow.io/upload-spool',
   /** Annotation on a DataVolume or HostPathProvisioner: how long it may go without progress. */
   deadline: 'dvflow.io/deadline',
   /** Annotation on a HostPathProvisioner: the StorageClasses to make for it. */
@@ -74,6 +76,8 @@ export const CDI_ANNOTATIONS = {
   contentType: 'cdi.kubevirt.io/storage.contentType',
   immediate: 'cdi.kubevirt.io/storage.bind.immediate.requested',
   podPhase: 'cdi.kubevirt.io/storage.pod.phase',
+  podReady: 'cdi.kubevirt.io/storage.pod.ready',
+  uploadTarget: 'cdi.kubevirt.io/storage.upload.target',
   podRestarts: 'cdi.kubevirt.io/storage.pod.restarts',
   populatedFor: 'cdi.kubevirt.io/storage.populatedFor',
   preallocation: 'cdi.kubevirt.io/storage.preallocation.requested',

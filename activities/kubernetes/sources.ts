@@ -26,6 +26,7 @@ const SERVED: Readonly<Record<string, readonly SourceKind[]>> = {
   importDataVolume: IMPORTED,
   blankDataVolume: ['blank'],
   cloneDataVolume: ['pvc', 'snapshot', 'sourceRef'],
+  uploadDataVolume: ['upload'],
 };
 
 const INSTEAD = 'use spec.source.http, s3, gcs or registry';

@@ -58,8 +58,8 @@ export function createStatusActivities({
   }
 
   /** Clients of CDI read the transfer's state from the claim (`cdi.md` §6.2). */
-  async function sayPodPhase({ dataVolume, podPhase, restartCount }: StatusUpdate): Promise<void> {
-    if (podPhase === undefined && restartCount === undefined) return;
+  async function sayPodPhase({ dataVolume, podPhase, podReady, restartCount }: StatusUpdate): Promise<void> {
+    if (podPhase === undefined && podReady === undefined && restartCount === undefined) return;
     const { namespace, name, uid } = dataVolume;
     const doing = `annotating claim ${namespace}/${name}`;
     const claim = await callForOutcome(
@@ -70,6 +70,7 @@ export function createStatusActivities({
       return;
     const annotations = {
       ...(podPhase === undefined ? {} : { [CDI_ANNOTATIONS.podPhase]: podPhase }),
+      ...(podReady === undefined ? {} : { [CDI_ANNOTATIONS.podReady]: String(podReady) }),
       ...(restartCount === undefined ? {} : { [CDI_ANNOTATIONS.podRestarts]: String(restartCount) }),
     };
     await callForOutcome(

@@ -9,7 +9,7 @@ import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 import { CONTROL_QUEUE, dataVolumeWorkflowId } from '../../workflows/task-queues.js';
 
 /** Workflow types of the lifecycles that the watch starts. */
-export type WorkflowType = 'importDataVolume' | 'blankDataVolume' | 'cloneDataVolume';
+export type WorkflowType = 'importDataVolume' | 'blankDataVolume' | 'cloneDataVolume' | 'uploadDataVolume';
 
 /** Sources with a lifecycle of their own. */
 const OWN: Partial<Record<SourceKind, WorkflowType>> = {
@@ -17,6 +17,7 @@ const OWN: Partial<Record<SourceKind, WorkflowType>> = {
   pvc: 'cloneDataVolume',
   snapshot: 'cloneDataVolume',
   sourceRef: 'cloneDataVolume',
+  upload: 'uploadDataVolume',
 };
 
 /** What each does, for Temporal's list. */
@@ -24,6 +25,7 @@ const VERBS: Readonly<Record<WorkflowType, string>> = {
   importDataVolume: 'Import',
   blankDataVolume: 'Create blank disk',
   cloneDataVolume: 'Clone',
+  uploadDataVolume: 'Upload',
 };
 
 /** Which workflow serves a DataVolume; without one, why not (yet). */
@@ -33,7 +35,6 @@ export type Lifecycle =
 
 /** Sources whose lifecycle comes with a later release: they wait, phase empty, until it is there. */
 const NOT_YET: Partial<Record<SourceKind, string>> = {
-  upload: 'spec.source.upload',
   external: 'a DataVolume that is populated from outside (dataSource, dataSourceRef)',
 };
 

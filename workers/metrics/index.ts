@@ -69,6 +69,7 @@ export const WORKFLOW_TYPES = [
   'recheckNode',
   'reclaimVolume',
   'sweep',
+  'uploadDataVolume',
 ] as const;
 
 const LEAKED_KINDS = ['PersistentVolumeClaim', 'PersistentVolume', 'Secret', 'Directory'] as const;

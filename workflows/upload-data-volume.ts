@@ -1,0 +1,56 @@
+import type { ImportResult, LifecycleInput } from '../activities/types.js';
+import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
+import { runLifecycle, type Lifecycle } from './lifecycle.js';
+import { reserveOnSomeNode } from './placement.js';
+import { publish } from './publication.js';
+import { prepareStaticVolume, reserveStaticVolume } from './static-volume.js';
+import { createUploadDesk, type UploadDesk } from './upload-desk.js';
+import { receiveDisk } from './upload.js';
+
+/**
+ * Fills a volume with what clients send (Update `openUpload`) and offers it to the claim when it is complete. Phases: CDI's upload
+ * phases. Nothing is held for a client that has not come: neither a slot nor a process.
+ * @throws every {@link FailureType} of the request, of the target and of time, as the `type` of an `ApplicationFailure`
+ */
+export async function uploadDataVolume(input: LifecycleInput): Promise<ImportResult | undefined> {
+  // before anything else: a client may come with the first task
+  let lifecycle: Lifecycle | undefined;
+  const desk = createUploadDesk({
+    wake: () => lifecycle?.wake(),
+    step: () => lifecycle?.doing() ?? 'opening the DataVolume',
+  });
+  try {
+    return await runLifecycle(input, (volume) => upload((lifecycle = volume), desk));
+  } finally {
+    await desk.close('ResourceExists', 'the upload is over: its disk is complete, or it has failed');
+  }
+}
+
+async function upload(volume: Lifecycle, desk: UploadDesk): Promise<ImportResult> {
+  await begin(volume);
+  const target = await planTarget(volume);
+  if (target.claim === 'adopt') return await adopt(volume, target);
+  const reserved = await reserveStaticVolume(volume, target);
+  const claim = await ensureClaim(volume, target, { reserved });
+  await awaitConsumer(volume, claim, target);
+  // A run that continues another one's wait is ready already.
+  if (volume.facts.phase !== 'UploadReady') await volume.enter('UploadScheduled');
+  const directory = reserved
+    ? await prepareStaticVolume(volume, { reserved, claim, target })
+    : await reserveOnSomeNode(volume, { claim, target });
+  volume.note({ node: directory.node });
+  const { transferred, tidy } = await receiveDisk(volume, { claim, target, directory }, desk);
+  await desk.close('ResourceExists', 'the disk is complete: it is being published');
+  // proved already: the client was told no sooner
+  const published = await publish(volume, { claim, target, directory, transferred, tidy });
+  const { virtualSize, bytesTransferred, bytesWritten, checksum } = transferred;
+  return {
+    claim: { namespace: claim.namespace, name: claim.name },
+    ...published,
+    node: directory.node,
+    virtualSize,
+    bytesTransferred,
+    bytesWritten,
+    ...(checksum === undefined ? {} : { checksum }),
+  };
+}
