@@ -18,9 +18,13 @@ describe('certificates of data ports', () => {
       assert.equal(leaf.verify(issuer.publicKey), true);
       assert.equal(leaf.ca, false);
       assert.equal(leaf.subject, `CN=${peer}`);
-      assert.equal(leaf.subjectAltName, `DNS:${peer}`);
-      const serverAuth = leaf.keyUsage?.includes('1.3.6.1.5.5.7.3.1') ?? false;
-      assert.equal(serverAuth, peer === 'dvflow-node');
+      const names = {
+        'dvflow-node': 'DNS:dvflow-node',
+        'dvflow-gateway':
+          'DNS:dvflow-gateway, DNS:dvflow-gateway.dvflow, DNS:dvflow-gateway.dvflow.svc, DNS:localhost, IP Address:127.0.0.1',
+      };
+      assert.equal(leaf.subjectAltName, names[peer]);
+      assert.deepEqual(leaf.keyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
     }
   });
 

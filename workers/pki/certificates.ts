@@ -14,6 +14,21 @@ export const AUTHORITY_MS = 3650 * DAY_MS;
 /** How long a leaf is valid, in ms: 90 days; renewed when a third of it is left. */
 export const LEAF_MS = 90 * DAY_MS;
 
+/**
+ * Names under which peers serve: a node's is known by its name wherever it is, the gateway by those of its Service and, for
+ * `kubectl port-forward` and the local stack, this machine's.
+ */
+const NAMES: Readonly<Record<DataPortPeer, x509.JsonGeneralNames>> = {
+  'dvflow-node': [{ type: 'dns', value: 'dvflow-node' }],
+  'dvflow-gateway': [
+    { type: 'dns', value: 'dvflow-gateway' },
+    { type: 'dns', value: 'dvflow-gateway.dvflow' },
+    { type: 'dns', value: 'dvflow-gateway.dvflow.svc' },
+    { type: 'dns', value: 'localhost' },
+    { type: 'ip', value: '127.0.0.1' },
+  ],
+};
+
 /** A certificate and its key (PKCS #8), both PEM. */
 export interface Issued {
   readonly cert: string;
@@ -40,8 +55,8 @@ export async function createAuthority(now = new Date()): Promise<Issued> {
 }
 
 /**
- * Issues the certificate of a peer: its common name is what a data port lets in by. A node's serves the data port too, under the DNS
- * name `dvflow-node`.
+ * Issues the certificate of a peer: its common name is what a data port lets in by. A node serves its data port with it under the DNS
+ * name `dvflow-node`, the gateway its own port under the names of its Service.
  */
 export async function issueLeaf(authority: Issued, peer: DataPortPeer, now = new Date()): Promise<Issued> {
   x509.cryptoProvider.set(webcrypto);
@@ -49,7 +64,6 @@ export async function issueLeaf(authority: Issued, peer: DataPortPeer, now = new
   const bytes = x509.PemConverter.decodeFirst(authority.key);
   const signingKey = await webcrypto.subtle.importKey('pkcs8', bytes, ALGORITHM, false, ['sign']);
   const keys = await generateKeys();
-  const serves = peer === 'dvflow-node';
   const leaf = await x509.X509CertificateGenerator.create({
     ...validity(now, LEAF_MS),
     subject: `CN=${peer}`,
@@ -59,9 +73,9 @@ export async function issueLeaf(authority: Issued, peer: DataPortPeer, now = new
     signingAlgorithm: ALGORITHM,
     extensions: [
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension(serves ? [SERVER, CLIENT] : [CLIENT]),
+      new x509.ExtendedKeyUsageExtension([SERVER, CLIENT]),
       await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
-      new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: peer }]),
+      new x509.SubjectAlternativeNameExtension([...NAMES[peer]]),
     ],
   });
   return await issued(leaf, keys.privateKey);
