@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import {
   ApiException,
+  AuthorizationV1Api,
   CoreV1Api,
   createConfiguration,
   CustomObjectsApi,
@@ -27,6 +28,7 @@ export interface Kubernetes {
   readonly storage: StorageV1Api;
   readonly custom: CustomObjectsApi;
   readonly discovery: DiscoveryV1Api;
+  readonly authorization: AuthorizationV1Api;
 }
 
 /**
@@ -71,6 +73,7 @@ export function createKubernetes(kubeConfig: KubeConfig): Kubernetes {
     storage: new StorageV1Api(configuration),
     custom: new CustomObjectsApi(configuration),
     discovery: new DiscoveryV1Api(configuration),
+    authorization: new AuthorizationV1Api(configuration),
   };
 }
 

@@ -1,0 +1,205 @@
+/** A gateway of its own for tests: the real server and routes; claims and the workflow are the test's, the data port is a stand-in. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request, type RequestOptions } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { ApiException, type V1PersistentVolumeClaim, type V1Secret } from '@kubernetes/client-node';
+import { createSigningKeys, type SigningKeys } from '../../workers/gateway/signing-keys.js';
+import { createTokens, type Tokens } from '../../workers/gateway/tokens.js';
+import { createUploadSlots } from '../../workers/gateway/upload-slots.js';
+import type { UploadRequest } from '../../activities/types/upload.js';
+import type { OpenUpload } from '../../workers/gateway/open-upload.js';
+import type { GatewayParts } from '../../workers/gateway/parts.js';
+import { startServer, type GatewayServer } from '../../workers/gateway/server.js';
+import { createAuthority, type TestAuthority } from '../support/servers/certificates.js';
+import { startDataPort, type StandInDataPort } from '../support/servers/data-port.js';
+
+const QUIET = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** A Secret as the API server keeps it: a write of an old version is refused. */
+export function secretStore() {
+  let secret: V1Secret = { metadata: { name: 'keys', resourceVersion: '1' } };
+  return {
+    get secret() {
+      return secret;
+    },
+    /** As another replica writes. */
+    put(data: Readonly<Record<string, string>>): void {
+      secret = { ...secret, data: { ...secret.data, ...data } };
+    },
+    core: {
+      readNamespacedSecret: async () => structuredClone(secret),
+      replaceNamespacedSecret: async ({ body }: { body: V1Secret }) => {
+        if (body.metadata?.resourceVersion !== secret.metadata?.resourceVersion)
+          throw new ApiException(409, 'Conflict', '{"reason":"Conflict"}', {});
+        const resourceVersion = String(Number(secret.metadata?.resourceVersion) + 1);
+        secret = structuredClone({ ...body, metadata: { ...body.metadata, resourceVersion } });
+        return structuredClone(secret);
+      },
+    } as never,
+  };
+}
+
+/** Keys over a store; several of them are several replicas. */
+export function keysOver(
+  store: ReturnType<typeof secretStore>,
+  options: { readonly rotateAfterMs?: number; readonly now?: () => number } = {},
+): SigningKeys {
+  return createSigningKeys({ kubernetes: store, logger: QUIET, ...options });
+}
+
+/** A claim that takes an upload. */
+export function uploadClaim(
+  change: {
+    readonly annotations?: Readonly<Record<string, string | undefined>>;
+    readonly size?: string;
+    readonly uid?: string;
+  } = {},
+): V1PersistentVolumeClaim {
+  const annotations = {
+    'cdi.kubevirt.io/storage.upload.target': '',
+    'cdi.kubevirt.io/storage.pod.phase': 'Running',
+    'cdi.kubevirt.io/storage.pod.ready': 'true',
+    ...change.annotations,
+  };
+  return {
+    metadata: {
+      name: 'disk',
+      namespace: 'team-a',
+      uid: change.uid ?? 'claim-uid',
+      annotations: defined(annotations),
+    },
+    spec: { resources: { requests: { storage: change.size ?? '64Mi' } } },
+  };
+}
+
+function defined(record: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const entries = Object.entries(record).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return Object.fromEntries(entries);
+}
+
+/** A gateway under test. */
+export interface TestGateway {
+  readonly server: GatewayServer;
+  readonly tokens: Tokens;
+  readonly dataPort: StandInDataPort;
+  readonly authority: TestAuthority;
+  /** Claims by name. */
+  readonly claims: Map<string, V1PersistentVolumeClaim>;
+  /** What the workflow was asked. */
+  readonly opened: UploadRequest[];
+  /** Runs instead of opening, where set. */
+  onOpen?: OpenUpload | undefined;
+  /** A token for the claim `disk`. */
+  token(): Promise<string>;
+  send(options: Sent): Promise<Received>;
+  close(): Promise<void>;
+}
+
+/** One request. */
+export interface Sent extends RequestOptions {
+  readonly path: string;
+  readonly token?: string;
+  readonly body?: Readable | Buffer | string;
+}
+
+/** One answer. */
+export interface Received {
+  readonly status: number;
+  readonly text: string;
+  readonly headers: NodeJS.Dict<string | string[]>;
+}
+
+/** Starts it on a port that nobody uses. */
+export async function startTestGateway(
+  options: {
+    readonly slots?: number;
+    readonly parts?: Partial<GatewayParts>;
+    /** Another gateway of the same cluster: keys, claims and data port are the same. */
+    readonly beside?: TestGateway;
+  } = {},
+): Promise<TestGateway> {
+  const { beside } = options;
+  const directory = await mkdtemp(join(tmpdir(), 'dvflow-gateway-'));
+  const authority = beside?.authority ?? (await createAuthority());
+  const dataPort = beside?.dataPort ?? (await startDataPort(authority, directory));
+  const client = await authority.issue(['dvflow-gateway']);
+  const tokens = beside?.tokens ?? createTokens(keysOver(secretStore()));
+  const claims = beside?.claims ?? new Map([['disk', uploadClaim()]]);
+  const opened: UploadRequest[] = [];
+  const gateway: Partial<TestGateway> = {};
+  const parts: GatewayParts = {
+    kubernetes: { core: claimReader(claims) } as never,
+    tokens,
+    slots: createUploadSlots(options.slots ?? 4),
+    logger: QUIET,
+    dataPortTls: () => ({ ca: authority.ca, ...client }),
+    frontProxy: () => undefined,
+    openUpload: async (claim, asked, signal) => {
+      opened.push(asked);
+      if (gateway.onOpen) return await gateway.onOpen(claim, asked, signal);
+      const { durable, complete } = dataPort.open(asked.session, asked.length);
+      return { url: dataPort.url, session: asked.session, offset: durable, complete };
+    },
+    ...options.parts,
+  };
+  const tls = { ...(await authority.issue(['localhost'])), ca: authority.ca };
+  const server = await startServer(parts, { address: { host: '127.0.0.1', port: 0 }, tls });
+  return Object.assign(gateway, {
+    server,
+    tokens,
+    dataPort,
+    authority,
+    claims,
+    opened,
+    token: async () =>
+      await tokens.issue({
+        namespace: 'team-a',
+        name: 'disk',
+        claimUid: claims.get('disk')?.metadata?.uid ?? '',
+      }),
+    send: async (sent: Sent) => await send(server.port, authority.ca, sent),
+    async close() {
+      await server.close();
+      if (!beside) await dataPort.close();
+      await rm(directory, { recursive: true, force: true });
+    },
+  });
+}
+
+function claimReader(claims: ReadonlyMap<string, V1PersistentVolumeClaim>) {
+  return {
+    readNamespacedPersistentVolumeClaim: async ({ name }: { name: string }) => {
+      const claim = claims.get(name);
+      if (!claim) throw new ApiException(404, 'Not Found', '{"reason":"NotFound"}', {});
+      return claim;
+    },
+  };
+}
+
+/** Sends a request as a client that reads the answer while it still sends. */
+export async function send(port: number, ca: string, { token, body, ...options }: Sent): Promise<Received> {
+  const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const headers = { ...authorization, ...(options.headers as Record<string, string>) };
+  return await new Promise((resolve, reject) => {
+    const asked = request(
+      { host: 'localhost', port, ca, method: 'POST', agent: false, ...options, headers },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString();
+          resolve({ status: response.statusCode ?? 0, text, headers: response.headers });
+          asked.destroy();
+        });
+      },
+    );
+    asked.on('error', reject);
+    if (body === undefined || typeof body === 'string' || Buffer.isBuffer(body)) return void asked.end(body);
+    asked.flushHeaders();
+    body.on('error', (error) => asked.destroy(error));
+    body.pipe(asked);
+  });
+}
