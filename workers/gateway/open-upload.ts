@@ -1,0 +1,67 @@
+/** How the gateway asks the workflow of a claim for the place that takes the bytes. */
+import { randomUUID } from 'node:crypto';
+import type { Client } from '@temporalio/client';
+import { callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
+import { CDI_GROUP, CDI_VERSION, lifecycleWorkflowId, MARKS } from '../../activities/kubernetes/names.js';
+import type { ObjectMeta } from '../../activities/kubernetes/objects.js';
+import type { OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
+import { openUploadUpdate } from '../../workflows/messages.js';
+import { UploadError } from './upload-failures.js';
+import type { UploadClaim } from './upload-claims.js';
+
+/** Has the receiving resource opened; resolves when it takes bytes. */
+export type OpenUpload = (
+  claim: UploadClaim,
+  request: UploadRequest,
+  signal: AbortSignal,
+) => Promise<OpenedUpload>;
+
+/** All slots of a node may be taken by other transfers: a client waits so long for one, in ms. */
+const OPEN_WITHIN_MS = 5 * 60_000;
+
+/** Asks by a Temporal Update, which starts nothing: a claim whose workflow has ended takes no upload. */
+export function createOpenUpload(client: Client, kubernetes: Pick<Kubernetes, 'custom'>): OpenUpload {
+  return async (claim, request, signal) => {
+    const handle = client.workflow.getHandle(await workflowOf(kubernetes, claim));
+    const timeout = AbortSignal.timeout(OPEN_WITHIN_MS);
+    try {
+      return await client.connection.withAbortSignal(AbortSignal.any([signal, timeout]), async () =>
+        // one try of a client is one Update, however often the call is repeated
+        handle.executeUpdate(openUploadUpdate, {
+          args: [request],
+          updateId: randomUUID(),
+        }),
+      );
+    } catch (error) {
+      if (!timeout.aborted) throw error;
+      throw new UploadError(
+        503,
+        `no place to upload into within ${OPEN_WITHIN_MS / 60_000} minutes: try again`,
+        {
+          cause: error,
+        },
+      );
+    }
+  };
+}
+
+/** The claim tells until it is published; a DataVolume that was made from Temporal tells too; else it is the watch's id. */
+async function workflowOf(
+  { custom }: Pick<Kubernetes, 'custom'>,
+  { namespace, name, uid, workflowId, dataVolumeUid }: UploadClaim,
+): Promise<string> {
+  if (workflowId !== undefined) return workflowId;
+  const fallback = lifecycleWorkflowId({ namespace, name, uid: dataVolumeUid ?? uid });
+  if (dataVolumeUid === undefined) return fallback;
+  const dataVolume = await callIfFound<{ readonly metadata?: ObjectMeta }>(
+    `reading DataVolume ${namespace}/${name}`,
+    custom.getNamespacedCustomObject({
+      group: CDI_GROUP,
+      version: CDI_VERSION,
+      namespace,
+      plural: 'datavolumes',
+      name,
+    }) as Promise<{ readonly metadata?: ObjectMeta }>,
+  );
+  return dataVolume?.metadata?.annotations?.[MARKS.workflowId] ?? fallback;
+}

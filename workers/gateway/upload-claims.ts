@@ -1,0 +1,125 @@
+/** Whether a claim can be uploaded into now, by the annotations that CDI tells its clients with (`cdi.md` §3.3). */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import { callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
+import { CDI_ANNOTATIONS, MARKS } from '../../activities/kubernetes/names.js';
+import { parseQuantity } from '../../activities/kubernetes/quantity.js';
+import type { ContentType } from '../../activities/types.js';
+import { TokenError, type UploadToken } from './tokens.js';
+
+/** A claim that takes an upload now. */
+export interface UploadClaim {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly contentType: ContentType;
+  /** Bytes that it asks for. */
+  readonly requestBytes: number;
+  /** Id of the workflow that serves it, where the claim tells. */
+  readonly workflowId?: string;
+  /** uid of the DataVolume that controls it. */
+  readonly dataVolumeUid?: string;
+}
+
+/** A claim that takes no upload; answered by 503 with this text, as CDI does. */
+export class ClaimNotReadyError extends Error {
+  override readonly name = 'ClaimNotReadyError';
+}
+
+/** How long a claim may take to become ready, and how often it is looked at, in ms; CDI's. */
+const READY_WITHIN_MS = 10_000;
+const LOOK_EVERY_MS = 500;
+
+/** Options of {@link awaitUploadClaim}. */
+export interface AwaitClaimOptions {
+  readonly signal?: AbortSignal;
+  /** @default 10_000 */
+  readonly readyWithinMs?: number;
+  /** A claim that is not ready will do: what is being uploaded is not ready for another one. */
+  readonly unready?: boolean;
+}
+
+/**
+ * Waits until the claim of the token is ready for an upload.
+ * @throws ClaimNotReadyError when it is gone, is no target, is finished, or is not ready in time
+ * @throws TokenError `invalid` when the claim is another one than that for which the token was made
+ */
+export async function awaitUploadClaim(
+  { core }: Pick<Kubernetes, 'core'>,
+  token: UploadToken,
+  { signal, readyWithinMs = READY_WITHIN_MS, unready = false }: AwaitClaimOptions = {},
+): Promise<UploadClaim> {
+  const { namespace, name } = token;
+  const end = Date.now() + readyWithinMs;
+  for (;;) {
+    const claim = await callIfFound(
+      `reading claim ${namespace}/${name}`,
+      core.readNamespacedPersistentVolumeClaim({ namespace, name }),
+    );
+    if (!claim) throw new ClaimNotReadyError(`rejecting Upload Request for PVC ${name} that doesn't exist`);
+    assertBound(token, claim);
+    assertTarget(claim, name);
+    if (unready || isReady(claim)) return readClaim(claim, { namespace, name });
+    if (Date.now() >= end) {
+      throw new ClaimNotReadyError(
+        `PVC ${name} is not ready for an upload: context deadline exceeded after ${readyWithinMs / 1000} s; ` +
+          `see the conditions of its DataVolume, and try again`,
+      );
+    }
+    await pause(LOOK_EVERY_MS, undefined, signal ? { signal } : {});
+  }
+}
+
+/** @throws TokenError `invalid`: a token outlives the claim that it was made for */
+function assertBound({ claimUid, dataVolumeUid, name }: UploadToken, claim: V1PersistentVolumeClaim): void {
+  const { uid } = claim.metadata ?? {};
+  if (claimUid !== undefined && claimUid === uid) return;
+  if (claimUid === undefined && dataVolumeUid !== undefined && dataVolumeUid === ownerOf(claim)) return;
+  throw new TokenError(
+    'invalid',
+    `the token was made for another claim of the name ${name}: ask for a new one`,
+  );
+}
+
+/** @throws ClaimNotReadyError */
+function assertTarget({ metadata }: V1PersistentVolumeClaim, name: string): void {
+  const annotations = metadata?.annotations ?? {};
+  if (annotations[CDI_ANNOTATIONS.uploadTarget] === undefined)
+    throw new ClaimNotReadyError(`PVC ${name} is not an upload target`);
+  if (annotations[CDI_ANNOTATIONS.podPhase] === 'Succeeded')
+    throw new ClaimNotReadyError(`rejecting Upload Request for PVC ${name} that already finished uploading`);
+}
+
+function isReady({ metadata }: V1PersistentVolumeClaim): boolean {
+  return metadata?.annotations?.[CDI_ANNOTATIONS.podReady] === 'true';
+}
+
+function readClaim(
+  claim: V1PersistentVolumeClaim,
+  place: { readonly namespace: string; readonly name: string },
+): UploadClaim {
+  const annotations = claim.metadata?.annotations ?? {};
+  const contentType = annotations[CDI_ANNOTATIONS.contentType] || 'kubevirt';
+  if (contentType !== 'kubevirt' && contentType !== 'archive') {
+    throw new ClaimNotReadyError(
+      `rejecting upload request for PVC ${place.name} - upload content-type ${contentType} is invalid`,
+    );
+  }
+  const workflowId = annotations[MARKS.workflowId];
+  const dataVolumeUid = ownerOf(claim);
+  return {
+    ...place,
+    uid: claim.metadata?.uid ?? '',
+    contentType,
+    requestBytes: Number(parseQuantity(claim.spec?.resources?.requests?.['storage'] ?? '0') ?? 0n),
+    ...(workflowId === undefined ? {} : { workflowId }),
+    ...(dataVolumeUid === undefined ? {} : { dataVolumeUid }),
+  };
+}
+
+function ownerOf({ metadata }: V1PersistentVolumeClaim): string | undefined {
+  const owner = metadata?.ownerReferences?.find(
+    ({ kind, controller }) => kind === 'DataVolume' && controller,
+  );
+  return owner?.uid;
+}
