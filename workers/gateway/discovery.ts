@@ -1,0 +1,115 @@
+/** What a client of Kubernetes asks before it uses an API: groups, versions, resources, and the schema of the one kind. */
+import { UPLOAD_GROUP, UPLOAD_RESOURCE, UPLOAD_VERSIONS } from './upload-token-requests.js';
+
+const versions = UPLOAD_VERSIONS.map((version) => ({ groupVersion: `${UPLOAD_GROUP}/${version}`, version }));
+
+/** `GET /apis/upload.cdi.kubevirt.io`. */
+export const API_GROUP = {
+  kind: 'APIGroup',
+  apiVersion: 'v1',
+  name: UPLOAD_GROUP,
+  versions,
+  preferredVersion: versions[0],
+} as const;
+
+/** `GET /apis`. */
+export const API_GROUP_LIST = { kind: 'APIGroupList', apiVersion: 'v1', groups: [API_GROUP] } as const;
+
+/** `GET /`. */
+export const ROOT_PATHS = {
+  paths: [
+    '/apis',
+    `/apis/${UPLOAD_GROUP}`,
+    ...UPLOAD_VERSIONS.map((version) => `/apis/${UPLOAD_GROUP}/${version}`),
+    '/healthz',
+    '/openapi/v2',
+  ],
+};
+
+/** `GET /apis/upload.cdi.kubevirt.io/<version>`; short names as CDI's. */
+export function resourceList(version: string): object {
+  return {
+    kind: 'APIResourceList',
+    apiVersion: 'v1',
+    groupVersion: `${UPLOAD_GROUP}/${version}`,
+    resources: [
+      {
+        name: UPLOAD_RESOURCE,
+        singularName: 'uploadtokenrequest',
+        namespaced: true,
+        group: UPLOAD_GROUP,
+        version,
+        kind: 'UploadTokenRequest',
+        verbs: ['create'],
+        shortNames: ['utr', 'utrs'],
+      },
+    ],
+  };
+}
+
+/** `GET /openapi/v2`: kube-apiserver merges it into its own, by which kubectl checks what it sends and explains kinds. */
+export function openApi(version: string): object {
+  const kinds = UPLOAD_VERSIONS.map((kindVersion) => [definitionName(kindVersion), definition(kindVersion)]);
+  return {
+    swagger: '2.0',
+    info: { title: 'dvflow', version },
+    paths: Object.fromEntries(
+      UPLOAD_VERSIONS.map((pathVersion) => [path(pathVersion), operation(pathVersion)]),
+    ),
+    definitions: Object.fromEntries(kinds) as object,
+  };
+}
+
+function path(version: string): string {
+  return `/apis/${UPLOAD_GROUP}/${version}/namespaces/{namespace}/${UPLOAD_RESOURCE}`;
+}
+
+function definitionName(version: string): string {
+  return `io.kubevirt.cdi.upload.${version}.UploadTokenRequest`;
+}
+
+function operation(version: string): object {
+  const schema = { $ref: `#/definitions/${definitionName(version)}` };
+  return {
+    post: {
+      operationId: `create${version.replace('v', 'V')}NamespacedUploadTokenRequest`,
+      consumes: ['application/json'],
+      produces: ['application/json'],
+      parameters: [
+        { name: 'namespace', in: 'path', required: true, type: 'string' },
+        { name: 'body', in: 'body', required: true, schema },
+      ],
+      responses: { 200: { description: 'OK', schema } },
+      'x-kubernetes-action': 'post',
+      'x-kubernetes-group-version-kind': groupVersionKind(version),
+    },
+  };
+}
+
+function definition(version: string): object {
+  const text = (description: string): object => ({ type: 'string', description });
+  return {
+    description: 'Asks for the token with which the disk of a claim is uploaded; nothing is stored.',
+    type: 'object',
+    required: ['spec'],
+    properties: {
+      apiVersion: text('Version of this representation.'),
+      kind: text('UploadTokenRequest.'),
+      metadata: { type: 'object', description: 'Given back as it came.' },
+      spec: {
+        type: 'object',
+        required: ['pvcName'],
+        properties: { pvcName: text('Name of the claim in the same namespace.') },
+      },
+      status: {
+        type: 'object',
+        properties: { token: text('For the header Authorization: Bearer; good for five minutes.') },
+      },
+    },
+    'x-kubernetes-group-version-kind': [groupVersionKind(version)],
+  };
+}
+
+function groupVersionKind(version: string): object {
+  return { group: UPLOAD_GROUP, version, kind: 'UploadTokenRequest' };
+}

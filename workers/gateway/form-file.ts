@@ -1,0 +1,66 @@
+/** The part `file` of a `multipart/form-data` body, as a stream (`cdi.md` §3.4). */
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import { Busboy, type BusboyFileStream } from '@fastify/busboy';
+import { UploadError } from './upload-failures.js';
+
+/** Name of the part; CDI's. */
+const PART = 'file';
+
+/** A form for an upload has one part; what is beyond these limits is not looked at. */
+const LIMITS = { fields: 16, fieldSize: 64 * 1024, parts: 32, headerPairs: 64 } as const;
+
+/** The file of a form. */
+export interface FormFile {
+  readonly source: Readable;
+  /** Whether the file, which has ended, has ended by its boundary. */
+  isWhole(): boolean;
+}
+
+/**
+ * Reads a form up to its file. Parts before and after it are passed over.
+ * @throws UploadError 400 for a body that is no form, has no part `file`, or breaks off before it
+ */
+export async function readFormFile(
+  request: IncomingMessage,
+  contentType: string | undefined,
+): Promise<FormFile> {
+  const parser = parserFor(request, contentType ?? '');
+  const { promise, resolve, reject } = Promise.withResolvers<FormFile>();
+  let whole = true;
+  let file: Readable | undefined;
+  const fail = (reason: string): void => {
+    whole = false;
+    // an error of the parser wins over the end that it lets the file have
+    reject(new UploadError(400, `Saving stream failed: ${reason}`));
+    file?.destroy(new Error(reason));
+  };
+  parser.on('file', (name: string, stream: BusboyFileStream) => {
+    if (name !== PART || file) return stream.resume();
+    file = stream;
+    // an error after the last byte was handed over is nobody's
+    stream.on('error', () => undefined);
+    resolve({ source: stream, isWhole: () => whole });
+  });
+  parser.on('error', () => fail('the form is malformed or has broken off'));
+  parser.on('finish', () => reject(new UploadError(400, `the form has no part named ${PART}`)));
+  request.on('close', () => {
+    if (!request.complete) fail("the client's connection has broken");
+  });
+  request.pipe(parser);
+  return await promise;
+}
+
+function parserFor({ headers }: IncomingMessage, contentType: string): InstanceType<typeof Busboy> {
+  try {
+    if (!/^multipart\/form-data\b/i.test(contentType)) throw new Error('not a form');
+    return new Busboy({
+      headers: { ...headers, 'content-type': contentType },
+      limits: LIMITS,
+      // whether or not it has a file name
+      isPartAFile: (name) => name === PART,
+    });
+  } catch (error) {
+    throw new UploadError(400, 'the body is no multipart/form-data with a boundary', { cause: error });
+  }
+}

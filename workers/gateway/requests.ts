@@ -1,0 +1,91 @@
+/** How requests with large bodies are treated: when they may send, how they are answered, what becomes of the rest. */
+import { once } from 'node:events';
+import { IncomingMessage, type ServerResponse } from 'node:http';
+import type { Readable } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { UploadError, type UploadAnswer } from './upload-failures.js';
+
+/** What follows of a body after its answer is read away for so long, in ms: a connection that is cut at once loses the answer. */
+const LINGER_MS = 10_000;
+
+/** Lets a client that asked (`Expect: 100-continue`) send its body; where nobody asked, nothing is sent. */
+export function expectsContinue(request: IncomingMessage): void {
+  const ask = continues.get(request);
+  continues.delete(request);
+  ask?.writeContinue();
+}
+
+/** Requests that wait to be told that they may send. */
+const continues = new WeakMap<IncomingMessage, ServerResponse>();
+
+/** Remembers a request that waits; Node would let it send at once, and a refusal would come after gigabytes. */
+export function awaitsContinue(request: IncomingMessage, response: ServerResponse): void {
+  continues.set(request, response);
+}
+
+/** Aborts when the client is gone before its body has come as a whole. */
+export function goneSignal(request: IncomingMessage): AbortSignal {
+  const gone = new AbortController();
+  request.once('close', () => {
+    if (!request.complete) gone.abort(new UploadError(400, "the client's connection has broken"));
+  });
+  return gone.signal;
+}
+
+/** Reads the rest of a body away once it is answered, for a time, then cuts the connection. */
+export function lingerAfter(request: IncomingMessage, response: ServerResponse): void {
+  response.once('finish', () => {
+    if (request.complete || request.destroyed) return;
+    request.on('error', () => undefined);
+    const cut = setTimeout(() => request.socket.destroy(), LINGER_MS);
+    request.once('close', () => clearTimeout(cut));
+    request.once('end', () => clearTimeout(cut));
+    request.resume();
+  });
+}
+
+/**
+ * Resolves when the first byte is there to be read; nothing of the body is taken.
+ * @throws UploadError when nothing comes in time, or there is nothing
+ */
+export async function awaitFirstByte(source: Readable, withinMs: number): Promise<void> {
+  if (source.readableLength > 0) return;
+  const late = new AbortController();
+  try {
+    const outcome = await Promise.race([
+      once(source, 'readable', { signal: late.signal }).then(() => 'readable' as const),
+      once(source, 'close', { signal: late.signal }).then(() => 'closed' as const),
+      pause(withinMs, 'late' as const, { signal: late.signal }),
+    ]);
+    if (outcome === 'late')
+      throw new UploadError(408, `the client has sent nothing for ${withinMs / 1000} s`);
+    if (source.readableLength > 0) return;
+    const broken = outcome === 'closed' && !(source instanceof IncomingMessage && source.complete);
+    const why = broken ? "the client's connection has broken" : 'the body is empty';
+    throw new UploadError(400, `Saving stream failed: ${why}`);
+  } finally {
+    late.abort();
+  }
+}
+
+/** Sends an answer as CDI does: plain text, escaped. */
+export function sendAnswer(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { status, message }: UploadAnswer,
+): FastifyReply {
+  // whoever was not told to send may send or not: the next request on this connection could not be told from a body
+  if (continues.has(request.raw)) void reply.header('connection', 'close');
+  if (status === 503) void reply.header('retry-after', '5');
+  return reply
+    .code(status)
+    .type('text/plain; charset=utf-8')
+    .header('x-content-type-options', 'nosniff')
+    .send(request.raw.method === 'HEAD' ? '' : escapeHtml(message));
+}
+
+/** A browser that takes the text for a page must not find one in it. */
+function escapeHtml(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}

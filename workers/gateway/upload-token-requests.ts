@@ -1,0 +1,131 @@
+/** The aggregated API `upload.cdi.kubevirt.io` (`clients.md` §2.1): documents of discovery, and the one thing that can be created. */
+import type { Kubernetes } from '../../activities/kubernetes/client.js';
+import { call, callIfFound } from '../../activities/kubernetes/client.js';
+import { CDI_GROUP, CDI_VERSION } from '../../activities/kubernetes/names.js';
+import type { ObjectMeta } from '../../activities/kubernetes/objects.js';
+import type { FrontProxyUser } from './front-proxy.js';
+import { statusOf, type ApiStatus } from './api-status.js';
+import type { TokenTarget, Tokens } from './tokens.js';
+
+/** Group of the aggregated API. */
+export const UPLOAD_GROUP = 'upload.cdi.kubevirt.io';
+/** Its versions, the preferred one first; both are the same. */
+export const UPLOAD_VERSIONS = ['v1beta1', 'v1alpha1'] as const;
+/** Its one resource. */
+export const UPLOAD_RESOURCE = 'uploadtokenrequests';
+const KIND = 'UploadTokenRequest';
+
+/** A request for a token; what is sent comes back with `status.token`, and nothing is kept. */
+interface UploadTokenRequest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly spec?: { readonly pvcName?: unknown };
+}
+
+/** An answer of the API. */
+export interface ApiAnswer {
+  readonly code: number;
+  readonly body: object;
+}
+
+/** What a request for a token is answered with. */
+export interface TokenRequestOptions {
+  readonly kubernetes: Pick<Kubernetes, 'core' | 'custom' | 'authorization'>;
+  readonly tokens: Tokens;
+}
+
+/** One request for a token. */
+export interface TokenRequest {
+  readonly user: FrontProxyUser;
+  readonly version: string;
+  readonly namespace: string;
+  /** As it came. */
+  readonly body: unknown;
+  /** Nothing is signed. */
+  readonly dryRun: boolean;
+}
+
+/**
+ * Answers a request for a token: for whom may create `uploadtokenrequests` in the namespace, a token that is bound to the claim as
+ * it is now. A claim that does not exist yet is answered too, as CDI does: the token then holds for the claim of the DataVolume
+ * of that name, and for no claim where there is none.
+ */
+export async function answerTokenRequest(
+  { kubernetes, tokens }: TokenRequestOptions,
+  { user, version, namespace, body, dryRun }: TokenRequest,
+): Promise<ApiAnswer> {
+  const refused = await refusalOf(kubernetes, user, { version, namespace });
+  if (refused) return refused;
+  const apiVersion = `${UPLOAD_GROUP}/${version}`;
+  if (!isTokenRequest(body, apiVersion))
+    return statusOf('BadRequest', `the body is no ${KIND} of ${apiVersion} in JSON`);
+  const name = body.spec?.pvcName;
+  if (typeof name !== 'string' || name === '')
+    return statusOf('Invalid', `${KIND} is invalid: spec.pvcName: Required value: the name of a claim`);
+  const stated = body.metadata?.['namespace'];
+  if (stated !== undefined && stated !== '' && stated !== namespace)
+    return statusOf('BadRequest', 'the namespace of the object does not match the one of the request');
+  const token = dryRun ? '' : await tokens.issue(await bind(kubernetes, namespace, name));
+  const metadata = { ...body.metadata, namespace };
+  return {
+    code: 200,
+    body: { kind: KIND, apiVersion, metadata, spec: { pvcName: name }, status: { token } },
+  };
+}
+
+/** kube-apiserver has asked its authorizer already; a gateway that is reached by another way asks again. */
+async function refusalOf(
+  { authorization }: Pick<Kubernetes, 'authorization'>,
+  { user, groups, extra }: FrontProxyUser,
+  { version, namespace }: Pick<TokenRequest, 'version' | 'namespace'>,
+): Promise<ApiStatus | undefined> {
+  const resourceAttributes = {
+    namespace,
+    verb: 'create',
+    group: UPLOAD_GROUP,
+    version,
+    resource: UPLOAD_RESOURCE,
+  };
+  const spec = { user, groups: [...groups], extra, resourceAttributes };
+  const { status } = await call(
+    `asking whether ${user} may upload into namespace ${namespace}`,
+    authorization.createSubjectAccessReview({ body: { spec } }),
+  );
+  if (status?.allowed) return undefined;
+  const reason = status?.reason ? `: ${status.reason}` : '';
+  return statusOf(
+    'Forbidden',
+    `${UPLOAD_RESOURCE}.${UPLOAD_GROUP} is forbidden: User "${user}" cannot create resource "${UPLOAD_RESOURCE}" ` +
+      `in API group "${UPLOAD_GROUP}" in the namespace "${namespace}"${reason}`,
+  );
+}
+
+/** What exists under the name now. */
+async function bind(
+  { core, custom }: Pick<Kubernetes, 'core' | 'custom'>,
+  namespace: string,
+  name: string,
+): Promise<TokenTarget> {
+  const doing = `reading claim ${namespace}/${name}`;
+  const claim = await callIfFound(doing, core.readNamespacedPersistentVolumeClaim({ namespace, name }));
+  if (claim?.metadata?.uid) return { namespace, name, claimUid: claim.metadata.uid };
+  const dataVolume = await callIfFound<{ readonly metadata?: ObjectMeta }>(
+    `reading DataVolume ${namespace}/${name}`,
+    custom.getNamespacedCustomObject({
+      group: CDI_GROUP,
+      version: CDI_VERSION,
+      namespace,
+      plural: 'datavolumes',
+      name,
+    }) as Promise<{ readonly metadata?: ObjectMeta }>,
+  );
+  const uid = dataVolume?.metadata?.uid;
+  return { namespace, name, ...(uid === undefined ? {} : { dataVolumeUid: uid }) };
+}
+
+function isTokenRequest(body: unknown, apiVersion: string): body is UploadTokenRequest {
+  if (typeof body !== 'object' || body === null) return false;
+  const { kind, apiVersion: stated } = body as Partial<UploadTokenRequest>;
+  return kind === KIND && stated === apiVersion;
+}

@@ -1,0 +1,156 @@
+/** CDI's upload endpoints (`cdi.md` §3.3, §3.4; `clients.md` §2.4-2.6): one body, one disk, and 200 only when that is whole. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { bearerToken } from './bearer.js';
+import { STALL_MS } from './body-pump.js';
+import { byteLimit } from './byte-limit.js';
+import { sendToDataPort } from './data-port.js';
+import type { GatewayParts } from './parts.js';
+import { expectsContinue, lingerAfter, goneSignal, sendAnswer, awaitFirstByte } from './requests.js';
+import { countReceived } from './received-bytes.js';
+import { readFormFile } from './form-file.js';
+import { awaitUploadClaim, type UploadClaim } from './upload-claims.js';
+import { answerOf, isForeseen, UploadError } from './upload-failures.js';
+
+/** CDI's paths, below each of its versions. Asynchronous ones answer like the others, when the disk is complete. */
+const PATHS = ['upload', 'upload-async', 'upload-form', 'upload-form-async'] as const;
+const VERSIONS = ['v1beta1', 'v1alpha1'] as const;
+
+/** A body to move. */
+interface Body {
+  readonly source: Readable;
+  /** Bytes of it, where known. */
+  readonly length?: number;
+  readonly isWhole?: () => boolean;
+}
+
+/** How the endpoint takes its body. */
+interface UploadKind {
+  /** Content type of the form; undefined where the body is the file. */
+  readonly form: string | undefined;
+  readonly asynchronous: boolean;
+}
+
+/** Serves the endpoints. */
+export function addUploads(app: FastifyInstance, parts: GatewayParts): void {
+  // whatever a client says of its body: fastify would judge it
+  const contentTypes = new WeakMap<IncomingMessage, string | undefined>();
+  app.addHook('onRequest', async ({ raw }) => {
+    contentTypes.set(raw, raw.headers['content-type']);
+    raw.headers['content-type'] = 'application/octet-stream';
+  });
+  for (const version of VERSIONS) {
+    for (const path of PATHS) {
+      const form = path.includes('form');
+      const asynchronous = path.endsWith('async');
+      app.all(`/${version}/${path}`, async (request, reply) => {
+        lingerAfter(request.raw, reply.raw);
+        const contentType = form ? (contentTypes.get(request.raw) ?? '') : undefined;
+        const answer = await answerUpload(parts, request, { asynchronous, form: contentType }).catch(
+          (error: unknown) => {
+            if (!isForeseen(error)) parts.logger.error('an upload failed', { error });
+            return answerOf(error);
+          },
+        );
+        return sendAnswer(request, reply, answer);
+      });
+    }
+  }
+  // a page of another origin may renew its token, too
+  app.post('/v1beta1/upload-token', async (request, reply) => await renewToken(parts, request, reply));
+}
+
+/** In CDI's order: the token, the claim, the method. */
+async function answerUpload(
+  parts: GatewayParts,
+  { raw }: FastifyRequest,
+  { form, asynchronous }: UploadKind,
+): Promise<{ readonly status: number; readonly message: string }> {
+  const { kubernetes, tokens } = parts;
+  const gone = goneSignal(raw);
+  const token = await tokens.verify(bearerToken(raw.headers.authorization));
+  const claim = await awaitUploadClaim(kubernetes, token, { signal: gone });
+  // virtctl asks whether there are asynchronous uploads before each of them
+  if (raw.method === 'HEAD' && asynchronous) return { status: 200, message: '' };
+  if (raw.method !== 'POST') return { status: 404, message: `${raw.method} is not served here` };
+  return await receive(parts, raw, { claim, form, gone });
+}
+
+async function receive(
+  parts: GatewayParts,
+  raw: IncomingMessage,
+  {
+    claim,
+    form,
+    gone,
+  }: {
+    readonly claim: UploadClaim;
+    readonly form: string | undefined;
+    readonly gone: AbortSignal;
+  },
+): Promise<{ readonly status: number; readonly message: string }> {
+  const { slots, openUpload, dataPortTls, logger, metrics } = parts;
+  const limit = byteLimit(claim);
+  const length = form === undefined ? lengthOf(raw) : undefined;
+  if ((length ?? 0) > limit.limitBytes)
+    throw new UploadError(400, `an upload of ${length} bytes is larger than allowed: ${limit.limitReason}`);
+  const giveBack = slots.take();
+  const received = countReceived(metrics);
+  try {
+    expectsContinue(raw);
+    const body = form === undefined ? plainBody(raw, length) : await readFormFile(raw, form);
+    await awaitFirstByte(body.source, STALL_MS);
+    const started = performance.now();
+    const { contentType } = claim;
+    const request = { session: randomUUID(), contentType, ...(length === undefined ? {} : { length }) };
+    const opened = await openUpload(claim, request, gone);
+    const answer = await sendToDataPort(opened, { ...body, ...limit, onBytes: received.add }, dataPortTls());
+    if (!answer.complete)
+      throw new UploadError(
+        500,
+        `Saving stream failed: the node has ${answer.offset} bytes and waits for more`,
+      );
+    const { namespace, name } = claim;
+    logger.info('upload complete', {
+      namespace,
+      name,
+      ...answer,
+      ms: Math.round(performance.now() - started),
+    });
+    return { status: 200, message: 'the disk is complete, verified and synced' };
+  } finally {
+    received.end();
+    giveBack();
+  }
+}
+
+function plainBody(raw: IncomingMessage, length: number | undefined): Body {
+  return { source: raw, ...(length === undefined ? {} : { length }) };
+}
+
+/** Node has judged the header. */
+function lengthOf({ headers }: IncomingMessage): number | undefined {
+  const text = headers['content-length'];
+  return text === undefined ? undefined : Number(text);
+}
+
+/** A good token for another one: an upload may take longer than a token lasts. */
+async function renewToken(
+  { tokens, kubernetes }: GatewayParts,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  try {
+    const token = await tokens.verify(bearerToken(request.headers.authorization));
+    // a claim that is finished or another one needs no token
+    await awaitUploadClaim(kubernetes, token, { readyWithinMs: 0, unready: true });
+    return await reply
+      .code(200)
+      .header('cache-control', 'no-store')
+      .send({ token: await tokens.renew(token) });
+  } catch (error) {
+    return sendAnswer(request, reply, answerOf(error));
+  }
+}
