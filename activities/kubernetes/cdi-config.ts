@@ -49,18 +49,21 @@ export function configSpec(config: CdiConfig, cdi: Cdi | undefined): CdiConfigSp
   return cdi && hasAuthority(cdi) ? (cdi.spec?.config ?? {}) : (config.spec ?? {});
 }
 
-/** The status that holds for this specification; members that others compute stay (where uploads go). */
+/** The status that holds for this specification; where uploads go is told by whoever runs the control role, and stays where nobody tells. */
 export function configStatus(
   spec: CdiConfigSpec,
   before: CdiConfig['status'],
   classes: readonly V1StorageClass[],
+  uploadProxyUrl?: string,
 ): NonNullable<CdiConfig['status']> {
   const names = classes.map(({ metadata }) => metadata?.name ?? '').sort();
   const scratch = spec.scratchSpaceStorageClass ?? '';
+  const uploadProxyURL = spec.uploadProxyURLOverride || uploadProxyUrl;
   // what the specification no longer says goes from the status too
   const { importProxy: _, imagePullSecrets: __, ...others } = before ?? {};
   return {
     ...others,
+    ...(uploadProxyURL ? { uploadProxyURL } : {}),
     preallocation: spec.preallocation ?? false,
     scratchSpaceStorageClass: names.includes(scratch) ? scratch : '',
     filesystemOverhead: overheads(spec, names),

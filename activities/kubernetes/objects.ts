@@ -152,6 +152,8 @@ export interface CdiConfigSpec {
   readonly scratchSpaceStorageClass?: string;
   readonly podResourceRequirements?: ResourceRequirements;
   readonly imagePullSecrets?: readonly { readonly name?: string }[];
+  /** Goes before where the gateway is known to be reached. */
+  readonly uploadProxyURLOverride?: string;
 }
 
 /** The cluster-scoped object `config` of CDI. */
@@ -166,6 +168,8 @@ export interface CdiConfig {
     /** Empty where the specification names none, or one that does not exist. */
     readonly scratchSpaceStorageClass?: string;
     readonly defaultPodResourceRequirements?: ResourceRequirements;
+    /** Host or URL to which virtctl sends uploads. */
+    readonly uploadProxyURL?: string;
     readonly imagePullSecrets?: readonly { readonly name?: string }[];
   };
 }

@@ -7,7 +7,7 @@ import {
   hasAuthority,
   takeOver,
 } from '../../activities/kubernetes/cdi-config.js';
-import type { Cdi, CdiConfig } from '../../activities/kubernetes/objects.js';
+import type { Cdi, CdiConfig, CdiConfigSpec } from '../../activities/kubernetes/objects.js';
 import { filesystemOverhead } from '../../activities/kubernetes/overhead.js';
 
 const AUTHORITY = 'cdi.kubevirt.io/configAuthority';
@@ -86,6 +86,14 @@ describe('the status of CDIConfig', () => {
       ].sort(),
     );
     assert.equal(second.preallocation, false);
+  });
+
+  it('tells where uploads go: what the specification says, else what the control role was told', () => {
+    const told = (spec: CdiConfigSpec, url?: string): string | undefined =>
+      configStatus(spec, { uploadProxyURL: 'old.example' }, [], url).uploadProxyURL;
+    assert.equal(told({}, 'https://gateway.example'), 'https://gateway.example');
+    assert.equal(told({ uploadProxyURLOverride: 'mine.example' }, 'https://gateway.example'), 'mine.example');
+    assert.equal(told({}), 'old.example');
   });
 });
 

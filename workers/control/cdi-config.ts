@@ -25,9 +25,12 @@ export type KeepCdiConfig = () => Promise<boolean>;
 export function createCdiConfigKeeper({
   kubernetes,
   logger,
+  uploadProxyUrl,
 }: {
   readonly kubernetes: Kubernetes;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
+  /** Where clients reach the gateway; CDIConfig's `uploadProxyURLOverride` goes before it. */
+  readonly uploadProxyUrl?: string | undefined;
 }): KeepCdiConfig {
   async function keep(): Promise<boolean> {
     const config = await readCdiConfig(kubernetes);
@@ -63,7 +66,7 @@ export function createCdiConfigKeeper({
         labels: { ...RECOMMENDED_LABELS, ...config.metadata?.labels },
       },
       spec,
-      status: configStatus(spec, config.status, classes),
+      status: configStatus(spec, config.status, classes, uploadProxyUrl),
     };
     if (isDeepStrictEqual(wanted, config)) return true;
     const written = config.metadata

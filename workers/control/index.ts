@@ -33,6 +33,8 @@ export interface ControlOptions {
   readonly relistMs?: number | undefined;
   /** Told how many DataVolumes are in which phase, and how long a look at them takes. */
   readonly metrics?: Metrics | undefined;
+  /** Where clients reach the gateway, told in CDIConfig. */
+  readonly uploadProxyUrl?: string | undefined;
   /** Keep the certificates of data ports in their Secrets. @default false */
   readonly tlsSecrets?: boolean | undefined;
 }

@@ -37,6 +37,8 @@ export interface StorageSettingsOptions {
   readonly kubeConfig: KubeConfig;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
+  /** Where clients reach the gateway. */
+  readonly uploadProxyUrl?: string | undefined;
   /** Told of classes that nothing is known of; CDI alerts on the same. */
   readonly metrics?: Pick<Metrics, 'record'> | undefined;
   /** Every volume of the cluster; absent until they have been listed. */
@@ -57,7 +59,11 @@ export function watchStorageSettings(options: StorageSettingsOptions): StorageSe
       }),
     volumes: () => options.volumes() ?? [],
   });
-  const keepConfig = createCdiConfigKeeper({ kubernetes, logger });
+  const keepConfig = createCdiConfigKeeper({
+    kubernetes,
+    logger,
+    uploadProxyUrl: options.uploadProxyUrl,
+  });
   const profileQueue = createKeyQueue(async (name) => {
     // what a class without provisioner offers is not to be judged by the volumes that were listed so far
     const known = options.volumes() !== undefined && (await keepProfile(name));
