@@ -195,6 +195,7 @@ function addWorker(program: Command): void {
   for (const [role, does] of [
     ['control', 'every workflow, the watch, and the activities that talk to Kubernetes'],
     ['node', 'what must happen on one node: directories and transfers'],
+    ['gateway', 'uploads, and the API that hands out their tokens'],
   ] as const) {
     worker
       .command(role)

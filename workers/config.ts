@@ -35,6 +35,14 @@ export interface WorkerConfig {
   readonly dataPortHost?: string;
   /** Directory with this role's certificate for data ports; absent: none. */
   readonly tlsDirectory?: string;
+  /** Where the gateway serves; absent: nowhere. */
+  readonly gatewayAddress?: HostPort;
+  /** Directory with the certificate that the gateway serves with; absent: that of data ports. */
+  readonly gatewayTlsDirectory?: string;
+  /** Bodies that a gateway moves at once. */
+  readonly uploadSlots: number;
+  /** Where clients reach the gateway, for CDIConfig; absent: it is not told. */
+  readonly uploadProxyUrl?: string;
   /** The control role keeps the certificates of data ports in Secrets. */
   readonly tlsSecrets: boolean;
 }
@@ -89,6 +97,20 @@ export const SETTINGS = {
     default: '',
     meaning: "directory with ca.crt, tls.crt and tls.key, this role's certificate for data ports",
   },
+  DVFLOW_GATEWAY_ADDRESS: {
+    default: '',
+    meaning: 'host:port of the gateway, by which uploads and requests for upload tokens come',
+  },
+  DVFLOW_GATEWAY_TLS_DIRECTORY: {
+    default: 'DVFLOW_TLS_DIRECTORY',
+    meaning: 'directory with tls.crt and tls.key that the gateway serves with',
+  },
+  DVFLOW_UPLOAD_SLOTS: { default: '16', meaning: 'uploads that a gateway moves at once' },
+  DVFLOW_UPLOAD_PROXY_URL: {
+    default: '',
+    meaning:
+      'where clients reach the gateway, which the control role tells in status.uploadProxyURL of CDIConfig',
+  },
   DVFLOW_TLS_SECRETS: {
     default: 'false',
     meaning: 'true: the control role makes and renews the certificates of data ports in their Secrets',
@@ -126,6 +148,12 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   const deviceDirectory = check('DVFLOW_DEVICE_DIRECTORY', parseDirectory);
   const dataPortAddress = check('DVFLOW_DATA_PORT_ADDRESS', optional(parseHostPort));
   const tlsDirectory = check('DVFLOW_TLS_DIRECTORY', optional(parseDirectory));
+  const gatewayTlsDirectory = check('DVFLOW_GATEWAY_TLS_DIRECTORY', (text) =>
+    text === 'DVFLOW_TLS_DIRECTORY' ? tlsDirectory : parseDirectory(text),
+  );
+  const gatewayAddress = check('DVFLOW_GATEWAY_ADDRESS', optional(parseHostPort));
+  const uploadSlots = check('DVFLOW_UPLOAD_SLOTS', (text) => parseInteger(text, 1, 1024));
+  const uploadProxyUrl = check('DVFLOW_UPLOAD_PROXY_URL', optional(parseProxyUrl));
   const tlsSecrets = check('DVFLOW_TLS_SECRETS', parseBoolean);
   const logLevel = check('DVFLOW_LOG_LEVEL', parseLogLevel);
   if (problems.length > 0) throw new Error(`configuration: ${problems.join('; ')}`);
@@ -146,6 +174,10 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
     ...(dataPortAddress ? { dataPortAddress } : {}),
     ...(env.DVFLOW_DATA_PORT_HOST?.trim() ? { dataPortHost: env.DVFLOW_DATA_PORT_HOST.trim() } : {}),
     ...(tlsDirectory ? { tlsDirectory } : {}),
+    ...(gatewayAddress ? { gatewayAddress } : {}),
+    ...(gatewayTlsDirectory ? { gatewayTlsDirectory } : {}),
+    uploadSlots: uploadSlots ?? 16,
+    ...(uploadProxyUrl ? { uploadProxyUrl } : {}),
     tlsSecrets: tlsSecrets ?? false,
   };
 }
@@ -192,6 +224,14 @@ function parseDirectory(text: string): string {
   const plain = normalize(text).replace(/\/+$/, '');
   if (!isAbsolute(plain)) throw new Error(`'${text}' is not an absolute path below /`);
   return plain;
+}
+
+/** A host, or an `https` URL: clients put `https://` before a host. */
+function parseProxyUrl(text: string): string {
+  const url = URL.parse(text.includes('://') ? text : `https://${text}`);
+  if (url?.protocol !== 'https:' || !url.hostname)
+    throw new Error(`'${text}' is neither a host nor an https URL`);
+  return text;
 }
 
 function parseLogLevel(text: string): LogLevel {

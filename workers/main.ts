@@ -8,13 +8,15 @@ import { createLogger, installRuntime } from './logging.js';
 import { createMetrics, startMetrics, type Metrics } from './metrics/index.js';
 
 /** The roles of `design.md` §3 that this release has. */
-export type Role = 'control' | 'node';
+export type Role = 'control' | 'node' | 'gateway';
 
 /** What a role runs besides its Temporal workers. */
 interface RunningRole {
   readonly workers: readonly Worker[];
   ready(): boolean;
   stop(): Promise<void>;
+  /** Resolves when a role without workers is told to end. */
+  readonly ended?: Promise<void>;
 }
 
 /**
@@ -35,12 +37,9 @@ export async function runWorker(role: Role): Promise<void> {
   if (role === 'node') await keepDevices(config, logger, ending.signal);
   const access = await connectPatiently(logger);
   try {
-    running =
-      role === 'control'
-        ? await startControlRole(config, access, { logger, metrics })
-        : await startNodeRole(config, access, { logger, metrics });
+    running = await START[role](config, access, { logger, metrics });
     logger.info('worker started', { role });
-    await Promise.all(running.workers.map((worker) => worker.run()));
+    await Promise.all([...running.workers.map((worker) => worker.run()), running.ended]);
   } finally {
     ending.abort();
     await running?.stop();
@@ -86,6 +85,7 @@ async function startControlRole(
     logger,
     temporalNamespace: access.namespace,
     metrics,
+    uploadProxyUrl: config.uploadProxyUrl,
     tlsSecrets: config.tlsSecrets,
   });
   return {
@@ -124,3 +124,37 @@ async function startNodeRole(
     },
   };
 }
+
+/** No Temporal worker: what it asks of workflows it asks as a client. */
+async function startGatewayRole(
+  config: WorkerConfig,
+  access: TemporalAccess,
+  { logger, metrics }: { logger: Logger; metrics: Metrics },
+): Promise<RunningRole> {
+  const { gatewayAddress: address, tlsDirectory } = config;
+  if (!address || !tlsDirectory) {
+    throw new Error('configuration: the gateway needs DVFLOW_GATEWAY_ADDRESS and DVFLOW_TLS_DIRECTORY');
+  }
+  const { startGateway } = await import('./gateway/index.js');
+  const gateway = startGateway({
+    kubeConfig: loadKubeConfig(config.kubeconfig),
+    client: access.client,
+    logger,
+    metrics,
+    address,
+    tlsDirectory,
+    servingTlsDirectory: config.gatewayTlsDirectory,
+    uploadSlots: config.uploadSlots,
+  });
+  const ended = new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
+  });
+  return { workers: [], ready: () => gateway.ready(), stop: async () => await gateway.stop(), ended };
+}
+
+/** How each role is started. */
+const START = {
+  control: startControlRole,
+  node: startNodeRole,
+  gateway: startGatewayRole,
+} satisfies Record<Role, unknown>;

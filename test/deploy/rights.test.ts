@@ -5,6 +5,7 @@ import { as, create, dataVolume, storage } from './requests.js';
 
 const CONTROL = 'system:serviceaccount:dvflow:dvflow-control';
 const NODE = 'system:serviceaccount:dvflow-nodes:dvflow-node';
+const GATEWAY = 'system:serviceaccount:dvflow:dvflow-gateway';
 const TEMPORAL = 'dvflow:temporal:default';
 
 /** A row: who, which verbs, on what (`group/resource[/subresource]`), in which namespace (`*`: everywhere), and the answer. */
@@ -72,6 +73,17 @@ const ROWS: readonly Row[] = [
   [NODE, 'get list', '/nodes', '*', false],
   [NODE, 'create', '/events', '*', false],
   [NODE, 'impersonate', '/users', '*', false],
+  [GATEWAY, 'get', '/persistentvolumeclaims', '*', true],
+  [GATEWAY, 'list watch create update patch delete', '/persistentvolumeclaims', '*', false],
+  [GATEWAY, 'get', 'cdi.kubevirt.io/datavolumes', '*', true],
+  [GATEWAY, 'list create update patch delete', 'cdi.kubevirt.io/datavolumes', '*', false],
+  [GATEWAY, 'create', 'authorization.k8s.io/subjectaccessreviews', '*', true],
+  [GATEWAY, 'create', 'upload.cdi.kubevirt.io/uploadtokenrequests', '*', false],
+  [GATEWAY, 'get list create update', '/secrets', '*', false],
+  [GATEWAY, 'get list create', '/secrets', 'dvflow', false],
+  [GATEWAY, 'get', '/secrets', 'dvflow-transfers', false],
+  [GATEWAY, 'create get list', '/pods', '*', false],
+  [GATEWAY, 'impersonate', '/users', '*', false],
   [TEMPORAL, 'create get', 'cdi.kubevirt.io/datavolumes', 'default', true],
   [TEMPORAL, 'list update patch delete', 'cdi.kubevirt.io/datavolumes', 'default', false],
   [TEMPORAL, 'create', 'hostpathprovisioner.kubevirt.io/hostpathprovisioners', '*', true],
@@ -117,6 +129,19 @@ describe('rights', function () {
       await may({ user: NODE, verb: 'get', on: '/secrets', namespace: 'dvflow', name: 'dvflow-authority' }),
       false,
     );
+  });
+
+  it('the gateway reads and changes its signing keys, and how the front proxy proves itself, by name', async () => {
+    const allowed = async (verb: string, on: string, place: { namespace: string; name: string }) =>
+      await may({ user: GATEWAY, verb, on, ...place });
+    const keys = { namespace: 'dvflow', name: 'dvflow-upload-signing-keys' };
+    for (const verb of ['get', 'update']) assert.equal(await allowed(verb, '/secrets', keys), true, verb);
+    assert.equal(await allowed('delete', '/secrets', keys), false);
+    const other = { namespace: 'dvflow', name: 'dvflow-authority' };
+    for (const verb of ['get', 'update']) assert.equal(await allowed(verb, '/secrets', other), false, verb);
+    const proxy = { namespace: 'kube-system', name: 'extension-apiserver-authentication' };
+    assert.equal(await allowed('get', '/configmaps', proxy), true);
+    assert.equal(await allowed('get', '/configmaps', { ...proxy, name: 'other' }), false);
   });
 
   it('both workers read where the API servers are, and no other endpoints', async () => {

@@ -16,6 +16,7 @@ describe('configuration of the workers', () => {
       stateDirectory: '/var/lib/dvflow',
       deviceDirectory: '/dev/dvflow',
       selinuxfs: '/sys/fs/selinux',
+      uploadSlots: 16,
       tlsSecrets: false,
     });
   });
@@ -38,6 +39,10 @@ describe('configuration of the workers', () => {
       DVFLOW_DATA_PORT_HOST: 'node01.example',
       DVFLOW_TLS_DIRECTORY: '/var/run/dvflow/tls/',
       DVFLOW_TLS_SECRETS: 'true',
+      DVFLOW_GATEWAY_ADDRESS: ':8443',
+      DVFLOW_GATEWAY_TLS_DIRECTORY: '/var/run/dvflow/serving/',
+      DVFLOW_UPLOAD_SLOTS: '3',
+      DVFLOW_UPLOAD_PROXY_URL: 'uploads.example',
     });
     assert.deepEqual(config, {
       nodeName: 'node01',
@@ -55,6 +60,10 @@ describe('configuration of the workers', () => {
       dataPortAddress: { host: '127.0.0.1', port: 0 },
       dataPortHost: 'node01.example',
       tlsDirectory: '/var/run/dvflow/tls',
+      gatewayAddress: { host: '0.0.0.0', port: 8443 },
+      gatewayTlsDirectory: '/var/run/dvflow/serving',
+      uploadSlots: 3,
+      uploadProxyUrl: 'uploads.example',
       tlsSecrets: true,
     });
   });
@@ -68,6 +77,9 @@ describe('configuration of the workers', () => {
       DVFLOW_HEALTH_ADDRESS: 'nowhere',
       DVFLOW_LOG_LEVEL: 'loud',
       DVFLOW_SWEEP_GRACE_MS: '-1',
+      DVFLOW_UPLOAD_SLOTS: '0',
+      DVFLOW_UPLOAD_PROXY_URL: 'http://uploads.example',
+      DVFLOW_GATEWAY_TLS_DIRECTORY: 'relative',
     };
     assert.throws(
       () => readConfig(bad),

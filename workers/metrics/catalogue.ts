@@ -4,7 +4,7 @@ import type { WorkflowMetric } from '../../workflows/metrics.js';
 export interface MetricDefinition {
   readonly type: 'counter' | 'gauge' | 'histogram';
   /** Workers that serve it. */
-  readonly roles: readonly ('control' | 'node')[];
+  readonly roles: readonly ('control' | 'node' | 'gateway')[];
   /** Each with few values: never a name that users choose. */
   readonly labels: readonly string[];
   readonly help: string;
@@ -72,7 +72,7 @@ const ofWorkflows = {
 export const METRICS = {
   dvflow_build_info: {
     type: 'gauge',
-    roles: both,
+    roles: ['control', 'node', 'gateway'],
     labels: ['role', 'version', 'node_version'],
     help: 'Always 1; the labels tell what runs',
   },
@@ -138,6 +138,30 @@ export const METRICS = {
     roles: ['node'],
     labels: ['plan'],
     help: 'Bytes written to volumes; zeros are not written',
+  },
+  dvflow_active_uploads: {
+    type: 'gauge',
+    roles: ['gateway'],
+    labels: [],
+    help: 'Bodies of uploads that this gateway moves now',
+  },
+  dvflow_upload_slots: {
+    type: 'gauge',
+    roles: ['gateway'],
+    labels: [],
+    help: 'Bodies of uploads that this gateway moves at once',
+  },
+  dvflow_upload_received_bytes_total: {
+    type: 'counter',
+    roles: ['gateway'],
+    labels: [],
+    help: 'Bytes of uploads handed on to nodes',
+  },
+  dvflow_upload_answers_total: {
+    type: 'counter',
+    roles: ['gateway'],
+    labels: ['code'],
+    help: 'Answers to uploads, by the class of their HTTP status',
   },
   dvflow_pool_usable: {
     type: 'gauge',

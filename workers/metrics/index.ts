@@ -78,12 +78,17 @@ const LEAKED_KINDS = ['PersistentVolumeClaim', 'PersistentVolume', 'Secret', 'Di
  * Says what runs, and shows the counters of this role at 0: Prometheus does not see the first increase of a series that was not
  * there before.
  */
-export function startMetrics(metrics: Metrics, role: 'control' | 'node'): void {
+export function startMetrics(metrics: Metrics, role: 'control' | 'node' | 'gateway'): void {
   metrics.record('dvflow_build_info', 1, {
     role,
     version: ownVersion(),
     node_version: process.versions.node,
   });
+  if (role === 'gateway') {
+    metrics.record('dvflow_upload_received_bytes_total', 0);
+    for (const code of ['2xx', '4xx', '5xx']) metrics.record('dvflow_upload_answers_total', 0, { code });
+    return;
+  }
   const queues = role === 'control' ? ['control'] : ['node', 'transfer'];
   for (const type of Object.keys(FAILURE_TYPES)) {
     for (const queue of queues) metrics.record('dvflow_activity_failures_total', 0, { queue, type });
