@@ -31,6 +31,7 @@ const workflows = fileURLToPath(new URL('../../workflows/', import.meta.url));
 /** Files whose steps belong to more than one lifecycle are tried through each of these. */
 const ENTRIES: Record<string, readonly string[]> = {
   'import-data-volume.ts': ['importDataVolume'],
+  'blank-data-volume.ts': ['blankDataVolume'],
   'claim.ts': ['importDataVolume'],
   'publication.ts': ['importDataVolume'],
   'placement.ts': ['importDataVolume'],

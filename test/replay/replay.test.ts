@@ -26,7 +26,8 @@ describe('replay of recorded histories', function () {
   it('has histories of every outcome', () => {
     const outcomes = recordedHistories().map(({ name }) => name.split('.').slice(0, 2).join('.'));
     for (const outcome of ['succeeded', 'retried', 'failed', 'cancelled', 'resumed']) {
-      assert.ok(outcomes.includes(`importDataVolume.${outcome}`), `no history importDataVolume.${outcome}`);
+      for (const lifecycle of ['importDataVolume', 'blankDataVolume'])
+        assert.ok(outcomes.includes(`${lifecycle}.${outcome}`), `no history ${lifecycle}.${outcome}`);
     }
     const others = [
       'provisionVolume.succeeded',
