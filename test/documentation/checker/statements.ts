@@ -22,14 +22,13 @@ export const CHAPTERS: readonly {
   { section: '2.20', first: 142, last: 156 },
 ];
 
-/** Statements about uploads, clones, blank disks and virtual machines, whose lifecycles come later: they may be open. */
+/** Statements about uploads, clones and virtual machines, whose lifecycles come later: they may be open. */
 export const LATER_SUBJECTS: ReadonlySet<number> = new Set([
   // uploads: the chapter, the upload into a block DataVolume, why an upload needs scratch space
   ...[35, 36, 37, 43, 44, 45, 46, 47, 48, 49, 50, 51],
   ...[52, 53, 56, 67, 68, 69, 70, 71, 72, 73, 74, 135],
-  // clones, blank disks, virtual machines
+  // clones, virtual machines
   ...range(77, 94),
-  ...range(95, 101),
   ...range(142, 155),
 ]);
 
