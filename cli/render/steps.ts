@@ -40,6 +40,10 @@ export const STEPS: Readonly<Record<string, StepWords>> = {
   releaseVolume: { words: 'give the volume back' },
   copyCredentials: { words: 'copy the credentials' },
   transferImage: { words: 'transfer the image', outcome: (result) => transferText(result as TransferResult) },
+  createBlankDisk: {
+    words: 'create an empty disk',
+    outcome: (result) => bytes((result as TransferResult).diskBytes),
+  },
   verifyImage: { words: 'verify the disk' },
   publishVolume: { words: 'publish the volume', outcome: (result) => (result as PublishedVolume).volume },
   publishDirectory: { words: 'take the mark off the directory' },
