@@ -85,28 +85,42 @@ describe('counters of a control worker that has just started', () => {
 });
 
 describe('metrics of activities', () => {
-  /** Runs one activity behind the interceptor, scheduled two seconds ago. */
-  async function run(metrics: Metrics, fail?: unknown): Promise<void> {
+  /** Runs one activity behind the interceptor, scheduled two seconds ago; resolves with the transfers under way meanwhile. */
+  async function run(
+    metrics: ReturnType<typeof createRecorder>,
+    fail?: unknown,
+    activityType = 'transferImage',
+  ): Promise<number | undefined> {
+    let active: number | undefined;
     const environment = new MockActivityEnvironment(
-      { activityType: 'transferImage', currentAttemptScheduledTimestampMs: Date.now() - 2_000 },
+      { activityType, currentAttemptScheduledTimestampMs: Date.now() - 2_000 },
       {
         interceptors: [activityMetrics(metrics, 'transfer', transferMetrics(metrics, 2))],
         logger: new DefaultLogger('ERROR'),
       },
     );
     const work = async (): Promise<void> => {
+      active = metrics.values.get('dvflow_active_transfers');
       if (fail) throw fail as Error;
     };
     await environment.run(work).catch(() => undefined);
+    return active;
   }
 
   it('measure the wait, and count transfers under way', async () => {
     const metrics = createRecorder();
-    await run(metrics);
+    assert.equal(await run(metrics), 1);
     assert.ok((metrics.values.get('dvflow_queue_wait_seconds transfer') ?? 0) >= 2);
     assert.equal(metrics.values.get('dvflow_active_transfers'), 0);
     assert.equal(metrics.values.get('dvflow_transfer_slots'), 2);
     assert.ok(metrics.values.has('dvflow_transfer_seconds completed'));
+  });
+
+  it('count a preallocated disk in its slot, and not among the transfers of images', async () => {
+    const metrics = createRecorder();
+    assert.equal(await run(metrics, undefined, 'createBlankDisk'), 1);
+    assert.equal(metrics.values.get('dvflow_active_transfers'), 0);
+    assert.ok(!metrics.values.has('dvflow_transfer_seconds completed'));
   });
 
   it('count failures by type; neither cancellations nor expected misses', async () => {

@@ -2,17 +2,17 @@ import type { MovedBytes, TransferObserver } from '../../activities/image/transf
 import type { ActivityObserver } from './activities.js';
 import type { Metrics } from './index.js';
 
-/** Counts the transfers of a node, and the seconds of each. */
+/** Counts what takes a transfer slot of a node, whatever it is, and the seconds of each image's transfer. */
 export function transferMetrics(metrics: Metrics, slots: number): ActivityObserver {
   let active = 0;
   metrics.record('dvflow_active_transfers', active);
   metrics.record('dvflow_transfer_slots', slots);
   return {
     begin(type) {
-      if (type !== 'transferImage' && type !== 'receiveUpload') return undefined;
       metrics.record('dvflow_active_transfers', ++active);
       return ({ seconds, outcome }) => {
         metrics.record('dvflow_active_transfers', --active);
+        if (type !== 'transferImage' && type !== 'receiveUpload') return;
         metrics.record('dvflow_transfer_seconds', seconds, { outcome });
       };
     },
