@@ -8,7 +8,8 @@ import { childPath, ensureDirectory, exists } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { linkPath, makerNow, readLoopRecord, writeLoopRecord, type LoopRecord } from './loop-record.js';
 import { attachIn, findBackingFile, loopDirectory, openBackingFile } from './loop-volumes.js';
-import { DISK, openPool, readPromise, writePromise, type Pool } from './pool.js';
+import { DISK, openPool, type Pool } from './pool.js';
+import { readPromise, writePromise } from './promises.js';
 import { measurePool } from './room.js';
 import type { VolumeContext } from './volume-state.js';
 

@@ -27,7 +27,8 @@ import {
   writeLoopRecord,
   type LoopRecord,
 } from './loop-record.js';
-import { DISK, findPool, removePromises, type Pool } from './pool.js';
+import { DISK, findPool, type Pool } from './pool.js';
+import { removePromises } from './promises.js';
 import { removeTree } from './remove-tree.js';
 import { openVolumeDevice, type VolumePath } from './volume-path.js';
 import type { VolumeContext } from './volume-state.js';

@@ -4,22 +4,12 @@
  * is not given away twice.
  */
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, rename, statfs, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, open, statfs, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, normalize } from 'node:path';
 import { failureTypeOf, transientFailure } from '../failures.js';
-import type { ClaimRef, DataVolumeRef, PoolRef } from '../types.js';
+import type { ClaimRef, PoolRef } from '../types.js';
 import { deniedFailure, isDenied } from './denied.js';
-import {
-  childPath,
-  codeOf,
-  ensureDirectory,
-  namesIn,
-  openDirectory,
-  readJson,
-  removeFile,
-  undefinedIfAbsent,
-  writeJson,
-} from './directories.js';
+import { childPath, codeOf, ensureDirectory, openDirectory, undefinedIfAbsent } from './directories.js';
 
 /** KubeVirt's name of the disk in a Filesystem volume. */
 export const DISK = 'disk.img';
@@ -40,19 +30,6 @@ export interface Pool extends AsyncDisposable {
   /** `.dvflow`: others may pass through (the transfer user to its own directory) but not list. */
   readonly books: FileHandle;
   readonly promises: FileHandle;
-}
-
-/** What is in a promise file. */
-export interface SpacePromise {
-  readonly bytes: number;
-  /** Name of the directory under the pool. */
-  readonly directory: string;
-  readonly dataVolume: DataVolumeRef;
-}
-
-/** A promise and the file that holds it. */
-export interface KeptPromise extends SpacePromise {
-  readonly file: string;
 }
 
 /**
@@ -144,45 +121,6 @@ async function refuseForeign(books: FileHandle): Promise<void> {
   const { uid } = await books.stat();
   const own = process.getuid?.();
   if (own !== undefined && uid !== own) throw new Error(`.dvflow belongs to uid ${uid}, not to ${own}`);
-}
-
-/** Every promise of the pool. @throws Error naming a promise that cannot be read: unknown bytes are not free bytes */
-export async function readPromises(pool: Pool): Promise<readonly KeptPromise[]> {
-  const files = (await namesIn(pool.promises)).filter((name) => !name.startsWith('.'));
-  const promises = await Promise.all(files.map((file) => readPromise(pool, file)));
-  return promises.filter((promise) => promise !== undefined);
-}
-
-/** The promise in one file, or `undefined` where there is none. */
-export async function readPromise(pool: Pool, file: string): Promise<KeptPromise | undefined> {
-  const value = await readJson(pool.promises, file);
-  if (value === undefined) return undefined;
-  if (!isPromise(value)) throw new Error(`promise ${pool.path}/.dvflow/promises/${file} is not readable`);
-  return { ...value, file };
-}
-
-function isPromise(value: unknown): value is SpacePromise {
-  const { bytes, directory } = (value ?? {}) as Partial<SpacePromise>;
-  return typeof bytes === 'number' && bytes >= 0 && typeof directory === 'string';
-}
-
-/** Writes the promise of a DataVolume. */
-export async function writePromise(pool: Pool, promise: SpacePromise): Promise<void> {
-  await writeJson(pool.promises, promise.dataVolume.uid, promise);
-}
-
-/** Frees the DataVolume's name for a second volume; the first keeps its bytes under its directory's name. */
-export async function setPromiseAside(pool: Pool, { file, directory }: KeptPromise): Promise<void> {
-  await rename(childPath(pool.promises, file), childPath(pool.promises, directory));
-  await pool.promises.sync();
-}
-
-/** Removes every promise of a directory; the directory's data must be gone before. */
-export async function removePromises(pool: Pool, directory: string): Promise<void> {
-  for (const promise of await readPromises(pool)) {
-    if (promise.directory === directory) await removeFile(pool.promises, promise.file);
-  }
-  await pool.promises.sync();
 }
 
 /** Opens the directory of a volume. */

@@ -6,7 +6,8 @@ import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../type
 import { childPath, exists, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { findStateOf, readMarker, removeState } from './marker.js';
-import { findPool, readPromises, removePromises, volumeName, type Pool } from './pool.js';
+import { findPool, volumeName, type Pool } from './pool.js';
+import { readPromises, removePromises } from './promises.js';
 import { removeTree } from './remove-tree.js';
 
 /**

@@ -6,17 +6,10 @@ import { poolFailure } from './denied.js';
 import { ensureDirectory, exists, findDirectory, namesIn, type Owner } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { readMarker, readRecord, setStateAside, writeMarker, type Marker } from './marker.js';
-import {
-  directoryName,
-  openPool,
-  readPromise,
-  setPromiseAside,
-  volumeName,
-  writePromise,
-  type Pool,
-} from './pool.js';
+import { directoryName, openPool, volumeName, type Pool } from './pool.js';
 import { removeUnpublished } from './remove.js';
-import { measurePool } from './room.js';
+import { readPromise, setPromiseAside, writePromise } from './promises.js';
+import { measureRoomFor } from './room.js';
 
 /** Input of `reserveDirectory`. */
 export type ReserveInput = Parameters<NodeActivities['reserveDirectory']>[0];
@@ -118,6 +111,6 @@ async function promisedBytes(
 ): Promise<{ promised: number } | { refused: NonNullable<ReservedDirectory['refused']> }> {
   const promise = await readPromise(pool, dataVolume.uid);
   if (promise?.directory === name) return { promised: promise.bytes };
-  const { roomBytes } = await measurePool(pool, node, { foreignBytes, overcommit });
+  const { roomBytes } = await measureRoomFor(pool, node, { requestBytes, foreignBytes, overcommit });
   return requestBytes > roomBytes ? { refused: { roomBytes, requestBytes } } : { promised: requestBytes };
 }

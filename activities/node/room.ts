@@ -4,7 +4,8 @@ import { shareReading } from '../shared-reading.js';
 import type { PoolFacts, PoolRef } from '../types.js';
 import { childPath, codeOf, exists, undefinedIfAbsent } from './directories.js';
 import { findStateOf } from './marker.js';
-import { DISK, openPool, openVolumeDirectory, readPromises, type KeptPromise, type Pool } from './pool.js';
+import { DISK, openPool, openVolumeDirectory, type Pool } from './pool.js';
+import { readPromises, type KeptPromise } from './promises.js';
 import { nameAside } from './remove.js';
 import { lastUsage, refreshUsage, treeBytes, type Usage } from './usage.js';
 
@@ -57,6 +58,28 @@ export async function measurePool(
 }
 
 /**
+ * Whether so many bytes can be promised, for who holds the pool's lock. Disks are looked at only where it is what they occupy that
+ * decides: a thousand of them would hold up everybody behind the lock.
+ */
+export async function measureRoomFor(
+  pool: Pool,
+  node: string,
+  {
+    requestBytes,
+    ...asked
+  }: {
+    readonly requestBytes: number;
+    readonly foreignBytes: number;
+    readonly overcommit?: number | undefined;
+  },
+): Promise<PoolFacts> {
+  const promises = await readPromises(pool);
+  const promisedBytes = promises.reduce((sum, { bytes }) => sum + bytes, 0);
+  const least = factsOf({ promisedBytes, usedBytes: 0, ...(await readSpace(pool)) }, { node, ...asked });
+  return requestBytes <= least.roomBytes ? least : await measurePool(pool, node, asked);
+}
+
+/**
  * Room of a pool: bytes available minus what promises have not used yet, minus what others promised; never below 0. With
  * `overcommit` so many times the bytes that volumes may use at all, minus everything promised.
  */
@@ -77,16 +100,19 @@ async function readHoldings(pool: Pool): Promise<Holdings> {
   const usage = lastUsage(pool.path);
   // Promises first: a disk that grows between the two readings is then counted twice, never not at all.
   const promises = await readKept(pool, usage);
-  const { bavail, blocks, bsize } = await statfs(`/proc/self/fd/${pool.root.fd}`);
-  const availableBytes = bavail * bsize;
+  const space = await readSpace(pool);
   const used = promises.reduce((bytes, { usedBytes }) => bytes + usedBytes, 0);
   return {
     promisedBytes: promises.reduce((sum, { bytes }) => sum + bytes, 0),
     // files that have gone since the last look are available now, and not used as well
-    usedBytes: Math.min(used, Math.max(0, (usage?.capacityBytes ?? Infinity) - availableBytes)),
-    totalBytes: blocks * bsize,
-    availableBytes,
+    usedBytes: Math.min(used, Math.max(0, (usage?.capacityBytes ?? Infinity) - space.availableBytes)),
+    ...space,
   };
+}
+
+async function readSpace({ root }: Pool): Promise<Pick<Holdings, 'totalBytes' | 'availableBytes'>> {
+  const { bavail, blocks, bsize } = await statfs(`/proc/self/fd/${root.fd}`);
+  return { totalBytes: blocks * bsize, availableBytes: bavail * bsize };
 }
 
 /** Every promise that still stands, with what its volume occupies. */
