@@ -38,7 +38,11 @@ import type { CloneSourceActivities } from './types/clone-sources.js';
 import type { ExamineActivities } from './types/operators.js';
 import type { ProvisionActivities, VolumePlan } from './types/provision.js';
 import type { ScratchActivities } from './types/scratch.js';
-import type { UploadNodeActivities, UploadTransferActivities } from './types/upload.js';
+import type {
+  UploadControlActivities,
+  UploadNodeActivities,
+  UploadTransferActivities,
+} from './types/upload.js';
 
 /** Task queue `dvflow`: Kubernetes and the probe of a source. */
 export interface ControlActivities
@@ -48,7 +52,8 @@ export interface ControlActivities
     PreparationControlActivities,
     ProvisionActivities,
     ScratchActivities,
-    LocalVolumeControlActivities {
+    LocalVolumeControlActivities,
+    UploadControlActivities {
   /** Namespace and name that a manifest's text (JSON or YAML) asks for; nothing is created. @throws {@link FailureType} `InvalidDataVolume` */
   nameDataVolume(input: { manifest: string }): Promise<{ readonly namespace: string; readonly name: string }>;
   /**

@@ -116,6 +116,7 @@ const WAITING_EVENTS: Readonly<Record<string, DataVolumeEvent['type']>> = {
   ErrExceededQuota: 'Warning',
   InsufficientCapacity: 'Warning',
   UploadFailed: 'Warning',
+  UploadTargetInUse: 'Warning',
 };
 
 function eventFor(phase: Phase, facts: StatusFacts): DataVolumeEvent | undefined {

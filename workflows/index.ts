@@ -10,4 +10,5 @@ export { prepareStorage } from './prepare-storage.js';
 export { recheckNode } from './recheck-node.js';
 export { reclaimVolume } from './reclaim-volume.js';
 export { sweep } from './sweep.js';
+export { uploadClaim } from './upload-claim.js';
 export { uploadDataVolume } from './upload-data-volume.js';

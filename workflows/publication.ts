@@ -63,7 +63,7 @@ export async function publish(
 }
 
 /** Removes the directory's marker. Where the node has gone, being Bound protects the disk from the sweeper as well. */
-async function unmark(volume: Lifecycle, directory: FillTarget): Promise<void> {
+export async function unmark(volume: Lifecycle, directory: FillTarget): Promise<void> {
   try {
     await cleaningUp(directory.node).publishDirectory({ directory });
   } catch {

@@ -21,6 +21,11 @@ export function provisionWorkflowId(claim: { namespace: string; name: string; ui
   return `provision/${claim.namespace}/${claim.name}/${claim.uid}`;
 }
 
+/** Workflow id that fills a claim which asks for an upload and has no DataVolume. */
+export function uploadClaimWorkflowId(claim: { namespace: string; name: string; uid: string }): string {
+  return `upload/${claim.namespace}/${claim.name}/${claim.uid}`;
+}
+
 /** Workflow id that reclaims one released PersistentVolume. */
 export function reclaimWorkflowId(volumeUid: string): string {
   return `reclaim/${volumeUid}`;

@@ -20,6 +20,8 @@ export interface Uploading {
   readonly claim: ClaimRef;
   readonly target: TargetPlan;
   readonly directory: FillTarget;
+  /** Asked before each client: why nothing may be written now. */
+  readonly refuse?: () => Promise<Trouble | undefined>;
 }
 
 /** A disk that a client has sent. */
@@ -30,7 +32,7 @@ export interface Uploaded {
 }
 
 /** Why the last client did not succeed. */
-type Trouble = Pick<Extract<Reception, { type: string }>, 'type' | 'message'>;
+export type Trouble = Pick<Extract<Reception, { type: string }>, 'type' | 'message'>;
 
 /**
  * Lets clients in until the disk is complete. Whatever is wrong with one of them or its file is told to it and on the DataVolume, and
@@ -51,6 +53,11 @@ export async function receiveDisk(
     const request = again ?? (await nextClient(volume, uploading, { desk, begun, trouble }));
     begun = true;
     again = undefined;
+    const refused = await uploading.refuse?.();
+    if (refused) {
+      trouble = refused;
+      continue;
+    }
     const spool = volume.facts.uploadSpool ?? false;
     const reason = 'annotation dvflow.io/upload-spool keeps the file as it comes';
     const needed = spool && !scratch ? await makeScratch(volume, { ...uploading, request, reason }) : scratch;

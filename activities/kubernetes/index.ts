@@ -21,6 +21,7 @@ import { createScratchActivities } from './scratch.js';
 import { createStatusActivities } from './status.js';
 import { createSweepActivities } from './sweep.js';
 import { createTargetActivities } from './targets.js';
+import { createUploadClaimActivities } from './upload-claims.js';
 import { createVolumeActivities } from './volumes.js';
 
 /** What the activities of the control role need from outside. */
@@ -67,6 +68,7 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     }),
     ...createNodeActivities({ kubernetes }),
     ...credentials,
+    ...createUploadClaimActivities({ kubernetes }),
     ...createVolumeActivities({ kubernetes }),
     ...createScratchActivities({ kubernetes, transferNamespace }),
     ...createStatusActivities({ kubernetes }),

@@ -17,7 +17,7 @@ const STORAGE_PROVISIONER = 'volume.kubernetes.io/storage-provisioner';
 
 /** Annotations of claims that somebody fills: an empty volume would be taken for the data. */
 const FILLED_BY_OTHERS: readonly string[] = [
-  'cdi.kubevirt.io/storage.upload.target',
+  CDI_ANNOTATIONS.uploadTarget,
   'cdi.kubevirt.io/storage.import.endpoint',
   'k8s.io/CloneRequest',
   CDI_ANNOTATIONS.createdFor,
@@ -40,6 +40,19 @@ export function waitsForData({ metadata, spec }: V1PersistentVolumeClaim): boole
     Boolean(spec?.dataSourceRef ?? spec?.dataSource) ||
     labels[MARKS.unpublished] !== undefined ||
     FILLED_BY_OTHERS.some((name) => annotations[name] !== undefined)
+  );
+}
+
+/** The claim asks for an upload and no DataVolume does so for it; it has neither its disk nor a final failure. */
+export function isUploadTarget({ metadata, spec, status }: V1PersistentVolumeClaim): boolean {
+  const { annotations = {}, ownerReferences = [], deletionTimestamp } = metadata ?? {};
+  const owned = ownerReferences.some(({ kind, controller }) => kind === 'DataVolume' && controller === true);
+  const over = ['Succeeded', 'Failed'].includes(annotations[CDI_ANNOTATIONS.podPhase] ?? '');
+  return (
+    annotations[CDI_ANNOTATIONS.uploadTarget] !== undefined &&
+    annotations[CDI_ANNOTATIONS.createdFor] === undefined &&
+    !(owned || over || deletionTimestamp || spec?.dataSourceRef || spec?.dataSource) &&
+    ['Pending', 'Bound'].includes(status?.phase ?? 'Pending')
   );
 }
 

@@ -1,5 +1,14 @@
 /** Uploads: what the gateway, the workflow and the node that receives tell one another. */
-import type { ClaimRef, ContentType, FillTarget, TransferResult } from '../types.js';
+import type {
+  ClaimRef,
+  ContentType,
+  DataVolumeEvent,
+  DataVolumeFacts,
+  FillTarget,
+  ReservedVolume,
+  TargetPlan,
+  TransferResult,
+} from '../types.js';
 import type { ScratchSpace } from './scratch.js';
 
 /** Argument of the Update `openUpload`: somebody has begun to send. */
@@ -73,6 +82,42 @@ export interface UploadPlace {
   readonly offset: number;
   /** Session whose body is being received now, if any. */
   readonly receiving?: string;
+}
+
+/** The one argument of `uploadClaim`: a claim with `cdi.kubevirt.io/storage.upload.target` and without a DataVolume. */
+export interface UploadClaimInput extends ClaimRef {
+  /** Time of the last progress (ms since the epoch) that a run which continued as new hands on. */
+  readonly progressAt?: number;
+}
+
+/** A claim that waits for an upload, as it is now; without `target` nothing can be received yet, or any more. */
+export interface UploadClaim {
+  /** What a lifecycle decides by, read off the claim instead of a DataVolume. */
+  readonly facts: DataVolumeFacts;
+  /** Nothing is to be done: the claim is gone, is no target, or has its disk. */
+  readonly done?: string;
+  /** What has to happen first, and whether time counts meanwhile. */
+  readonly waiting?: { readonly reason: string; readonly message: string; readonly counts: boolean };
+  readonly target?: TargetPlan;
+  /** The claim is Bound: its volume is filled in place. */
+  readonly bound?: ReservedVolume;
+}
+
+/** What the lifecycle of such a claim asks Kubernetes; task queue `dvflow`. */
+export interface UploadControlActivities {
+  /**
+   * Reads the claim and decides how it is filled: a new volume while it is Pending, its own one in place when it is Bound. A claim
+   * that a pod uses waits, by name of the pod.
+   * @throws {@link FailureType} `IncompatiblePVC`, `ContentTypeNotSupported`, `InvalidDataVolume`
+   */
+  openUploadClaim(input: { claim: ClaimRef }): Promise<UploadClaim>;
+  /** Writes CDI's annotations and an event on the claim; one that is gone is success. */
+  recordUploadClaim(input: {
+    claim: ClaimRef;
+    podPhase?: 'Pending' | 'Running' | 'Succeeded' | 'Failed';
+    podReady?: boolean;
+    event?: DataVolumeEvent;
+  }): Promise<void>;
 }
 
 /** What a lifecycle asks the transfer queue of a node about uploads. */

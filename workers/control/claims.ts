@@ -5,6 +5,7 @@ import type { DataVolumeWatch } from './data-volumes.js';
 import { claimFingerprint } from './fingerprints.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
 import type { Provisioner } from './provisioner.js';
+import type { UploadClaims } from './upload-claims.js';
 
 /** A claim as raw JSON. */
 type Claim = V1PersistentVolumeClaim & WatchedObject;
@@ -17,6 +18,7 @@ export function watchClaims(options: {
   readonly kubeConfig: KubeConfig;
   readonly dataVolumes: Pick<DataVolumeWatch, 'wake' | 'get'>;
   readonly provisioner: Pick<Provisioner, 'changed' | 'listed'>;
+  readonly uploads: Pick<UploadClaims, 'changed' | 'listed'>;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
 }): ListWatch<Claim> {
@@ -25,6 +27,7 @@ export function watchClaims(options: {
     path: '/api/v1/persistentvolumeclaims',
     changed(key, change) {
       options.provisioner.changed(key, change);
+      options.uploads.changed(key, change);
       const { before, after } = change;
       if (claimFingerprint(before) === claimFingerprint(after)) return;
       // A claim has its DataVolume's name, before it has an owner too; one of another name only by its owner or its mark.
@@ -32,7 +35,10 @@ export function watchClaims(options: {
         if (options.dataVolumes.get(name)) options.dataVolumes.wake(name);
       }
     },
-    listed: () => options.provisioner.listed(),
+    listed() {
+      options.provisioner.listed();
+      options.uploads.listed();
+    },
   });
 }
 

@@ -20,6 +20,7 @@ import { watchProvisioners } from './provisioners.js';
 import { createRuns } from './runs.js';
 import { ensureSweepSchedule } from './schedule.js';
 import { watchStorageSettings } from './storage-settings.js';
+import { createUploadClaims } from './upload-claims.js';
 import { watchVolumes } from './volumes.js';
 
 /** What the control role watches with. */
@@ -63,7 +64,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     runs,
     classesChanged: () => capacity.changed(),
   });
-  const claims = watchClaims({ ...options, dataVolumes, provisioner });
+  const uploads = createUploadClaims({ client, runs, logger });
+  const claims = watchClaims({ ...options, dataVolumes, provisioner, uploads });
   const settings = watchStorageSettings({
     ...options,
     volumes: () => (volumes.synced() ? volumes.all() : undefined),
@@ -96,7 +98,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   schedule.add('sweep schedule');
   const lists = [dataVolumes, claims, volumes, settings, provisioner, preparations];
   const certificates = options.tlsSecrets ? [keepCertificates({ kubernetes, logger })] : [];
-  const parts = [progress, sources, ...lists, capacity, schedule, ...certificates];
+  const parts = [progress, sources, ...lists, uploads, capacity, schedule, ...certificates];
   return {
     ready: () => lists.every((list) => list.synced()),
     async stop() {

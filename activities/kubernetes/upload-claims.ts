@@ -1,0 +1,196 @@
+/** Claims that wait for an upload without a DataVolume: what they ask for, and what is said on them (`clients.md` §1.2, `cdi.md` §3). */
+import { permanentFailure } from '../failures.js';
+import type { V1PersistentVolumeClaim, V1StorageClass } from '@kubernetes/client-node';
+import type { ClaimRef, DataVolumeFacts, Phase, TargetPlan } from '../types.js';
+import type { UploadClaim, UploadControlActivities } from '../types/upload.js';
+import { boundVolume } from './bound-volume.js';
+import { callIfFound } from './client.js';
+import type { Kubernetes } from './client.js';
+import { findClaim, patchClaim } from './claims.js';
+import { writersOf } from './clone/users.js';
+import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
+import { recordEvent } from './events.js';
+import { CDI_ANNOTATIONS, MARKS } from './names.js';
+import type { CdiConfig } from './objects.js';
+import { filesystemOverhead, usableSpace } from './overhead.js';
+import { classNameOf, isHostpathClass, isUploadTarget, refusalOf } from './plain-claims.js';
+import { choosePool, listPools } from './pools.js';
+import { sizeBytes } from './quantity.js';
+import { readCdiConfig } from './storage-classes.js';
+
+type Claim = V1PersistentVolumeClaim;
+type Opened = Omit<UploadClaim, 'facts'>;
+
+/** Activities of claims that wait for an upload. */
+export function createUploadClaimActivities({
+  kubernetes,
+}: {
+  kubernetes: Kubernetes;
+}): UploadControlActivities {
+  async function openUploadClaim({ claim: ref }: { claim: ClaimRef }): Promise<UploadClaim> {
+    const claim = await findClaim(kubernetes, ref);
+    const facts = factsOf(ref, claim);
+    if (!claim || claim.metadata?.deletionTimestamp) return { facts, done: 'the claim is gone' };
+    if (!isUploadTarget(claim)) return { facts, done: 'the claim waits for no upload, or has its disk' };
+    refuseContent(claim, facts);
+    const [writer] = await writersOf(kubernetes, ref);
+    if (writer !== undefined) return { facts, waiting: inUse(writer, ref) };
+    const config = await readCdiConfig(kubernetes);
+    const bound = claim.status?.phase === 'Bound';
+    return { facts, ...(bound ? await inPlace(claim, config) : await anew(claim, config)) };
+  }
+
+  /** A Bound claim brings its volume. */
+  async function inPlace(claim: Claim, config: CdiConfig | undefined): Promise<Opened> {
+    const found = await boundVolume(kubernetes, claim);
+    if ('waiting' in found) return found;
+    const block = found.volumeMode === 'Block';
+    const overhead = block ? 0 : filesystemOverhead(config, found.storageClass);
+    const bytes = found.capacityBytes;
+    return {
+      bound: found,
+      target: {
+        ...targetOf(claim, config),
+        storageClass: found.storageClass,
+        provisioner: '',
+        staticVolume: true,
+        overhead,
+        requestBytes: bytes,
+        usableBytes: block ? bytes : usableSpace(overhead, bytes),
+      },
+    };
+  }
+
+  /** A Pending claim gets a volume of its class, if dvflow provisions that. */
+  async function anew(claim: Claim, config: CdiConfig | undefined): Promise<Opened> {
+    const name = classNameOf(claim);
+    const storageClass = name
+      ? await callIfFound(`reading StorageClass ${name}`, kubernetes.storage.readStorageClass({ name }))
+      : undefined;
+    if (claim.spec?.volumeName || !storageClass || !isHostpathClass(storageClass))
+      return { waiting: unbound(claim) };
+    const refused = refusalOf(claim, storageClass.provisioner);
+    if (refused !== undefined) throw permanentFailure('IncompatiblePVC', refused);
+    const pool = choosePool(storageClass, await listPools(kubernetes));
+    const overhead = filesystemOverhead(config, name ?? '');
+    const common = targetOf(claim, config);
+    return {
+      target: {
+        ...common,
+        storageClass: name ?? '',
+        provisioner: storageClass.provisioner,
+        reclaimPolicy: storageClass.reclaimPolicy === 'Retain' ? 'Retain' : 'Delete',
+        bindingMode:
+          storageClass.volumeBindingMode === 'WaitForFirstConsumer' ? 'WaitForFirstConsumer' : 'Immediate',
+        waitForConsumer: waitsForConsumer(claim, storageClass, config),
+        overhead,
+        usableBytes: usableSpace(overhead, common.requestBytes),
+        pool,
+      },
+    };
+  }
+
+  const recordUploadClaim: UploadControlActivities['recordUploadClaim'] = async (input) => {
+    const { claim, podPhase, podReady, event } = input;
+    if (!(await findClaim(kubernetes, claim))) return;
+    const annotations = {
+      ...(podPhase === undefined ? {} : { [CDI_ANNOTATIONS.podPhase]: podPhase }),
+      ...(podReady === undefined ? {} : { [CDI_ANNOTATIONS.podReady]: String(podReady) }),
+    };
+    if (Object.keys(annotations).length > 0)
+      await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+    const about = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', ...claim };
+    if (event) await recordEvent(kubernetes, about, event);
+  };
+
+  return { openUploadClaim, recordUploadClaim };
+}
+
+/** Facts of a lifecycle, as far as a claim has them. @throws {@link FailureType} `InvalidDataVolume` for a deadline that is none */
+function factsOf({ namespace, name, uid }: ClaimRef, claim: Claim | undefined): DataVolumeFacts {
+  const annotations = claim?.metadata?.annotations ?? {};
+  const deadlineMs = parseDeadline(annotations[MARKS.deadline]);
+  if (deadlineMs === undefined)
+    throw permanentFailure('InvalidDataVolume', invalidDeadline(annotations[MARKS.deadline]));
+  const contentType = annotations[CDI_ANNOTATIONS.contentType] || 'kubevirt';
+  if (contentType !== 'kubevirt' && contentType !== 'archive')
+    throw permanentFailure(
+      'ContentTypeNotSupported',
+      `annotation ${CDI_ANNOTATIONS.contentType} is "${contentType}": write kubevirt or archive`,
+    );
+  const ready = annotations[CDI_ANNOTATIONS.podReady] === 'true';
+  const phase: Phase = ready ? 'UploadReady' : '';
+  return {
+    namespace,
+    name,
+    uid,
+    source: 'upload',
+    displayUrl: '',
+    contentType,
+    phase,
+    deadlineMs,
+    ...(annotations[MARKS.uploadSpool] === 'true' ? { uploadSpool: true } : {}),
+  };
+}
+
+/** What every plan takes from the claim. */
+function targetOf({ metadata, spec }: Claim, config: CdiConfig | undefined): TargetPlan {
+  const asked = metadata?.annotations?.[CDI_ANNOTATIONS.preallocation];
+  return {
+    claim: 'create',
+    storageClass: '',
+    provisioner: '',
+    bindingMode: 'Immediate',
+    reclaimPolicy: 'Retain',
+    waitForConsumer: false,
+    accessModes: spec?.accessModes ?? [],
+    volumeMode: spec?.volumeMode === 'Block' ? 'Block' : 'Filesystem',
+    requestBytes: sizeBytes(spec?.resources?.requests?.storage ?? '0', 'spec.resources.requests.storage'),
+    usableBytes: 0,
+    overhead: 0,
+    api: 'pvc',
+    pool: { path: '', useNamingPrefix: false },
+    preallocation:
+      asked === undefined
+        ? (config?.spec?.preallocation ?? config?.status?.preallocation ?? false)
+        : asked === 'true',
+  };
+}
+
+function waitsForConsumer(
+  { metadata }: Claim,
+  { volumeBindingMode }: V1StorageClass,
+  config: CdiConfig | undefined,
+): boolean {
+  const honoured = config?.spec?.featureGates?.includes('HonorWaitForFirstConsumer') ?? false;
+  const immediate = metadata?.annotations?.[CDI_ANNOTATIONS.immediate] !== undefined;
+  return volumeBindingMode === 'WaitForFirstConsumer' && honoured && !immediate;
+}
+
+function refuseContent({ spec }: Claim, { contentType }: DataVolumeFacts): void {
+  if (contentType !== 'archive' || spec?.volumeMode !== 'Block') return;
+  throw permanentFailure(
+    'ContentTypeNotSupported',
+    'contentType archive is unpacked into a file system, and volumeMode is Block: use volumeMode Filesystem',
+  );
+}
+
+/** CDI's words. */
+function inUse(pod: string, { name }: ClaimRef): NonNullable<UploadClaim['waiting']> {
+  return {
+    reason: 'UploadTargetInUse',
+    message: `pod ${pod} using PersistentVolumeClaim ${name}`,
+    counts: true,
+  };
+}
+
+function unbound({ metadata, spec }: Claim): NonNullable<UploadClaim['waiting']> {
+  const by = spec?.volumeName
+    ? `volume ${spec.volumeName}`
+    : `a volume of StorageClass "${spec?.storageClassName ?? ''}"`;
+  return {
+    reason: 'Pending',
+    message: `claim ${metadata?.namespace}/${metadata?.name} is not Bound to ${by} yet`,
+    counts: false,
+  };
+}

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { uploadClaimWorkflowId } from '../../workflows/task-queues.js';
+import { useStack } from '../support/stack.js';
+import { makeImages, type Images } from './images.js';
+import { recordHistory } from './record.js';
+import { createUploads, type Uploads } from './uploads.js';
+import { assertSameDisk, createWorld, eventually, type World } from './world.js';
+
+const READY = 'cdi.kubevirt.io/storage.pod.ready';
+const PHASE = 'cdi.kubevirt.io/storage.pod.phase';
+const TARGET = 'cdi.kubevirt.io/storage.upload.target';
+
+describe('upload into a claim without a DataVolume', function () {
+  this.timeout(240_000);
+  const stack = useStack();
+  let world: World;
+  let uploads: Uploads;
+  let images: Images;
+  let namespace: string;
+
+  before(async () => {
+    world = createWorld(stack);
+    uploads = createUploads(stack, world);
+    images = await makeImages({ sizeMiB: 48, dataMiB: 32 });
+    namespace = await world.createNamespace('upload-claims');
+  });
+  after(() => images.remove());
+
+  /** As `virtctl image-upload pvc` makes it; returns its workflow. */
+  async function create(
+    name: string,
+    annotations: Record<string, string> = { [TARGET]: '' },
+  ): Promise<string> {
+    const made = await world.core.createNamespacedPersistentVolumeClaim({
+      namespace,
+      body: {
+        metadata: {
+          name,
+          labels: { 'cdi.kubevirt.io/applyStorageProfile': 'true' },
+          annotations: {
+            'cdi.kubevirt.io/storage.contentType': 'kubevirt',
+            'cdi.kubevirt.io/storage.bind.immediate.requested': '',
+            ...annotations,
+          },
+        },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          storageClassName: 'hostpath-provisioner',
+          resources: { requests: { storage: '64Mi' } },
+        },
+      },
+    });
+    return uploadClaimWorkflowId({ namespace, name, uid: made.metadata?.uid ?? '' });
+  }
+  async function awaitAnnotation(name: string, key: string, value: string): Promise<void> {
+    await eventually(`${key} of ${name} to be ${value}`, 60_000, async () =>
+      (await world.claim(namespace, name))?.metadata?.annotations?.[key] === value ? true : undefined,
+    );
+  }
+
+  it('offers the disk to a Pending claim when it is complete, and tells virtctl by annotations', async () => {
+    const workflowId = await create('pending');
+    await awaitAnnotation('pending', READY, 'true');
+    const waiting = await world.claim(namespace, 'pending');
+    assert.equal(waiting?.status?.phase, 'Pending');
+    assert.equal(waiting?.metadata?.annotations?.[PHASE], 'Running');
+    const answer = await uploads.sendFile(workflowId, await images.as('qcow2'));
+    assert.equal(answer.status, 200, answer.text);
+    await awaitAnnotation('pending', PHASE, 'Succeeded');
+    await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'pending'));
+    const reasons = (await world.events(namespace, 'pending')).map(({ reason }) => reason);
+    assert.ok(reasons.includes('UploadSucceeded'), reasons.join());
+    await recordHistory(stack, workflowId, 'uploadClaim.succeeded');
+  });
+
+  it('fills a Bound claim in place, where no pod uses it', async () => {
+    const plain = await create('bound', { 'kubevirt.io/provisionOnNode': stack.info.node });
+    assert.ok(plain);
+    await eventually('Bound', 60_000, async () =>
+      (await world.claim(namespace, 'bound'))?.status?.phase === 'Bound' ? true : undefined,
+    );
+    const claim = await world.claim(namespace, 'bound');
+    const pod = {
+      metadata: { name: 'user', namespace },
+      spec: {
+        nodeName: 'no-such-node',
+        containers: [{ name: 'c', image: 'none', volumeMounts: [{ name: 'v', mountPath: '/v' }] }],
+        volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'bound' } }],
+      },
+    };
+    await world.core.createNamespacedPod({ namespace, body: pod });
+    await world.core.patchNamespacedPersistentVolumeClaim(
+      { namespace, name: 'bound', body: { metadata: { annotations: { [TARGET]: '' } } } },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+    await eventually('the event that names the pod', 60_000, async () => {
+      const events = await world.events(namespace, 'bound');
+      const told = events.find(({ reason }) => reason === 'UploadTargetInUse');
+      return told && /pod .*\/user using PersistentVolumeClaim bound/.test(told.message) ? true : undefined;
+    });
+    assert.notEqual((await world.claim(namespace, 'bound'))?.metadata?.annotations?.[READY], 'true');
+    await world.core.deleteNamespacedPod({ namespace, name: 'user', gracePeriodSeconds: 0 });
+    await awaitAnnotation('bound', READY, 'true');
+    const workflowId = uploadClaimWorkflowId({ namespace, name: 'bound', uid: claim?.metadata?.uid ?? '' });
+    const answer = await uploads.sendFile(workflowId, await images.as('raw.gz'));
+    assert.equal(answer.status, 200, answer.text);
+    await awaitAnnotation('bound', PHASE, 'Succeeded');
+    await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'bound'));
+    await recordHistory(stack, workflowId, 'uploadClaim.succeeded.bound');
+  });
+
+  it('ends when its claim is deleted, and leaves nothing', async () => {
+    const before = await world.inventory();
+    const workflowId = await create('deleted');
+    await awaitAnnotation('deleted', READY, 'true');
+    await world.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: 'deleted' });
+    await world.assertUnchanged(before, 60_000);
+    const { status } = await stack.temporal.workflow.getHandle(workflowId).describe();
+    assert.notEqual(status.name, 'RUNNING');
+    await recordHistory(stack, workflowId, 'uploadClaim.cancelled');
+  });
+
+  it('that can never be served says why on the claim', async () => {
+    const workflowId = await create('bad', { [TARGET]: '', 'dvflow.io/deadline': 'soon' });
+    await awaitAnnotation('bad', PHASE, 'Failed');
+    const events = await world.events(namespace, 'bad');
+    assert.ok(
+      events.some(({ reason, message }) => reason === 'InvalidDataVolume' && message.includes('soon')),
+    );
+    await recordHistory(stack, workflowId, 'uploadClaim.failed');
+  });
+});

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { cancel } from '../../client/index.js';
+import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
+import { useStack } from '../support/stack.js';
+import { makeImages, type Images } from './images.js';
+import { recordHistory } from './record.js';
+import { createUploads, workflowOf, type Uploads } from './uploads.js';
+import { assertSameDisk, createWorld, eventually, type DataVolume, type World } from './world.js';
+
+const MiB = 1 << 20;
+const SLOW = 6 * MiB;
+
+describe('how an upload ends', function () {
+  this.timeout(240_000);
+  const stack = useStack();
+  let world: World;
+  let uploads: Uploads;
+  let images: Images;
+  let namespace: string;
+  let inventory: readonly string[];
+
+  before(async () => {
+    world = createWorld(stack);
+    uploads = createUploads(stack, world);
+    images = await makeImages({ sizeMiB: 96, dataMiB: 80 });
+    namespace = await world.createNamespace('upload-ending');
+  });
+  beforeEach(async () => {
+    inventory = await world.inventory();
+  });
+  after(() => images.remove());
+
+  const storage = { resources: { requests: { storage: '128Mi' } }, storageClassName: 'hostpath-provisioner' };
+
+  async function ready(name: string, annotations = {}): Promise<DataVolume> {
+    await uploads.create(namespace, name, { storage }, annotations);
+    return await world.awaitPhase(namespace, name, 'UploadReady', 60_000);
+  }
+
+  /** An upload of which some has come, as slowly as it may. */
+  async function halfWay(name: string, form = 'raw', annotations = {}) {
+    const made = await ready(name, annotations);
+    const path = await images.as(form);
+    const sending = await uploads.beginFile(workflowOf(made), path, {
+      bytesPerSecond: SLOW,
+      resumable: true,
+    });
+    await eventually('bytes', 60_000, async () => (sending.bytesSent() > 24 * MiB ? true : undefined));
+    return { made, sending, path };
+  }
+
+  const steps: Record<string, (name: string) => Promise<DataVolume>> = {
+    'while nobody has come': ready,
+    'while bytes come': async (name) => (await halfWay(name)).made,
+  };
+  for (const [step, hold] of Object.entries(steps)) {
+    it(`cancelled ${step}: Failed, reason Cancelled, nothing left`, async () => {
+      const name = `cancelled-${step.replaceAll(' ', '-')}`;
+      const made = await hold(name);
+      await cancel(stack.temporal, workflowOf(made));
+      const failed = await world.awaitPhase(namespace, name, 'Failed', 60_000);
+      const running = failed.status?.conditions?.find(({ type }) => type === 'Running');
+      assert.deepEqual([running?.reason, running?.message], ['Cancelled', 'the upload was cancelled']);
+      await world.assertUnchanged(inventory);
+      await recordHistory(stack, workflowOf(made), `uploadDataVolume.cancelled.${step.split(' ')[1]}`);
+    });
+
+    it(`deleted ${step}: nothing left`, async () => {
+      const name = `deleted-${step.replaceAll(' ', '-')}`;
+      await hold(name);
+      await world.remove(namespace, name);
+      await world.assertUnchanged(inventory, 60_000);
+    });
+  }
+
+  it('fails when its claim is deleted, and says so', async () => {
+    const made = await ready('claim-lost');
+    await world.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: 'claim-lost' });
+    const failed = await world.awaitPhase(namespace, 'claim-lost', 'Failed', 60_000);
+    assert.equal(failed.status?.conditions?.find(({ type }) => type === 'Running')?.reason, 'ClaimLost');
+    await world.assertUnchanged(inventory);
+    await recordHistory(stack, workflowOf(made), 'uploadDataVolume.failed.claim-lost');
+  });
+
+  for (const [victim, form, spool] of [
+    ['worker-node', 'raw', false],
+    ['worker-node', 'qcow2', true],
+    ['worker-control', 'raw', false],
+    ['temporal', 'qcow2', false],
+  ] as readonly (readonly [ProcessName, string, boolean])[]) {
+    const kept = spool ? ' that is spooled' : '';
+    it(`survives kill -9 of ${victim}, uploading a ${form}${kept}, and goes on where it can`, async () => {
+      const name = `killed-${victim}-${form}`;
+      const { made, sending, path } = await halfWay(
+        name,
+        form,
+        spool ? { 'dvflow.io/upload-spool': 'true' } : {},
+      );
+      // a record every five seconds says what is durable
+      await eventually('more', 60_000, async () => (sending.bytesSent() > 56 * MiB ? true : undefined));
+      killProcess(stack.info, victim, 'SIGKILL');
+      await restartProcess(stack.info, victim);
+      let sent = sending.bytesSent();
+      let status: number | undefined;
+      if (victim === 'worker-node') {
+        await assert.rejects(sending.answered);
+        const again = await eventually('a place to go on', 60_000, async () => {
+          return await uploads
+            .beginFile(workflowOf(made), path, { ...sending.request, bytesPerSecond: 1024 * MiB })
+            .catch(() => undefined);
+        });
+        status = (await again.answered).status;
+        sent += again.bytesSent();
+      } else {
+        sending.hurry();
+        status = (await sending.answered).status;
+        sent = sending.bytesSent();
+      }
+      assert.equal(status, 200);
+      await world.awaitPhase(namespace, name, 'Succeeded', 120_000);
+      await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, name));
+      const { length = 0 } = sending.request;
+      console.log(`        ${sent} bytes sent of ${length} (${((100 * sent) / length).toFixed(1)} %)`);
+      if (victim !== 'worker-node') assert.equal(sent, length);
+      else assert.ok(sent < length * 1.5, `${sent} of ${length}`);
+      if (spool) await recordHistory(stack, workflowOf(made), 'uploadDataVolume.resumed.spool');
+      else if (victim === 'worker-node')
+        await recordHistory(stack, workflowOf(made), 'uploadDataVolume.resumed');
+    });
+  }
+});

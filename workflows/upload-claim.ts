@@ -1,0 +1,221 @@
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  ContinueAsNew,
+  setCurrentDetails,
+  setHandler,
+} from '@temporalio/workflow';
+import type { UploadClaim, UploadClaimInput } from '../activities/types/upload.js';
+import type {
+  ClaimRef,
+  DataVolumeEvent,
+  FailureType,
+  FillTarget,
+  ImportResult,
+  Phase,
+  TargetPlan,
+} from '../activities/types.js';
+import { control, emptying, onNode } from './activity-options.js';
+import { awaitConsumer } from './claim.js';
+import { statusFor } from './conditions.js';
+import { failureOf, undoAll } from './ending.js';
+import type { Lifecycle } from './lifecycle.js';
+import { statusQuery, wakeSignal } from './messages.js';
+import { reserveOnSomeNode } from './placement.js';
+import { publish, unmark } from './publication.js';
+import type { Run } from './run-state.js';
+import { createUploadDesk, type UploadDesk } from './upload-desk.js';
+import { receiveDisk, type Trouble } from './upload.js';
+import { until, within } from './waiting.js';
+
+/**
+ * Fills a claim that asks for an upload (`cdi.kubevirt.io/storage.upload.target`) and has no DataVolume: a Pending one gets a volume
+ * when its disk is complete, a Bound one is filled in place. What a DataVolume would say is said by annotations and events on it. The
+ * claim is its user's and is never removed.
+ * @throws every {@link FailureType} of a target and of time, as the `type` of an `ApplicationFailure`
+ */
+export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult | undefined> {
+  const run = openRun(input);
+  const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
+  const desk = createUploadDesk({ wake: () => (run.woken = true), step: () => run.status.step });
+  try {
+    return await upload(run, claim, desk);
+  } catch (error) {
+    if (error instanceof ContinueAsNew) throw error;
+    await CancellationScope.nonCancellable(() => fail(run, claim, error));
+    if (isLost(error)) return undefined;
+    throw error;
+  } finally {
+    await desk.close('ResourceExists', 'the upload is over: its disk is complete, or it has failed');
+  }
+}
+
+async function upload(run: Run, claim: ClaimRef, desk: UploadDesk): Promise<ImportResult | undefined> {
+  const opened = await control.openUploadClaim({ claim });
+  const volume = createLifecycle(opened.facts, claim, run);
+  const ready = await awaitTarget(volume, claim, opened);
+  if (!ready) return undefined;
+  const { target, bound } = ready;
+  await awaitConsumer(volume, claim, target);
+  if (volume.facts.phase !== 'UploadReady') await volume.enter('UploadScheduled');
+  const directory: FillTarget = bound
+    ? await prepareInPlace(volume, claim, { target, bound })
+    : await reserveOnSomeNode(volume, { claim, target });
+  volume.note({ claim, node: directory.node });
+  const refuse = (): Promise<Trouble | undefined> => whyNot(claim);
+  const uploading = { claim, target, directory, ...(bound ? { refuse } : {}) };
+  const { transferred, tidy } = await receiveDisk(volume, uploading, desk);
+  await desk.close('ResourceExists', 'the disk is complete: it is being published');
+  const filled = { claim, target, directory, transferred, tidy };
+  const published = bound ? await keepInPlace(volume, filled) : await publish(volume, filled);
+  const { virtualSize, bytesTransferred, bytesWritten, checksum } = transferred;
+  return {
+    claim: { namespace: claim.namespace, name: claim.name },
+    ...published,
+    node: directory.node,
+    virtualSize,
+    bytesTransferred,
+    bytesWritten,
+    ...(checksum === undefined ? {} : { checksum }),
+  };
+}
+
+/** Waits for what the claim needs first: to be Bound by whoever binds it, and that no pod uses it. */
+async function awaitTarget(
+  volume: Lifecycle,
+  claim: ClaimRef,
+  opened: UploadClaim,
+): Promise<(Required<Pick<UploadClaim, 'target'>> & Pick<UploadClaim, 'bound'>) | undefined> {
+  volume.step('planning the target');
+  let latest = opened;
+  let first = true;
+  const wait = {
+    get reason() {
+      return latest.waiting?.reason ?? 'Pending';
+    },
+    get counts() {
+      return latest.waiting?.counts ?? false;
+    },
+    message: () => latest.waiting?.message ?? '',
+  };
+  const found = await volume.until(wait, async () => {
+    if (!first) latest = await control.openUploadClaim({ claim });
+    first = false;
+    return latest.waiting ? undefined : latest;
+  });
+  return found.target && { target: found.target, ...(found.bound ? { bound: found.bound } : {}) };
+}
+
+async function prepareInPlace(
+  volume: Lifecycle,
+  claim: ClaimRef,
+  { target, bound }: { readonly target: TargetPlan; readonly bound: NonNullable<UploadClaim['bound']> },
+): Promise<FillTarget> {
+  const { node } = bound;
+  volume.step(`looking at PersistentVolume ${bound.volume} on node ${node}`);
+  volume.onFailure('take back what was written', () => emptying(node).emptyReservedVolume({ volume: bound }));
+  const archive = volume.facts.contentType === 'archive';
+  const requestBytes = target.usableBytes;
+  const work = (): Promise<void> =>
+    onNode(node).prepareVolume({ volume: bound, claim, requestBytes, archive });
+  await volume.within(`node ${node} to look at PersistentVolume ${bound.volume}`, work, async () => 0);
+  return bound;
+}
+
+/** A pod may have begun to use a Bound claim while nobody sent. */
+async function whyNot(claim: ClaimRef): Promise<Trouble | undefined> {
+  const { waiting } = await control.openUploadClaim({ claim });
+  return waiting && { type: waiting.reason, message: waiting.message };
+}
+
+/** The claim has been Bound to it all the time. */
+async function keepInPlace(
+  volume: Lifecycle,
+  { directory, tidy }: { readonly directory: FillTarget; readonly tidy: () => Promise<void> },
+): Promise<{ readonly volume?: string }> {
+  volume.commit();
+  return await CancellationScope.nonCancellable(async () => {
+    await tidy();
+    await volume.enter('Succeeded');
+    await unmark(volume, directory);
+    volume.step('finished');
+    return 'volume' in directory ? { volume: directory.volume } : {};
+  });
+}
+
+function openRun({ namespace, name, uid, progressAt }: UploadClaimInput): Run {
+  const run: Run = {
+    status: { namespace, name, uid, source: 'upload', phase: '', step: 'reading the claim', conditions: [] },
+    undo: [],
+    woken: false,
+    progressAt: progressAt ?? Date.now(),
+    phaseAt: Date.now(),
+  };
+  setHandler(statusQuery, () => run.status);
+  setHandler(wakeSignal, () => {
+    run.woken = true;
+  });
+  return run;
+}
+
+/** The claim as a lifecycle sees a DataVolume: phases become annotations, events are the claim's. */
+function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): Lifecycle {
+  const event = (said: DataVolumeEvent): Promise<void> => control.recordUploadClaim({ claim, event: said });
+  const enter: Lifecycle['enter'] = async (phase: Phase, more = {}) => {
+    const {
+      podPhase,
+      podReady,
+      event: said,
+      conditions,
+    } = statusFor(phase, { claim: claim.name, source: 'upload', ...more });
+    run.status = { ...run.status, phase, conditions: conditions ?? [] };
+    const told = {
+      ...(podPhase === undefined ? {} : { podPhase }),
+      ...(podReady === undefined ? {} : { podReady }),
+      ...(said ? { event: said } : {}),
+    };
+    if (Object.keys(told).length > 0) await control.recordUploadClaim({ claim, ...told });
+  };
+  return {
+    facts,
+    enter,
+    event,
+    step(text) {
+      run.status = { ...run.status, step: text };
+      setCurrentDetails(text);
+    },
+    doing: () => run.status.step,
+    wake() {
+      run.woken = true;
+    },
+    note(noted) {
+      run.status = { ...run.status, ...noted };
+    },
+    onFailure(what, undo) {
+      run.undo.push({ what, run: undo });
+    },
+    commit() {
+      run.undo = [];
+    },
+    until: (wait, look) =>
+      until({ facts, run, enter: (phase, waiting) => enter(phase, waiting ? { waiting } : {}) }, wait, look),
+    within: (what, work, measure) => within({ facts, run }, what, work, measure),
+  };
+}
+
+/** Everything of dvflow's goes; the claim stays and says why it has no disk. */
+async function fail(run: Run, claim: ClaimRef, error: unknown): Promise<void> {
+  const { type, message } = failureOf(error);
+  run.status = { ...run.status, step: 'cleaning up', failure: { type, message } };
+  await undoAll(run, { event: (event) => control.recordUploadClaim({ claim, event }) });
+  const event = { type: 'Warning', reason: type, message } as const;
+  await control.recordUploadClaim({ claim, podPhase: 'Failed', podReady: false, event });
+  run.status = { ...run.status, phase: 'Failed', step: type === 'Cancelled' ? 'cancelled' : 'failed' };
+}
+
+/** Nobody waits for a claim that is gone. */
+function isLost(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure && cause.type === ('ClaimLost' satisfies FailureType);
+}
