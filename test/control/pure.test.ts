@@ -30,17 +30,12 @@ describe('pickLifecycle', () => {
     });
   });
 
-  for (const source of ['upload'] as const) {
-    it(`leaves ${source} alone and says why`, () => {
-      const lifecycle = pickLifecycle(spec({ source: { [source]: {} } }));
-      assert.equal(lifecycle.workflowType, undefined);
-      assert.equal(lifecycle.source, source);
-      assert.match(
-        'reason' in lifecycle ? lifecycle.reason : '',
-        new RegExp(`^spec.source.${source} is not served`),
-      );
+  it('receives an upload by a lifecycle of its own', () => {
+    assert.deepEqual(pickLifecycle(spec({ source: { upload: {} } })), {
+      workflowType: 'uploadDataVolume',
+      source: 'upload',
     });
-  }
+  });
 
   for (const [source, given] of [
     ['pvc', { source: { pvc: { namespace: 'a', name: 'b' } } }],
