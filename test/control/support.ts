@@ -39,6 +39,8 @@ export interface ControlStack {
 
 export interface CreateOptions {
   readonly source?: object;
+  /** Goes over everything else of the spec. */
+  readonly spec?: object;
   readonly annotations?: Record<string, string>;
 }
 
@@ -112,13 +114,13 @@ export function useControlStack(): ControlStack {
     },
     async create(
       name,
-      { source = { http: { url: 'http://user:pw@127.0.0.1:1/disk.img?sig=x' } }, annotations } = {},
+      { source = { http: { url: 'http://user:pw@127.0.0.1:1/disk.img?sig=x' } }, annotations, spec } = {},
     ) {
       const body = {
         apiVersion: 'cdi.kubevirt.io/v1beta1',
         kind: 'DataVolume',
         metadata: { name, namespace, annotations },
-        spec: { source, storage: { resources: { requests: { storage: '64Mi' } } } },
+        spec: { source, storage: { resources: { requests: { storage: '64Mi' } } }, ...spec },
       };
       const marked = Object.keys(annotations ?? {}).some((key) => key === 'dvflow.io/workflow-id');
       const options = marked ? setHeaderOptions('Impersonate-User', 'dvflow:temporal:default') : undefined;

@@ -97,7 +97,9 @@ describe('the watch, with real Kubernetes and Temporal', function () {
   });
 
   it('says once why a DataVolume is not served yet, and leaves its phase empty', async () => {
-    const made = await stack.create('unserved', { source: { snapshot: { namespace: 'a', name: 'b' } } });
+    const dataSourceRef = { apiGroup: 'images.example', kind: 'Image', name: 'disk' };
+    const storage = { resources: { requests: { storage: '64Mi' } }, dataSourceRef };
+    const made = await stack.create('unserved', { spec: { source: undefined, storage } });
     await eventually('an event', async () => (await stack.events(made.metadata.uid)).length > 0);
     await pause(6_000);
     assert.deepEqual(await stack.events(made.metadata.uid), ['LifecycleNotServed']);

@@ -1,6 +1,7 @@
 /** A volume's disk on this node as a source: by ranges, with the extents that hold data, and for the kernel to copy. */
 import { fstatSync, type BigIntStats } from 'node:fs';
 import { permanentFailure, transientFailure } from '../../failures.js';
+import { blockDeviceSize } from '../block-device.js';
 import { createFileSource } from '../source/file-source.js';
 import type { ImageSource, SourceOptions } from '../source/types.js';
 import type { VolumeRequest } from './volume-request.js';
@@ -19,6 +20,7 @@ export function createVolumeSource(
 ): ImageSource {
   const file = createFileSource({ fd, name }, { signal });
   const before = fstatSync(fd, { bigint: true });
+  const length = before.isBlockDevice() ? blockDeviceSize(fd) : Number(before.size);
   let copied = 0;
 
   function assertUnchanged(): void {
@@ -30,10 +32,14 @@ export function createVolumeSource(
   }
 
   return {
-    async probe() {
-      const { validators, ...facts } = await file.probe();
-      return { ...facts, validators: { ...validators, etag: `"${etagOf(before)}-${generation}"` } };
-    },
+    probe: async () => ({
+      displayUrl: name,
+      ranges: true,
+      seekable: true,
+      validators: { etag: `"${etagOf(before)}-${generation}"`, length },
+      // nobody asks what a volume's disk looks like
+      head: Buffer.alloc(0),
+    }),
     stream: (start) => file.stream(start),
     async readInto(start, target) {
       await file.readInto(start, target);
