@@ -80,11 +80,11 @@ describe('a clone on one node', function () {
   });
 
   it('goes on where a killed process was', async () => {
-    const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 1024));
+    const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 512));
     const { disk, start, record, state } = await reserveClone(
       directory(),
       { volume },
-      { usableBytes: 1024 * MIB },
+      { usableBytes: 512 * MIB },
     );
     const completed = (): number =>
       existsSync(`${state}/record.json`) ? (record().durable?.completed ?? 0) : 0;
@@ -95,14 +95,14 @@ describe('a clone on one node', function () {
     const durable = completed();
     const result = await start(2).done;
     assert.equal(result.resumedFrom, durable);
-    assert.ok(durable > 0 && result.resumedFrom < 1024 * MIB);
+    assert.ok(durable > 0 && result.resumedFrom < 512 * MIB);
     execFileSync('cmp', [source, disk]);
     rmSync(source);
   });
 
   it('notices that the source is written to, and says so', async () => {
-    const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 1024));
-    const { disk, start } = await reserveClone(directory(), { volume }, { usableBytes: 1024 * MIB });
+    const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 512));
+    const { disk, start } = await reserveClone(directory(), { volume }, { usableBytes: 512 * MIB });
     const attempt = start();
     await until(attempt.done, () => existsSync(disk) && allocated(disk) > 0);
     const touched = readFileSync(source).subarray(0, 4096);
@@ -115,8 +115,8 @@ describe('a clone on one node', function () {
   });
 
   it('fails for good when the source is removed', async () => {
-    const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 1024));
-    const { disk, start } = await reserveClone(directory(), { volume }, { usableBytes: 1024 * MIB });
+    const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 512));
+    const { disk, start } = await reserveClone(directory(), { volume }, { usableBytes: 512 * MIB });
     const attempt = start();
     await until(attempt.done, () => existsSync(disk) && allocated(disk) > 0);
     rmSync(source);
