@@ -1,5 +1,6 @@
 /** What a clone asks of Kubernetes. */
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import type { ControlActivities } from '../../interfaces.js';
 import type { CloneControlActivities, CloneOrigin, SourceContent } from '../../types/clone.js';
 import type { CloneSourceActivities } from '../../types/clone-sources.js';
 import type { DataVolumeRef, TargetPlan } from '../../types.js';
@@ -28,7 +29,9 @@ export interface CloneDependencies {
 }
 
 /** Activities of clones. */
-export function createCloneActivities(dependencies: CloneDependencies): CloneControlActivities {
+export function createCloneActivities(
+  dependencies: CloneDependencies,
+): Pick<ControlActivities, keyof CloneControlActivities> {
   const { kubernetes } = dependencies;
   const planClaim = createClaimPlanner(kubernetes);
 

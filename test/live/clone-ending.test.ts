@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { cancel } from '../../client/index.js';
+import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
+import { useStack } from '../support/stack.js';
+import { createClones, type Clones } from './clone-scene.js';
+import { recordHistory } from './record.js';
+import { createWorld, eventually, sha256, type DataVolume, type World } from './world.js';
+
+/** Copying it takes seconds. */
+const LARGE_MIB = 1536;
+
+describe('how a clone ends', function () {
+  this.timeout(300_000);
+  const stack = useStack();
+  let world: World;
+  let clones: Clones;
+  let namespace: string;
+  let source: string;
+  let content: string;
+  let inventory: readonly string[];
+
+  before(async () => {
+    world = createWorld(stack);
+    namespace = await world.createNamespace('clone-ending');
+    clones = createClones(stack, world, namespace);
+    source = await clones.makeSource('large', LARGE_MIB);
+    content = await sha256(source);
+  });
+  after(async () => {
+    await world.remove(namespace, 'large');
+  });
+  beforeEach(async () => {
+    inventory = await world.inventory();
+  });
+
+  const copying = async (name: string, from = 'large'): Promise<DataVolume> => {
+    const made = await clones.clone(name, from);
+    await clones.copying(made);
+    return made;
+  };
+
+  const forget = async (name: string): Promise<void> => {
+    await world.remove(namespace, name);
+    await world.assertUnchanged(inventory, 60_000);
+  };
+
+  for (const victim of ['worker-node', 'worker-control', 'temporal'] satisfies ProcessName[]) {
+    it(`goes on after kill -9 of ${victim}, and the disk is right`, async () => {
+      const name = `killed-${victim}`;
+      const made = await copying(name);
+      killProcess(stack.info, victim, 'SIGKILL');
+      await restartProcess(stack.info, victim);
+      const done = await world.awaitPhase(namespace, name, 'Succeeded', 180_000);
+      assert.equal(await sha256(await world.diskOf(namespace, name)), content);
+      assert.equal(done.status?.restartCount ?? 0, victim === 'worker-node' ? 1 : 0);
+      if (victim === 'worker-node') await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.resumed');
+      await forget(name);
+    });
+  }
+
+  /** Ways to hold a clone at one of its steps. */
+  const steps: Record<string, (name: string) => Promise<DataVolume>> = {
+    'while its source is missing': async (name) => {
+      const made = await clones.clone(name, 'not-there');
+      await clones.awaitReason(name, 'CloneWithoutSource', /not-there/);
+      return made;
+    },
+    'while it waits for room': async (name) => {
+      const made = await clones.clone(name, 'large', { size: '4Pi' });
+      await clones.awaitReason(name, 'InsufficientCapacity', /asks for \d+ bytes/);
+      return made;
+    },
+    'while it copies': copying,
+  };
+
+  for (const [step, begin] of Object.entries(steps)) {
+    const slug = step.replaceAll(' ', '-').replace('while-', '');
+    it(`leaves nothing when it is cancelled ${step}`, async () => {
+      const name = `cancelled-${slug}`;
+      const made = await begin(name);
+      await cancel(stack.temporal, { workflowId: clones.idOf(made) });
+      const ended = await world.awaitPhase(namespace, name, 'Failed');
+      const running = ended.status?.conditions?.find(({ type }) => type === 'Running');
+      assert.deepEqual([running?.reason, running?.message], ['Cancelled', 'the clone was cancelled']);
+      await world.assertUnchanged(inventory, 60_000);
+      await recordHistory(stack, clones.idOf(made), `cloneDataVolume.cancelled.${slug}`);
+    });
+
+    it(`leaves nothing when the DataVolume is deleted ${step}`, async () => {
+      const name = `deleted-${slug}`;
+      const made = await begin(name);
+      await world.remove(namespace, name);
+      await world.assertUnchanged(inventory, 60_000);
+      await eventually('the run is over', 60_000, async () => {
+        const run = await stack.temporal.workflow.getHandle(clones.idOf(made)).describe();
+        return run.status.name === 'CANCELLED' ? true : undefined;
+      });
+    });
+  }
+
+  it('fails by name when the source is deleted while it is copied, and leaves nothing of itself', async () => {
+    await clones.makeSource('short-lived', LARGE_MIB);
+    const made = await copying('orphan', 'short-lived');
+    await world.remove(namespace, 'short-lived');
+    const ended = await world.awaitPhase(namespace, 'orphan', 'Failed', 120_000);
+    const running = ended.status?.conditions?.find(({ type }) => type === 'Running');
+    assert.equal(running?.reason, 'SourceNotFound', running?.message);
+    assert.match(running.message, /was (removed|deleted) while it was cloned/);
+    await world.assertUnchanged(inventory, 60_000);
+    await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.failed.source-deleted');
+  });
+
+  it('begins again when the source was written to, until its third time', async () => {
+    const written = await clones.makeSource('busy', LARGE_MIB);
+    const made = await copying('follower', 'busy');
+    await clones.use('writer', 'busy');
+    await eventually('it has been read once, and waits', 120_000, async () => {
+      const found = await world.read(namespace, 'follower');
+      const running = found?.status?.conditions?.find(({ type }) => type === 'Running');
+      return running?.reason === 'CloneSourceInUse' ? true : undefined;
+    });
+    await clones.unuse('writer');
+    await world.awaitPhase(namespace, 'follower', 'Succeeded', 180_000);
+    assert.equal(await sha256(await world.diskOf(namespace, 'follower')), await sha256(written));
+    await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.succeeded.read-twice');
+    for (const name of ['follower', 'busy']) await world.remove(namespace, name);
+    await world.assertUnchanged(inventory, 60_000);
+  });
+
+  it('is retried from nothing after the source is back', async () => {
+    const lost = await clones.makeSource('lost', 8);
+    await rm(lost);
+    await clones.clone('second-chance', 'lost');
+    await world.awaitPhase(namespace, 'second-chance', 'Failed');
+    await clones.makeSource('other', 8);
+    await world.remove(namespace, 'lost');
+    await eventually('the claim is gone', 30_000, async () =>
+      (await world.claim(namespace, 'lost')) ? undefined : true,
+    );
+    await clones.makeSource('lost', 8);
+    await world.annotate(namespace, 'second-chance', { 'dvflow.io/retry': '1' });
+    await eventually('the retry succeeds', 60_000, async () =>
+      (await world.read(namespace, 'second-chance'))?.status?.phase === 'Succeeded' ? true : undefined,
+    );
+    for (const name of ['second-chance', 'lost', 'other']) await world.remove(namespace, name);
+    await world.assertUnchanged(inventory, 60_000);
+  });
+});
