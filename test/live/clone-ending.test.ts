@@ -131,7 +131,7 @@ describe('how a clone ends', function () {
   it('is retried from nothing after the source is back', async () => {
     const lost = await clones.makeSource('lost', 8);
     await rm(lost);
-    await clones.clone('second-chance', 'lost');
+    const made = await clones.clone('second-chance', 'lost');
     await world.awaitPhase(namespace, 'second-chance', 'Failed');
     await clones.makeSource('other', 8);
     await world.remove(namespace, 'lost');
@@ -143,6 +143,7 @@ describe('how a clone ends', function () {
     await eventually('the retry succeeds', 60_000, async () =>
       (await world.read(namespace, 'second-chance'))?.status?.phase === 'Succeeded' ? true : undefined,
     );
+    await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.retried');
     for (const name of ['second-chance', 'lost', 'other']) await world.remove(namespace, name);
     await world.assertUnchanged(inventory, 60_000);
   });

@@ -32,6 +32,9 @@ const workflows = fileURLToPath(new URL('../../workflows/', import.meta.url));
 const ENTRIES: Record<string, readonly string[]> = {
   'import-data-volume.ts': ['importDataVolume'],
   'blank-data-volume.ts': ['blankDataVolume'],
+  'clone-data-volume.ts': ['cloneDataVolume'],
+  'clone-source.ts': ['cloneDataVolume'],
+  'clone-transfer.ts': ['cloneDataVolume'],
   'claim.ts': ['importDataVolume'],
   'publication.ts': ['importDataVolume'],
   'placement.ts': ['importDataVolume'],
@@ -125,7 +128,7 @@ function copyWorkflows(target: string): void {
 
 /** A step is a call of an activity's proxy, or an entered phase or event of the lifecycle. */
 const STEP =
-  /^(?:control|asking|publishing|claiming|inspecting|following|(?:probing|reserving|onNode|reclaiming|cleaningUp|emptying|transferring|preparing|labelling)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
+  /^(?:control|asking|publishing|claiming|inspecting|following|(?:probing|reserving|onNode|reclaiming|cleaningUp|emptying|serving|transferring|preparing|labelling)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
 
 /** Goes to the top of a file that gets a timer. */
 const IMPORT = "import { sleep as insertedTimer } from '@temporalio/workflow';\n";

@@ -26,7 +26,7 @@ describe('replay of recorded histories', function () {
   it('has histories of every outcome', () => {
     const outcomes = recordedHistories().map(({ name }) => name.split('.').slice(0, 2).join('.'));
     for (const outcome of ['succeeded', 'retried', 'failed', 'cancelled', 'resumed']) {
-      for (const lifecycle of ['importDataVolume', 'blankDataVolume'])
+      for (const lifecycle of ['importDataVolume', 'blankDataVolume', 'cloneDataVolume'])
         assert.ok(outcomes.includes(`${lifecycle}.${outcome}`), `no history ${lifecycle}.${outcome}`);
     }
     const others = [
