@@ -103,7 +103,8 @@ export function statusOf(
   };
 }
 
-function mergeConditions(
+/** Conditions after an update. Those of other types stay; the times of one move as {@link statusOf} says. */
+export function mergeConditions(
   old: readonly DataVolumeCondition[],
   told: readonly Condition[],
   at: Date,

@@ -1,6 +1,7 @@
 import type { KubeConfig, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import type { Logger } from '@temporalio/common';
 import { MARKS } from '../../activities/kubernetes/names.js';
+import type { DataSourceWatch } from './data-sources.js';
 import type { DataVolumeWatch } from './data-volumes.js';
 import { claimFingerprint } from './fingerprints.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
@@ -19,6 +20,7 @@ export function watchClaims(options: {
   readonly dataVolumes: Pick<DataVolumeWatch, 'wake' | 'get'>;
   readonly provisioner: Pick<Provisioner, 'changed' | 'listed'>;
   readonly uploads: Pick<UploadClaims, 'changed' | 'listed'>;
+  readonly dataSources: Pick<DataSourceWatch, 'claimChanged'>;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
 }): ListWatch<Claim> {
@@ -28,6 +30,7 @@ export function watchClaims(options: {
     changed(key, change) {
       options.provisioner.changed(key, change);
       options.uploads.changed(key, change);
+      options.dataSources.claimChanged(key, change);
       const { before, after } = change;
       if (claimFingerprint(before) === claimFingerprint(after)) return;
       // A claim has its DataVolume's name, before it has an owner too; one of another name only by its owner or its mark.

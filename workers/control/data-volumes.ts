@@ -51,6 +51,8 @@ export interface DataVolumeWatchOptions {
   readonly writes: DataVolumeWrites;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
+  /** Told of every DataVolume that is listed, changed or gone. */
+  changed?(key: string, change: { before?: DataVolume; after?: DataVolume }): void;
 }
 
 /** Starts to watch every DataVolume of the cluster. */
@@ -67,7 +69,9 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
   const list: ListWatch<DataVolume> = startListWatch<DataVolume>({
     ...options,
     path: `/apis/${CDI_GROUP}/${CDI_VERSION}/datavolumes`,
-    changed(key, { before, after }) {
+    changed(key, change) {
+      options.changed?.(key, change);
+      const { before, after } = change;
       if (before && before.metadata.uid !== after?.metadata.uid) forget(before);
       // What a run waits for may have come while nobody watched.
       if (after && (!before || fingerprint(before) !== fingerprint(after))) wakes.add(key);

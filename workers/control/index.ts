@@ -11,6 +11,7 @@ import { keepCertificates } from '../pki/secrets.js';
 import { startCapacity } from './capacity.js';
 import { watchClaims } from './claims.js';
 import { watchCloneSources } from './clone-sources.js';
+import { watchDataSources, type DataSourceWatch } from './data-sources.js';
 import { createDataVolumeWrites } from './data-volume-writes.js';
 import { watchDataVolumes, type DataVolumeWatch } from './data-volumes.js';
 import { createKeyQueue } from './key-queue.js';
@@ -57,7 +58,13 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const runs = createRuns(client);
   const kubernetes = createKubernetes(options.kubeConfig);
   const writes = createDataVolumeWrites(kubernetes);
-  const dataVolumes = watchDataVolumes({ ...options, runs, writes });
+  const dataVolumes: DataVolumeWatch = watchDataVolumes({
+    ...options,
+    runs,
+    writes,
+    changed: (key, change) => dataSources.dataVolumeChanged(key, change),
+  });
+  const dataSources: DataSourceWatch = watchDataSources({ ...options, dataVolumes });
   const capacity = startCapacity({ client, logger, isRead: () => provisioner.hasCapacityClass() });
   const provisioner: Provisioner = createProvisioner({
     ...options,
@@ -65,7 +72,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     classesChanged: () => capacity.changed(),
   });
   const uploads = createUploadClaims({ client, runs, logger });
-  const claims = watchClaims({ ...options, dataVolumes, provisioner, uploads });
+  const claims = watchClaims({ ...options, dataVolumes, dataSources, provisioner, uploads });
   const settings = watchStorageSettings({
     ...options,
     volumes: () => (volumes.synced() ? volumes.all() : undefined),
@@ -96,7 +103,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   });
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);
   schedule.add('sweep schedule');
-  const lists = [dataVolumes, claims, volumes, settings, provisioner, preparations];
+  const lists = [dataVolumes, dataSources, claims, volumes, settings, provisioner, preparations];
   const certificates = options.tlsSecrets ? [keepCertificates({ kubernetes, logger })] : [];
   const parts = [progress, sources, ...lists, uploads, capacity, schedule, ...certificates];
   return {
