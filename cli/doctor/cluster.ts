@@ -7,7 +7,7 @@ import type {
   V1PersistentVolume,
   V1StorageClass,
 } from '@kubernetes/client-node';
-import type { Config, DataVolumeObject, Profile, Provisioner } from './objects.js';
+import type { Config, DataSourceObject, DataVolumeObject, Profile, Provisioner } from './objects.js';
 import { map, read, type Reading } from './reading.js';
 
 /** A cluster as its API server tells it. */
@@ -31,6 +31,7 @@ export interface ClusterFacts {
   readonly profiles: Reading<readonly Profile[]>;
   readonly config: Reading<Config>;
   readonly dataVolumes: Reading<readonly DataVolumeObject[]>;
+  readonly dataSources: Reading<readonly DataSourceObject[]>;
   readonly volumes: Reading<readonly V1PersistentVolume[]>;
 }
 
@@ -76,7 +77,7 @@ export async function readCluster(kubeConfig: KubeConfig, version: Reading<strin
     items(() => core.listNode()),
     list<Provisioner>({ ...HPP, plural: 'hostpathprovisioners' }),
   ]);
-  const [storageClasses, profiles, config, dataVolumes, volumes] = await Promise.all([
+  const [storageClasses, profiles, config, dataVolumes, dataSources, volumes] = await Promise.all([
     items(() => storage.listStorageClass()),
     list<Profile>({ ...CDI, plural: 'storageprofiles' }),
     read(
@@ -84,6 +85,7 @@ export async function readCluster(kubeConfig: KubeConfig, version: Reading<strin
         (await custom.getClusterCustomObject({ ...CDI, plural: 'cdiconfigs', name: 'config' })) as Config,
     ),
     list<DataVolumeObject>({ ...CDI, plural: 'datavolumes' }),
+    list<DataSourceObject>({ ...CDI, plural: 'datasources' }),
     items(() => core.listPersistentVolume()),
   ]);
   return {
@@ -102,6 +104,7 @@ export async function readCluster(kubeConfig: KubeConfig, version: Reading<strin
     profiles,
     config,
     dataVolumes,
+    dataSources,
     volumes,
   };
 }

@@ -4,6 +4,7 @@ import { ownVersion } from '../../workers/version.js';
 import { nodeQueue } from '../../workflows/task-queues.js';
 import { connectTemporal, loadKubernetes, type TemporalAccess } from '../connections.js';
 import { checkClasses } from './checks/classes.js';
+import { checkDataSources } from './checks/data-sources.js';
 import { checkDataVolumes, checkReleased } from './checks/data-volumes.js';
 import { checkKubernetes } from './checks/kubernetes.js';
 import { checkPools, checkProvisioners } from './checks/pools.js';
@@ -125,7 +126,11 @@ async function checkRuns(
   now: number,
 ): Promise<readonly Finding[]> {
   const runs = await read(() => readRuns(client, openDataVolumesOf(cluster.dataVolumes.value ?? [])));
-  return [...checkDataVolumes(cluster.dataVolumes, runs, now), ...checkReleased(cluster.volumes, now)];
+  return [
+    ...checkDataVolumes(cluster.dataVolumes, runs, now),
+    ...checkDataSources(cluster.dataSources, now),
+    ...checkReleased(cluster.volumes, now),
+  ];
 }
 
 function unreachable(area: 'Temporal' | 'Kubernetes', refused: string): Finding {

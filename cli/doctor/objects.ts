@@ -62,3 +62,9 @@ export interface DataVolumeObject {
     readonly conditions?: readonly StatusCondition[];
   };
 }
+
+/** A DataSource with its status. */
+export interface DataSourceObject {
+  readonly metadata: Meta & { readonly namespace: string };
+  readonly status?: { readonly conditions?: readonly StatusCondition[] };
+}

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { V1StorageClass } from '@kubernetes/client-node';
 import { checkClasses } from '../../cli/doctor/checks/classes.js';
+import { checkDataSources } from '../../cli/doctor/checks/data-sources.js';
 import { checkDataVolumes, checkReleased } from '../../cli/doctor/checks/data-volumes.js';
 import { checkKubernetes } from '../../cli/doctor/checks/kubernetes.js';
 import { checkPools, checkProvisioners } from '../../cli/doctor/checks/pools.js';
@@ -8,7 +9,7 @@ import { checkTemporal } from '../../cli/doctor/checks/temporal.js';
 import { checkControl, checkNodeWorkers } from '../../cli/doctor/checks/workers.js';
 import type { ClusterFacts } from '../../cli/doctor/cluster.js';
 import type { Finding } from '../../cli/doctor/findings.js';
-import type { DataVolumeObject } from '../../cli/doctor/objects.js';
+import type { DataSourceObject, DataVolumeObject } from '../../cli/doctor/objects.js';
 import { read } from '../../cli/doctor/reading.js';
 import { remediesFor } from '../../cli/doctor/remedies.js';
 import { expectedRights } from '../../cli/doctor/rights.js';
@@ -153,10 +154,11 @@ describe('doctor: DataVolumes', () => {
   });
 
   it('of a source that this release does not serve are a warning', () => {
-    const upload = { ...dataVolume('upload', 5), spec: { source: { upload: {} } } };
-    const [, finding] = check([upload], { upload: 'unknown' });
+    const storage = { dataSourceRef: { apiGroup: 'a', kind: 'Populator', name: 'p' } };
+    const populated = { ...dataVolume('populated', 5), spec: { storage } };
+    const [, finding] = check([populated], { populated: 'unknown' });
     assert.deepEqual(
-      [finding?.level, /spec\.source\.upload is not served/.test(finding?.found ?? '')],
+      [finding?.level, /populated from outside .* is not served/.test(finding?.found ?? '')],
       ['warning', true],
     );
   });
@@ -192,6 +194,42 @@ describe('doctor: DataVolumes', () => {
     const [finding, ...more] = checkReleased({ value: volumes }, NOW);
     assert.match(finding?.found ?? '', /^1 wait to be removed: pv-30$/);
     assert.deepEqual(more, []);
+  });
+});
+
+describe('doctor: DataSources', () => {
+  const one = (name: string, reason?: string): DataSourceObject => ({
+    metadata: { namespace: 'a', name, creationTimestamp: '2026-01-01T00:00:00Z' },
+    ...(reason === undefined
+      ? {}
+      : {
+          status: {
+            conditions: [
+              { type: 'Ready', status: reason === 'Ready' ? 'True' : 'False', reason, message: 'why' },
+            ],
+          },
+        }),
+  });
+  const soon = Date.parse('2026-01-01T00:00:30Z');
+
+  it('that lead nowhere for ever are warnings, those whose source is awaited are not', () => {
+    const found = checkDataSources(
+      { value: [one('good', 'Ready'), one('loop', 'MaxReferenceDepthReached'), one('early', 'NotFound')] },
+      soon,
+    );
+    assert.deepEqual(
+      found.map(({ subject, level, found: told }) => [subject, level, told]),
+      [
+        ['DataSources', 'ok', '3 in all, 1 Ready'],
+        ['DataSource a/loop', 'warning', 'MaxReferenceDepthReached: why'],
+      ],
+    );
+  });
+
+  it('that nobody has looked at are a problem after a minute', () => {
+    assert.deepEqual(only(checkDataSources({ value: [one('new')] }, soon), 'problem'), []);
+    const [problem] = only(checkDataSources({ value: [one('new')] }, soon + 60_000), 'problem');
+    assert.match(problem?.means ?? '', /no control worker has looked at it/);
   });
 });
 
@@ -369,7 +407,7 @@ describe('doctor: servers', () => {
         version: { value: 'v1.35.4' },
         crds: { value: crds.map(crd) },
         served: forbidden,
-        policies: { value: ['dvflow-marks'] },
+        policies: { value: ['dvflow-marks', 'dvflow-clone-source', 'dvflow-data-source'] },
         cdiDeployments: { value: [] },
         ...more,
       }) as unknown as ClusterFacts;
@@ -381,7 +419,19 @@ describe('doctor: servers', () => {
     );
     const rivals = checkKubernetes(facts(all, { cdiDeployments: { value: ['cdi/cdi-deployment'] } }));
     assert.match(only(rivals, 'problem')[0]?.means ?? '', /two controllers/);
-    assert.equal(only(checkKubernetes(facts(all, { policies: { value: [] } })), 'problem').length, 1);
+    assert.equal(only(checkKubernetes(facts(all, { policies: { value: [] } })), 'problem').length, 3);
+    const cloned = checkKubernetes(
+      facts(all, { policies: { value: ['dvflow-marks', 'dvflow-data-source'] } }),
+    );
+    assert.deepEqual(
+      only(cloned, 'problem').map(({ subject, means }) => [subject, means]),
+      [
+        [
+          'policy dvflow-clone-source',
+          'whoever may create a DataVolume can copy the disks of every namespace',
+        ],
+      ],
+    );
     const unknown = facts([], { crds: forbidden, served: { value: all.map((name) => name.split('.')[0]) } });
     assert.deepEqual(only(checkKubernetes(unknown), 'problem'), []);
   });

@@ -4,7 +4,7 @@ import { about, type Finding } from '../findings.js';
 import { isOlder } from '../versions.js';
 import { notJudged } from './not-judged.js';
 
-/** ValidatingAdmissionPolicy, which guards dvflow's marks, is generally available from here on. */
+/** ValidatingAdmissionPolicy, which guards dvflow's marks and the sources of clones, is generally available from here on. */
 const LEAST_KUBERNETES = '1.30';
 
 /** The kinds of `deploy/crds`; KubeVirt waits for the first five. */
@@ -19,11 +19,17 @@ const CRDS = [
 
 const VERSIONS = ['v1beta1', 'v1alpha1'] as const;
 
-const MARKS_POLICY = 'dvflow-marks';
+/** The policies of `deploy/policies`, and what it means when nothing enforces one. */
+const POLICIES = {
+  'dvflow-marks':
+    'whoever may edit a DataVolume or claim can forge the marks that the sweeper and the watch believe',
+  'dvflow-clone-source': 'whoever may create a DataVolume can copy the disks of every namespace',
+  'dvflow-data-source': 'whoever may write a DataSource can offer the disks of every namespace to be copied',
+} as const;
 
 /** The API server and what dvflow has put into it. */
 export function checkKubernetes(facts: ClusterFacts): readonly Finding[] {
-  return [checkServer(facts), checkDefinitions(facts), checkPolicy(facts), ...checkRivals(facts)];
+  return [checkServer(facts), checkDefinitions(facts), ...checkPolicies(facts), ...checkRivals(facts)];
 }
 
 function checkServer({ version, server }: ClusterFacts): Finding {
@@ -76,15 +82,13 @@ function whyNotServed(crd: V1CustomResourceDefinition | undefined): string | und
   return unserved && `${unserved} is not served`;
 }
 
-function checkPolicy({ policies }: ClusterFacts): Finding {
-  const subject = about('Kubernetes', `policy ${MARKS_POLICY}`);
-  if (policies.refused !== undefined) return notJudged(subject, policies);
-  if (policies.value.includes(MARKS_POLICY)) return subject.ok('bound, and it denies');
-  return subject.problem({
-    found: 'no binding enforces it',
-    means:
-      'whoever may edit a DataVolume or claim can forge the marks that the sweeper and the watch believe',
-    todo: 'kubectl apply -k deploy/policies',
+function checkPolicies({ policies }: ClusterFacts): readonly Finding[] {
+  return Object.entries(POLICIES).map(([name, means]) => {
+    const subject = about('Kubernetes', `policy ${name}`);
+    if (policies.refused !== undefined) return notJudged(subject, policies);
+    if (policies.value.includes(name)) return subject.ok('bound, and it denies');
+    const found = 'no binding enforces it';
+    return subject.problem({ found, means, todo: 'kubectl apply -k deploy/policies' });
   });
 }
 
