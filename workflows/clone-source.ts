@@ -1,14 +1,14 @@
 /** The source of a clone in its lifecycle: waited for until it is there, complete and at rest; looked at again when it has been read. */
 import { ActivityFailure, ApplicationFailure, isCancellation } from '@temporalio/workflow';
-import type { CloneOrigin, SourceContent } from '../activities/types/clone.js';
+import type { CloneOrigin, OriginAwaited, SourceContent } from '../activities/types/clone.js';
 import type { FailureType } from '../activities/types.js';
 import { control, probing } from './activity-options.js';
 import type { Lifecycle } from './lifecycle.js';
 import { whySilent } from './placement.js';
 import { refOf } from './run-state.js';
 
-/** Waits until the source can be cloned, and says why it cannot yet. */
-export async function awaitOrigin(volume: Lifecycle): Promise<CloneOrigin> {
+/** Waits until the source can be cloned, and says why it cannot yet; `before` is what it was when the clone began. */
+export async function awaitOrigin(volume: Lifecycle, before?: CloneOrigin): Promise<CloneOrigin> {
   volume.step('looking at the source');
   let waiting = { reason: 'CloneWithoutSource', message: '', counts: false };
   const wait = {
@@ -21,7 +21,7 @@ export async function awaitOrigin(volume: Lifecycle): Promise<CloneOrigin> {
     message: () => waiting.message,
   };
   return await volume.until(wait, async () => {
-    const found = await control.findCloneOrigin({ dataVolume: refOf(volume.facts) });
+    const found = await look(volume, before);
     if (!found.waiting) return found;
     waiting = found.waiting;
     return undefined;
@@ -30,7 +30,7 @@ export async function awaitOrigin(volume: Lifecycle): Promise<CloneOrigin> {
 
 /** As {@link awaitOrigin}, for a source that was found before. @throws `SourceNotFound` where it is another one now */
 export async function awaitSameOrigin(volume: Lifecycle, before: CloneOrigin): Promise<CloneOrigin> {
-  const origin = await awaitOrigin(volume);
+  const origin = await awaitOrigin(volume, before);
   if (isSame(origin, before)) return origin;
   throw gone(before, 'was deleted, and another one has its name');
 }
@@ -41,11 +41,19 @@ export async function awaitSameOrigin(volume: Lifecycle, before: CloneOrigin): P
  */
 export async function isUntouched(volume: Lifecycle, origin: CloneOrigin): Promise<boolean> {
   volume.step('looking at the source again');
-  const now = await control.findCloneOrigin({ dataVolume: refOf(volume.facts) });
+  const now = await look(volume, origin);
   if (now.waiting?.reason === 'CloneSourceInUse') return false;
   if (now.waiting) throw gone(origin, `was deleted while it was cloned: ${now.waiting.message}`);
   if (isSame(now, origin)) return true;
   throw gone(origin, 'was deleted while it was cloned, and another one has its name');
+}
+
+/** What was named when the clone began is cloned, whatever a DataSource names meanwhile. */
+async function look(volume: Lifecycle, before?: CloneOrigin): Promise<CloneOrigin | OriginAwaited> {
+  const dataVolume = refOf(volume.facts);
+  if (!before) return await control.findCloneOrigin({ dataVolume });
+  const { namespace, name } = before.claim;
+  return await control.findCloneOrigin({ dataVolume, found: { namespace, name } });
 }
 
 function isSame(one: CloneOrigin, other: CloneOrigin): boolean {

@@ -103,10 +103,14 @@ export interface CloneControlActivities {
   /** What is to be done about a claim that has the DataVolume's name already (`cdi.md` §6.4). @throws {@link FailureType} `ResourceExists` */
   judgeTarget(input: { dataVolume: DataVolumeRef }): Promise<Pick<TargetPlan, 'claim' | 'adoptUid'>>;
   /**
-   * The claim that a DataVolume is cloned from, as it is now; `waiting`: why it cannot be cloned yet.
+   * The claim that a DataVolume is cloned from, as it is now; `waiting`: why it cannot be cloned yet. With `found` it is the claim
+   * of that name, to which the reference led when the clone began: by now a DataSource may name another one.
    * @throws {@link FailureType} `UnsupportedSource` for a snapshot, and for a volume that is on no node
    */
-  findCloneOrigin(input: { dataVolume: DataVolumeRef }): Promise<CloneOrigin | OriginAwaited>;
+  findCloneOrigin(input: {
+    dataVolume: DataVolumeRef;
+    found?: { readonly namespace: string; readonly name: string };
+  }): Promise<CloneOrigin | OriginAwaited>;
   /**
    * Decides, without allocating anything, what the claim of a clone will be; what it leaves out is the source's.
    * @throws {@link FailureType} those of `planTarget`; `LargerPVCRequired`, `IncompatibleVolumeModes`, `ContentTypeNotSupported`

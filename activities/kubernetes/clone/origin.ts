@@ -3,7 +3,6 @@ import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/cl
 import { permanentFailure } from '../../failures.js';
 import type { CloneControlActivities, CloneOrigin, OriginAwaited, SourceVolume } from '../../types/clone.js';
 import type { CloneSource, CloneSourceActivities } from '../../types/clone-sources.js';
-import type { DataVolumeRef } from '../../types.js';
 import { controllerOf } from '../adoption.js';
 import { callIfFound, listAll } from '../client.js';
 import type { Kubernetes } from '../client.js';
@@ -36,10 +35,9 @@ export function createOriginFinder({
 
   async function findCloneOrigin({
     dataVolume,
-  }: {
-    dataVolume: DataVolumeRef;
-  }): Promise<CloneOrigin | OriginAwaited> {
-    const resolved = await resolve({ dataVolume });
+    found,
+  }: Parameters<CloneControlActivities['findCloneOrigin']>[0]): Promise<CloneOrigin | OriginAwaited> {
+    const resolved = found ? { source: { kind: 'pvc', ...found } as const } : await resolve({ dataVolume });
     if (resolved.waiting) return { waiting: resolved.waiting };
     const { source, through } = resolved;
     if (source.kind === 'snapshot') throw snapshotSource(source);
