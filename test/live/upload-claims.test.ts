@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { cancel } from '../../client/index.js';
 import { uploadClaimWorkflowId } from '../../workflows/task-queues.js';
 import { useStack } from '../support/stack.js';
 import { makeImages, type Images } from './images.js';
@@ -53,6 +54,12 @@ describe('upload into a claim without a DataVolume', function () {
     });
     return uploadClaimWorkflowId({ namespace, name, uid: made.metadata?.uid ?? '' });
   }
+  async function annotate(name: string, annotations: Record<string, string>): Promise<void> {
+    await world.core.patchNamespacedPersistentVolumeClaim(
+      { namespace, name, body: { metadata: { annotations } } },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+  }
   async function awaitAnnotation(name: string, key: string, value: string): Promise<void> {
     await eventually(`${key} of ${name} to be ${value}`, 60_000, async () =>
       (await world.claim(namespace, name))?.metadata?.annotations?.[key] === value ? true : undefined,
@@ -90,10 +97,7 @@ describe('upload into a claim without a DataVolume', function () {
       },
     };
     await world.core.createNamespacedPod({ namespace, body: pod });
-    await world.core.patchNamespacedPersistentVolumeClaim(
-      { namespace, name: 'bound', body: { metadata: { annotations: { [TARGET]: '' } } } },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    );
+    await annotate('bound', { [TARGET]: '' });
     await eventually('the event that names the pod', 60_000, async () => {
       const events = await world.events(namespace, 'bound');
       const told = events.find(({ reason }) => reason === 'UploadTargetInUse');
@@ -119,6 +123,24 @@ describe('upload into a claim without a DataVolume', function () {
     const { status } = await stack.temporal.workflow.getHandle(workflowId).describe();
     assert.notEqual(status.name, 'RUNNING');
     await recordHistory(stack, workflowId, 'uploadClaim.cancelled');
+  });
+
+  it('cancelled while a Bound claim is filled: what was written is gone, and the claim stays', async () => {
+    await create('kept', { 'kubevirt.io/provisionOnNode': stack.info.node });
+    await eventually('Bound', 60_000, async () =>
+      (await world.claim(namespace, 'kept'))?.status?.phase === 'Bound' ? true : undefined,
+    );
+    const before = await world.inventory();
+    await annotate('kept', { [TARGET]: '' });
+    await awaitAnnotation('kept', READY, 'true');
+    const claim = await world.claim(namespace, 'kept');
+    const workflowId = uploadClaimWorkflowId({ namespace, name: 'kept', uid: claim?.metadata?.uid ?? '' });
+    const sending = await uploads.beginFile(workflowId, images.raw, { bytesPerSecond: 4 << 20 });
+    await eventually('bytes', 60_000, async () => (sending.bytesSent() > 4 << 20 ? true : undefined));
+    await cancel(stack.temporal, workflowId);
+    await awaitAnnotation('kept', PHASE, 'Failed');
+    await world.assertUnchanged(before);
+    await recordHistory(stack, workflowId, 'uploadClaim.cancelled.bound');
   });
 
   it('that can never be served says why on the claim', async () => {

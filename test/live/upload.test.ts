@@ -67,10 +67,10 @@ describe('upload', function () {
     for (const reason of ['UploadScheduled', 'UploadReady', 'UploadSucceeded'])
       assert.ok(reasons.includes(reason), reasons.join());
     const kept = (await world.inventory()).filter((entry) => !before.includes(entry));
-    assert.equal(
-      kept.filter((entry) => !/ team|phases|volume pvc-|pool pvc-/.test(entry)).length,
-      0,
-      kept.join('\n'),
+    const own = /\/phases$|^volume pvc-|^pool pvc-[\w-]+(\/disk\.img)?$|^pool \.dvflow\/promises\/[\w-]+$/;
+    assert.deepEqual(
+      kept.filter((entry) => !own.test(entry)),
+      [],
     );
     await recordHistory(stack, workflowOf(made), 'uploadDataVolume.succeeded');
   });
@@ -80,7 +80,8 @@ describe('upload', function () {
     const made = await Promise.all(names.map((name) => ready(name)));
     for (const one of made) {
       const description = await stack.temporal.workflow.getHandle(workflowOf(one)).describe();
-      assert.deepEqual(description.raw.pendingActivities ?? [], []);
+      const pending = (description.raw.pendingActivities ?? []).map(({ activityType }) => activityType?.name);
+      assert.equal(pending.includes('receiveUpload'), false, pending.join());
     }
     const [last] = made.slice(-1);
     const answer = await uploads.sendFile(workflowOf(last!), await images.as('raw.gz'));
@@ -124,7 +125,7 @@ describe('upload', function () {
     await world.awaitPhase(namespace, 'tries', 'Succeeded', 30_000);
     await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'tries'));
     const failed = (await world.events(namespace, 'tries')).filter(({ reason }) => reason === 'UploadFailed');
-    assert.ok(failed.length >= 2, JSON.stringify(failed));
+    assert.equal(failed.length, 1, 'one event, which counts');
     assert.ok(failed.every(({ type }) => type === 'Warning'));
     await recordHistory(stack, workflowId, 'uploadDataVolume.succeeded.tries');
   });

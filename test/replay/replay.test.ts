@@ -30,6 +30,13 @@ describe('replay of recorded histories', function () {
         assert.ok(outcomes.includes(`${lifecycle}.${outcome}`), `no history ${lifecycle}.${outcome}`);
     }
     const others = [
+      'uploadDataVolume.succeeded',
+      'uploadDataVolume.resumed',
+      'uploadDataVolume.failed',
+      'uploadDataVolume.cancelled',
+      'uploadClaim.succeeded',
+      'uploadClaim.failed',
+      'uploadClaim.cancelled',
       'provisionVolume.succeeded',
       'provisionVolume.refused',
       'provisionVolume.abandoned',
