@@ -20,6 +20,7 @@ export {
   startBlank,
   startClone,
   startImport,
+  startUpload,
   type BlankHandle,
   type CloneHandle,
   type ImportHandle,

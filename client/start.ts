@@ -9,7 +9,7 @@ import { status, type ImportStatus } from './status.js';
 
 /** How a lifecycle is started. */
 export interface StartOptions {
-  /** @default `<import, blank or clone>/<namespace>/<name>` */
+  /** @default `<import, blank, clone or upload>/<namespace>/<name>` */
   readonly workflowId?: string;
 }
 
@@ -78,6 +78,21 @@ export async function startClone(
   options: StartOptions = {},
 ): Promise<CloneHandle> {
   const lifecycle = { workflowType: 'cloneDataVolume', prefix: 'clone', does: 'Clone' };
+  return await startLifecycle(client, lifecycle, dataVolume, options);
+}
+
+/**
+ * Starts an upload into a DataVolume that does not exist yet, as {@link startImport} starts an import. The file comes by the gateway
+ * once the DataVolume is `UploadReady`; the result is there when its disk is complete.
+ * @throws WorkflowExecutionAlreadyStartedError while a run of this id is under way
+ * @throws ManifestError for a manifest without a name
+ */
+export async function startUpload(
+  client: Client,
+  dataVolume: DataVolumeManifest,
+  options: StartOptions = {},
+): Promise<ImportHandle> {
+  const lifecycle = { workflowType: 'uploadDataVolume', prefix: 'upload', does: 'Upload' };
   return await startLifecycle(client, lifecycle, dataVolume, options);
 }
 

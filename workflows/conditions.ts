@@ -29,8 +29,14 @@ export function statusFor(phase: Phase, facts: StatusFacts): Omit<StatusUpdate, 
       : phase === 'UploadScheduled'
         ? { podReady: false }
         : {}),
-    ...(phase === 'Succeeded' ? { progress: '100.0%' } : phase === 'Pending' ? { progress: 'N/A' } : {}),
+    ...progressOf(phase, facts),
   };
+}
+
+/** Progress that a phase begins with; while bytes move it is told by somebody else. An upload that has ended without a disk has none. */
+function progressOf(phase: Phase, { waiting }: StatusFacts): { progress?: string } {
+  if (phase === 'Succeeded') return { progress: '100.0%' };
+  return phase === 'Pending' || (phase === 'UploadReady' && waiting) ? { progress: 'N/A' } : {};
 }
 
 /** CDI's `storage.pod.phase`, which virtctl and UIs read on the claim. */

@@ -57,6 +57,40 @@ describe('status of a clone and of an upload', () => {
   }
 });
 
+describe('status of an upload', () => {
+  it('tells virtctl by the claim when it may send', () => {
+    const facts = { claim: 'disk', source: 'upload' } as const;
+    const told = (phase: Phase) => {
+      const { podPhase, podReady } = statusFor(phase, facts);
+      return [podPhase, podReady];
+    };
+    assert.deepEqual(told('UploadScheduled'), ['Pending', false]);
+    assert.deepEqual(told('UploadReady'), ['Running', true]);
+    assert.deepEqual(told('Succeeded'), ['Succeeded', undefined]);
+  });
+
+  it('says why the last client did not succeed, with an event, and that nothing has come of it', () => {
+    const waiting = { reason: 'UploadFailed', message: 'upload failed, send again: it is cut short' };
+    const { event, conditions, progress } = statusFor('UploadReady', {
+      claim: 'disk',
+      source: 'upload',
+      waiting,
+    });
+    const running = conditions?.find(({ type }) => type === 'Running');
+    assert.deepEqual([running?.status, running?.reason], ['True', 'Pod is running']);
+    assert.equal(running?.message, waiting.message);
+    assert.deepEqual(event, { type: 'Warning', ...waiting });
+    assert.equal(progress, 'N/A');
+  });
+
+  it('says nothing of the kind while the first client is waited for', () => {
+    const waiting = { reason: 'UploadReady', message: 'waiting for an upload' };
+    const { event, conditions } = statusFor('UploadReady', { claim: 'disk', source: 'upload', waiting });
+    assert.equal(conditions?.find(({ type }) => type === 'Running')?.message, '');
+    assert.equal(event, undefined);
+  });
+});
+
 describe('status of an import', () => {
   for (const [phase, expected, event] of TABLE) {
     it(`in phase ${phase}`, () => {

@@ -41,6 +41,11 @@ export interface ProgressOptions {
   readonly observeRound?: ((ms: number) => void) | undefined;
 }
 
+/** An upload that nobody has begun: it may wait for days, and a thousand of them would hold up everybody's progress. */
+function isIdle({ phase, progress = 'N/A' }: DataVolumeStatus): boolean {
+  return phase === 'UploadReady' && progress === 'N/A';
+}
+
 /** Starts to look, until stopped. */
 export function startProgress(options: ProgressOptions): { stop(): Promise<void> } {
   const stopping = new AbortController();
@@ -48,7 +53,7 @@ export function startProgress(options: ProgressOptions): { stop(): Promise<void>
 
   function isDue({ dataVolume: { metadata, status } }: ServedDataVolume, now: number): boolean {
     // One that has no phase yet may have a run that could not even open it: that is to be said at once.
-    if (!status?.phase || TRANSFER_PHASES.has(status.phase)) return true;
+    if (!status?.phase || (TRANSFER_PHASES.has(status.phase) && !isIdle(status))) return true;
     return now - (lookedAt.get(metadata.uid) ?? 0) >= IDLE_MS;
   }
 
