@@ -9,6 +9,7 @@ import type { Kubernetes } from './client.js';
 import { findClaim, patchClaim } from './claims.js';
 import { writersOf } from './clone/users.js';
 import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
+import { currentWorkflow } from './data-volumes.js';
 import { recordEvent } from './events.js';
 import { CDI_ANNOTATIONS, MARKS } from './names.js';
 import type { CdiConfig } from './objects.js';
@@ -96,6 +97,9 @@ export function createUploadClaimActivities({
     const annotations = {
       ...(podPhase === undefined ? {} : { [CDI_ANNOTATIONS.podPhase]: podPhase }),
       ...(podReady === undefined ? {} : { [CDI_ANNOTATIONS.podReady]: String(podReady) }),
+      // the gateway finds the run by it
+      ...(podReady ? { [MARKS.workflowId]: currentWorkflow() } : {}),
+      ...(podPhase === 'Succeeded' || podPhase === 'Failed' ? { [MARKS.workflowId]: null } : {}),
     };
     if (Object.keys(annotations).length > 0)
       await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
