@@ -119,7 +119,7 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     const from = Number(headers['upload-offset'] ?? 0);
     if (from !== offset)
       return failure(
-        'SourceUnavailable',
+        'SourceChanged',
         `the next byte wanted is ${offset}, the request begins at ${from}`,
         true,
       );

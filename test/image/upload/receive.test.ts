@@ -221,7 +221,7 @@ describe('receiveUpload', function () {
     const receiving = target.receive(request);
     assert.equal((await target.put(request, readFileSync(raw).subarray(0, MIB))).status, 202);
     const wrong = await target.put(request, Buffer.from('x'), { offset: 17 });
-    assert.deepEqual([wrong.status, wrong.headers['upload-offset']], [408, `${MIB}`]);
+    assert.deepEqual([wrong.status, wrong.headers['upload-offset']], [409, `${MIB}`]);
     const { url } = await target.locate(request);
     const { send } = await import('../../workers/data-port-client.js');
     const head = await send(url, { ...target.client(), method: 'HEAD' });
