@@ -161,7 +161,6 @@ function openRun({ namespace, name, uid, progressAt }: UploadClaimInput): Run {
 
 /** The claim as a lifecycle sees a DataVolume: phases become annotations, events are the claim's. */
 function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): Lifecycle {
-  const event = (said: DataVolumeEvent): Promise<void> => control.recordUploadClaim({ claim, event: said });
   const enter: Lifecycle['enter'] = async (phase: Phase, more = {}) => {
     const {
       podPhase,
@@ -180,7 +179,7 @@ function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): 
   return {
     facts,
     enter,
-    event,
+    event: (event) => say(claim, event),
     step(text) {
       run.status = { ...run.status, step: text };
       setCurrentDetails(text);
@@ -193,7 +192,8 @@ function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): 
       run.status = { ...run.status, ...noted };
     },
     onFailure(what, undo) {
-      run.undo.push({ what, run: undo });
+      // one node may be tried for days
+      if (run.undo.every((known) => known.what !== what)) run.undo.push({ what, run: undo });
     },
     commit() {
       run.undo = [];
@@ -204,11 +204,15 @@ function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): 
   };
 }
 
+async function say(claim: ClaimRef, event: DataVolumeEvent): Promise<void> {
+  await control.recordUploadClaim({ claim, event });
+}
+
 /** Everything of dvflow's goes; the claim stays and says why it has no disk. */
 async function fail(run: Run, claim: ClaimRef, error: unknown): Promise<void> {
   const { type, message } = failureOf(error);
   run.status = { ...run.status, step: 'cleaning up', failure: { type, message } };
-  await undoAll(run, { event: (event) => control.recordUploadClaim({ claim, event }) });
+  await undoAll(run, { event: (said) => say(claim, said) });
   const event = { type: 'Warning', reason: type, message } as const;
   await control.recordUploadClaim({ claim, podPhase: 'Failed', podReady: false, event });
   run.status = { ...run.status, phase: 'Failed', step: type === 'Cancelled' ? 'cancelled' : 'failed' };

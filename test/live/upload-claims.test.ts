@@ -32,6 +32,7 @@ describe('upload into a claim without a DataVolume', function () {
   async function create(
     name: string,
     annotations: Record<string, string> = { [TARGET]: '' },
+    storage = '64Mi',
   ): Promise<string> {
     const made = await world.core.createNamespacedPersistentVolumeClaim({
       namespace,
@@ -48,7 +49,7 @@ describe('upload into a claim without a DataVolume', function () {
         spec: {
           accessModes: ['ReadWriteOnce'],
           storageClassName: 'hostpath-provisioner',
-          resources: { requests: { storage: '64Mi' } },
+          resources: { requests: { storage } },
         },
       },
     });
@@ -58,6 +59,12 @@ describe('upload into a claim without a DataVolume', function () {
     await world.core.patchNamespacedPersistentVolumeClaim(
       { namespace, name, body: { metadata: { annotations } } },
       setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+  }
+  async function awaitEnd(workflowId: string): Promise<void> {
+    const handle = stack.temporal.workflow.getHandle(workflowId);
+    await eventually('the end of its run', 30_000, async () =>
+      (await handle.describe()).status.name === 'RUNNING' ? undefined : true,
     );
   }
   async function awaitAnnotation(name: string, key: string, value: string): Promise<void> {
@@ -120,8 +127,7 @@ describe('upload into a claim without a DataVolume', function () {
     await awaitAnnotation('deleted', READY, 'true');
     await world.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: 'deleted' });
     await world.assertUnchanged(before, 60_000);
-    const { status } = await stack.temporal.workflow.getHandle(workflowId).describe();
-    assert.notEqual(status.name, 'RUNNING');
+    await awaitEnd(workflowId);
     await recordHistory(stack, workflowId, 'uploadClaim.cancelled');
   });
 
@@ -141,6 +147,20 @@ describe('upload into a claim without a DataVolume', function () {
     await awaitAnnotation('kept', PHASE, 'Failed');
     await world.assertUnchanged(before);
     await recordHistory(stack, workflowId, 'uploadClaim.cancelled.bound');
+  });
+
+  it('waits for room, says both figures on the claim, and ends with it', async () => {
+    const before = await world.inventory();
+    const workflowId = await create('large', { [TARGET]: '' }, '4Pi');
+    await eventually('the event with both figures', 60_000, async () => {
+      const events = await world.events(namespace, 'large');
+      const told = events.find(({ reason }) => reason === 'InsufficientCapacity');
+      return told && /asks for \d+ bytes.*\d+ on node/.test(told.message) ? true : undefined;
+    });
+    await world.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: 'large' });
+    await world.assertUnchanged(before, 60_000);
+    await awaitEnd(workflowId);
+    await recordHistory(stack, workflowId, 'uploadClaim.cancelled.no-room');
   });
 
   it('that can never be served says why on the claim', async () => {
