@@ -96,6 +96,8 @@ describe('upload into a claim without a DataVolume', function () {
     );
     const claim = await world.claim(namespace, 'bound');
     const pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
       metadata: { name: 'user', namespace },
       spec: {
         nodeName: 'no-such-node',
@@ -103,7 +105,7 @@ describe('upload into a claim without a DataVolume', function () {
         volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'bound' } }],
       },
     };
-    await world.core.createNamespacedPod({ namespace, body: pod });
+    await stack.kubectl(['create', '-f', '-'], { input: JSON.stringify(pod) });
     await annotate('bound', { [TARGET]: '' });
     await eventually('the event that names the pod', 60_000, async () => {
       const events = await world.events(namespace, 'bound');
@@ -111,7 +113,7 @@ describe('upload into a claim without a DataVolume', function () {
       return told && /pod .*\/user using PersistentVolumeClaim bound/.test(told.message) ? true : undefined;
     });
     assert.notEqual((await world.claim(namespace, 'bound'))?.metadata?.annotations?.[READY], 'true');
-    await world.core.deleteNamespacedPod({ namespace, name: 'user', gracePeriodSeconds: 0 });
+    await stack.kubectl(['delete', 'pod', 'user', '-n', namespace, '--force', '--grace-period=0']);
     await awaitAnnotation('bound', READY, 'true');
     const workflowId = uploadClaimWorkflowId({ namespace, name: 'bound', uid: claim?.metadata?.uid ?? '' });
     const answer = await uploads.sendFile(workflowId, await images.as('raw.gz'));
