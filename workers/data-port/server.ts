@@ -161,7 +161,7 @@ function watchDirectory(directory: string | undefined, look: () => void, signal:
   timer.unref();
   try {
     const watcher = watch(directory, { signal, persistent: false }, (_, name) => {
-      if (name !== null && !name.startsWith('..') && !Object.values<string>(TLS_FILES).includes(name)) return;
+      if (name !== null && name !== '..data' && !Object.values<string>(TLS_FILES).includes(name)) return;
       clearTimeout(settle);
       settle = setTimeout(look, SETTLE_MS).unref();
     });
