@@ -96,6 +96,17 @@ export function onNode(node: string): NodeActivities {
   });
 }
 
+/** Makes a sparse disk, or proves one: a moment's work, so that a worker which dies over it is noticed within a minute. */
+export function finishing(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    // An attempt waits 10 s for one before it; a thousand disks at once take twenty.
+    startToCloseTimeout: '1m',
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry,
+  });
+}
+
 /** Removes a released volume's data. What does not work now goes back to the workflow, which says so and looks at the volume again. */
 export function reclaiming(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({

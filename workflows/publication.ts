@@ -7,7 +7,7 @@ import type {
   TargetPlan,
   TransferResult,
 } from '../activities/types.js';
-import { cleaningUp, onNode } from './activity-options.js';
+import { cleaningUp, finishing } from './activity-options.js';
 import { deferCleanup } from './ending.js';
 import type { Lifecycle } from './lifecycle.js';
 import { offer } from './offer.js';
@@ -31,7 +31,7 @@ export async function verify(
   volume.step('verifying the disk');
   const { contentType } = volume.facts;
   const work = (): Promise<void> =>
-    onNode(directory.node).verifyImage({ directory, transferred, contentType });
+    finishing(directory.node).verifyImage({ directory, transferred, contentType });
   await volume.within(`node ${directory.node} to verify the disk`, work, nothingMeasured);
 }
 

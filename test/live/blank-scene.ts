@@ -79,8 +79,8 @@ export function createBlanks(stack: TestStack, world: World, namespace: () => st
   const idOf = ({ metadata: { namespace: space, name, uid } }: DataVolume): string =>
     `datavolume/${space}/${name}/${uid}`;
 
-  async function awaitClosed(made: DataVolume): Promise<string> {
-    return await eventually('the run ends', 60_000, async () => {
+  async function awaitClosed(made: DataVolume, timeoutMs = 60_000): Promise<string> {
+    return await eventually('the run ends', timeoutMs, async () => {
       const { status } = await stack.temporal.workflow.getHandle(idOf(made)).describe();
       return status.name === 'RUNNING' ? undefined : status.name;
     });

@@ -126,7 +126,7 @@ describe('blank disks on local block volumes', function () {
         await cancel(stack.temporal, { namespace, name });
         await world.awaitPhase(namespace, name, 'Failed', 60_000);
         await restartProcess(stack.info, 'kube-controller-manager');
-        assert.equal(await blanks.awaitClosed(made), 'CANCELED');
+        assert.equal(await blanks.awaitClosed(made), 'CANCELLED');
         if (!preallocation) await recordHistory(stack, blanks.idOf(made), 'blankDataVolume.cancelled.block');
       } finally {
         await restartProcess(stack.info, 'kube-controller-manager');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import { totalmem } from 'node:os';
+import { killProcess, restartProcess } from '../../local/index.js';
 import { createBlanks, MiB, type Blanks } from '../live/blank-scene.js';
 import { createWorld, eventually, type DataVolume, type World } from '../live/world.js';
 import { useStack } from '../support/stack.js';
@@ -50,6 +51,29 @@ describe(`${COUNT} blank disks at once`, function () {
         `a second attempt; peak memory ${memory.join(', ')}; all gone ${((Date.now() - removedAt) / 1000).toFixed(1)} s after deletion`,
     );
     assert.ok(doneMs <= LIMIT_MS, `${doneMs} ms`);
+  });
+
+  it('kill -9 of both workers while twenty are made: all of them are there, each once', async () => {
+    const inventory = await world.inventory();
+    const names = Array.from({ length: 20 }, (_, index) => `rush-${index}`);
+    const made = await Promise.all(names.map((name) => blanks.create(name)));
+    await eventually('the first one', 30_000, async () => {
+      for (const name of names)
+        if ((await world.read(namespace, name))?.status?.phase === 'Succeeded') return true;
+      return undefined;
+    });
+    for (const victim of ['worker-node', 'worker-control'] as const) {
+      killProcess(stack.info, victim, 'SIGKILL');
+      await restartProcess(stack.info, victim);
+    }
+    for (const name of names) {
+      await world.awaitPhase(namespace, name, 'Succeeded', 300_000);
+      assert.equal((await blanks.sizesOf(name)).size, 64 * MiB);
+    }
+    // the last step of a disk is given five minutes by a worker that dies over it
+    for (const one of made) assert.equal(await blanks.awaitClosed(one, 400_000), 'COMPLETED');
+    for (const name of names) await world.remove(namespace, name);
+    await world.assertUnchanged(inventory, 120_000);
   });
 
   /** Creates all of them, fifty calls at a time, and asks the API server meanwhile how long it takes to answer. */
