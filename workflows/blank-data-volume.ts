@@ -13,6 +13,7 @@ import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, verify } from './publication.js';
 import { prepareStaticVolume, reserveStaticVolume } from './static-volume.js';
+import { together } from './together.js';
 
 /**
  * Makes an empty disk of the claim's usable size, sparse or preallocated, and offers it to the claim when it is complete. Phases:
@@ -21,19 +22,21 @@ import { prepareStaticVolume, reserveStaticVolume } from './static-volume.js';
  */
 export async function blankDataVolume(input: LifecycleInput): Promise<BlankResult | undefined> {
   return await runLifecycle(input, async (volume) => {
-    await begin(volume);
-    const target = await planTarget(volume);
+    const target = await together(begin(volume), planTarget(volume));
     if (target.claim === 'adopt') return await adopt(volume, target);
     const reserved = await reserveStaticVolume(volume, target);
     const claim = await ensureClaim(volume, target, { reserved });
     await awaitConsumer(volume, claim, target);
-    await volume.enter('ImportScheduled');
-    const directory = reserved
-      ? await prepareStaticVolume(volume, { reserved, claim, target })
-      : await reserveOnSomeNode(volume, { claim, target });
+    const scheduled = volume.enter('ImportScheduled');
+    const directory = await together(
+      scheduled,
+      reserved
+        ? prepareStaticVolume(volume, { reserved, claim, target })
+        : reserveOnSomeNode(volume, { claim, target }),
+    );
     volume.note({ node: directory.node });
-    await volume.enter('ImportInProgress');
-    const transferred = await createDisk(volume, { claim, target, directory });
+    const begun = volume.enter('ImportInProgress');
+    const transferred = await together(begun, createDisk(volume, { claim, target, directory }));
     await verify(volume, { directory, transferred });
     const published = await publish(volume, { claim, target, directory, transferred });
     return {

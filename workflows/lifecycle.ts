@@ -153,6 +153,8 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
   const ref = refOf(facts);
   const { name: claim, namespace, source, displayUrl: from } = facts;
   const told = { claim, namespace, source, from };
+  /** Phases are written one after the other, also where the lifecycle goes on meanwhile. */
+  let written: Promise<unknown> = Promise.resolve();
   async function enter(phase: Phase, more: Entered = {}): Promise<void> {
     const { restartCount, ...rest } = more;
     const update = {
@@ -162,7 +164,9 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
     if (phase !== run.status.phase) leavePhase(run);
     run.status = { ...run.status, phase, conditions: update.conditions ?? [] };
     upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: phase }]);
-    await control.recordStatus({ dataVolume: ref, ...update });
+    const before = written.catch(() => undefined);
+    written = before.then(() => control.recordStatus({ dataVolume: ref, ...update }));
+    await written;
   }
   return {
     facts,

@@ -30,10 +30,10 @@ import {
 import { formatQuantity } from './quantity.js';
 
 /**
- * Kubernetes binds a claim to a volume that names its uid in under half a second (`kubernetes-mechanisms.md` §1); with hundreds at
+ * Kubernetes binds a claim to a volume that names its uid in a tenth of a second (`kubernetes-mechanisms.md` §1); with hundreds at
  * once it needs a minute, and asking ever more slowly leaves the API server to it. In ms.
  */
-const BOUND_POLL_MS = { first: 250, longest: 2_000 } as const;
+const BOUND_POLL_MS = { first: 50, longest: 2_000 } as const;
 
 const UNMARKED = {
   labels: { [MARKS.unpublished]: null },
