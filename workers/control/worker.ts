@@ -10,6 +10,12 @@ import { metricSinks, type Metrics } from '../metrics/index.js';
 import { sourcePolicy } from '../source-policy.js';
 import { workerIdentity } from '../version.js';
 
+/**
+ * Activities at once: a few calls of the API server each, and a hundred keep it busy without a queue in front of it. Those that wait
+ * for a claim to be Bound keep their slot and ask every 2 s at last: fifty reads a second, all together.
+ */
+const CONTROL_SLOTS = 100;
+
 /** The worker of every workflow and of the activities that talk to Kubernetes or probe a source. */
 export async function createControlWorker(
   config: WorkerConfig,
@@ -33,6 +39,7 @@ export async function createControlWorker(
       ambientCredentials: config.ambientCredentials,
       sweepGraceMs: config.sweepGraceMs,
     }),
+    maxConcurrentActivityTaskExecutions: CONTROL_SLOTS,
     sinks: metricSinks(metrics),
     interceptors: { activity: [activityMetrics(metrics, 'control')] },
     // An activity hears of a cancel with the answer to a heartbeat: it is not to wait for most of its timeout.
