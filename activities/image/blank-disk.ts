@@ -67,10 +67,10 @@ export function createBlankActivities({
   }
 
   async function make(attempt: Attempt): Promise<TransferResult> {
-    const { target, record } = attempt;
+    const { input, target, record } = attempt;
     const device = await isDevice(target);
     const finished = record.result;
-    if (finished && (device || (await sizeOf(target)) === finished.diskBytes)) return finished;
+    if (finished && (device || (await isWhole(target, finished, input.usableBytes)))) return finished;
     const result = await (device ? makeDevice(attempt) : makeFile(attempt));
     await save(attempt, { ...withoutResult(record), barren: 0, result });
     return result;
@@ -160,8 +160,13 @@ async function isDevice(target: TransferTarget): Promise<boolean> {
   return (await fileOf(target).stat()).isBlockDevice();
 }
 
-async function sizeOf(target: TransferTarget): Promise<number> {
-  return (await fileOf(target).stat()).size;
+/** Whether the file is the finished disk, of the size that is asked for now. */
+async function isWhole(
+  target: TransferTarget,
+  { diskBytes }: TransferResult,
+  bytes: number,
+): Promise<boolean> {
+  return diskBytes === bytes && (await fileOf(target).stat()).size === bytes;
 }
 
 function resultOf(bytes: number, bytesWritten: number): TransferResult {

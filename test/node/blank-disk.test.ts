@@ -118,6 +118,13 @@ describe('a blank disk in a pool', function () {
     assert.equal(statSync(disk).ino, ino);
   });
 
+  it('gets another size where a run that is over has left one of another', async () => {
+    const { disk, create: make } = await reserveIn(makePool(), 8 * MIB);
+    await make();
+    assert.equal((await make({ usableBytes: 12 * MIB })).diskBytes, 12 * MIB);
+    assert.equal(statSync(disk).size, 12 * MIB);
+  });
+
   it('is one disk when two attempts make it at once', async () => {
     const { node, target, disk, create: make } = await reserveIn(makePool(), 8 * MIB);
     const [one, other] = await Promise.all([make(), make({ info: { attempt: 2 } })]);
