@@ -96,11 +96,22 @@ export function onNode(node: string): NodeActivities {
   });
 }
 
-/** Makes a sparse disk, or proves one: a moment's work, so that a worker which dies over it is noticed within a minute. */
+/** Makes a sparse disk: a moment's work, which beats, so that a worker that dies over it is noticed as in a transfer. */
+export function creating(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    startToCloseTimeout: '5m',
+    heartbeatTimeout: '10s',
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry,
+  });
+}
+
+/** Proves a disk: a moment's work, so that a worker which dies over it is noticed within a minute. */
 export function finishing(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(node),
-    // An attempt waits 10 s for one before it; a thousand disks at once take twenty.
+    // A thousand disks at once take twenty seconds.
     startToCloseTimeout: '1m',
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry,

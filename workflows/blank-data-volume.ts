@@ -7,7 +7,7 @@ import type {
   TargetPlan,
   TransferResult,
 } from '../activities/types.js';
-import { control, finishing, transferring } from './activity-options.js';
+import { control, creating, transferring } from './activity-options.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
 import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
@@ -62,7 +62,7 @@ async function createDisk(volume: Lifecycle, { claim, target, directory }: Blank
   volume.step(`creating a ${preallocation ? 'preallocated' : 'sparse'} disk on node ${node}`);
   const input = { target: directory, claim, usableBytes, preallocation };
   const work = (): Promise<TransferResult> =>
-    preallocation ? transferring(node).createBlankDisk(input) : finishing(node).createBlankDisk(input);
+    preallocation ? transferring(node).createBlankDisk(input) : creating(node).createBlankDisk(input);
   const { workflowId } = workflowInfo();
   return await volume.within(
     `a blank disk on node ${node}`,
