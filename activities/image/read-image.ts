@@ -107,7 +107,7 @@ async function readInAnyOrder(
   }
   if (reading.job.verbatim) {
     const { copyVolume } = await import('./clone/copy-volume.js');
-    const volume = { source: view, bytes: fileBytes, reflink: reading.job.reflink ?? false };
+    const volume = { source: view, bytes: fileBytes, job: reading.job };
     return await copyVolume(
       volume,
       createSink(reading, (completed) => scale(completed / fileBytes)),

@@ -1,6 +1,7 @@
 /** The disk of a volume into another one: its blocks shared, or its extents copied by the kernel, or read and written. */
 import { transientFailure } from '../../failures.js';
 import { codeOf } from '../../node/directories.js';
+import type { ConvertJob } from '../convert-job.js';
 import { copyRanged, type DiskMap } from '../ranged.js';
 import type { ReadOutcome, Sink } from '../progress.js';
 import type { ImageSource, Stretch } from '../source/types.js';
@@ -14,15 +15,16 @@ const CANNOT: readonly unknown[] = ['EXDEV', 'EINVAL', 'ENOSYS', 'EOPNOTSUPP', '
 export interface VolumeCopy {
   readonly source: ImageSource;
   readonly bytes: number;
-  /** Share the blocks, if the file system still can. */
-  readonly reflink: boolean;
+  /** How: with shared blocks, if the file system still can; into blocks of its own where they are preallocated. */
+  readonly job: Pick<ConvertJob, 'preallocation' | 'reflink'>;
 }
 
 /** Copies the disk; progress and resume are one offset. */
-export async function copyVolume({ source, bytes, reflink }: VolumeCopy, sink: Sink): Promise<ReadOutcome> {
-  const { kernel } = source;
-  const toFile = kernel !== undefined && sink.deviceBytes === undefined;
-  if (toFile && reflink && !sink.existing && (await shareBlocks(source, bytes, sink)))
+export async function copyVolume(copy: VolumeCopy, sink: Sink): Promise<ReadOutcome> {
+  const { source, bytes, job } = copy;
+  // the kernel's own copy shares blocks where it can, too
+  const toFile = source.kernel !== undefined && sink.deviceBytes === undefined && !job.preallocation;
+  if (toFile && job.reflink && !sink.existing && (await shareBlocks(source, bytes, sink)))
     return { virtualSize: bytes };
   if (!toFile || !(await copyExtents(source, bytes, sink)))
     return await copyRanged({ map: mapOf(source, bytes), source, fileBytes: bytes }, sink);

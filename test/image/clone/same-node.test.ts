@@ -169,6 +169,20 @@ describe('a clone on one node', function () {
     });
   }
 
+  it('shares no block of a preallocated disk, which keeps its own', async function () {
+    using mounted = tryFileSystem(directory(), 'xfs', 512);
+    if (!mounted) return this.skip();
+    const { volume, disk: source } = makeSource(mounted.path, (path) =>
+      makeSparse(path, 64 * MIB, [[MIB, 16 * MIB]]),
+    );
+    const made = await reserveClone(mounted.path, { volume }, { usableBytes: 64 * MIB });
+    Object.assign(made.input, { preallocation: true });
+    await made.start().done;
+    execFileSync('cmp', [source, made.disk]);
+    assert.equal(sharedBytes(made.disk), 0);
+    assert.ok(allocated(made.disk) >= 64 * MIB, `${allocated(made.disk)} bytes are allocated`);
+  });
+
   it('says why blocks are not shared: file system, preallocation, devices', async function () {
     const { volume } = makeSource(directory(), (path) => void makePatterned(path, 1));
     const { input } = await reserveClone(directory(), { volume }, { usableBytes: 2 * MIB });
