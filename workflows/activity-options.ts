@@ -194,6 +194,18 @@ export const following = proxyActivities<ControlActivities>({
   retry,
 });
 
+/** Looks at what a volume holds: milliseconds of a disk, and of an archive's files as long as there are many of them. */
+export function measuring(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    // a node that does not answer is shown, and asked again
+    scheduleToStartTimeout: '10s',
+    startToCloseTimeout: '30m',
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { maximumAttempts: 1 },
+  });
+}
+
 /** Serves a volume on the node's data port until it is cancelled; a worker that comes back serves it again. */
 export function serving(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({

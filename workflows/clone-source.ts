@@ -2,7 +2,7 @@
 import { ActivityFailure, ApplicationFailure, isCancellation } from '@temporalio/workflow';
 import type { CloneOrigin, OriginAwaited, SourceContent } from '../activities/types/clone.js';
 import type { FailureType } from '../activities/types.js';
-import { control, probing } from './activity-options.js';
+import { control, measuring } from './activity-options.js';
 import type { Lifecycle } from './lifecycle.js';
 import { whySilent } from './placement.js';
 import { refOf } from './run-state.js';
@@ -19,6 +19,8 @@ export async function awaitOrigin(volume: Lifecycle, before?: CloneOrigin): Prom
       return waiting.counts;
     },
     message: () => waiting.message,
+    // nothing moves meanwhile
+    ...(before ? { phase: 'CloneScheduled' as const } : {}),
   };
   return await volume.until(wait, async () => {
     const found = await look(volume, before);
@@ -78,7 +80,7 @@ export async function measure(
   const wait = { reason: 'NodeUnavailable', counts: true, message: () => message };
   return await volume.until(wait, async () => {
     try {
-      return await probing(source.node).measureOrigin({ volume: source, contentType });
+      return await measuring(source.node).measureOrigin({ volume: source, contentType });
     } catch (error) {
       if (isCancellation(error) || isPermanent(error)) throw error;
       message = `source on node ${source.node}: ${whySilent(source.node, error)}`;
