@@ -3,7 +3,15 @@ import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
 import { renderChart } from './chart.js';
 import { GROWTH_METHODS, type GrowthResult } from './growth.js';
-import { finalTable, growthTable, memoryTable, pairsTable, rowReport, wallsOf } from './report.js';
+import {
+  cloneTable,
+  finalTable,
+  growthTable,
+  memoryTable,
+  pairsTable,
+  rowReport,
+  wallsOf,
+} from './report.js';
 import { rssOf } from './run-row.js';
 import { spreadOf } from './statistics.js';
 import type { BenchResults } from './results.js';
@@ -60,6 +68,7 @@ function measuredPart({
   pairs,
   quick,
   rows,
+  clone,
   memory,
   growth,
   percent,
@@ -75,6 +84,7 @@ function measuredPart({
       'All pairs, seconds:',
       pairsTable(row),
     ]),
+    ...(clone ? ['### A clone on one node', cloneTable(clone)] : []),
     '### Memory',
     memoryTable(memory),
     '### Growth',

@@ -1,11 +1,12 @@
 /** `npm run bench`: the streaming engine against its peers, in turns, in one run. Ends with 1 when it is not fast or small enough. */
+import { prepareClone, runClone, type CloneResult } from './clone.js';
 import { growthPercent, prepareGrowth, runGrowth, type GrowthResult } from './growth.js';
 import { prepareImages, sizeOf, type Images } from './images.js';
 import { describeMachine } from './machine.js';
 import type { Job } from './measure.js';
 import { prepareMemory, runMemory, type MemoryResult } from './memory.js';
 import { parseOptions, USAGE, type BenchOptions } from './options.js';
-import { finalTable, growthTable, memoryTable, roundLine, rowReport } from './report.js';
+import { cloneTable, finalTable, growthTable, memoryTable, roundLine, rowReport } from './report.js';
 import { verdictOf, writeResults, type BenchResults } from './results.js';
 import { LINE_BYTES, ROWS, type Row } from './rows.js';
 import { runRow, type RowResult } from './run-row.js';
@@ -32,6 +33,7 @@ async function main(options: BenchOptions): Promise<number> {
   const started = Date.now();
   const workspace = await openWorkspace(options.keep);
   const images = await prepareImages(workspace, options.quick, say);
+  if (options.parts.includes('clone')) await prepareClone({ images, quick: options.quick, log: say });
   if (options.parts.includes('memory')) await prepareMemory({ images, quick: options.quick, log: say });
   if (options.parts.includes('growth')) await prepareGrowth({ images, quick: options.quick, log: say });
   if (options.imagesOnly) return 0;
@@ -59,6 +61,9 @@ async function runParts(bench: Bench): Promise<BenchResults> {
     const result = await attempt(bench, row.name, () => runOne(bench, row));
     if (result !== undefined) rows.push(result);
   }
+  const clone = options.parts.includes('clone')
+    ? await attempt(bench, 'clone', () => clonePart(bench))
+    : undefined;
   const memory = options.parts.includes('memory')
     ? await attempt(bench, 'memory', () => memoryPart(bench))
     : undefined;
@@ -72,6 +77,7 @@ async function runParts(bench: Bench): Promise<BenchResults> {
     pairs: options.pairs,
     quick: options.quick,
     rows,
+    clone,
     memory: memory ?? [],
     growth: growth ?? [],
     percent: growthPercent(options.quick),
@@ -148,6 +154,20 @@ async function memoryPart(bench: Bench): Promise<readonly MemoryResult[]> {
   });
   say(memoryTable(results));
   return results;
+}
+
+async function clonePart(bench: Bench): Promise<CloneResult> {
+  const { images, options } = bench;
+  say('\nclone on one node');
+  const result = await runClone({
+    images,
+    quick: options.quick,
+    pairs: options.pairs,
+    log: say,
+    jobFor: sparseJob(bench),
+  });
+  say(cloneTable(result));
+  return result;
 }
 
 async function growthPart(bench: Bench): Promise<readonly GrowthResult[]> {

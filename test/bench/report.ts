@@ -1,3 +1,4 @@
+import { CLONE_MUST, CLONES, type CloneResult } from './clone.js';
 import type { GrowthResult } from './growth.js';
 import type { Sample } from './measure.js';
 import type { MemoryResult } from './memory.js';
@@ -95,6 +96,21 @@ export function memoryTable(results: readonly MemoryResult[]): string {
       VERDICTS[worst(limits.map(({ verdict }) => verdict))],
     ]),
   );
+}
+
+/** A sparse disk, copied on one node. */
+export function cloneTable({ disk, samples, ratio, verdict }: CloneResult): string {
+  const own = wallsOf(samples.get('clone'));
+  const rows = [...samples].map(([name, runs]) => [
+    CLONES[name].title,
+    ...figures(runs),
+    name === 'clone' ? '' : spread(spreadOf(ratios(own, wallsOf(runs)))),
+  ]);
+  return [
+    markdownTable(['method', 'wall s', 'user s', 'sys s', 'RSS', 'ratio'], rows),
+    '',
+    `${disk.gib} GiB with ${disk.dataMib} MiB of data; against cp ${spread(ratio)} (${CLONE_MUST}): ${VERDICTS[verdict]}`,
+  ].join('\n');
 }
 
 /** Time and memory by the size of the disk. */

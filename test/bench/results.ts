@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import type { DiskSize } from './disk.js';
+import type { CloneResult } from './clone.js';
 import type { GrowthResult } from './growth.js';
 import type { MemoryResult } from './memory.js';
 import type { RowResult } from './run-row.js';
@@ -14,6 +15,8 @@ export interface BenchResults {
   readonly pairs: number;
   readonly quick: boolean;
   readonly rows: readonly RowResult[];
+  /** Absent where it was not measured. */
+  readonly clone?: CloneResult | undefined;
   readonly memory: readonly MemoryResult[];
   readonly growth: readonly GrowthResult[];
   /** Part of the disks of {@link growth} that is data. */
@@ -23,10 +26,11 @@ export interface BenchResults {
 }
 
 /** What the run comes to. */
-export function verdictOf({ rows, memory, failures }: BenchResults): Verdict {
+export function verdictOf({ rows, clone, memory, failures }: BenchResults): Verdict {
   if (failures.length > 0) return 'fail';
   return worst([
     ...rows.map(({ verdict }) => verdict),
+    ...(clone ? [clone.verdict] : []),
     ...memory.flatMap(({ limits }) => limits.map(({ verdict }) => verdict)),
   ]);
 }

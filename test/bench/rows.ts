@@ -119,7 +119,7 @@ export const ROWS = [
 ] as const satisfies readonly Row[];
 
 /** Everything that `--row` can name. */
-export type PartName = (typeof ROWS)[number]['name'] | 'memory' | 'growth';
+export type PartName = (typeof ROWS)[number]['name'] | 'clone' | 'memory' | 'growth';
 
 /** All parts in the order in which they run. */
-export const PARTS: readonly PartName[] = [...ROWS.map(({ name }) => name), 'memory', 'growth'];
+export const PARTS: readonly PartName[] = [...ROWS.map(({ name }) => name), 'clone', 'memory', 'growth'];

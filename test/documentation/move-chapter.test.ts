@@ -145,7 +145,7 @@ describe('the chapter on moving a disk, word for word', function () {
     await clones.awaitReason(
       'selected',
       'FailedBinding',
-      /StorageClass "hostpath-provisioner".*: there is none$/,
+      /of StorageClass "hostpath-provisioner" .*(is not a local volume|there is none)/,
     );
     await world.remove(namespace, 'selected');
     const made = await clones.clone('named', SOURCE, {

@@ -71,18 +71,6 @@ describe('the source of a clone on a real API server', function () {
     const name = `golden-${namespace}`;
     const own = { accessModes: ['ReadWriteOnce'], storageClassName: `of-${namespace}` };
     const { volumeMode } = volume;
-    await admin.core.createNamespacedPersistentVolumeClaim({
-      namespace,
-      body: {
-        metadata: { name: 'golden', ...metadata },
-        spec: {
-          ...own,
-          volumeName: name,
-          resources: { requests: { storage: '64Mi' } },
-          ...(volumeMode ? { volumeMode } : {}),
-        },
-      },
-    });
     const term = { key: 'kubernetes.io/hostname', operator: 'In', values: [plane().info.node] };
     await admin.core.createPersistentVolume({
       body: {
@@ -94,6 +82,18 @@ describe('the source of a clone on a real API server', function () {
           claimRef: { namespace, name: 'golden' },
           nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [term] }] } },
           ...volume,
+        },
+      },
+    });
+    await admin.core.createNamespacedPersistentVolumeClaim({
+      namespace,
+      body: {
+        metadata: { name: 'golden', ...metadata },
+        spec: {
+          ...own,
+          volumeName: name,
+          resources: { requests: { storage: '64Mi' } },
+          ...(volumeMode ? { volumeMode } : {}),
         },
       },
     });

@@ -1,0 +1,104 @@
+/** A sparse disk copied on one node: a clone, in the process that moves its bytes, beside what people copy disks with. */
+import { fileURLToPath } from 'node:url';
+import type { Images } from './images.js';
+import { measure, verify, type Job, type Sample } from './measure.js';
+import type { Method } from './methods.js';
+import { prepareSparse, type SparseDisk, type SparseImage } from './sparse.js';
+import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics.js';
+
+/** Ways to copy a disk. */
+export const CLONE_METHODS = ['clone', 'cp', 'tar'] as const;
+export type CloneMethodName = (typeof CLONE_METHODS)[number];
+
+/** What a clone must reach of `cp`, as a factor. */
+export const CLONE_MUST = 1;
+
+const CHILD = fileURLToPath(new URL('../../lib/activities/image/child.js', import.meta.url));
+
+/**
+ * The lines, as in `methods.ts`; and `JOB`, what the child is told. It ends with its input: a FIFO that is held open has none. CDI's way
+ * is without its compression and encryption, which would make it slower.
+ */
+export const CLONES: Readonly<Record<CloneMethodName, Method>> = {
+  clone: {
+    title: 'dvflow, clone on one node',
+    script: [
+      'mkfifo "$SCRATCH_DIRECTORY/in" && mkdir "$SCRATCH_DIRECTORY/state"',
+      'exec 8<>"$SCRATCH_DIRECTORY/in"; echo "$JOB" >&8',
+      '"$NODE" "$CHILD" <&8 3<>"$TARGET" 4<"$SCRATCH_DIRECTORY" 5<"$SCRATCH_DIRECTORY/state" 9<"$IMAGE" > "$SCRATCH_DIRECTORY/out"',
+      'grep -q "^{\\"result\\"" "$SCRATCH_DIRECTORY/out"',
+    ].join('\n'),
+  },
+  cp: {
+    title: 'cp --sparse=always',
+    script: 'cp --sparse=always --reflink=never "$IMAGE" "$TARGET" && sync "$TARGET"',
+  },
+  tar: {
+    title: "CDI's way: tar -cS through a pipe into tar -x",
+    script:
+      'tar -C "${IMAGE%/*}" -cS "${IMAGE##*/}" | tar -C "$SCRATCH_DIRECTORY" -x && ' +
+      'mv "$SCRATCH_DIRECTORY/${IMAGE##*/}" "$TARGET" && sync "$TARGET"',
+  },
+};
+
+/** Counted runs of each method. */
+export interface CloneResult {
+  readonly disk: SparseDisk;
+  readonly samples: ReadonlyMap<CloneMethodName, readonly Sample[]>;
+  /** Time of `cp` over ours. */
+  readonly ratio: Spread;
+  readonly verdict: Verdict;
+}
+
+/** How the disk is copied. */
+export interface CloneRun {
+  readonly images: Images;
+  readonly quick: boolean;
+  readonly pairs: number;
+  readonly log: (line: string) => void;
+  readonly jobFor: (sparse: SparseImage, env: Readonly<Record<string, string>>) => Job;
+}
+
+const diskOf = (quick: boolean): SparseDisk =>
+  quick ? { gib: 1, dataMib: 256, kind: 'raw' } : { gib: 4, dataMib: 1024, kind: 'raw' };
+
+/** Makes the disk. */
+export async function prepareClone({
+  images,
+  quick,
+  log,
+}: Pick<CloneRun, 'images' | 'quick' | 'log'>): Promise<void> {
+  await prepareSparse(images, diskOf(quick), log);
+}
+
+/** Copies the disk by each method in turns; the first round warms up, and its results are compared. */
+export async function runClone({ images, quick, pairs, log, jobFor }: CloneRun): Promise<CloneResult> {
+  const disk = diskOf(quick);
+  const job = jobFor(await prepareSparse(images, disk, log), { CHILD, JOB: jobOf(disk) });
+  const samples = new Map<CloneMethodName, Sample[]>(CLONE_METHODS.map((name) => [name, []]));
+  for (let round = 0; round <= pairs; round += 1)
+    for (const name of round % 2 === 0 ? CLONE_METHODS : CLONE_METHODS.toReversed()) {
+      const sample = await measure(CLONES[name], job);
+      if (round === 0) await verify(CLONES[name], job);
+      else samples.get(name)?.push(sample);
+    }
+  const walls = (name: CloneMethodName): readonly number[] =>
+    (samples.get(name) ?? []).map(({ wallSeconds }) => wallSeconds);
+  const ratio = spreadOf(ratios(walls('clone'), walls('cp')));
+  return { disk, samples, ratio, verdict: judge(ratio, { must: CLONE_MUST }, quick) };
+}
+
+/** As a node worker tells its child: the disk is open as descriptor 9. */
+function jobOf({ gib }: SparseDisk): string {
+  return JSON.stringify({
+    request: { kind: 'volume', name: 'benchmark', generation: 1 },
+    policy: { allowed: [], denied: [] },
+    contentType: 'kubevirt',
+    claimName: 'benchmark',
+    usableBytes: gib * 2 ** 30,
+    preallocation: false,
+    fence: 1,
+    attempt: 1,
+    fds: { file: 3, directory: 4, record: 5, volume: 9 },
+  });
+}
