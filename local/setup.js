@@ -40,6 +40,8 @@ const PACKAGES = {
     ['skopeo', ['skopeo']],
     ['prometheus', ['promtool']],
     ['mount', ['losetup']],
+    ['xfsprogs', ['mkfs.xfs']],
+    ['btrfs-progs', ['mkfs.btrfs']],
     ['chromium', ['chromium', 'chromium-browser', 'google-chrome']],
   ],
   /** What real nodes consist of; without root there are none. */

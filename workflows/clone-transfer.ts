@@ -1,17 +1,11 @@
 /** The bytes of a clone: on their node, or over the data port of the source's. */
-import {
-  ActivityFailure,
-  ApplicationFailure,
-  CancellationScope,
-  isCancellation,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, CancellationScope, isCancellation } from '@temporalio/workflow';
 import type { CloneInput, CloneOrigin, CloneStrategy, SourceContent } from '../activities/types/clone.js';
 import type { FailureType, ImageFacts, TransferResult } from '../activities/types.js';
-import { control, onNode, serving, transferring } from './activity-options.js';
+import { onNode, serving, transferring } from './activity-options.js';
 import type { Lifecycle } from './lifecycle.js';
 import { refOf } from './run-state.js';
-import type { Filling } from './transfer.js';
+import { bytesMoved, type Filling } from './transfer.js';
 
 /** What is cloned into what, and how. */
 export interface Cloning extends Omit<Filling, 'image'> {
@@ -123,10 +117,6 @@ async function move(volume: Lifecycle, cloning: Cloning, url?: string): Promise<
       preallocation: target.preallocation,
       clone,
     });
-  const { workflowId } = workflowInfo();
-  return await volume.within(
-    `clone of ${origin.claim.namespace}/${origin.claim.name}`,
-    run,
-    async () => (await control.observeTransfer({ workflowId })).bytes,
-  );
+  const { namespace, name } = origin.claim;
+  return await volume.within(`clone of ${namespace}/${name}`, run, bytesMoved);
 }

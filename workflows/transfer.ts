@@ -35,6 +35,12 @@ export async function transfer(
   }
 }
 
+/** What this run's transfer has moved by its last heartbeat: a deadline passes only while that stands still. */
+export async function bytesMoved(): Promise<number> {
+  const { workflowId } = workflowInfo();
+  return (await control.observeTransfer({ workflowId })).bytes;
+}
+
 async function move(
   volume: Lifecycle,
   { claim, target, image, directory }: Filling,
@@ -51,12 +57,7 @@ async function move(
       ...(scratch ? { scratch } : {}),
     });
   volume.step(`transferring ${image.displayUrl} to node ${directory.node}`);
-  const { workflowId } = workflowInfo();
-  const transferred = await volume.within(
-    `transfer of ${image.displayUrl}`,
-    run,
-    async () => (await control.observeTransfer({ workflowId })).bytes,
-  );
+  const transferred = await volume.within(`transfer of ${image.displayUrl}`, run, bytesMoved);
   if (scratch) await releaseScratch(volume, scratch);
   return transferred;
 }

@@ -103,6 +103,11 @@ export function tryFileSystem(
   truncateSync(image, mebibytes * 1024 * 1024);
   execFileSync(`mkfs.${type}`, ['-q', image], { stdio: 'ignore' });
   mkdirSync(path);
-  execFileSync('mount', ['-o', 'loop', image, path]);
+  try {
+    execFileSync('mount', ['-o', 'loop', image, path], { stdio: 'ignore' });
+  } catch {
+    // a kernel without this file system
+    return undefined;
+  }
   return { path, [Symbol.dispose]: () => execFileSync('umount', ['--lazy', path]) };
 }
