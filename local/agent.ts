@@ -11,7 +11,7 @@ import {
   type V1Node,
   type V1NodeCondition,
 } from '@kubernetes/client-node';
-import { tokenPath, WORKER_ACCOUNTS } from './kubeconfigs.js';
+import { tokenPath, WORKER_ACCOUNTS, WORKER_ROLES } from './kubeconfigs.js';
 import type { Log } from './types.js';
 
 /** The kubelet's own interval; the node counts as lost 40 s after the last renewal. */
@@ -104,7 +104,7 @@ async function renewLease(coordination: CoordinationV1Api, name: string): Promis
 
 /** Writes a new token for each worker whose last one has used up half of its time. */
 async function renewTokens(core: CoreV1Api, directory: string, renewAt: Map<string, number>): Promise<void> {
-  for (const worker of ['control', 'node'] as const) {
+  for (const worker of WORKER_ROLES) {
     if (Date.now() < (renewAt.get(worker) ?? 0)) continue;
     const body = { spec: { audiences: [], expirationSeconds: TOKEN_SECONDS } };
     const { status } = await core.createNamespacedServiceAccountToken({ ...WORKER_ACCOUNTS[worker], body });

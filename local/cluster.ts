@@ -58,15 +58,15 @@ export async function applyManifests(
   { api, objects }: Manifests,
   call: Call,
 ): Promise<void> {
-  await apply(kubectl, api, call);
+  await applyObjects(kubectl, api, call);
   const crds = parse(api).filter(({ kind }) => kind === 'CustomResourceDefinition');
   const names = crds.map(({ metadata }) => `crd/${metadata.name}`);
   await runKubectl(kubectl, ['wait', '--for=condition=Established', '--timeout=60s', ...names], call);
-  await apply(kubectl, objects, call);
+  await applyObjects(kubectl, objects, call);
 }
 
 /** Applies the objects in one call; again while the API server does not yet know a kind or a namespace of the same call. */
-async function apply(kubectl: readonly string[], input: string, call: Call): Promise<void> {
+export async function applyObjects(kubectl: readonly string[], input: string, call: Call): Promise<void> {
   const args = ['apply', '--server-side', '--force-conflicts', '--field-manager=dvflow-local', '-f', '-'];
   for (let attempt = 1; ; attempt += 1) {
     try {

@@ -6,6 +6,7 @@ import {
   schedulerArguments,
 } from './control-plane.js';
 import { processEnvironment } from './environment.js';
+import { gatewaySettings, gatewayUrl } from './gateway.js';
 import { kubeconfigPath } from './kubeconfigs.js';
 import { DEVICES } from './loop-devices.js';
 import { nodeCommand, nodeOf, nodeWorkerSettings } from './nodes/commands.js';
@@ -44,6 +45,7 @@ export function commandFor(directory: string, state: StackState, name: ProcessNa
     case 'worker-control':
     case 'worker-control-2':
     case 'worker-node':
+    case 'worker-gateway':
       return workerCommand(directory, state, name, { env, log });
     default: {
       const node = nodeOf(state.nodes, name);
@@ -55,27 +57,41 @@ export function commandFor(directory: string, state: StackState, name: ProcessNa
   }
 }
 
+/** The roles of processes that are workers of this machine. */
+const ROLES = {
+  'worker-control': 'control',
+  'worker-control-2': 'control',
+  'worker-node': 'node',
+  'worker-gateway': 'gateway',
+} as const;
+
+/** Buffers of bodies are short-lived: a small young generation holds less of their garbage, at the same speed. */
+const LEAN = ['--max-semi-space-size=1'];
+
 function workerCommand(
   directory: string,
   { ports, node, temporalAddress, environment }: StackState,
-  name: 'worker-control' | 'worker-control-2' | 'worker-node',
+  name: keyof typeof ROLES,
   { env, log }: Pick<Command, 'env' | 'log'>,
 ): Command {
-  const role = name === 'worker-node' ? 'node' : 'control';
+  const role = ROLES[name];
   const [health, metrics] = {
     'worker-control': [ports.controlHealth, ports.controlMetrics],
     'worker-control-2': [ports.control2Health, ports.control2Metrics],
     'worker-node': [ports.nodeHealth, ports.nodeMetrics],
+    'worker-gateway': [ports.gatewayHealth, ports.gatewayMetrics],
   }[name] as [number, number];
   const settings = Object.entries(process.env).filter(([key]) => /^(DVFLOW|TEMPORAL)_/.test(key));
   return {
     file: process.execPath,
-    args: [join(projectRoot(), 'lib', 'cli', 'main.js'), 'worker', role],
+    args: [...(role === 'gateway' ? LEAN : []), join(projectRoot(), 'lib', 'cli', 'main.js'), 'worker', role],
     env: {
       ...env,
       ...Object.fromEntries(settings),
       DVFLOW_ALLOWED_SOURCES: LOCAL_SOURCES,
       ...(role === 'node' ? volumeSettings(directory, node) : {}),
+      ...(role === 'gateway' ? gatewaySettings(directory, ports) : {}),
+      ...(role === 'control' ? { DVFLOW_UPLOAD_PROXY_URL: gatewayUrl(ports) } : {}),
       ...environment,
       DVFLOW_NODE_NAME: node,
       DVFLOW_HEALTH_ADDRESS: `127.0.0.1:${health}`,

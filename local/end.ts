@@ -11,6 +11,7 @@ function ending(nodes: readonly LocalNode[]): readonly (readonly ProcessName[])[
       'worker-control',
       'worker-control-2',
       'worker-node',
+      'worker-gateway',
       ...nodes.map(({ name }) => `worker-${name}` as const),
     ],
     nodes.map(({ name }) => `kubelet-${name}` as const),

@@ -9,11 +9,15 @@ type Credentials =
   | { readonly 'client-certificate-data': string; readonly 'client-key-data': string }
   | { readonly tokenFile: string };
 
-/** The two workers, and the ServiceAccount each of them is. */
+/** The roles, and the ServiceAccount each of them is. */
 export const WORKER_ACCOUNTS = {
   control: { namespace: 'dvflow', name: 'dvflow-control' },
   node: { namespace: 'dvflow-nodes', name: 'dvflow-node' },
+  gateway: { namespace: 'dvflow', name: 'dvflow-gateway' },
 } as const;
+
+/** Every role that runs as a process. */
+export const WORKER_ROLES = Object.keys(WORKER_ACCOUNTS) as readonly (keyof typeof WORKER_ACCOUNTS)[];
 
 /** File in which the agent keeps a worker's current token. */
 export function tokenPath(directory: string, worker: keyof typeof WORKER_ACCOUNTS): string {
@@ -40,7 +44,7 @@ export function writeClientKubeconfig(directory: string, user: string, server: s
 
 /** Writes the workers' kubeconfigs, which name the token files instead of holding a token: tokens are renewed. */
 export function writeWorkerKubeconfigs(directory: string, cluster: Readonly<Record<string, unknown>>): void {
-  for (const worker of ['control', 'node'] as const) {
+  for (const worker of WORKER_ROLES) {
     write(directory, worker, cluster, { tokenFile: tokenPath(directory, worker) });
   }
 }

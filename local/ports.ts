@@ -19,6 +19,9 @@ export const DEFAULT_PORTS: Ports = {
   control2Metrics: 16084,
   nodeHealth: 16085,
   nodeMetrics: 16086,
+  gateway: 16444,
+  gatewayHealth: 16087,
+  gatewayMetrics: 16088,
 };
 
 /** A port that somebody else listens on. */

@@ -98,7 +98,9 @@ async function refuseConflicts(
       ? (['etcd', 'etcdPeer', 'apiserver', 'controllerManager', 'scheduler'] as const)
       : []),
     ...(uses.temporal ? (['temporal', 'temporalUi', 'temporalHttp', 'temporalMetrics'] as const) : []),
-    ...(uses.workers ? (['controlHealth', 'controlMetrics'] as const) : []),
+    ...(uses.workers
+      ? (['controlHealth', 'controlMetrics', 'gateway', 'gatewayHealth', 'gatewayMetrics'] as const)
+      : []),
     ...(uses.workers && uses.nodes.length === 0 ? (['nodeHealth', 'nodeMetrics'] as const) : []),
   ];
   const conflicts = await portConflicts(ports, wanted);

@@ -37,6 +37,8 @@ export async function isReady(
       return (await get(`http://127.0.0.1:${ports.control2Health}/readyz`)) !== undefined;
     case 'worker-node':
       return (await get(`http://127.0.0.1:${ports.nodeHealth}/readyz`)) !== undefined;
+    case 'worker-gateway':
+      return (await get(`http://127.0.0.1:${ports.gatewayHealth}/readyz`)) !== undefined;
     // The API server is ready only with etcd; what the agent does is seen in the cluster.
     case 'etcd':
     case 'agent':

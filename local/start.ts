@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { applyManifests, renderManifests, type Manifests } from './cluster.js';
+import { applyManifests, applyObjects, renderManifests, type Manifests } from './cluster.js';
 import { commandFor } from './commands.js';
 import { endAll } from './end.js';
-import { tokenPath } from './kubeconfigs.js';
+import { gatewayRegistration } from './gateway.js';
+import { tokenPath, type WORKER_ACCOUNTS } from './kubeconfigs.js';
 import { runKubectl, type KubectlOptions } from './kubectl.js';
 import { createNode, importImages, prepareImages } from './nodes/start.js';
 import { layout } from './paths.js';
@@ -118,10 +119,24 @@ async function nodeReady(run: Start, node: string, since: number): Promise<void>
 }
 
 async function startWorker(run: Start, name: ProcessName): Promise<void> {
-  const token = tokenPath(run.directory, name.startsWith('worker-node') ? 'node' : 'control');
+  const token = tokenPath(run.directory, roleOf(name));
   const wait = { what: `token of ${name}`, timeoutMs: READY_MS, signal: run.signal };
   await waitUntil(async () => existsSync(token), wait);
   await start(run, name);
+  if (name === 'worker-gateway') await registerGateway(run);
+}
+
+/** Whose token a worker has; that of a real node is handed over like the stand-in's. */
+function roleOf(name: ProcessName): keyof typeof WORKER_ACCOUNTS {
+  if (name === 'worker-gateway') return 'gateway';
+  return name.startsWith('worker-control') ? 'control' : 'node';
+}
+
+/** An API that is registered before it answers holds up whoever asks which APIs there are. */
+async function registerGateway(run: Start): Promise<void> {
+  const { directory, state } = run;
+  if (!state.own.kubernetes) return;
+  await applyObjects(state.kubectl, gatewayRegistration(directory, state.ports), callOf(run));
 }
 
 /** Starts a process, remembers it, and waits until it is ready. */

@@ -62,10 +62,10 @@ export function processNames({
   ];
 }
 
-/** The workers: a node worker for each real node, else one for the machine. */
+/** The workers: a node worker for each real node, else one for the machine; and the gateway. */
 export function workerNames(nodes: readonly LocalNode[]): readonly ProcessName[] {
   const onNodes = nodes.map(({ name }) => `worker-${name}` as const);
-  return ['worker-control', ...(nodes.length > 0 ? onNodes : (['worker-node'] as const))];
+  return ['worker-control', ...(nodes.length > 0 ? onNodes : (['worker-node'] as const)), 'worker-gateway'];
 }
 
 /** Replaces the state of a stack in one step. */

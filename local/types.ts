@@ -11,6 +11,7 @@ export type ProcessName =
   | 'worker-control'
   | 'worker-control-2'
   | 'worker-node'
+  | 'worker-gateway'
   | NodeProcessName;
 
 /** Loopback ports of the local stack, one for each listener. */
@@ -30,6 +31,9 @@ export interface Ports {
   readonly control2Metrics: number;
   readonly nodeHealth: number;
   readonly nodeMetrics: number;
+  readonly gateway: number;
+  readonly gatewayHealth: number;
+  readonly gatewayMetrics: number;
 }
 
 /** What a caller may choose about the local stack. */

@@ -26,9 +26,13 @@ describe('metrics of a run with failures in it, as a real Prometheus scrapes the
     world = createWorld(stack);
     images = await makeImages({ sizeMiB: 48, dataMiB: 24 });
     namespace = await world.createNamespace('metrics');
-    const { controlMetrics, nodeMetrics } = stack.info.ports;
+    const { controlMetrics, nodeMetrics, gatewayMetrics } = stack.info.ports;
     prometheus = await startPrometheus(
-      { control: `127.0.0.1:${controlMetrics}`, node: `127.0.0.1:${nodeMetrics}` },
+      {
+        control: `127.0.0.1:${controlMetrics}`,
+        node: `127.0.0.1:${nodeMetrics}`,
+        gateway: `127.0.0.1:${gatewayMetrics}`,
+      },
       [projectPath('deploy/monitoring/alerts.yaml')],
     );
     // What happens before the first scrape is no increase.
@@ -162,11 +166,12 @@ describe('metrics of a run with failures in it, as a real Prometheus scrapes the
   });
 
   it('are just those of the catalogue: name, type, labels, role', async () => {
-    const { controlMetrics, nodeMetrics } = stack.info.ports;
+    const { controlMetrics, nodeMetrics, gatewayMetrics } = stack.info.ports;
     const served = new Set<string>();
     for (const [role, port] of [
       ['control', controlMetrics],
       ['node', nodeMetrics],
+      ['gateway', gatewayMetrics],
     ] as const) {
       const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
       // what is served under hostpath-provisioner's name has that project's labels
