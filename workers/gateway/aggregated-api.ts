@@ -32,7 +32,7 @@ export function addAggregatedApi(app: FastifyInstance, parts: GatewayParts): voi
   for (const [path, document] of Object.entries(documents)) app.get(path, async () => document);
   app.get('/', async (request, reply) =>
     // people who come by a browser want the page
-    request.headers.accept?.includes('text/html') ? reply.redirect('/upload/') : ROOT_PATHS,
+    request.headers.accept?.includes('text/html') ? reply.redirect('upload/') : ROOT_PATHS,
   );
   for (const version of UPLOAD_VERSIONS) {
     const path = `/apis/${UPLOAD_GROUP}/${version}/namespaces/:namespace/${UPLOAD_RESOURCE}`;

@@ -6,6 +6,7 @@ import cors from '@fastify/cors';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { HostPort } from '../config.js';
 import { addAggregatedApi } from './aggregated-api.js';
+import { addPage } from './page.js';
 import type { GatewayParts } from './parts.js';
 import { addTus } from './tus/routes.js';
 import { awaitsContinue } from './requests.js';
@@ -81,6 +82,7 @@ function createApp(parts: GatewayParts, tls: ServingTls): FastifyInstance {
       parts.metrics?.record('dvflow_upload_answers_total', 1, { code: `${Math.floor(statusCode / 100)}xx` });
   });
   addAggregatedApi(app, parts);
+  addPage(app);
   addTus(app, parts);
   // only around CDI's routes: the tus protocol answers OPTIONS itself
   void app.register(async (uploads) => {

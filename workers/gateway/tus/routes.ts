@@ -63,7 +63,8 @@ function createTusServer(parts: GatewayParts): Server {
     datastore: new DataPortStore(parts),
     // of this process; between gateways the node decides
     locker: new MemoryLocker(),
-    relativeLocation: true,
+    // relative, so that a proxy may have put a prefix before it
+    generateUrl: ({ url }, { id }) => (new URL(url).pathname.endsWith('/') ? id : `uploads/${id}`),
     maxSize: () => {
       const claim = tusRequest.getStore()?.claim;
       return claim ? byteLimit(claim).limitBytes : 0;
