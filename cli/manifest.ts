@@ -22,6 +22,12 @@ export interface BlankOptions extends ClaimOptions {
   readonly preallocation?: boolean;
 }
 
+/** What of a DataVolume the options of `dvflow upload` say. */
+export interface UploadManifestOptions extends ClaimOptions {
+  readonly volumeMode?: 'Filesystem' | 'Block';
+  readonly archive?: boolean;
+}
+
 /** What of a DataVolume the options of `dvflow import` say. */
 export interface ManifestOptions extends ClaimOptions {
   /** Kind of source where the address does not tell. */
@@ -52,6 +58,13 @@ export function manifestOf(url: string, options: ManifestOptions): DataVolumeMan
 export function blankManifestOf(options: BlankOptions): DataVolumeManifest {
   const { preallocation, volumeMode } = options;
   const spec = { source: { blank: {} }, ...(preallocation === undefined ? {} : { preallocation }) };
+  return dataVolumeOf(options, spec, volumeMode ? { volumeMode } : {});
+}
+
+/** The manifest of a disk that is uploaded. */
+export function uploadManifestOf(options: UploadManifestOptions): DataVolumeManifest {
+  const { archive, volumeMode } = options;
+  const spec = { source: { upload: {} }, contentType: archive ? 'archive' : 'kubevirt' };
   return dataVolumeOf(options, spec, volumeMode ? { volumeMode } : {});
 }
 

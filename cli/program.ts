@@ -3,6 +3,7 @@ import { ownVersion } from '../workers/version.js';
 import { registerBlankCommand } from './commands/blank-options.js';
 import { registerLocalVolumeCommands } from './commands/local-volume-options.js';
 import { registerLocalCommands } from './commands/local.js';
+import { registerUploadCommand } from './commands/upload-options.js';
 import { EXIT, judge } from './errors.js';
 
 /** Runs the command line to its end; the returned number is the exit code. */
@@ -30,6 +31,7 @@ export function createProgram(): Command {
     .exitOverride();
   addImport(program);
   registerBlankCommand(program);
+  registerUploadCommand(program);
   addImages(program);
   addQueries(program);
   addChanges(program);

@@ -16,6 +16,11 @@ export function gatewayUrl({ gateway }: Pick<Ports, 'gateway'>): string {
   return `https://127.0.0.1:${gateway}`;
 }
 
+/** Authority of the gateway's certificate, in PEM. */
+export function gatewayAuthority(directory: string): string {
+  return readFileSync(join(peerDirectory(layout(directory).dataPortPki, NAME), TLS_FILES.ca), 'utf8');
+}
+
 /** Environment of the gateway. */
 export function gatewaySettings(directory: string, { gateway }: Ports): Record<string, string> {
   return {

@@ -118,6 +118,7 @@ export async function startTestGateway(
     readonly parts?: Partial<GatewayParts>;
     /** Another gateway of the same cluster: keys, claims and data port are the same. */
     readonly beside?: TestGateway;
+    readonly port?: number;
   } = {},
 ): Promise<TestGateway> {
   const { beside } = options;
@@ -145,7 +146,7 @@ export async function startTestGateway(
     ...options.parts,
   };
   const tls = { ...(await authority.issue(['localhost'])), ca: authority.ca };
-  const server = await startServer(parts, { address: { host: '127.0.0.1', port: 0 }, tls });
+  const server = await startServer(parts, { address: { host: '127.0.0.1', port: options.port ?? 0 }, tls });
   return Object.assign(gateway, {
     server,
     tokens,

@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, readFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { defaultStack, loadKubernetes } from '../connections.js';
+import { CliError, EXIT } from '../errors.js';
+import { uploadManifestOf, type UploadManifestOptions } from '../manifest.js';
+import { print, printJson, type OutputOptions } from '../output.js';
+import { bytes, span } from '../render/figures.js';
+import { openUploadCluster } from '../upload/cluster.js';
+import { createUploadView, type UploadView } from '../upload/view.js';
+
+/** Options of `dvflow upload`. */
+export interface UploadOptions extends Omit<UploadManifestOptions, 'name' | 'size'>, OutputOptions {
+  readonly dv: string;
+  readonly size?: string;
+  readonly create?: boolean;
+  /** `algorithm:hex`, or an algorithm by which the file is read beforehand. */
+  readonly checksum?: string;
+  readonly uploadproxyUrl?: string;
+  readonly caFile?: string;
+  readonly insecure?: boolean;
+}
+
+const SILENT: UploadView = { show: () => undefined, say: () => undefined, end: () => undefined };
+const ALGORITHM = /^(?:md5|sha1|sha256|sha512)$/;
+
+/**
+ * Uploads a file into a DataVolume, which is created unless it is there. Whatever breaks is gone on with; Ctrl-C keeps what has
+ * arrived, and the same command goes on.
+ */
+export async function runUpload(file: string, options: UploadOptions): Promise<void> {
+  const path = resolve(file);
+  await requireFile(path);
+  const stopping = new AbortController();
+  const interrupt = (): void =>
+    stopping.abort(new CliError('interrupted: the same command goes on where the disk is', 130));
+  const view = options.output === 'json' ? SILENT : await createUploadView(process.stderr);
+  const began = performance.now();
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  try {
+    const { dv: name, namespace } = options;
+    const cluster = await openUploadCluster(await loadKubernetes(), { namespace, name });
+    await cluster.ensure(manifestOf(options));
+    const { metadata } = await cluster.awaitReady((text) => view.say(text));
+    const { sendFile } = await import('../upload/send.js');
+    const checksum = await checksumOf(path, options.checksum, view);
+    const url = options.uploadproxyUrl ?? (await cluster.proxyUrl());
+    const sent = await sendFile({
+      file: path,
+      endpoint: endpointOf(url),
+      target: metadata.uid,
+      ...(checksum === undefined ? {} : { checksum }),
+      ...(await trust(options)),
+      token: () => cluster.token(),
+      stateDirectory: join(stateHome(), 'dvflow', 'uploads'),
+      onProgress: (done, total) => view.show(done, total),
+      notice: (text) => view.say(text),
+      signal: stopping.signal,
+    });
+    view.say('sent; waiting for the claim');
+    await cluster.awaitSucceeded();
+    view.end();
+    if (options.output === 'json')
+      return printJson({ namespace, name, ...sent, ...(checksum ? { checksum } : {}) });
+    const again =
+      sent.resumed || sent.retries > 0 ? `, ${bytes(sent.bytesSent)} sent with what was repeated` : '';
+    print(
+      `claim ${namespace}/${name} holds ${file}: ${bytes(sent.bytes)} in ${span(performance.now() - began)}${again}`,
+    );
+  } finally {
+    view.end();
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+async function requireFile(path: string): Promise<void> {
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => error);
+  if (found instanceof Error) throw new CliError(`${path}: ${found.message}`, EXIT.usage, { cause: found });
+  if (!found.isFile()) throw new CliError(`${path} is no regular file`, EXIT.usage);
+}
+
+function manifestOf(options: UploadOptions): object | undefined {
+  const { dv: name, size, create } = options;
+  if (create === false) return undefined;
+  if (size === undefined)
+    throw new CliError('--size is needed for a DataVolume that is created (else --no-create)', EXIT.usage);
+  return uploadManifestOf({ ...options, name, size });
+}
+
+function endpointOf(url: string): string {
+  const base = url.includes('://') ? url : `https://${url}`;
+  return `${base.replace(/\/+$/, '')}/tus/uploads`;
+}
+
+/** The local stack's own authority is nobody's but its user's. */
+async function trust({
+  caFile,
+  insecure,
+}: UploadOptions): Promise<{ readonly ca?: string; readonly insecure?: boolean }> {
+  if (insecure) return { insecure };
+  if (caFile !== undefined) return { ca: readFileSync(caFile, 'utf8') };
+  const stack = await defaultStack();
+  if (!stack) return {};
+  const { gatewayAuthority } = await import('../../local/gateway.js');
+  return { ca: gatewayAuthority(stack.directory) };
+}
+
+async function checksumOf(
+  path: string,
+  wanted: string | undefined,
+  view: UploadView,
+): Promise<string | undefined> {
+  if (wanted === undefined || !ALGORITHM.test(wanted)) return wanted;
+  view.say(`reading ${path} for its ${wanted}`);
+  const hash = createHash(wanted);
+  for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 }))
+    hash.update(piece as Buffer);
+  return `${wanted}:${hash.digest('hex')}`;
+}
+
+function stateHome(): string {
+  return process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state');
+}

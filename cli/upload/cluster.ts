@@ -1,0 +1,104 @@
+/** What `dvflow upload` asks of the cluster, with the rights of whoever runs it. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { openDataVolumes, type DataVolume } from '../data-volumes.js';
+import { CliError, EXIT } from '../errors.js';
+
+/** Time between two looks, in ms. */
+const LOOK_MS = 500;
+
+/** A DataVolume that is uploaded into. */
+export interface UploadCluster {
+  /** Creates the DataVolume, or takes the one that is there. */
+  ensure(manifest: object | undefined): Promise<DataVolume>;
+  /** Resolves when it waits for the bytes; `say` is told what it is doing until then. @throws CliError when it never will */
+  awaitReady(say: (text: string) => void): Promise<DataVolume>;
+  /** Resolves when the disk is offered to its claim. @throws CliError when it has failed */
+  awaitSucceeded(): Promise<DataVolume>;
+  /** A token for the claim, good for minutes. */
+  token(): Promise<string>;
+  /** Where uploads go, as CDIConfig tells. @throws CliError where it does not */
+  proxyUrl(): Promise<string>;
+}
+
+/** Opens the cluster for one DataVolume. */
+export async function openUploadCluster(
+  kubeConfig: KubeConfig,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+): Promise<UploadCluster> {
+  const { CustomObjectsApi } = await import('@kubernetes/client-node');
+  const dataVolumes = await openDataVolumes(kubeConfig);
+  const custom = kubeConfig.makeApiClient(CustomObjectsApi);
+  const title = `DataVolume ${namespace}/${name}`;
+
+  async function until(phase: string, say: (text: string) => void): Promise<DataVolume> {
+    for (;;) {
+      const found = await dataVolumes.get(namespace, name);
+      const { phase: now = '' } = found.status ?? {};
+      if (now === phase) return found;
+      if (now === 'Failed') throw failed(title, found);
+      if (now === 'Succeeded') {
+        throw new CliError(`${title} is complete already: delete it, or choose another name`, EXIT.permanent);
+      }
+      if (now === 'WaitForFirstConsumer') {
+        throw new CliError(
+          `${title} waits for the first pod that uses its claim: start one, or create it without --wait-for-consumer`,
+          EXIT.permanent,
+        );
+      }
+      say(`${title}: ${now || 'Pending'}`);
+      await sleep(LOOK_MS);
+    }
+  }
+
+  return {
+    async ensure(manifest) {
+      if (manifest === undefined) return await dataVolumes.get(namespace, name);
+      try {
+        return await dataVolumes.create(namespace, manifest);
+      } catch (error) {
+        if ((error as { code?: number }).code !== 409) throw error;
+        return await dataVolumes.get(namespace, name);
+      }
+    },
+    awaitReady: async (say) => await until('UploadReady', say),
+    async awaitSucceeded() {
+      return await until('Succeeded', () => undefined);
+    },
+    async token() {
+      const body = {
+        apiVersion: 'upload.cdi.kubevirt.io/v1beta1',
+        kind: 'UploadTokenRequest',
+        metadata: { name, namespace },
+        spec: { pvcName: name },
+      };
+      const made = (await custom.createNamespacedCustomObject({
+        group: 'upload.cdi.kubevirt.io',
+        version: 'v1beta1',
+        plural: 'uploadtokenrequests',
+        namespace,
+        body,
+      })) as { status?: { token?: string } };
+      return made.status?.token ?? '';
+    },
+    async proxyUrl() {
+      const config = (await custom.getClusterCustomObject({
+        group: 'cdi.kubevirt.io',
+        version: 'v1beta1',
+        plural: 'cdiconfigs',
+        name: 'config',
+      })) as { status?: { uploadProxyURL?: string } };
+      const url = config.status?.uploadProxyURL;
+      if (!url) {
+        const cure = 'set uploadProxyURLOverride there, or give --uploadproxy-url';
+        throw new CliError(`CDIConfig does not say where uploads go: ${cure}`, EXIT.permanent);
+      }
+      return url.includes('://') ? url : `https://${url}`;
+    },
+  };
+}
+
+function failed(title: string, { status }: DataVolume): CliError {
+  const condition = status?.conditions?.find(({ type }) => type === 'Running');
+  return new CliError(`${title} has failed: ${condition?.reason}: ${condition?.message}`, EXIT.permanent);
+}

@@ -1,0 +1,162 @@
+/** Sends a file by the tus protocol, and goes on by itself after whatever breaks. */
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DefaultHttpStack, DetailedError, Upload } from 'tus-js-client';
+import { CliError, EXIT } from '../errors.js';
+import { createUrlStore } from './url-store.js';
+
+/** What is sent where. */
+export interface Sending {
+  readonly file: string;
+  /** `https://host/tus/uploads` */
+  readonly endpoint: string;
+  /** uid of what is uploaded into: the same file into another claim is another upload. */
+  readonly target: string;
+  /** `algorithm:hex` of the file. */
+  readonly checksum?: string;
+  /** Authorities of the server; absent: those of this machine. */
+  readonly ca?: string;
+  readonly insecure?: boolean;
+  /** A token that is good now. */
+  readonly token: () => Promise<string>;
+  /** Where names of unfinished uploads are kept. */
+  readonly stateDirectory: string;
+  readonly onProgress: (sent: number, total: number) => void;
+  /** Told why it is tried again. */
+  readonly notice: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** How it went. */
+export interface Sent {
+  readonly bytes: number;
+  /** Bytes that were handed to the network, those sent again included. */
+  readonly bytesSent: number;
+  /** Whether an earlier call had begun. */
+  readonly resumed: boolean;
+  readonly retries: number;
+}
+
+/** Waits between tries, in ms; from the first one again after each byte that arrived. */
+const WAITS_MS = [500, 1_000, 2_000, 5_000];
+/** A token is asked for when the last one is this old, in ms: it lasts five minutes. */
+const TOKEN_MS = 120_000;
+
+/** Sends until all of it has arrived, is verified and synced. @throws CliError for what no other try cures */
+export async function sendFile(sending: Sending): Promise<Sent> {
+  const { file, signal } = sending;
+  const { size, mtimeMs } = await stat(file);
+  if (size === 0) throw new CliError(`${file} is empty`, EXIT.usage);
+  const attempts = createAttempts(sending, {
+    size,
+    fingerprint: `${sending.target} ${resolve(file)} ${size} ${mtimeMs}`,
+  });
+  for (let retries = 0, barren = 0; ; retries += 1) {
+    const before = attempts.furthest;
+    try {
+      await attempts.run();
+      const { bytesSent, resumed } = attempts;
+      return { bytes: size, bytesSent, resumed, retries };
+    } catch (error) {
+      signal.throwIfAborted();
+      barren = attempts.furthest > before ? 0 : barren + 1;
+      refuseFinal(error, barren);
+      const wait = WAITS_MS[Math.min(barren, WAITS_MS.length - 1)] ?? 0;
+      sending.notice(`${reasonOf(error)}: trying again`);
+      await sleep(wait, undefined, { signal });
+    }
+  }
+}
+
+/** Tries, one after another, of one upload. */
+interface Attempts {
+  readonly bytesSent: number;
+  readonly resumed: boolean;
+  /** Largest offset that was reached. */
+  readonly furthest: number;
+  run(): Promise<void>;
+}
+
+function createAttempts(
+  sending: Sending,
+  { size, fingerprint }: { readonly size: number; readonly fingerprint: string },
+): Attempts {
+  const { file, endpoint, ca, insecure, checksum, signal } = sending;
+  const store = createUrlStore(sending.stateDirectory);
+  const state = { bytesSent: 0, resumed: false, furthest: 0, first: true };
+
+  async function run(): Promise<void> {
+    const { promise, resolve: done, reject } = Promise.withResolvers<void>();
+    let last: number | undefined;
+    const bearer = createBearer(sending);
+    const upload = new Upload(createReadStream(file), {
+      endpoint,
+      uploadSize: size,
+      chunkSize: Number.POSITIVE_INFINITY,
+      metadata: { filename: file.split('/').at(-1) ?? file, ...(checksum ? { checksum } : {}) },
+      // the loop above waits as it sees fit
+      retryDelays: null,
+      urlStorage: store,
+      removeFingerprintOnSuccess: true,
+      fingerprint: async () => fingerprint,
+      httpStack: new DefaultHttpStack({ ...(ca ? { ca } : {}), rejectUnauthorized: insecure !== true }),
+      onBeforeRequest: async (request) => request.setHeader('Authorization', `Bearer ${await bearer()}`),
+      onProgress(sent) {
+        state.bytesSent += Math.max(0, sent - (last ?? sent));
+        last = sent;
+        state.furthest = Math.max(state.furthest, sent);
+        sending.onProgress(sent, size);
+      },
+      onError: reject,
+      onSuccess: () => done(),
+    });
+    const stop = (): void => void upload.abort().finally(() => reject(signal.reason as Error));
+    signal.addEventListener('abort', stop, { once: true });
+    try {
+      await resume(upload);
+      upload.start();
+      await promise;
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  async function resume(upload: Upload): Promise<void> {
+    const [previous] = await upload.findPreviousUploads();
+    if (previous) upload.resumeFromPreviousUpload(previous);
+    if (previous && state.first) state.resumed = true;
+    state.first = false;
+  }
+
+  return Object.assign(state, { run });
+}
+
+/** Renews the token while requests go on; one that is sent with a request lasts for it, however long it takes. */
+function createBearer({ token }: Sending): () => Promise<string> {
+  let known: { readonly text: string; readonly at: number } | undefined;
+  return async () => {
+    if (!known || Date.now() - known.at > TOKEN_MS) known = { text: await token(), at: Date.now() };
+    return known.text;
+  };
+}
+
+/** @throws CliError for an answer that blames the file, the claim or the token */
+function refuseFinal(error: unknown, barren: number): void {
+  if (error instanceof CliError) throw error;
+  const status = error instanceof DetailedError ? (error.originalResponse?.getStatus() ?? 0) : 0;
+  // a token may have ended on the way, but each try has a new one
+  const again =
+    status < 400 || status >= 500 || [408, 409, 423, 429].includes(status) || (status === 401 && barren < 3);
+  if (!again)
+    throw new CliError(`the upload was refused: ${reasonOf(error)}`, EXIT.permanent, { cause: error });
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof DetailedError)) return error instanceof Error ? error.message : String(error);
+  const { originalResponse, causingError } = error;
+  return (
+    originalResponse?.getBody().trim() || causingError?.message || `HTTP ${originalResponse?.getStatus()}`
+  );
+}
