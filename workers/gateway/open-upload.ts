@@ -6,6 +6,7 @@ import { CDI_GROUP, CDI_VERSION, lifecycleWorkflowId, MARKS } from '../../activi
 import type { ObjectMeta } from '../../activities/kubernetes/objects.js';
 import type { OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
 import { openUploadUpdate } from '../../workflows/messages.js';
+import { uploadClaimWorkflowId } from '../../workflows/task-queues.js';
 import { UploadError } from './upload-failures.js';
 import type { UploadClaim } from './upload-claims.js';
 
@@ -51,8 +52,7 @@ async function workflowOf(
   { namespace, name, uid, workflowId, dataVolumeUid }: UploadClaim,
 ): Promise<string> {
   if (workflowId !== undefined) return workflowId;
-  const fallback = lifecycleWorkflowId({ namespace, name, uid: dataVolumeUid ?? uid });
-  if (dataVolumeUid === undefined) return fallback;
+  if (dataVolumeUid === undefined) return uploadClaimWorkflowId({ namespace, name, uid });
   const dataVolume = await callIfFound<{ readonly metadata?: ObjectMeta }>(
     `reading DataVolume ${namespace}/${name}`,
     custom.getNamespacedCustomObject({
@@ -63,5 +63,8 @@ async function workflowOf(
       name,
     }) as Promise<{ readonly metadata?: ObjectMeta }>,
   );
-  return dataVolume?.metadata?.annotations?.[MARKS.workflowId] ?? fallback;
+  return (
+    dataVolume?.metadata?.annotations?.[MARKS.workflowId] ??
+    lifecycleWorkflowId({ namespace, name, uid: dataVolumeUid })
+  );
 }

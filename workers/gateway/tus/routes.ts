@@ -1,5 +1,6 @@
 /** Resumable uploads by the tus protocol 1.0 (https://tus.io/protocols/resumable-upload), with CDI's tokens. */
 import { randomUUID } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { MemoryLocker, Server } from '@tus/server';
 import { bearerToken } from '../bearer.js';
@@ -54,7 +55,23 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
 /** The library answers by itself. */
 async function handle(tus: Server, { raw }: FastifyRequest, reply: FastifyReply): Promise<void> {
   reply.hijack();
+  keepOpen(reply.raw);
   await tus.handle(raw, reply.raw);
+}
+
+/**
+ * The library closes the connection with its answer to a body that it has not read as a whole; the answer would be lost on its way,
+ * since the client still sends. What follows of the body is read away instead ({@link lingerAfter}).
+ */
+function keepOpen(response: ServerResponse): void {
+  const writeHead = response.writeHead.bind(response) as (...args: unknown[]) => ServerResponse;
+  response.writeHead = (...args: unknown[]) =>
+    writeHead(...args.map((arg) => (Array.isArray(arg) ? withoutConnection(arg) : arg)));
+}
+
+/** Names and values stand by turns. */
+function withoutConnection(headers: readonly unknown[]): unknown[] {
+  return headers.filter((_, index) => String(headers[index - (index % 2)]).toLowerCase() !== 'connection');
 }
 
 function createTusServer(parts: GatewayParts): Server {

@@ -1,0 +1,58 @@
+/** The real virtctl of several releases of KubeVirt, unmodified, from the Go module proxy; built once into the cache of the stack's tools. */
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildOnce, runGo } from '../../local/go.js';
+import { cacheDirectory, projectRoot } from '../../local/paths.js';
+
+/**
+ * Releases with a module that the proxy serves, one of each era of `clients.md` §1.3 that can be had: v1alpha1 with claims of its own
+ * making, v1beta1 with v1alpha1 paths, and today's. A few modules that their tests need are gone; `stubs/` stands for those.
+ */
+export const VIRTCTL_VERSIONS = ['v0.36.0', 'v0.49.0', 'v1.7.0'] as const;
+export type VirtctlVersion = (typeof VIRTCTL_VERSIONS)[number];
+
+const PACKAGE = 'kubevirt.io/kubevirt/cmd/virtctl';
+
+/** Path of virtctl. */
+export async function buildVirtctl(version: VirtctlVersion): Promise<string> {
+  const cwd = join(projectRoot(), 'test', 'support', 'virtctl', version);
+  const hash = createHash('sha256');
+  for (const file of ['go.mod', 'go.sum']) hash.update(readFileSync(join(cwd, file)));
+  const name = `virtctl-${version}`;
+  const log = (line: string): void => console.log(`    ${line}`);
+  return await buildOnce(
+    {
+      name,
+      path: join(cacheDirectory(), hash.digest('hex').slice(0, 16), name),
+      description: `virtctl ${version} (once; some minutes)`,
+      build: (into) =>
+        runGo(['build', '-v', '-trimpath', '-ldflags=-s -w', '-o', join(into, name), PACKAGE], { cwd, log }),
+    },
+    log,
+  );
+}
+
+/** How a command ended. */
+export interface Ended {
+  readonly code: number | null;
+  /** Standard output and standard error, as they came. */
+  readonly output: string;
+}
+
+/** Runs virtctl against a cluster. */
+export async function runVirtctl(path: string, kubeconfig: string, args: readonly string[]): Promise<Ended> {
+  const child = spawn(path, [...args], {
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', KUBECONFIG: kubeconfig },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  return { code, output };
+}
