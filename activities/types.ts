@@ -370,6 +370,8 @@ export interface ImportResult {
   readonly bytesTransferred?: number;
   readonly bytesWritten?: number;
   readonly checksum?: string;
+  /** Session of the upload that filled it: a client that has not heard its last answer asks by it. */
+  readonly session?: string;
 }
 
 /** CDI's condition types (`cdi.md` §1.3). */

@@ -65,7 +65,7 @@ async function upload(run: Run, claim: ClaimRef, desk: UploadDesk): Promise<Impo
   volume.note({ claim, node: directory.node });
   const refuse = (): Promise<Trouble | undefined> => whyNot(claim);
   const uploading = { claim, target, directory, ...(bound ? { refuse } : {}) };
-  const { transferred, tidy } = await receiveDisk(volume, uploading, desk);
+  const { transferred, tidy, session } = await receiveDisk(volume, uploading, desk);
   await desk.close('ResourceExists', 'the disk is complete: it is being published');
   const filled = { claim, target, directory, transferred, tidy };
   const published = bound ? await keepInPlace(volume, filled) : await publish(volume, filled);
@@ -78,6 +78,7 @@ async function upload(run: Run, claim: ClaimRef, desk: UploadDesk): Promise<Impo
     bytesTransferred,
     bytesWritten,
     ...(checksum === undefined ? {} : { checksum }),
+    session,
   };
 }
 

@@ -39,7 +39,7 @@ async function upload(volume: Lifecycle, desk: UploadDesk): Promise<ImportResult
     ? await prepareStaticVolume(volume, { reserved, claim, target })
     : await reserveOnSomeNode(volume, { claim, target });
   volume.note({ node: directory.node });
-  const { transferred, tidy } = await receiveDisk(volume, { claim, target, directory }, desk);
+  const { transferred, tidy, session } = await receiveDisk(volume, { claim, target, directory }, desk);
   await desk.close('ResourceExists', 'the disk is complete: it is being published');
   // proved already: the client was told no sooner
   const published = await publish(volume, { claim, target, directory, transferred, tidy });
@@ -52,5 +52,6 @@ async function upload(volume: Lifecycle, desk: UploadDesk): Promise<ImportResult
     bytesTransferred,
     bytesWritten,
     ...(checksum === undefined ? {} : { checksum }),
+    session,
   };
 }

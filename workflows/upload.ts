@@ -27,6 +27,8 @@ export interface Uploading {
 /** A disk that a client has sent. */
 export interface Uploaded {
   readonly transferred: TransferResult;
+  /** Whose file it is. */
+  readonly session: string;
   /** Removes the scratch space, where there was some. */
   readonly tidy: () => Promise<void>;
 }
@@ -67,7 +69,11 @@ export async function receiveDisk(
       const received = await serve(volume, { ...uploading, desk, request, scratch, spool });
       if (received === 'replaced') continue;
       if (received.outcome === 'complete')
-        return { transferred: received.result, tidy: () => tidy(volume, scratch) };
+        return {
+          transferred: received.result,
+          session: request.session,
+          tidy: () => tidy(volume, scratch),
+        };
       if (received.outcome !== 'scratch') trouble = received;
       else {
         const made = await makeScratch(volume, { ...uploading, request, reason: received.reason });

@@ -137,6 +137,7 @@ export async function startTestGateway(
     logger: QUIET,
     dataPortTls: () => ({ ca: authority.ca, ...client }),
     frontProxy: () => undefined,
+    finishedSession: async () => [...dataPort.sessions].find(([, { complete }]) => complete)?.[0],
     openUpload: async (claim, asked, signal) => {
       opened.push(asked);
       if (gateway.onOpen) return await gateway.onOpen(claim, asked, signal);

@@ -98,6 +98,21 @@ describe('resumable uploads', function () {
     assert.equal((await head(path)).headers['upload-offset'], String(content.length));
   });
 
+  it('tell a client that has not heard its last answer that all is there, and no other client', async () => {
+    const path = await created(5);
+    assert.equal((await patch(path, 0, Buffer.from('01234'))).status, 204);
+    const finished = uploadClaim({ annotations: { 'cdi.kubevirt.io/storage.pod.phase': 'Succeeded' } });
+    const other = await created(5);
+    gateway.claims.set('disk', finished);
+    const told = await head(path);
+    assert.deepEqual([told.status, told.headers['upload-offset']], [200, '5']);
+    assert.equal((await head(other)).status, 410);
+    const { status, text } = await patch(other, 0, Buffer.from('abcde'));
+    assert.equal(status, 410);
+    assert.match(text, /already finished uploading/);
+    assert.equal((await create(5)).status, 410);
+  });
+
   it('hand the checksum of the whole file on, and refuse what is none', async () => {
     const checksum = `sha256:${createHash('sha256').update('x').digest('hex')}`;
     await patch(await created(1, { checksum }), 0, Buffer.from('x'));
@@ -230,7 +245,7 @@ describe('resumable uploads', function () {
     assert.equal(wrong.status, 400);
     assert.match(wrong.text, /Saving stream failed: the file has another checksum/);
     gateway.claims.delete('disk');
-    assert.equal((await head(path)).status, 503);
+    assert.equal((await head(path)).status, 410);
   });
 
   it('of two requests for one upload the newer one wins', async () => {

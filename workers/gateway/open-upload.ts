@@ -1,6 +1,7 @@
 /** How the gateway asks the workflow of a claim for the place that takes the bytes. */
 import { randomUUID } from 'node:crypto';
-import type { Client } from '@temporalio/client';
+import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import type { ImportResult } from '../../activities/types.js';
 import { callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { CDI_GROUP, CDI_VERSION, lifecycleWorkflowId, MARKS } from '../../activities/kubernetes/names.js';
 import type { ObjectMeta } from '../../activities/kubernetes/objects.js';
@@ -42,6 +43,24 @@ export function createOpenUpload(client: Client, kubernetes: Pick<Kubernetes, 'c
           cause: error,
         },
       );
+    }
+  };
+}
+
+/** Reads in the result of the workflow whose file a finished claim holds: as long as Temporal keeps it. */
+export function createFinishedSession(
+  client: Client,
+  kubernetes: Pick<Kubernetes, 'custom'>,
+): (claim: UploadClaim) => Promise<string | undefined> {
+  return async (claim) => {
+    const handle = client.workflow.getHandle(await workflowOf(kubernetes, claim));
+    try {
+      const { status } = await handle.describe();
+      if (status.name !== 'COMPLETED') return undefined;
+      return ((await handle.result()) as ImportResult | undefined)?.session;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return undefined;
+      throw error;
     }
   };
 }

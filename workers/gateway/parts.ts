@@ -5,6 +5,7 @@ import type { DataPortTls } from './data-port.js';
 import type { FrontProxy } from './front-proxy.js';
 import type { OpenUpload } from './open-upload.js';
 import type { Tokens } from './tokens.js';
+import type { UploadClaim } from './upload-claims.js';
 import type { UploadSlots } from './upload-slots.js';
 
 /** What the routes of the gateway are made of; each may be another one in a test. */
@@ -12,6 +13,8 @@ export interface GatewayParts {
   readonly kubernetes: Pick<Kubernetes, 'core' | 'custom' | 'authorization'>;
   readonly tokens: Tokens;
   readonly openUpload: OpenUpload;
+  /** Session that has filled a claim; undefined where that is not known any more. */
+  readonly finishedSession: (claim: UploadClaim) => Promise<string | undefined>;
   readonly slots: UploadSlots;
   readonly logger: Pick<Logger, 'info' | 'warn' | 'error'>;
   readonly metrics?: Metrics;

@@ -19,11 +19,20 @@ export interface UploadClaim {
   readonly workflowId?: string;
   /** uid of the DataVolume that controls it. */
   readonly dataVolumeUid?: string;
+  /** Its disk is complete. */
+  readonly finished?: boolean;
 }
 
 /** A claim that takes no upload; answered by 503 with this text, as CDI does. */
 export class ClaimNotReadyError extends Error {
   override readonly name = 'ClaimNotReadyError';
+  /** @param later whether it may take one after a while */
+  constructor(
+    message: string,
+    readonly later = false,
+  ) {
+    super(message);
+  }
 }
 
 /** How long a claim may take to become ready, and how often it is looked at, in ms; CDI's. */
@@ -37,6 +46,8 @@ export interface AwaitClaimOptions {
   readonly readyWithinMs?: number;
   /** A claim that is not ready will do: what is being uploaded is not ready for another one. */
   readonly unready?: boolean;
+  /** One whose disk is complete will do, too. */
+  readonly finished?: boolean;
 }
 
 /**
@@ -47,7 +58,7 @@ export interface AwaitClaimOptions {
 export async function awaitUploadClaim(
   { core }: Pick<Kubernetes, 'core'>,
   token: UploadToken,
-  { signal, readyWithinMs = READY_WITHIN_MS, unready = false }: AwaitClaimOptions = {},
+  { signal, readyWithinMs = READY_WITHIN_MS, unready = false, finished = false }: AwaitClaimOptions = {},
 ): Promise<UploadClaim> {
   const { namespace, name } = token;
   const end = Date.now() + readyWithinMs;
@@ -58,12 +69,14 @@ export async function awaitUploadClaim(
     );
     if (!claim) throw new ClaimNotReadyError(`rejecting Upload Request for PVC ${name} that doesn't exist`);
     assertBound(token, claim);
+    if (finished && isFinished(claim)) return { ...readClaim(claim, { namespace, name }), finished };
     assertTarget(claim, name);
     if (unready || isReady(claim)) return readClaim(claim, { namespace, name });
     if (Date.now() >= end) {
       throw new ClaimNotReadyError(
         `PVC ${name} is not ready for an upload: context deadline exceeded after ${readyWithinMs / 1000} s; ` +
           `see the conditions of its DataVolume, and try again`,
+        true,
       );
     }
     await pause(LOOK_EVERY_MS, undefined, signal ? { signal } : {});
@@ -82,12 +95,16 @@ function assertBound({ claimUid, dataVolumeUid, name }: UploadToken, claim: V1Pe
 }
 
 /** @throws ClaimNotReadyError */
-function assertTarget({ metadata }: V1PersistentVolumeClaim, name: string): void {
-  const annotations = metadata?.annotations ?? {};
+function assertTarget(claim: V1PersistentVolumeClaim, name: string): void {
+  const annotations = claim.metadata?.annotations ?? {};
   if (annotations[CDI_ANNOTATIONS.uploadTarget] === undefined)
     throw new ClaimNotReadyError(`PVC ${name} is not an upload target`);
-  if (annotations[CDI_ANNOTATIONS.podPhase] === 'Succeeded')
+  if (isFinished(claim))
     throw new ClaimNotReadyError(`rejecting Upload Request for PVC ${name} that already finished uploading`);
+}
+
+function isFinished({ metadata }: V1PersistentVolumeClaim): boolean {
+  return metadata?.annotations?.[CDI_ANNOTATIONS.podPhase] === 'Succeeded';
 }
 
 function isReady({ metadata }: V1PersistentVolumeClaim): boolean {

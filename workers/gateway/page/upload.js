@@ -72,7 +72,10 @@ function createUpload(file) {
     onBeforeRequest: (request) => request.setHeader('Authorization', `Bearer ${token}`),
     onShouldRetry: (error) => {
       const status = error.originalResponse?.getStatus() ?? 0;
-      return status < 400 || status >= 500 || [408, 409, 423, 429].includes(status);
+      const again = status < 400 || status >= 500 || [408, 409, 423, 429].includes(status);
+      const reason = error.originalResponse?.getBody() || 'The connection is lost';
+      if (again) say(`${reason}: trying again.`, 'error');
+      return again;
     },
     onProgress: showProgress,
     onError: fail,
@@ -112,6 +115,7 @@ function showProgress(sent, total) {
   const percent = total > 0 ? ((100 * sent) / total).toFixed(1) : '0.0';
   const speed = rate > 0 ? `, ${bytes(rate)}/s` : '';
   element('figures').textContent = `${percent}%: ${bytes(sent)} of ${bytes(total)}${speed}`;
+  if (element('message').className === 'error') say('');
   if (sent === total) say('Sent; the disk is being verified and synced.');
 }
 

@@ -7,8 +7,8 @@ import { bearerToken } from '../bearer.js';
 import { byteLimit } from '../byte-limit.js';
 import type { GatewayParts } from '../parts.js';
 import { expectsContinue, goneSignal, lingerAfter } from '../requests.js';
-import { awaitUploadClaim, type UploadClaim } from '../upload-claims.js';
-import { answerOf, isForeseen, UploadError } from '../upload-failures.js';
+import { awaitUploadClaim, ClaimNotReadyError, type UploadClaim } from '../upload-claims.js';
+import { answerOf, isForeseen, UploadError, type UploadAnswer } from '../upload-failures.js';
 import { DataPortStore, tusRequest } from './store.js';
 import { nameUpload } from './upload-id.js';
 
@@ -38,18 +38,28 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
       const gone = goneSignal(raw);
       // one that has been made may be on its way: then the claim is not ready for another one
       const unready = raw.method !== 'POST';
-      const claim = await awaitUploadClaim(parts.kubernetes, token, { signal: gone, unready });
+      const claim = await awaitUploadClaim(parts.kubernetes, token, {
+        signal: gone,
+        unready,
+        finished: raw.method === 'HEAD',
+      });
       expectsContinue(raw);
       return await tusRequest.run({ raw, claim, gone }, () => handle(tus, request, reply));
     } catch (error) {
       if (!isForeseen(error)) parts.logger.error('a resumable upload failed', { error });
-      const { status, message } = answerOf(error);
+      const { status, message } = tusAnswerOf(error);
       return reply.code(status).headers(OPEN).type('text/plain; charset=utf-8').send(message);
     }
   };
   const method = ['POST', 'HEAD', 'PATCH', 'OPTIONS', 'DELETE', 'GET'];
   app.route({ method, url: TUS_PATH, handler: serve });
   app.route({ method, url: `${TUS_PATH}/:id`, handler: serve });
+}
+
+/** CDI answers by 503 whatever becomes of a claim; clients of this protocol try that again, and it may be of no use. */
+function tusAnswerOf(error: unknown): UploadAnswer {
+  const answer = answerOf(error);
+  return error instanceof ClaimNotReadyError && !error.later ? { ...answer, status: 410 } : answer;
 }
 
 /** The library answers by itself. */
@@ -91,7 +101,7 @@ function createTusServer(parts: GatewayParts): Server {
       // what the library itself throws has status and text
       if (!(error instanceof Error) || 'status_code' in error) return undefined;
       if (!isForeseen(error)) parts.logger.error('a resumable upload failed', { error });
-      const { status, message } = answerOf(error);
+      const { status, message } = tusAnswerOf(error);
       return { status_code: status, body: message };
     },
   });

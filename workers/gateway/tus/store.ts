@@ -8,7 +8,7 @@ import { byteLimit } from '../byte-limit.js';
 import { sendToDataPort } from '../data-port.js';
 import type { GatewayParts } from '../parts.js';
 import { countReceived } from '../received-bytes.js';
-import type { UploadClaim } from '../upload-claims.js';
+import { ClaimNotReadyError, type UploadClaim } from '../upload-claims.js';
 import { UploadError } from '../upload-failures.js';
 import { readUploadName, type UploadName } from './upload-id.js';
 
@@ -44,8 +44,7 @@ export class DataPortStore extends DataStore {
     const request = currentRequest();
     const name = requireName(id, request.claim);
     const { length, created, metadata } = name;
-    const { complete, offset } =
-      request.raw.method === 'POST' ? { complete: false, offset: 0 } : await this.open(name, request);
+    const { complete, offset } = await this.placeOf(name, request);
     const creation_date = new Date(created).toISOString();
     return new Upload({
       id,
@@ -104,6 +103,18 @@ export class DataPortStore extends DataStore {
   /** Their lifecycle ends those that nobody goes on with. */
   override async deleteExpired(): Promise<number> {
     return 0;
+  }
+
+  private async placeOf(
+    name: UploadName,
+    request: TusRequest,
+  ): Promise<Pick<OpenedUpload, 'complete' | 'offset'>> {
+    const { claim, raw } = request;
+    if (raw.method === 'POST') return { offset: 0 };
+    if (!claim.finished) return await this.open(name, request);
+    // the last answer may have been lost on its way
+    if ((await this.parts.finishedSession(claim)) === name.session) return { complete: true, offset: 0 };
+    throw new ClaimNotReadyError(`PVC ${claim.name} already finished uploading, by another upload`);
   }
 
   private async open(name: UploadName, request: TusRequest): Promise<OpenedUpload> {
