@@ -99,6 +99,9 @@ describe('manifests', function () {
     for (const name of [
       'deployment.apps/dvflow-control',
       'daemonset.apps/dvflow-node',
+      'deployment.apps/dvflow-gateway',
+      'v1beta1.upload.cdi.kubevirt.io',
+      'v1alpha1.upload.cdi.kubevirt.io',
       'crd',
       'dvflow-marks',
     ])

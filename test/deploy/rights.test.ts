@@ -131,6 +131,17 @@ describe('rights', function () {
     );
   });
 
+  it('the control worker tells kube-apiserver how to know the gateway, and changes no other API', async () => {
+    const on = 'apiregistration.k8s.io/apiservices';
+    for (const verb of ['get', 'update']) {
+      const allowed = async (name: string): Promise<boolean> =>
+        await may({ user: CONTROL, verb, on, namespace: '*', name });
+      assert.equal(await allowed('v1beta1.upload.cdi.kubevirt.io'), true, verb);
+      assert.equal(await allowed('v1beta1.metrics.k8s.io'), false, verb);
+    }
+    assert.equal(await may({ user: CONTROL, verb: 'create', on, namespace: '*' }), false);
+  });
+
   it('the gateway reads and changes its signing keys, and how the front proxy proves itself, by name', async () => {
     const allowed = async (verb: string, on: string, place: { namespace: string; name: string }) =>
       await may({ user: GATEWAY, verb, on, ...place });

@@ -10,6 +10,8 @@ import { gatewayRegistration } from '../../local/gateway.js';
 import { runKubectl } from '../../local/kubectl.js';
 import { layout } from '../../local/paths.js';
 import { TLS_FILES } from '../../activities/data-port/tls.js';
+import { createKubernetes } from '../../activities/kubernetes/client.js';
+import { writeAuthority } from '../../workers/control/api-services.js';
 import { startGateway, type Gateway } from '../../workers/gateway/index.js';
 import { ensureCertificateDirectory, peerDirectory } from '../../workers/pki/directory.js';
 import { useControlPlane } from '../kubernetes/support/control-plane.js';
@@ -209,6 +211,35 @@ describe('the API upload.cdi.kubevirt.io behind a real kube-apiserver', function
     // a name of a group with a comma is one name
     const comma = await direct({ body, as: 'mallory', groups: ['x,system:masters'] });
     assert.equal(comma.status, 403);
+  });
+
+  it('is known to kube-apiserver by what the control role writes into its registration', async () => {
+    const { control, kubectl } = plane();
+    const kubernetes = createKubernetes(control);
+    const ca = readFileSync(`${tlsDirectory}/${TLS_FILES.ca}`).toString('base64');
+    // as deploy/ makes it, before and after the authority is there
+    await apply(
+      JSON.stringify({
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: 'dvflow-gateway-certificate', namespace: 'dvflow' },
+      }),
+    );
+    assert.equal(await writeAuthority(kubernetes, QUIET), false);
+    const [first = ''] = APIS;
+    await kubectl('patch', first, '--type=json', '-p', '[{"op":"remove","path":"/spec/caBundle"}]');
+    await kubectl(
+      'patch',
+      'secret',
+      'dvflow-gateway-certificate',
+      '-n',
+      'dvflow',
+      '-p',
+      `{"data":{"ca.crt":"${ca}"}}`,
+    );
+    assert.equal(await writeAuthority(kubernetes, QUIET), true);
+    assert.equal(await kubectl('get', first, '-o', 'jsonpath={.spec.caBundle}'), ca);
+    await kubectl('wait', '--for=condition=Available', '--timeout=60s', ...APIS);
   });
 
   it('keeps its keys in its Secret, which another gateway uses too', async () => {

@@ -8,6 +8,7 @@ import { createOriginFinder } from '../../activities/kubernetes/clone/origin.js'
 import type { Phase } from '../../activities/types.js';
 import type { Metrics } from '../metrics/index.js';
 import { keepCertificates } from '../pki/secrets.js';
+import { keepApiServices } from './api-services.js';
 import { startCapacity } from './capacity.js';
 import { watchClaims } from './claims.js';
 import { watchCloneSources } from './clone-sources.js';
@@ -104,7 +105,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);
   schedule.add('sweep schedule');
   const lists = [dataVolumes, dataSources, claims, volumes, settings, provisioner, preparations];
-  const certificates = options.tlsSecrets ? [keepCertificates({ kubernetes, logger })] : [];
+  const certificates = options.tlsSecrets
+    ? [keepCertificates({ kubernetes, logger }), keepApiServices({ kubernetes, logger })]
+    : [];
   const parts = [progress, sources, ...lists, uploads, capacity, schedule, ...certificates];
   return {
     ready: () => lists.every((list) => list.synced()),
