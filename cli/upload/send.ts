@@ -51,7 +51,7 @@ export async function sendFile(sending: Sending): Promise<Sent> {
   if (size === 0) throw new CliError(`${file} is empty`, EXIT.usage);
   const attempts = createAttempts(sending, {
     size,
-    fingerprint: `${sending.target} ${resolve(file)} ${size} ${mtimeMs}`,
+    fingerprint: `${sending.target} ${resolve(file)} ${size} ${mtimeMs} ${sending.checksum ?? ''}`,
   });
   for (let retries = 0, barren = 0; ; retries += 1) {
     const before = attempts.furthest;

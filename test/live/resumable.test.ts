@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { createReadStream, statSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { request } from 'node:https';
@@ -8,20 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { killProcess, processPid, restartProcess, startProcess } from '../../local/index.js';
 import { gatewayAuthority } from '../../local/gateway.js';
-import { projectRoot } from '../../local/paths.js';
 import { useStack } from '../support/stack.js';
 import { makeImages, type Images } from './images.js';
-import { assertSameDisk, createWorld, eventually, type World } from './world.js';
+import { awaitProgress, startUpload } from './upload-command.js';
+import { assertSameDisk, createWorld, type World } from './world.js';
 
 const MIB = 1024 * 1024;
-
-/** What `dvflow upload -o json` tells. */
-interface Report {
-  readonly bytes: number;
-  readonly bytesSent: number;
-  readonly resumed: boolean;
-  readonly retries: number;
-}
 
 describe('dvflow upload against the real thing', function () {
   this.timeout(240_000);
@@ -42,45 +32,18 @@ describe('dvflow upload against the real thing', function () {
     await rm(directory, { recursive: true });
   });
 
-  /** Starts the command; `done` is its report. */
-  function start(file: string, name: string, ...more: readonly string[]) {
-    const args = ['upload', file, '--dv', name, '-n', namespace, '--size=520Mi', '-o', 'json', ...more];
-    const child = spawn(process.execPath, [join(projectRoot(), 'lib', 'cli', 'main.js'), ...args], {
-      env: {
-        ...process.env,
-        KUBECONFIG: stack.info.kubeconfig,
-        TEMPORAL_ADDRESS: stack.info.temporalAddress,
-        XDG_STATE_HOME: directory,
-        NODE_EXTRA_CA_CERTS: join(stack.info.directory, 'pki', 'data-port', 'dvflow-gateway', 'ca.crt'),
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let output = '';
-    let errors = '';
-    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
-    const done = once(child, 'close').then(([code]) => {
-      assert.equal(code, 0, errors);
-      return JSON.parse(output) as Report;
-    });
-    return { child, done };
-  }
-
-  /** Waits until so much of the disk is there, by the DataVolume's own word. */
-  async function awaitProgress(name: string, percent: number): Promise<void> {
-    await eventually(`${percent} % of ${name}`, 90_000, async () =>
-      Number.parseFloat((await world.read(namespace, name))?.status?.progress ?? '') >= percent
-        ? true
-        : undefined,
-    );
-  }
+  const place = () => ({ stack, namespace, stateHome: directory });
+  const start = (file: string, name: string, ...more: readonly string[]) =>
+    startUpload(place(), file, name, '--size=520Mi', ...more);
+  const progress = async (name: string, percent: number): Promise<void> =>
+    await awaitProgress(world, place(), name, percent);
 
   it('survives a kill -9 of the node worker and a restart of the gateway, and sends hardly anything twice', async () => {
     const { done } = start(images.raw, 'killed', '--checksum', 'sha256');
-    await awaitProgress('killed', 15);
+    await progress('killed', 15);
     killProcess(stack.info, 'worker-node');
     await startProcess(stack.info, 'worker-node');
-    await awaitProgress('killed', 50);
+    await progress('killed', 50);
     await restartProcess(stack.info, 'worker-gateway');
     const { bytes, bytesSent, retries } = await done;
     await world.awaitPhase(namespace, 'killed', 'Succeeded', 30_000);
@@ -96,7 +59,7 @@ describe('dvflow upload against the real thing', function () {
     const file = await images.as('qcow2');
     const first = start(file, 'again');
     first.done.catch(() => undefined);
-    await awaitProgress('again', 20);
+    await progress('again', 20);
     first.child.kill('SIGKILL');
     const { resumed, bytes, bytesSent } = await start(file, 'again').done;
     assert.equal(resumed, true);

@@ -1,5 +1,7 @@
 /** What went wrong with an upload, and how a client of CDI's endpoints is told (`cdi.md` §3.3, §3.4). */
+import type { IncomingMessage } from 'node:http';
 import { WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
+import type { Logger } from '@temporalio/common';
 import { ApplicationFailure, failureTypeOf } from '../../activities/failures.js';
 import type { FailureType } from '../../activities/types.js';
 import { ClaimNotReadyError } from './upload-claims.js';
@@ -100,8 +102,17 @@ export function answerOf(error: unknown): UploadAnswer {
   return { status: 500, message: 'error in upload-proxy: see the log of the gateway' };
 }
 
-/** Whether the message of this answer is ours to show; anything else belongs into the log. */
-export function isForeseen(error: unknown): boolean {
+/** Logs what nobody foresaw, and whose message no client is shown; whatever follows from a client that is gone is foreseen. */
+export function logUnforeseen(
+  { logger }: { readonly logger: Pick<Logger, 'error'> },
+  request: Pick<IncomingMessage, 'destroyed' | 'complete'>,
+  error: unknown,
+): void {
+  if (isForeseen(error) || (request.destroyed && !request.complete)) return;
+  logger.error('an upload failed', { error });
+}
+
+function isForeseen(error: unknown): boolean {
   return (
     error instanceof UploadError ||
     error instanceof ClaimNotReadyError ||

@@ -12,7 +12,7 @@ import { expectsContinue, lingerAfter, goneSignal, sendAnswer, awaitFirstByte } 
 import { countReceived } from './received-bytes.js';
 import { readFormFile } from './form-file.js';
 import { awaitUploadClaim, type UploadClaim } from './upload-claims.js';
-import { answerOf, isForeseen, UploadError } from './upload-failures.js';
+import { answerOf, logUnforeseen, UploadError } from './upload-failures.js';
 
 /** CDI's paths, below each of its versions. Asynchronous ones answer like the others, when the disk is complete. */
 const PATHS = ['upload', 'upload-async', 'upload-form', 'upload-form-async'] as const;
@@ -50,7 +50,7 @@ export function addUploads(app: FastifyInstance, parts: GatewayParts): void {
         const contentType = form ? (contentTypes.get(request.raw) ?? '') : undefined;
         const answer = await answerUpload(parts, request, { asynchronous, form: contentType }).catch(
           (error: unknown) => {
-            if (!isForeseen(error)) parts.logger.error('an upload failed', { error });
+            logUnforeseen(parts, request.raw, error);
             return answerOf(error);
           },
         );
@@ -96,12 +96,12 @@ async function receive(
   const length = form === undefined ? lengthOf(raw) : undefined;
   if ((length ?? 0) > limit.limitBytes)
     throw new UploadError(400, `an upload of ${length} bytes is larger than allowed: ${limit.limitReason}`);
+  expectsContinue(raw);
+  const body = form === undefined ? plainBody(raw, length) : await readFormFile(raw, form);
+  await awaitFirstByte(body.source, STALL_MS);
   const giveBack = slots.take();
   const received = countReceived(metrics);
   try {
-    expectsContinue(raw);
-    const body = form === undefined ? plainBody(raw, length) : await readFormFile(raw, form);
-    await awaitFirstByte(body.source, STALL_MS);
     const started = performance.now();
     const { contentType } = claim;
     const request = { session: randomUUID(), contentType, ...(length === undefined ? {} : { length }) };

@@ -8,7 +8,7 @@ import { byteLimit } from '../byte-limit.js';
 import type { GatewayParts } from '../parts.js';
 import { expectsContinue, goneSignal, lingerAfter } from '../requests.js';
 import { awaitUploadClaim, ClaimNotReadyError, type UploadClaim } from '../upload-claims.js';
-import { answerOf, isForeseen, UploadError, type UploadAnswer } from '../upload-failures.js';
+import { answerOf, logUnforeseen, UploadError, type UploadAnswer } from '../upload-failures.js';
 import { DataPortStore, tusRequest } from './store.js';
 import { nameUpload } from './upload-id.js';
 
@@ -46,7 +46,7 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
       expectsContinue(raw);
       return await tusRequest.run({ raw, claim, gone }, () => handle(tus, request, reply));
     } catch (error) {
-      if (!isForeseen(error)) parts.logger.error('a resumable upload failed', { error });
+      logUnforeseen(parts, raw, error);
       const { status, message } = tusAnswerOf(error);
       return reply.code(status).headers(OPEN).type('text/plain; charset=utf-8').send(message);
     }
@@ -100,7 +100,8 @@ function createTusServer(parts: GatewayParts): Server {
     onResponseError: (_request, error) => {
       // what the library itself throws has status and text
       if (!(error instanceof Error) || 'status_code' in error) return undefined;
-      if (!isForeseen(error)) parts.logger.error('a resumable upload failed', { error });
+      const raw = tusRequest.getStore()?.raw;
+      if (raw) logUnforeseen(parts, raw, error);
       const { status, message } = tusAnswerOf(error);
       return { status_code: status, body: message };
     },
