@@ -1,6 +1,7 @@
 /** DataVolumes that name their source by a DataSource: waited for, resolved, woken. */
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
+import { consumerOf } from '../documentation/documented.js';
 import { useStack } from '../support/stack.js';
 import { startFileServer, type FileServer } from '../support/servers/index.js';
 import { makeImages, type Images } from './images.js';
@@ -116,6 +117,17 @@ describe('a clone of what a DataSource names', function () {
     await pause(12_000);
     await world.createImport(namespace, 'not-yet', { url: server.url });
     await succeeds('from-early');
+  });
+
+  it('clones what was named when it began, whatever the DataSource names when its first consumer comes', async () => {
+    await put('moving', disk());
+    const spec = { source: undefined, sourceRef: { kind: 'DataSource', name: 'moving' }, storage: STORAGE };
+    const immediate = 'cdi.kubevirt.io/storage.bind.immediate.requested';
+    await world.createImport(namespace, 'consumed', {}, spec, { [immediate]: undefined });
+    await world.awaitPhase(namespace, 'consumed', 'WaitForFirstConsumer', 30_000);
+    await put('moving', { pvc: { namespace, name: 'tomorrow' } }, 'replace');
+    await world.core.createNamespacedPod({ namespace, body: consumerOf('consumed') });
+    await succeeds('consumed');
   });
 
   it('believes what DataSources are to name, not what their status says', async () => {
