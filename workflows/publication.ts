@@ -49,9 +49,7 @@ export async function publish(
   const preallocated = target.preallocation && volume.facts.contentType !== 'archive';
   const publication = { dataVolume, claim, target, directory, preallocated };
   const waiting = `claim ${claim.namespace}/${claim.name} to be Bound`;
-  const published = await offer(volume, publication, (work) =>
-    volume.within(waiting, work, nothingMeasured),
-  );
+  const published = await offer(volume, publication, (work) => volume.within(waiting, work, nothingMeasured));
   volume.commit();
   return await CancellationScope.nonCancellable(async () => {
     await tidy?.();

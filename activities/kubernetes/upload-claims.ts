@@ -15,7 +15,7 @@ import { CDI_ANNOTATIONS, MARKS } from './names.js';
 import type { CdiConfig } from './objects.js';
 import { filesystemOverhead, usableSpace } from './overhead.js';
 import { classNameOf, isHostpathClass, isUploadTarget, refusalOf } from './plain-claims.js';
-import { choosePool, listPools } from './pools.js';
+import { choosePool, listUsablePools } from './pools.js';
 import { sizeBytes } from './quantity.js';
 import { readCdiConfig } from './storage-classes.js';
 
@@ -72,7 +72,8 @@ export function createUploadClaimActivities({
       return { waiting: unbound(claim) };
     const refused = refusalOf(claim, storageClass.provisioner);
     if (refused !== undefined) throw permanentFailure('IncompatiblePVC', refused);
-    const pool = choosePool(storageClass, await listPools(kubernetes));
+    const { pools, refusals } = await listUsablePools(kubernetes);
+    const pool = choosePool(storageClass, pools, refusals);
     const overhead = filesystemOverhead(config, name ?? '');
     const common = targetOf(claim, config);
     return {

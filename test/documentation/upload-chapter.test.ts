@@ -41,7 +41,12 @@ describe('the chapters on uploads, by the virtctl of their time', function () {
       const path = form === 'iso' ? join(images.directory, 'disk.iso') : await images.as(form);
       if (form === 'iso') await copyFile(images.raw, path);
       const name = `upload-${form.replace('.', '-')}`;
-      const { code, output } = await upload(`--pvc-name=${name}`, '--pvc-size=64Mi', `--image-path=${path}`, '--insecure');
+      const { code, output } = await upload(
+        `--pvc-name=${name}`,
+        '--pvc-size=64Mi',
+        `--image-path=${path}`,
+        '--insecure',
+      );
       assert.equal(code, 0, output);
       const shown = await stack.kubectl(['get', 'pvc', '-n', namespace]);
       assert.match(shown, new RegExp(`^${name} +Bound +pvc-`, 'm'));
@@ -104,13 +109,22 @@ describe('the chapters on uploads, by the virtctl of their time', function () {
 
     it('uploads into the DataVolume of the document, with what erratum E5 misses in it, by the command that E4 means', async () => {
       const block = '{ accessModes: [ReadWriteOnce], volumeMode: Block, storageClassName: local,';
-      const printed = documented('upload').replace(/pvc:\s+accessModes: \[ReadWriteOnce\]\s+resources: (.+)/, `pvc: ${block} resources: $1 }`);
+      const printed = documented('upload').replace(
+        /pvc:\s+accessModes: \[ReadWriteOnce\]\s+resources: (.+)/,
+        `pvc: ${block} resources: $1 }`,
+      );
       assert.match(printed, /volumeMode: Block/);
       await stack.kubectl(['create', '-n', namespace, '-f', '-'], { input: printed });
       const never = await upload('--dv-name=upload-datavolume', `--image-path=${images.raw}`);
       assert.match(never.output, /unknown flag: --dv-name/);
       await world.awaitPhase(namespace, 'upload-datavolume', 'UploadReady', 60_000);
-      const args = ['dv', 'upload-datavolume', '--no-create', `--image-path=${await images.as('qcow2')}`, '--insecure'];
+      const args = [
+        'dv',
+        'upload-datavolume',
+        '--no-create',
+        `--image-path=${await images.as('qcow2')}`,
+        '--insecure',
+      ];
       const { code, output } = await upload(...args);
       assert.equal(code, 0, output);
       const shown = await stack.kubectl(['get', 'dvs', '-n', namespace]);

@@ -7,7 +7,7 @@ import {
   hasAuthority,
   takeOver,
 } from '../../activities/kubernetes/cdi-config.js';
-import type { Cdi, CdiConfig, CdiConfigSpec } from '../../activities/kubernetes/objects.js';
+import type { Cdi, CdiConfigSpec } from '../../activities/kubernetes/objects.js';
 import { filesystemOverhead } from '../../activities/kubernetes/overhead.js';
 
 const AUTHORITY = 'cdi.kubevirt.io/configAuthority';
@@ -71,7 +71,7 @@ describe('the status of CDIConfig', () => {
   it('keeps where uploads go, and lets go of what the specification no longer says', () => {
     const proxied = { importProxy: { HTTPProxy: 'http://proxy:3128' }, imagePullSecrets: [{ name: 's' }] };
     const uploads = { uploadProxyURL: 'cdi.example', uploadProxyCA: 'PEM' };
-    const first = configStatus({ ...proxied, preallocation: true }, uploads as CdiConfig['status'], []);
+    const first = configStatus({ ...proxied, preallocation: true }, uploads, []);
     assert.deepEqual({ ...first, ...proxied, ...uploads, preallocation: true }, first);
     const second = configStatus({}, first, []);
     assert.deepEqual(

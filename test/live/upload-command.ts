@@ -60,6 +60,8 @@ export async function awaitProgress(
   percent: number,
 ): Promise<void> {
   await eventually(`${percent} % of ${name}`, 120_000, async () =>
-    Number.parseFloat((await world.read(namespace, name))?.status?.progress ?? '') >= percent ? true : undefined,
+    Number.parseFloat((await world.read(namespace, name))?.status?.progress ?? '') >= percent
+      ? true
+      : undefined,
   );
 }
