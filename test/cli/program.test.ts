@@ -20,6 +20,7 @@ describe('the program', function () {
   function dvflow(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
     const { status, stdout, stderr } = spawnSync(process.execPath, ['--import=tsx', main, ...args], {
       encoding: 'utf8',
+      timeout: 25_000,
       env: { PATH: process.env.PATH, HOME: home, DVFLOW_LOCAL_DIR: join(home, 'local'), ...env },
     });
     return { status, stdout, stderr };
@@ -28,7 +29,18 @@ describe('the program', function () {
   it('explains itself and every command', () => {
     const { status, stdout } = dvflow(['--help']);
     assert.equal(status, 0);
-    for (const command of ['import', 'get', 'describe', 'cancel', 'retry', 'worker', 'local', 'demo']) {
+    for (const command of [
+      'import',
+      'upload',
+      'blank',
+      'get',
+      'describe',
+      'cancel',
+      'retry',
+      'worker',
+      'local',
+      'demo',
+    ]) {
       assert.match(stdout, new RegExp(`^  ${command}\\b`, 'm'));
     }
   });
@@ -55,7 +67,7 @@ describe('the program', function () {
       /a label is key=value/,
     ],
     [['local-volume', 'delete'], /missing required argument 'name'/],
-    [['worker', 'gateway'], /unknown command 'gateway'|too many arguments/],
+    [['worker', 'gateways'], /unknown command 'gateways'|too many arguments/],
   ] as const) {
     it(`refuses '${args.join(' ')}' with 2`, () => {
       const { status, stderr } = dvflow(args);
