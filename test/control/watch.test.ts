@@ -8,6 +8,17 @@ import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 import { CONTROL_QUEUE, SWEEP_SCHEDULE } from '../../workflows/task-queues.js';
 import { eventually, useControlStack } from './support.js';
 
+/** What no lifecycle fills: a populator of somebody else's. */
+const UNSERVED = {
+  spec: {
+    source: undefined,
+    storage: {
+      resources: { requests: { storage: '64Mi' } },
+      dataSourceRef: { apiGroup: 'images.example', kind: 'Image', name: 'disk' },
+    },
+  },
+};
+
 describe('the watch, with real Kubernetes and Temporal', function () {
   this.timeout(120_000);
   const stack = useControlStack();
@@ -90,16 +101,14 @@ describe('the watch, with real Kubernetes and Temporal', function () {
   });
 
   it('leaves a terminal DataVolume alone', async () => {
-    const made = await stack.create('done', { source: { snapshot: { namespace: 'a', name: 'b' } } });
+    const made = await stack.create('done', UNSERVED);
     await stack.setStatus('done', { phase: 'Succeeded' });
     await settle();
     assert.equal(await describeRun(idOf(made)), undefined);
   });
 
   it('says once why a DataVolume is not served yet, and leaves its phase empty', async () => {
-    const dataSourceRef = { apiGroup: 'images.example', kind: 'Image', name: 'disk' };
-    const storage = { resources: { requests: { storage: '64Mi' } }, dataSourceRef };
-    const made = await stack.create('unserved', { spec: { source: undefined, storage } });
+    const made = await stack.create('unserved', UNSERVED);
     await eventually('an event', async () => (await stack.events(made.metadata.uid)).length > 0);
     await pause(6_000);
     assert.deepEqual(await stack.events(made.metadata.uid), ['LifecycleNotServed']);

@@ -5,8 +5,11 @@ import { useStack, type TestStack } from '../support/stack.js';
 import { claim, create, dataVolume } from './requests.js';
 
 const UPLOAD = { source: { upload: {} }, pvc: claim('1Gi') };
-// A source without a lifecycle, so that no worker of the stack goes to work on it.
 const S3 = { source: { s3: { url: 'https://s3.example.com/bucket/disk' } }, pvc: claim('1Gi') };
+/** What no worker of the stack goes to work on: a populator of somebody else's. */
+const UNSERVED = {
+  storage: { ...claim('1Gi'), dataSourceRef: { apiGroup: 'images.example', kind: 'Image', name: 'disk' } },
+};
 const WARM = {
   source: {
     vddk: {
@@ -101,7 +104,7 @@ describe('DataVolume versions and updates', function () {
   });
 
   it('keep the status out of the reach of a plain update, in both versions', async () => {
-    await create(stack.kubeConfig, dataVolume('stated', UPLOAD));
+    await create(stack.kubeConfig, dataVolume('stated', UNSERVED));
     for (const version of ['v1beta1', 'v1alpha1']) {
       const resource = `datavolumes.${version}.cdi.kubevirt.io`;
       const patch = JSON.stringify({ status: { progress: `of ${version}` } });
@@ -113,7 +116,7 @@ describe('DataVolume versions and updates', function () {
   });
 
   it('show phase, progress, restarts and age under each of the names', async () => {
-    const path = dataVolume('shown', UPLOAD);
+    const path = dataVolume('shown', UNSERVED);
     await create(stack.kubeConfig, path);
     const status = JSON.stringify({
       status: { phase: 'ImportInProgress', progress: '45.30%', restartCount: 3 },
