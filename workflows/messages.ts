@@ -2,7 +2,7 @@ import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { LifecycleStatus } from '../activities/types.js';
 import type { PreparationStatus } from '../activities/types/preparation.js';
-import type { OpenedUpload, UploadRequest } from '../activities/types/upload.js';
+import type { LocatedUpload, OpenedUpload, UploadRequest } from '../activities/types/upload.js';
 
 /** The workflow's own facts; `client.status()` adds the live progress. */
 export const statusQuery = defineQuery<LifecycleStatus>('status');
@@ -19,6 +19,13 @@ export const wakeSignal = defineSignal('wake');
  * `NodeUnavailable` where the node does not answer, `ScratchUnavailable`, `ResourceExists` where the disk is complete already
  */
 export const openUploadUpdate = defineUpdate<OpenedUpload, [UploadRequest]>('openUpload');
+
+/**
+ * How far a session is. Asks only: no other session gives way, no slot is taken, and nothing that another one has sent is forgotten.
+ * @throws `ApplicationFailure` with a {@link FailureType}: `NodeUnavailable` where the node does not answer, `UploadInProgress` while
+ * the volume is not ready, `ResourceExists` where the disk is complete already and another session's
+ */
+export const locateUploadUpdate = defineUpdate<LocatedUpload, [UploadRequest]>('locateUpload');
 
 /** Search attributes that every lifecycle carries; workers refuse to start while one is not registered. */
 export const SEARCH_ATTRIBUTES = {

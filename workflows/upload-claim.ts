@@ -66,6 +66,7 @@ async function upload(run: Run, claim: ClaimRef, desk: UploadDesk): Promise<Impo
   const refuse = (): Promise<Trouble | undefined> => whyNot(claim);
   const uploading = { claim, target, directory, ...(bound ? { refuse } : {}) };
   const { transferred, tidy, session } = await receiveDisk(volume, uploading, desk);
+  desk.finish(session);
   await desk.close('ResourceExists', 'the disk is complete: it is being published');
   const filled = { claim, target, directory, transferred, tidy };
   const published = bound ? await keepInPlace(volume, filled) : await publish(volume, filled);

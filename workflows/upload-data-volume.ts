@@ -40,6 +40,7 @@ async function upload(volume: Lifecycle, desk: UploadDesk): Promise<ImportResult
     : await reserveOnSomeNode(volume, { claim, target });
   volume.note({ node: directory.node });
   const { transferred, tidy, session } = await receiveDisk(volume, { claim, target, directory }, desk);
+  desk.finish(session);
   await desk.close('ResourceExists', 'the disk is complete: it is being published');
   // proved already: the client was told no sooner
   const published = await publish(volume, { claim, target, directory, transferred, tidy });

@@ -1,4 +1,4 @@
-/** Where clients of an upload come: the Update `openUpload`, one at a time, and what the run that receives is told of them. */
+/** Where clients of an upload come: the Updates `openUpload`, one at a time, and `locateUpload`, and what the run is told of them. */
 import {
   ActivityFailure,
   allHandlersFinished,
@@ -7,10 +7,10 @@ import {
   condition,
   setHandler,
 } from '@temporalio/workflow';
-import type { OpenedUpload, UploadPlace, UploadRequest } from '../activities/types/upload.js';
+import type { LocatedUpload, OpenedUpload, UploadPlace, UploadRequest } from '../activities/types/upload.js';
 import type { ContentType, FailureType, FillTarget } from '../activities/types.js';
 import { probing } from './activity-options.js';
-import { openUploadUpdate } from './messages.js';
+import { locateUploadUpdate, openUploadUpdate } from './messages.js';
 
 /** A client waits so long for a volume that is about to be ready; CDI's proxy grants 10 s as well. */
 const READY_WAIT = '10s';
@@ -27,6 +27,8 @@ export interface UploadDesk {
   take(): UploadRequest | undefined;
   /** Serves a client; `work` is cancelled where another one takes its place, which is told by `replaced`. */
   serve<T>(request: UploadRequest, work: () => Promise<T>): Promise<T | 'replaced'>;
+  /** The disk is this session's file: whoever asks for the session is told so from now on. */
+  finish(session: string): void;
   /** No client is let in any more, for this reason; those who wait are told. */
   close(type: FailureType, message: string): Promise<void>;
 }
@@ -37,6 +39,8 @@ interface State {
   serving?:
     { readonly request: UploadRequest; readonly scope: CancellationScope; replaced: boolean } | undefined;
   closed?: ApplicationFailure;
+  /** Session whose file is the disk. */
+  finished?: string;
   busy: boolean;
 }
 
@@ -45,16 +49,33 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
   const state: State = { busy: false };
 
   async function openUpload(request: UploadRequest): Promise<OpenedUpload> {
-    await condition(() => state.place !== undefined || state.closed !== undefined, READY_WAIT);
-    if (state.closed) throw state.closed;
-    if (!state.place) throw busy(`the upload is not ready yet: ${step()}`);
+    const place = await awaitPlace();
     await condition(() => !state.busy);
     state.busy = true;
     try {
-      return await admit(request, state.place);
+      return await admit(request, place);
     } finally {
       state.busy = false;
     }
+  }
+
+  async function locateUpload(request: UploadRequest): Promise<LocatedUpload> {
+    const { session, length = 0 } = request;
+    const complete = (): LocatedUpload | undefined =>
+      state.finished === session ? { session, offset: length, complete: true } : undefined;
+    // its client may have been gone when it was told
+    const known = complete();
+    if (known) return known;
+    const { target } = await awaitPlace();
+    const { offset, receiving } = await locate(target, request);
+    return complete() ?? { session, offset, ...(receiving === session ? { receiving: true } : {}) };
+  }
+
+  async function awaitPlace(): Promise<NonNullable<State['place']>> {
+    await condition(() => state.place !== undefined || state.closed !== undefined, READY_WAIT);
+    if (state.closed) throw state.closed;
+    if (!state.place) throw busy(`the upload is not ready yet: ${step()}`);
+    return state.place;
   }
 
   async function admit(
@@ -65,6 +86,12 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
       throw refusal('ContentTypeNotSupported', `contentType is ${contentType}, not ${request.contentType}`);
     const place = await locate(target, request);
     if (state.closed) throw state.closed;
+    if (place.finished !== undefined && place.finished !== request.session) {
+      // its worker died before it could say so: the next reception finds it
+      if (!state.serving) state.wanted = request;
+      wake();
+      throw refusal('ResourceExists', 'the disk is complete: it is the file of another upload');
+    }
     const before = state.wanted ?? state.serving?.request;
     if (before && before.session !== request.session) await replace(place);
     state.wanted = request;
@@ -85,6 +112,7 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
   }
 
   setHandler(openUploadUpdate, openUpload, { validator: refuseMalformed });
+  setHandler(locateUploadUpdate, locateUpload, { validator: refuseMalformed });
 
   return {
     open(target, contentType) {
@@ -107,6 +135,9 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
       } finally {
         state.serving = undefined;
       }
+    },
+    finish(session) {
+      state.finished = session;
     },
     async close(type, message) {
       state.closed ??= refusal(type, message);
@@ -138,7 +169,7 @@ function refuseMalformed(request: UploadRequest | undefined): void {
       'length is a number of bytes') ||
     (checksum !== undefined && !CHECKSUM.test(checksum) && 'checksum is algorithm:hex') ||
     (contentType !== 'kubevirt' && contentType !== 'archive' && 'contentType is kubevirt or archive');
-  if (wrong) throw refusal('InvalidDataVolume', `openUpload: ${wrong}`);
+  if (wrong) throw refusal('InvalidDataVolume', `the upload's request: ${wrong}`);
 }
 
 function busy(message: string): ApplicationFailure {

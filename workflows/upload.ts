@@ -71,7 +71,7 @@ export async function receiveDisk(
       if (received.outcome === 'complete')
         return {
           transferred: received.result,
-          session: request.session,
+          session: received.session,
           tidy: () => tidy(volume, scratch),
         };
       if (received.outcome !== 'scratch') trouble = received;

@@ -40,6 +40,20 @@ export interface OpenedUpload {
   readonly complete?: boolean;
 }
 
+/** Answer of the Update `locateUpload`: how far a session is. Nothing is opened, replaced or forgotten by it. */
+export interface LocatedUpload {
+  readonly session: string;
+  /**
+   * Offset of the next byte that is wanted: 0 for a session that nothing is known of. Where it is the file's length, every byte has
+   * come but nothing is said of the disk until `complete`: open the upload and send an empty body to be told.
+   */
+  readonly offset: number;
+  /** This session's body is being received now, or waits for its answer. @default false */
+  readonly receiving?: boolean;
+  /** The disk is this session's file, complete and verified. @default false */
+  readonly complete?: boolean;
+}
+
 /** Input of `receiveUpload`. */
 export interface ReceiveInput {
   readonly target: FillTarget;
@@ -60,8 +74,11 @@ export interface ReceiveInput {
  * file.
  */
 export type Reception =
-  /** The disk is complete, verified and synced, and the client has been told. */
-  | { readonly outcome: 'complete'; readonly result: TransferResult }
+  /**
+   * The disk is complete, verified and synced, and the client has been told. It is the file of `session`: of an earlier one where
+   * that had been completed before its worker died, since its client may know.
+   */
+  | { readonly outcome: 'complete'; readonly result: TransferResult; readonly session: string }
   /** The client went away, or was silent for too long; what is durable is kept for the same session. */
   | {
       readonly outcome: 'interrupted';
@@ -82,6 +99,8 @@ export interface UploadPlace {
   readonly offset: number;
   /** Session whose body is being received now, if any. */
   readonly receiving?: string;
+  /** Session whose file is complete on the disk, if any. */
+  readonly finished?: string;
 }
 
 /** The one argument of `uploadClaim`: a claim with `cdi.kubevirt.io/storage.upload.target` and without a DataVolume. */

@@ -14,7 +14,10 @@ const PARKED_MS = 600_000;
 /** Whether two requests mean the same file of the same client. */
 export function isSameSession(one: UploadRequest, other: UploadRequest): boolean {
   return (
-    one.session === other.session && one.length === other.length && one.contentType === other.contentType
+    one.session === other.session &&
+    one.length === other.length &&
+    one.checksum === other.checksum &&
+    one.contentType === other.contentType
   );
 }
 

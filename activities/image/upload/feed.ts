@@ -28,6 +28,8 @@ export interface Feed {
   readonly offset: number;
   /** A client is sending, or waits for its answer. */
   readonly attached: boolean;
+  /** Resolves when the first byte has come, or with how the session ended before. */
+  readonly begun: Promise<BodyEnd | undefined>;
   /** What came is still whole: another process can begin with it. */
   readonly replayable: boolean;
   /** Takes or refuses one request of the data port. */
@@ -56,6 +58,7 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
   let replayBytes = 0;
   let channel: ChildChannel | undefined;
   let connected = Promise.withResolvers<ChildChannel>();
+  const begun = Promise.withResolvers<BodyEnd | undefined>();
   let end: BodyEnd | undefined;
   let settled: Parameters<Feed['settle']>[0] | undefined;
   let linger: NodeJS.Timeout | undefined;
@@ -71,6 +74,7 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
   function finish(how: BodyEnd): void {
     if (end) return;
     end = how;
+    begun.resolve(how);
     clearTimeout(linger);
     channel?.end(how);
   }
@@ -79,6 +83,7 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
   function take(piece: Buffer): false | undefined | Promise<false | undefined> {
     if (settled || end) return false;
     if (length !== undefined && offset + piece.length > length) return false;
+    begun.resolve(undefined);
     if (!channel) return connected.promise.then(() => take(piece));
     offset += piece.length;
     keep(piece);
@@ -173,6 +178,7 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     get attached() {
       return attached !== undefined && !settled;
     },
+    begun: begun.promise,
     get replayable() {
       return replay !== undefined;
     },
@@ -189,6 +195,7 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     },
     settle(answer) {
       settled = answer;
+      begun.resolve({ broken: 'the session is over' });
       clearTimeout(linger);
       if (attached) tell(attached.response, answer);
       connected.promise.catch(() => undefined);

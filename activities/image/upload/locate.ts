@@ -2,10 +2,11 @@ import { findDirectory } from '../../node/directories.js';
 import { openPool } from '../../node/pool.js';
 import { findTransferState } from '../../node/volume-state.js';
 import type { DataPort } from '../../types/data-port.js';
-import type { UploadNodeActivities, UploadRequest } from '../../types/upload.js';
+import type { UploadNodeActivities, UploadPlace, UploadRequest } from '../../types/upload.js';
 import type { FillTarget } from '../../types.js';
+import { createRecordStore } from '../resume-record.js';
 import { isSameSession, type UploadDesk } from './desk.js';
-import { resumeOffset } from './upload-state.js';
+import { readUploadState, resumeOffset } from './upload-state.js';
 
 /** What is asked about uploads on one node. */
 export interface LocateDependencies {
@@ -21,13 +22,22 @@ export function createLocateActivities({
   stateDirectory,
 }: LocateDependencies): UploadNodeActivities {
   /** Of a session that is being received the next byte wanted; else from where it could go on. */
-  async function offsetOf(target: FillTarget, request: UploadRequest): Promise<number> {
+  async function found(
+    target: FillTarget,
+    request: UploadRequest,
+  ): Promise<Pick<UploadPlace, 'offset' | 'finished'>> {
     const feed = desk.get(target.dataVolume.uid)?.feed;
-    if (feed && isSameSession(feed.request, request)) return feed.offset;
-    const found = await stateOf(target);
-    if (!found) return 0;
-    await using state = found;
-    return await resumeOffset(`/proc/self/fd/${state.fd}`, request);
+    if (feed && isSameSession(feed.request, request)) return { offset: feed.offset };
+    const opened = await stateOf(target);
+    if (!opened) return { offset: 0 };
+    await using state = opened;
+    const directory = `/proc/self/fd/${state.fd}`;
+    const { result } = await createRecordStore(directory).load();
+    const finished = result && (await readUploadState(directory))?.session;
+    return {
+      offset: await resumeOffset(directory, request),
+      ...(finished === undefined ? {} : { finished }),
+    };
   }
 
   async function stateOf(target: FillTarget): Promise<Awaited<ReturnType<typeof findDirectory>>> {
@@ -42,7 +52,7 @@ export function createLocateActivities({
       const feed = desk.get(uid)?.feed;
       return {
         url: dataPort.urlOf({ kind: 'upload', uid }),
-        offset: await offsetOf(target, request),
+        ...(await found(target, request)),
         ...(feed?.attached ? { receiving: feed.request.session } : {}),
       };
     },

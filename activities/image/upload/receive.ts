@@ -1,6 +1,12 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { describeFailure } from '../../data-port/answers.js';
-import { failureTypeOf, transientFailure } from '../../failures.js';
+import {
+  failureTypeOf,
+  permanentFailure,
+  transientFailure,
+  type ApplicationFailure,
+} from '../../failures.js';
 import type { Owner } from '../../node/directories.js';
 import { verifyFilled } from '../../node/verify-filled.js';
 import { STATE_DIRECTORY } from '../../node/volume-state.js';
@@ -11,13 +17,14 @@ import { asFailure, startHeart, withRetry } from '../attempt.js';
 import { runChild, type ChildOptions } from '../child-process.js';
 import { scratchReason } from '../refusals.js';
 import { openReservedTarget } from '../reserved-target.js';
-import { createRecordStore, type RecordStore } from '../resume-record.js';
+import { createRecordStore } from '../resume-record.js';
 import { openScratch, type OpenScratch } from '../transfer-scratch.js';
 import { openTransferTarget, type TransferTarget } from '../transfer-target.js';
 import { descriptorsOf, movedBefore, type MovedBytes } from '../transfer.js';
 import { isSameSession, type Reception, type UploadDesk } from './desk.js';
 import { createFeed, type Feed, type FeedLimits } from './feed.js';
-import { forgetOtherSessions, forgetUpload, resumeOffset } from './upload-state.js';
+import { findFinished, takeOver, type Remembered } from './sessions.js';
+import { forgetUpload, resumeOffset } from './upload-state.js';
 
 /** What the reception of uploads needs. */
 export interface ReceiveDependencies {
@@ -36,6 +43,9 @@ export interface ReceiveDependencies {
   readonly observe?: ((before: MovedBytes) => (now: MovedBytes) => void) | undefined;
 }
 
+/** A client that has just been let in comes within this time. */
+const REFUSING_MS = 1_000;
+
 /** What is wrong with the file: no other try of the same bytes can end otherwise. */
 const OF_THE_FILE: readonly FailureType[] = [
   'UnsupportedFormat',
@@ -48,12 +58,9 @@ const OF_THE_FILE: readonly FailureType[] = [
 ];
 
 /** One attempt's open files. */
-interface Opened {
+interface Opened extends Remembered {
   readonly target: TransferTarget;
   readonly scratch: OpenScratch | undefined;
-  readonly records: RecordStore;
-  /** Private directory of the transfer, as a path. */
-  readonly directory: string;
 }
 
 type Beat = (progress: TransferProgress) => void;
@@ -115,24 +122,37 @@ export function createReceiveActivities(dependencies: ReceiveDependencies): Uplo
     await using scratch = await openScratch(input.scratch);
     const directory = `/proc/self/fd/${target.state.fd}`;
     const opened = { target, scratch, directory, records: createRecordStore(directory, transferUser) };
-    const { result } = await opened.records.load();
-    // an earlier attempt was killed between the last sync and its answer
-    if (result) return { outcome: 'complete', result };
-    await forgetOtherSessions(directory, opened.records, request.session);
+    const finished = await findFinished(opened, request);
+    if (finished) {
+      const { same, ...made } = finished;
+      if (!same) await refuseOther(input, opened);
+      return { outcome: 'complete', ...made };
+    }
     const reception = await enter(input, opened);
     entered(reception);
+    const ended = await takeOver(request, opened, reception.feed);
+    if (ended) return interrupted(transientFailure('SourceUnavailable', ended.broken), 0, reception.feed);
     const record = await opened.records.load();
     try {
       const options = await childOptions(input, opened, reception.feed);
-      const finished = await runChild({
+      const made = await runChild({
         ...options,
         onProgress: onProgress(reception.feed, movedBefore(record), beat),
       });
-      return { outcome: 'complete', result: finished };
+      return { outcome: 'complete', result: made, session: request.session };
     } catch (error) {
       Context.current().cancellationSignal.throwIfAborted();
       return await judge(error, input, { opened, feed: reception.feed });
     }
+  }
+
+  /** Tells a client that has come meanwhile; the disk is another one's. */
+  async function refuseOther(input: ReceiveInput, opened: Opened): Promise<void> {
+    const reception = await enter(input, opened);
+    const taken = permanentFailure('ResourceExists', 'another upload of this volume is complete');
+    reception.feed.settle({ failure: describeFailure(taken, 0) });
+    await pause(REFUSING_MS);
+    desk.leave(input.target.dataVolume.uid, reception);
   }
 
   async function openTarget({ target, request }: ReceiveInput): Promise<TransferTarget> {
@@ -228,9 +248,13 @@ export function createReceiveActivities(dependencies: ReceiveDependencies): Uplo
       feed.settle({ failure: describeFailure(failure, 0) });
       return { outcome: 'refused', type, message };
     }
-    const offset = await resumeOffset(opened.directory, request);
+    return interrupted(failure, await resumeOffset(opened.directory, request), feed);
+  }
+
+  function interrupted(failure: ApplicationFailure, offset: number, feed: Feed): Received {
     feed.settle({ failure: describeFailure(failure, offset) });
-    return { outcome: 'interrupted', type, message, offset };
+    const type = failureTypeOf(failure) ?? 'NodeUnavailable';
+    return { outcome: 'interrupted', type, message: failure.message, offset };
   }
 
   return { receiveUpload };

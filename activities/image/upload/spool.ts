@@ -6,7 +6,7 @@ import { codeOf } from '../../node/directories.js';
 import type { ScratchRoom } from '../scratch.js';
 import { createFileSource } from '../source/file-source.js';
 import type { ImageSource } from '../source/types.js';
-import { readUploadState, writeUploadState, type UploadState } from './upload-state.js';
+import { readUploadState, stateOf, writeUploadState } from './upload-state.js';
 import type { UploadBody } from './upload-source.js';
 
 /** Synced, and told, after so many bytes or so much time. */
@@ -57,10 +57,7 @@ export async function spoolUpload(source: ImageSource, options: SpoolOptions): P
 
 async function receive(source: ImageSource, file: FileHandle, options: SpoolOptions): Promise<number> {
   const { body, directory, room, signal, onProgress } = options;
-  const known: UploadState = {
-    session: body.session,
-    ...(body.length === undefined ? {} : { length: body.length }),
-  };
+  const known = stateOf(body);
   if ((await file.stat()).size < body.start)
     throw transientFailure(
       'SourceUnavailable',

@@ -1,7 +1,7 @@
 import { transientFailure } from '../../failures.js';
 import { HEAD_BYTES } from '../source/streamed-source.js';
 import type { ImageSource, SourceFacts } from '../source/types.js';
-import { etagOf, keepHead, readHead } from './upload-state.js';
+import { etagOf, keepHead, readHead, stateOf } from './upload-state.js';
 
 /** The body of an upload, as the process that decodes is told of it. */
 export interface UploadBody {
@@ -51,7 +51,7 @@ export function createUploadSource(body: UploadBody, { bytes, end, directory }: 
     const { session, length } = body;
     const known = length === undefined ? {} : { length };
     const head = body.start > 0 ? await knownHead() : await beginning();
-    if (body.start === 0) await keepHead(directory, head, { session, ...known });
+    if (body.start === 0) await keepHead(directory, head, stateOf(body));
     const validators = { etag: etagOf(session), ...known };
     return { displayUrl: 'upload', ranges: false, seekable: true, validators, head };
   }

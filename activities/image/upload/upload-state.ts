@@ -16,10 +16,30 @@ export interface UploadState {
   readonly session: string;
   /** Length of the whole file, where its client has said it. */
   readonly length?: number;
+  /** `algorithm:hex` of the whole file, where its client has said it. */
+  readonly checksum?: string;
   /** Bytes of the file that lie in scratch space, synced; absent where it is not kept there. */
   readonly spooled?: number;
   /** The file ends after `spooled`. */
   readonly whole?: boolean;
+}
+
+/** What is known of a file before its first byte. */
+export function stateOf({ session, length, checksum }: Omit<UploadState, 'spooled' | 'whole'>): UploadState {
+  return {
+    session,
+    ...(length === undefined ? {} : { length }),
+    ...(checksum === undefined ? {} : { checksum }),
+  };
+}
+
+/** Whether what is remembered is of this very file: the same name alone promises nothing. */
+export function isFileOf(state: UploadState | undefined, request: UploadRequest): state is UploadState {
+  return (
+    state?.session === request.session &&
+    state.length === request.length &&
+    state.checksum === request.checksum
+  );
 }
 
 /** ETag of a session's file: whoever sends under the same name sends the same file. */
@@ -64,8 +84,9 @@ export async function resumeOffset(
   contentType: ContentType = request.contentType,
 ): Promise<number> {
   const state = await readUploadState(directory);
-  if (!state || state.session !== request.session || state.length !== request.length) return 0;
-  const { durable } = await createRecordStore(directory).load();
+  if (!isFileOf(state, request)) return 0;
+  const { durable, result } = await createRecordStore(directory).load();
+  if (result) return request.length ?? 0;
   const offset = state.spooled ?? (contentType === 'archive' ? 0 : entrance(durable, request));
   const most = request.length ?? Number.MAX_SAFE_INTEGER;
   return Number.isSafeInteger(offset) && offset >= 0 && offset <= most ? offset : 0;
@@ -78,15 +99,6 @@ function entrance(durable: Durable | undefined, { session, checksum }: UploadReq
   if (only === undefined) return durable.completed;
   const enterable = more.length === 0 && (only === 'gz' || only === 'zst') && checksum === undefined;
   return enterable ? (durable.restart?.inner ?? 0) : 0;
-}
-
-/** Forgets what another session has sent: its bytes are not this one's, and a client that sends another file is no source that changes. */
-export async function forgetOtherSessions(
-  directory: string,
-  records: RecordStore,
-  session: string,
-): Promise<void> {
-  if ((await readUploadState(directory))?.session !== session) await forgetUpload(directory, records);
 }
 
 /** Forgets every byte; the fencing number stays. */
