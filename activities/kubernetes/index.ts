@@ -68,7 +68,7 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     }),
     ...createNodeActivities({ kubernetes }),
     ...credentials,
-    ...createUploadClaimActivities({ kubernetes }),
+    ...createUploadClaimActivities({ kubernetes, executions }),
     ...createVolumeActivities({ kubernetes }),
     ...createScratchActivities({ kubernetes, transferNamespace }),
     ...createStatusActivities({ kubernetes }),

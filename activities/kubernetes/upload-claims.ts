@@ -11,6 +11,7 @@ import { writersOf } from './clone/users.js';
 import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
 import { currentWorkflow } from './data-volumes.js';
 import { recordEvent } from './events.js';
+import type { ExecutionObserver } from './executions.js';
 import { CDI_ANNOTATIONS, MARKS } from './names.js';
 import type { CdiConfig } from './objects.js';
 import { filesystemOverhead, usableSpace } from './overhead.js';
@@ -25,8 +26,10 @@ type Opened = Omit<UploadClaim, 'facts'>;
 /** Activities of claims that wait for an upload. */
 export function createUploadClaimActivities({
   kubernetes,
+  executions,
 }: {
-  kubernetes: Kubernetes;
+  readonly kubernetes: Kubernetes;
+  readonly executions: Pick<ExecutionObserver, 'stateOf'>;
 }): UploadControlActivities {
   async function openUploadClaim({ claim: ref }: { claim: ClaimRef }): Promise<UploadClaim> {
     const claim = await findClaim(kubernetes, ref);
@@ -69,6 +72,9 @@ export function createUploadClaimActivities({
       ? await callIfFound(`reading StorageClass ${name}`, kubernetes.storage.readStorageClass({ name }))
       : undefined;
     if (claim.spec?.volumeName || !storageClass || !isHostpathClass(storageClass))
+      return { waiting: unbound(claim) };
+    // it may have asked for an upload only when an empty volume was being made: two volumes of one claim would be in each other's way
+    if ((await executions.stateOf(provisionWorkflowId(claim))) === 'running')
       return { waiting: unbound(claim) };
     const refused = refusalOf(claim, storageClass.provisioner);
     if (refused !== undefined) throw permanentFailure('IncompatiblePVC', refused);
@@ -187,6 +193,11 @@ function inUse(pod: string, { name }: ClaimRef): NonNullable<UploadClaim['waitin
     message: `pod ${pod} using PersistentVolumeClaim ${name}`,
     counts: true,
   };
+}
+
+/** Id of the run that makes a plain claim's volume; `provisionWorkflowId` of the workflows, which activities do not import. */
+function provisionWorkflowId({ metadata: { namespace, name, uid } = {} }: Claim): string {
+  return `provision/${namespace}/${name}/${uid}`;
 }
 
 function unbound({ metadata, spec }: Claim): NonNullable<UploadClaim['waiting']> {

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { StorageV1Api } from '@kubernetes/client-node';
 import { runKubectl } from '../../local/kubectl.js';
 import { useStack } from '../support/stack.js';
 import {
@@ -16,7 +17,8 @@ import { makeImages, type Images } from './images.js';
 import { assertSameDisk, createWorld, type World } from './world.js';
 
 const run = promisify(execFile);
-const CLASS = 'hostpath-provisioner';
+/** Volumes at once: nothing here consumes a claim, and old virtctl knows no `--force-bind`. */
+const CLASS = 'virtctl-immediate';
 
 /** From nothing, beside everything else that a test run does. */
 const BUILD_MS = 900_000;
@@ -37,8 +39,18 @@ describe('virtctl image-upload, unmodified', function () {
     world = createWorld(stack);
     images = await makeImages({ sizeMiB: 48, dataMiB: 16 });
     namespace = await world.createNamespace('virtctl');
+    await stack.kubeConfig.makeApiClient(StorageV1Api).createStorageClass({
+      body: {
+        metadata: { name: CLASS },
+        provisioner: 'kubevirt.io/hostpath-provisioner',
+        volumeBindingMode: 'Immediate',
+      },
+    });
   });
-  after(() => images.remove());
+  after(async () => {
+    await stack.kubeConfig.makeApiClient(StorageV1Api).deleteStorageClass({ name: CLASS });
+    await images.remove();
+  });
 
   async function upload(version: VirtctlVersion, ...args: readonly string[]): Promise<Ended> {
     const all = ['image-upload', ...args, '--insecure', '-n', namespace];
@@ -79,7 +91,8 @@ describe('virtctl image-upload, unmodified', function () {
       });
 
       it('pvc NAME, by a user who may edit the namespace and nothing else', async () => {
-        const args = ['pvc', name('pvc'), '--size=64Mi', `--image-path=${await images.as('raw.gz')}`];
+        const claim = ['pvc', name('pvc'), '--size=64Mi', `--storage-class=${CLASS}`];
+        const args = [...claim, `--image-path=${await images.as('raw.gz')}`];
         const config = await userConfig(`user-${version}`);
         const all = ['image-upload', ...args, '--insecure', '-n', namespace];
         await assertDone(await runVirtctl(programs.get(version) ?? '', config, all), name('pvc'));
