@@ -1,0 +1,27 @@
+/** `npm test`: every test but the long ones, in two processes where the machine has two cores. Arguments are passed on to mocha. */
+import { availableParallelism } from 'node:os';
+import { createRequire } from 'node:module';
+import { runParts, type Part } from './support/parts.js';
+
+const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js');
+
+/** Directories whose tests wait for stacks, with real nodes and without; the tests of all others mostly compute. */
+const WAITING = 'test/{documentation,live,local,nodes}/**/*.test.ts';
+const OTHERS = 'test/**/*.test.ts';
+const LONG = ['--ignore', 'test/long/**'];
+
+// a pattern of titles may leave nothing to one of the parts
+const failZero = process.argv.includes('--fail-zero');
+const args = process.argv.slice(2).filter((arg) => arg !== '--fail-zero');
+const all: Part = { name: 'all', args: [mocha, ...LONG, OTHERS, ...args] };
+const parts: readonly Part[] = [
+  { name: 'stacks', args: [mocha, ...LONG, WAITING, ...args] },
+  { name: 'others', args: [mocha, ...LONG, '--ignore', WAITING, OTHERS, ...args] },
+];
+
+const { passed, failed, skipped, status } = await runParts(
+  availableParallelism() < 2 ? [all] : parts,
+  (text) => process.stdout.write(text),
+);
+console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
+process.exitCode = failZero && passed + failed === 0 ? 1 : status;
