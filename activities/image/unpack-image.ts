@@ -5,6 +5,7 @@ import { emptyVolume } from './archive/unpack-empty.js';
 import { unpackTar } from './archive/unpack.js';
 import { createMeter, type Meter } from './meter.js';
 import { planImage } from './plan-image.js';
+import { changedTooOften } from './refusals.js';
 import type { RecordStore, ResumeRecord } from './resume-record.js';
 import type { TargetSize } from './size.js';
 import { RangesLostError, type ImageSource } from './source/types.js';
@@ -35,8 +36,8 @@ export interface UnpackJob {
  * @throws {@link FailureType} every type of source and image, `ContentTypeNotSupported`, `LargerPVCRequired`, `NoSpace`
  */
 export async function unpackImage(job: UnpackJob): Promise<TransferResult> {
-  const found = await job.records.load();
-  if (found.result) return found.result;
+  const { result: before, state, ...found } = await job.records.load();
+  if (before && (await isStill(job, state))) return before;
   const record: ResumeRecord = { ...found, fence: job.fence, barren: found.barren + 1 };
   await job.records.save(record);
   const meter = createMeter(job, record);
@@ -47,19 +48,33 @@ export async function unpackImage(job: UnpackJob): Promise<TransferResult> {
       meter.say(RANGES_LOST);
       return await unpack({ ...job, source: withoutRanges(job.source) }, meter, () => undefined);
     });
-    await job.records.save({ ...record, barren: 0, bytesRead: result.bytesTransferred, result });
+    const read = await job.source.state?.();
+    await job.records.save({
+      ...record,
+      barren: 0,
+      bytesRead: result.bytesTransferred,
+      result,
+      ...(read === undefined ? {} : { state: read }),
+    });
     return result;
-  } catch (error) {
+  } catch (reason) {
+    const changes = record.changes + (failureTypeOf(reason) === 'SourceChanged' ? 1 : 0);
+    const error = (changes > record.changes && changedTooOften(changes, reason)) || reason;
     const spoilt = begun && error instanceof ApplicationFailure && error.nonRetryable === true;
     if (spoilt || failureTypeOf(error) === 'ChecksumMismatch')
       await empty(job.directory).catch(() => undefined);
     const bytesRead = meter.bytesRead();
     // a disk that is full now is no reason to hide why the attempt failed
-    await job.records.save({ ...record, bytesRead }).catch(() => undefined);
+    await job.records.save({ ...record, changes, bytesRead }).catch(() => undefined);
     throw error;
   } finally {
     meter.stop();
   }
+}
+
+/** The files of a volume may have been written to since they were cloned; an image that was read whole is not asked for again. */
+async function isStill({ source }: UnpackJob, state: string | undefined): Promise<boolean> {
+  return !source.state || (state !== undefined && (await source.state()) === state);
 }
 
 /** What is not what it was to be must not be used. */

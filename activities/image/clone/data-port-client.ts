@@ -21,6 +21,8 @@ const MAX_BODY = 16 * 1024 * 1024;
 export interface DataPortAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
+  /** What came behind the body. */
+  readonly trailers: IncomingMessage['trailers'];
   /** Empty where the body went into a target. */
   readonly body: Buffer;
 }
@@ -81,7 +83,7 @@ export function createDataPortClient(
     const status = response.statusCode ?? 0;
     if (status >= 300) throw refused(await gather(response), { status, name });
     const body = target ? await fill(response, target, name) : await gather(response);
-    return { status, headers: response.headers, body };
+    return { status, headers: response.headers, trailers: response.trailers, body };
   };
 
   async function retrying<T>(work: (ask: Ask) => Promise<T>): Promise<T> {
@@ -132,9 +134,9 @@ async function fill(response: IncomingMessage, target: Uint8Array, name: string)
     at += chunk.length;
   }
   if (at < target.length)
-    throw transientFailure(
-      'SourceUnavailable',
-      `${name}: the answer ended after ${at} of ${target.length} bytes`,
+    throw (
+      failureBehind(response, name) ??
+      transientFailure('SourceUnavailable', `${name}: the answer ended after ${at} of ${target.length} bytes`)
     );
   return Buffer.alloc(0);
 }
@@ -144,7 +146,25 @@ function refused(body: Buffer, { status, name }: { readonly status: number; read
   try {
     return failureOf(JSON.parse(body.toString()) as DataPortFailure, name);
   } catch {
+    // to HEAD there is no body
+    if (status === 412)
+      return transientFailure('SourceChanged', `${name}: source changed while it was cloned`);
+    if (status === 410) return permanentFailure('SourceNotFound', `${name} was removed while it was cloned`);
     return transientFailure('SourceUnavailable', `the data port of ${name} answered ${status}`);
+  }
+}
+
+/** What went wrong on the other side after the answer had begun; it comes where the digest would be. */
+export function failureBehind({ trailers }: IncomingMessage, name: string): Error | undefined {
+  const told = trailers['dvflow-failure'];
+  if (told === undefined) return undefined;
+  try {
+    return failureOf(JSON.parse(Buffer.from(told, 'base64').toString()) as DataPortFailure, name);
+  } catch {
+    return transientFailure(
+      'SourceUnavailable',
+      `${name}: the answer ended with a failure that says nothing`,
+    );
   }
 }
 

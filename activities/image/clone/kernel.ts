@@ -1,4 +1,5 @@
 /** What the kernel does with files that Node has no word for: where they hold data, and copies that never leave it. */
+import { createBreather } from '../breathe.js';
 import { lastErrno, openLibrary } from '../decode/native.js';
 import type { Stretch } from '../source/types.js';
 
@@ -87,25 +88,31 @@ export function reflinkBeginning(from: number, to: number, length: number): stri
   return found.ioctlMemory(to, FICLONERANGE, range) === 0 ? undefined : (NAMES[lastErrno()] ?? 'EIO');
 }
 
+/** Stretches that are told apart at most; the last one of more has all the rest in it. */
+export const MOST_STRETCHES = 65_537;
+/** Stretches that are found between two looks at the clock. */
+const AT_ONCE = 32;
+
 /**
  * Stretches of a file or device between two offsets that hold data, in order; what they leave out reads as zeros. One stretch where
  * nothing is known.
  */
-export function dataStretches(fd: number, start: number, end: number): readonly Stretch[] {
+export async function dataStretches(fd: number, start: number, end: number): Promise<readonly Stretch[]> {
   const found = calls();
   if (!found) return [{ start, end }];
   const stretches: Stretch[] = [];
+  const breathe = createBreather();
   for (let at = start; at < end;) {
     const data = Number(found.lseek(fd, at, SEEK_DATA));
-    if (data < 0) {
-      if (lastErrno() === ENXIO) break;
-      return [...stretches, { start: at, end }];
-    }
+    if (data < 0 && lastErrno() === ENXIO) break;
+    if (data < 0) return [...stretches, { start: at, end }];
     if (data >= end) break;
+    if (stretches.length + 1 === MOST_STRETCHES) return [...stretches, { start: data, end }];
     const hole = Number(found.lseek(fd, data, SEEK_HOLE));
     const until = hole < 0 ? end : Math.min(hole, end);
     stretches.push({ start: data, end: until });
     at = until;
+    if (stretches.length % AT_ONCE === 0) await breathe();
   }
   return stretches;
 }

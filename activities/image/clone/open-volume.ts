@@ -5,6 +5,7 @@ import { permanentFailure } from '../../failures.js';
 import { openSourceDisk } from '../../node/source-volume.js';
 import type { CloneInput } from '../../types/clone.js';
 import type { ImageSource, SourceOptions } from '../source/types.js';
+import { servedUrl } from './volume-protocol.js';
 import type { VolumeRequest } from './volume-request.js';
 import { createVolumeSource } from './volume-source.js';
 
@@ -34,7 +35,8 @@ export async function openVolume(
         `this node has no certificate for the data port of node ${volume.node}: set DVFLOW_TLS_DIRECTORY`,
       );
     const { ca, cert, key } = dataPortClientOptions(tlsDirectory);
-    const request = { ...named, tree, remote: { url, tls: { ca, cert, key } } };
+    const remote = { url: servedUrl(url, generation), tls: { ca, cert, key } };
+    const request = { ...named, tree, remote };
     return { request, [Symbol.asyncDispose]: async () => undefined };
   }
   const disk = await openSourceDisk(volume);

@@ -4,40 +4,81 @@ import { transientFailure } from '../../failures.js';
 import type { Place } from '../../node/place.js';
 import { shown } from '../../node/place.js';
 import { BLOCK } from '../archive/tar-header.js';
-import { dataStretches } from './kernel.js';
+import { dataStretches, MOST_STRETCHES } from './kernel.js';
+import { fileState } from './state.js';
+import { beginTreeState, findTreeState } from './tree-state.js';
 import { walkTree, type LeftOut, type TreeEntry } from './tree.js';
 
 /** Bytes that are read at once. */
 const PIECE = 1024 * 1024;
-/** Stretches of one file: more are sent as one. */
-const MAX_STRETCHES = 100_000;
+/** A reader that waits for the last look at the tree is sent padding, in ms. */
+const PADDING_MS = 5_000;
 const TYPES = { file: '0', link: '1', symlink: '2', directory: '5', extended: 'x' } as const;
 
 /**
- * Reads the tree and yields the archive. Names, targets, modes and times are kept; owners are those of whoever unpacks.
- * @throws {@link FailureType} as `walkTree`; `SourceChanged` for a file that became shorter
+ * Reads the tree and yields the archive; returns the state of the tree. Names, targets, modes and times are kept; owners are those of
+ * whoever unpacks.
+ * @throws {@link FailureType} as `walkTree`; `SourceChanged` for a file or directory that is not what it was when it was read
  */
-export async function* packTree(root: Place, left: LeftOut, signal: AbortSignal): AsyncGenerator<Buffer> {
+export async function* packTree(
+  root: Place,
+  left: LeftOut,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer, string> {
+  const state = await beginTreeState(root);
   for await (const entry of walkTree(root, left)) {
     signal.throwIfAborted();
+    state.add(entry);
     if (entry.kind !== 'file' || entry.sameAs !== undefined) yield* headers(entry, { size: 0 });
     else yield* packFile(entry, signal);
   }
   yield Buffer.alloc(2 * BLOCK);
+  const packed = state.digest();
+  if ((yield* lookAgain(root, signal)) !== packed)
+    throw transientFailure(
+      'SourceChanged',
+      'source changed: its files were written to while they were cloned',
+    );
+  return packed;
+}
+
+/** What was read first may have been written to while the rest was read. */
+async function* lookAgain(root: Place, signal: AbortSignal): AsyncGenerator<Buffer, string> {
+  const looking = findTreeState(root, signal);
+  let said = performance.now();
+  for (;;) {
+    const next = await looking.next();
+    if (next.done) return next.value;
+    if (performance.now() - said < PADDING_MS) continue;
+    yield Buffer.alloc(BLOCK);
+    said = performance.now();
+  }
 }
 
 async function* packFile(entry: TreeEntry, signal: AbortSignal): AsyncGenerator<Buffer> {
   await using file = await entry.open();
-  const size = Number((await file.stat({ bigint: true })).size);
-  const found = dataStretches(file.fd, 0, size);
-  const stretches = found.length > MAX_STRETCHES ? [{ start: 0, end: size }] : found;
+  await assertSame(file, entry);
+  const size = Number(entry.found.size);
+  const found = await dataStretches(file.fd, 0, size);
+  // more than the map of a sparse file should have are sent as one
+  const stretches = found.length < MOST_STRETCHES ? found : [{ start: 0, end: size }];
   const dense = stretches.length === 1 && stretches[0]?.start === 0 && stretches[0].end === size;
   const map = dense || size === 0 ? Buffer.alloc(0) : sparseMap(stretches, size);
   const stored = stretches.reduce((sum, { start, end }) => sum + end - start, 0) + map.length;
   yield* headers(entry, { size: stored, ...(map.length > 0 ? { realSize: size } : {}) });
   if (map.length > 0) yield map;
   for (const { start, end } of stretches) yield* piecesOf(file, { start, end, entry, signal });
+  await assertSame(file, entry);
   yield Buffer.alloc((BLOCK - (stored % BLOCK)) % BLOCK);
+}
+
+/** Said soon: reading the rest would be in vain. */
+async function assertSame(file: FileHandle, { path, found }: TreeEntry): Promise<void> {
+  if (fileState(await file.stat({ bigint: true })) === fileState(found)) return;
+  throw transientFailure(
+    'SourceChanged',
+    `source changed: ${shown(path)} was written to while it was cloned`,
+  );
 }
 
 async function* piecesOf(

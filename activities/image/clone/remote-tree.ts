@@ -1,11 +1,10 @@
 /** The files of an archive's volume as a tar, over a data port; it cannot be entered in the middle. */
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { failureTypeOf, permanentFailure, transientFailure } from '../../failures.js';
-import type { DataPortFailure } from '../../types/data-port.js';
+import { failureTypeOf, transientFailure } from '../../failures.js';
 import { HEAD_BYTES } from '../source/streamed-source.js';
 import type { ImageSource, SourceFacts, SourceOptions } from '../source/types.js';
-import { createDataPortClient, type DataPortAddress, failureOf } from './data-port-client.js';
+import { createDataPortClient, type DataPortAddress, failureBehind } from './data-port-client.js';
 import { formatDigest } from './volume-protocol.js';
 
 /** The archive behind this address; it is asked for once, and ends only when its digest is right. */
@@ -16,6 +15,7 @@ export function createRemoteTree(
   const client = createDataPortClient(volume, options);
   const digest = createHash('sha256');
   let bytesRead = 0;
+  let state: string | undefined;
   let opened:
     Promise<{ facts: SourceFacts; rest: AsyncIterator<Buffer>; response: IncomingMessage }> | undefined;
 
@@ -64,10 +64,11 @@ export function createRemoteTree(
     prove(response);
   }
 
-  /** What was wrong on the other side comes where the digest would be. */
-  function prove({ trailers }: IncomingMessage): void {
-    const failure = trailers['dvflow-failure'];
-    if (failure !== undefined) throw tell(failure, volume.name);
+  function prove(response: IncomingMessage): void {
+    const failure = failureBehind(response, volume.name);
+    if (failure) throw failure;
+    const { trailers } = response;
+    state = trailers['dvflow-state'];
     if (trailers['content-digest'] !== formatDigest(digest.digest('base64')))
       throw transientFailure(
         'SourceUnavailable',
@@ -75,7 +76,20 @@ export function createRemoteTree(
       );
   }
 
+  /** Where the files are too many to be looked at in time, they are read again. */
+  async function findState(): Promise<string | undefined> {
+    if (opened) return state;
+    try {
+      const { headers } = await client.ask('HEAD', '', {});
+      return headers['dvflow-state'] as string | undefined;
+    } catch {
+      options.signal.throwIfAborted();
+      return undefined;
+    }
+  }
+
   return {
+    state: findState,
     probe: async () => (await (opened ??= begin())).facts,
     stream,
     readInto: async () => {
@@ -86,15 +100,4 @@ export function createRemoteTree(
     },
     close: () => client.close(),
   };
-}
-
-function tell(encoded: string, name: string): Error {
-  try {
-    return failureOf(JSON.parse(Buffer.from(encoded, 'base64').toString()) as DataPortFailure, name);
-  } catch {
-    return permanentFailure(
-      'SourceUnavailable',
-      `${name}: the archive ended with a failure that says nothing`,
-    );
-  }
 }

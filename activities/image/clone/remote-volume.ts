@@ -56,8 +56,8 @@ export function createRemoteVolume(
   }
 
   /** A damaged answer is asked for again, like one that broke off. */
-  function prove({ headers }: DataPortAnswer, body: Uint8Array): void {
-    if (headers['content-digest'] === contentDigest(body)) return;
+  function prove({ headers, trailers }: DataPortAnswer, body: Uint8Array): void {
+    if ((trailers['content-digest'] ?? headers['content-digest']) === contentDigest(body)) return;
     throw transientFailure(
       'SourceUnavailable',
       `${volume.name}: the bytes that came are not those that were read`,

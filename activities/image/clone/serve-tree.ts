@@ -1,48 +1,71 @@
-/** Answers requests for an archive's volume: all of its files as one tar, with the digest of it behind it. */
+/** Answers requests for an archive's volume: all of its files as one tar, with the digest of it and the state of the files behind it. */
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { answerFailure, describeFailure } from '../../data-port/answers.js';
+import { answerFailure } from '../../data-port/answers.js';
 import type { Place } from '../../node/place.js';
 import { packTree } from './pack-tree.js';
+import { budget, PIECE, sendPiece, tellFailure, TRAILERS } from './serve-body.js';
+import { findTreeState } from './tree-state.js';
 import { formatDigest } from './volume-protocol.js';
 
-/** A handler of the data port's resource `/volume/<uid>`, for a directory. */
+/** A handler of the data port's resource for a directory, of which this `generation` is read. */
 export function createTreeHandler(
   root: Place,
+  generation: number,
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   return async (request, response) => {
-    if (request.method !== 'GET')
+    const { method } = request;
+    if (method !== 'GET' && method !== 'HEAD')
       return answerFailure(
         response,
-        { type: 'SourceUnavailable', message: `not served: method ${request.method}`, retryable: false },
+        { type: 'SourceUnavailable', message: `not served: method ${method}`, retryable: false },
         405,
       );
     const stopping = new AbortController();
     response.once('close', () => stopping.abort());
+    const stateOf = (found: string): string => `${found}-${generation}`;
     try {
-      await send(root, response, stopping.signal);
+      if (method === 'GET') return await send({ root, stateOf }, response, stopping.signal);
+      response.writeHead(200, { 'dvflow-state': stateOf(await look(root, stopping.signal)) }).end();
     } catch (error) {
-      if (stopping.signal.aborted) return;
-      const failure = describeFailure(error);
-      if (!response.headersSent) return answerFailure(response, failure);
-      // the answer has begun: what went wrong is told behind it, where its digest would be
-      response.addTrailers({ 'dvflow-failure': Buffer.from(JSON.stringify(failure)).toString('base64') });
-      response.end();
+      if (!stopping.signal.aborted) tellFailure(response, error);
     }
   };
 }
 
-async function send(root: Place, response: ServerResponse, signal: AbortSignal): Promise<void> {
+async function look(root: Place, signal: AbortSignal): Promise<string> {
+  const looking = findTreeState(root, signal);
+  let next = await looking.next();
+  while (!next.done) next = await looking.next();
+  return next.value;
+}
+
+async function send(
+  { root, stateOf }: { readonly root: Place; readonly stateOf: (found: string) => string },
+  response: ServerResponse,
+  signal: AbortSignal,
+): Promise<void> {
   const digest = createHash('sha256');
   const archive = packTree(root, { count: 0 }, signal);
-  // a tree that cannot be walked at all is refused before the answer begins
-  const first = await archive.next();
-  response.writeHead(200, { 'content-type': 'application/x-tar', trailer: 'content-digest, dvflow-failure' });
-  for (let next = first; !next.done; next = await archive.next()) {
-    digest.update(next.value);
-    if (!response.write(next.value)) await once(response, 'drain', { signal });
+  for (;;) {
+    const giveBack = await budget.take(PIECE, signal);
+    try {
+      const next = await archive.next();
+      // a tree that cannot be walked at all is refused before the answer begins
+      if (!response.headersSent)
+        response.writeHead(200, { 'content-type': 'application/x-tar', trailer: TRAILERS });
+      if (next.done) {
+        response.addTrailers({
+          'content-digest': formatDigest(digest.digest('base64')),
+          'dvflow-state': stateOf(next.value),
+        });
+        return void response.end();
+      }
+      if (next.value.length === 0) continue;
+      digest.update(next.value);
+      await sendPiece(response, next.value, signal);
+    } finally {
+      giveBack();
+    }
   }
-  response.addTrailers({ 'content-digest': formatDigest(digest.digest('base64')) });
-  response.end();
 }

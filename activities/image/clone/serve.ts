@@ -7,6 +7,7 @@ import type { DataPort, DataPortResource } from '../../types/data-port.js';
 import type { CloneNodeActivities, ServeInput } from '../../types/clone.js';
 import { createTreeHandler } from './serve-tree.js';
 import { createVolumeHandler } from './serve-volume.js';
+import { servedUrl } from './volume-protocol.js';
 import { createVolumeSource } from './volume-source.js';
 
 /** The worker's heartbeats are sent on at most this often; the timeout is 10 s. */
@@ -31,7 +32,7 @@ export function createServeActivities(
         input.volume,
       );
       using resource = port().open(resourceOf(input, opened));
-      if (resource.url !== input.url)
+      if (resource.url !== servedUrl(input.url, input.generation))
         throw permanentFailure(
           'NodeUnavailable',
           `the data port of node ${node} has moved to ${resource.url}`,
@@ -55,11 +56,13 @@ function resourceOf(
   const { fd } = opened;
   return {
     kind: 'volume',
-    uid,
+    uid: servedUrl(uid, generation),
     peers: ['dvflow-node'],
     handle:
       contentType === 'archive'
-        ? createTreeHandler(opened)
-        : createVolumeHandler((signal) => createVolumeSource({ fd, name, generation }, { signal })),
+        ? createTreeHandler(opened, generation)
+        : createVolumeHandler((signal, flush) =>
+            createVolumeSource({ fd, name, generation }, { signal, flush }),
+          ),
   };
 }

@@ -91,11 +91,12 @@ function entry(child: FileHandle, facts: Pick<TreeEntry, 'path' | 'kind' | 'foun
 }
 
 /** Bytes that the files of a volume hold, and what they and the directories occupy. @throws as {@link walkTree} */
-export async function measureTree(root: Place): Promise<SourceContent> {
+export async function measureTree(root: Place, signal?: AbortSignal): Promise<SourceContent> {
   const left = { count: 0 };
   let bytes = 0;
   let allocatedBytes = 0;
   for await (const { kind, found, sameAs } of walkTree(root, left)) {
+    signal?.throwIfAborted();
     if (kind !== 'file') allocatedBytes += FS_BLOCK;
     else if (sameAs === undefined) {
       bytes += Number(found.size);

@@ -1,17 +1,23 @@
 /**
- * How a volume is read over a data port: `GET /volume/<uid>` with `Range` and `If-Match` for bytes, with `?extents=<start>-<end>`
- * for the stretches that hold data, with `?tree` for an archive's files as a tar. Each answer carries the digest of its body, made
- * from the bytes as they were read: `Content-Digest` of RFC 9530, behind a tar as a trailer.
+ * How a volume is read over a data port: `GET /volume/<uid>.<generation>` with `Range` and `If-Match` for bytes, with
+ * `?extents=<start>-<end>` for the stretches that hold data, without either for an archive's files as a tar. Each answer carries the
+ * digest of its body, made from the bytes as they were read: `Content-Digest` of RFC 9530, behind bytes and a tar as a trailer.
  */
 import { createHash } from 'node:crypto';
 import type { Stretch } from '../source/types.js';
+import { MOST_STRETCHES } from './kernel.js';
 
 /** Most bytes of one answer. */
 export const MAX_RANGE = 8 * 1024 * 1024;
 /** Most bytes whose stretches one answer tells. */
 export const MAX_MAPPED = 64 * 1024 * 1024 * 1024;
-/** Most stretches of one answer. */
-export const MAX_STRETCHES = 65_536;
+/** Most stretches of one answer: one more is found, to tell where the rest begins. */
+export const MAX_STRETCHES = MOST_STRETCHES - 1;
+
+/** Address, or its last part, under which one generation of a volume is served: what serves an earlier one is not met. */
+export function servedUrl(url: string, generation: number): string {
+  return `${url}.${generation}`;
+}
 
 /** Value of `Content-Digest` for these bytes. */
 export function contentDigest(bytes: Uint8Array): string {

@@ -1,14 +1,24 @@
 /** A volume's disk on this node as a source: by ranges, with the extents that hold data, and for the kernel to copy. */
-import { fstatSync, type BigIntStats } from 'node:fs';
+import { fstatSync, fsync } from 'node:fs';
+import { promisify } from 'node:util';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import { blockDeviceSize } from '../block-device.js';
 import { createFileSource } from '../source/file-source.js';
 import type { ImageSource, SourceOptions } from '../source/types.js';
+import { createStateReader } from './state.js';
 import type { VolumeRequest } from './volume-request.js';
 import { copyRange, dataStretches, reflink } from './kernel.js';
 
+const syncFile = promisify(fsync);
+
 /** A disk that this process has open. */
 export type LocalVolume = Pick<VolumeRequest, 'name' | 'generation'> & { readonly fd: number };
+
+/** How a disk is read. */
+export interface VolumeSourceOptions extends Pick<SourceOptions, 'signal'> {
+  /** False: what others have written to a device and is still in memory is not looked at; a request of many does without. @default true */
+  readonly flush?: boolean;
+}
 
 /**
  * The open disk of a volume as a source. What is read is one state of it: a disk that was written meanwhile is `SourceChanged`, one
@@ -16,18 +26,30 @@ export type LocalVolume = Pick<VolumeRequest, 'name' | 'generation'> & { readonl
  */
 export function createVolumeSource(
   { fd, name, generation }: LocalVolume,
-  { signal }: Pick<SourceOptions, 'signal'>,
+  { signal, flush = true }: VolumeSourceOptions,
 ): ImageSource {
   const file = createFileSource({ fd, name }, { signal });
-  const before = fstatSync(fd, { bigint: true });
-  const length = before.isBlockDevice() ? blockDeviceSize(fd) : Number(before.size);
+  const found = fstatSync(fd);
+  const length = found.isBlockDevice() ? blockDeviceSize(fd) : found.size;
+  const readState = createStateReader(fd);
   let copied = 0;
+  let beginning: Promise<string> | undefined;
 
-  function assertUnchanged(): void {
-    const now = fstatSync(fd, { bigint: true });
-    if (now.isFile() && now.nlink === 0n)
+  function now(): string {
+    if (found.isFile() && fstatSync(fd).nlink === 0)
       throw permanentFailure('SourceNotFound', `${name} was removed while it was cloned`);
-    if (isSame(before, now)) return;
+    return readState();
+  }
+
+  /** A write counts when the device gets it, and a pod that has ended may have left some in memory. */
+  async function settled(): Promise<string> {
+    if (flush && found.isBlockDevice()) await syncFile(fd);
+    return now();
+  }
+  const begin = (): Promise<string> => (beginning ??= settled());
+
+  function assertSame(before: string, after: string): void {
+    if (before === after) return;
     throw transientFailure('SourceChanged', `${name}: source changed: it was written to while it was cloned`);
   }
 
@@ -36,38 +58,31 @@ export function createVolumeSource(
       displayUrl: name,
       ranges: true,
       seekable: true,
-      validators: { etag: `"${etagOf(before)}-${generation}"`, length },
+      validators: { etag: `"${await begin()}-${generation}"`, length },
       // nobody asks what a volume's disk looks like
       head: Buffer.alloc(0),
     }),
     stream: (start) => file.stream(start),
     async readInto(start, target) {
+      const before = await begin();
       await file.readInto(start, target);
-      assertUnchanged();
+      assertSame(before, now());
     },
-    stretches: async (start, end) => dataStretches(fd, start, end),
+    stretches: (start, end) => dataStretches(fd, start, end),
     kernel: {
       reflink: (to) => reflink(fd, to),
       async copy(to, stretch) {
+        const before = await begin();
         const count = await copyRange(fd, to, stretch);
         copied += count;
-        assertUnchanged();
+        assertSame(before, now());
         return count;
       },
     },
-    settle: async () => assertUnchanged(),
+    settle: async () => assertSame(await begin(), await settled()),
     get bytesRead() {
       return file.bytesRead + copied;
     },
     close: () => file.close(),
   };
-}
-
-function isSame(one: BigIntStats, other: BigIntStats): boolean {
-  return one.ino === other.ino && one.size === other.size && one.mtimeNs === other.mtimeNs;
-}
-
-/** Tells one state of a disk from another. */
-export function etagOf({ dev, ino, mtimeNs, size }: BigIntStats): string {
-  return `${dev}-${ino}-${size}-${mtimeNs}`;
 }

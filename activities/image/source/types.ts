@@ -178,6 +178,11 @@ export interface ImageSource {
   readonly kernel?: KernelCopy;
   /** Proves, when all is read, that all of it was one state of the source. */
   settle?(): Promise<void>;
+  /**
+   * Of a volume that is read as an archive: what tells its state from another, as it was read, or as it is where nothing was read yet;
+   * `undefined` where that is not known.
+   */
+  state?(): Promise<string | undefined>;
   /** Bytes of bodies received so far, discarded ones included. */
   readonly bytesRead: number;
   close(): void;

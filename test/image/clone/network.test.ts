@@ -18,7 +18,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { open } from 'node:fs/promises';
-import type { ServerResponse } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { createServeActivities } from '../../../activities/image/clone/serve.js';
@@ -26,84 +25,20 @@ import { measureTree } from '../../../activities/image/clone/tree.js';
 import { createNodeActivities } from '../../../activities/node/index.js';
 import type { SourceVolume } from '../../../activities/types/clone.js';
 import type { DataPort } from '../../../activities/types/data-port.js';
-import { startDataPort, type ServedDataPort } from '../../../workers/data-port/server.js';
-import { peerDirectory } from '../../../workers/pki/directory.js';
-import { clientOptions, makeCertificates, send } from '../../workers/data-port-client.js';
-import { allocated, makeSource, makeSparse, reserveClone, sourceVolume, traceOf } from '../support/clone.js';
+import { clientOptions, send } from '../../workers/data-port-client.js';
+import { allocated, makeSource, makeSparse, sourceVolume, traceOf } from '../support/clone.js';
 import { makePatterned, MIB, sha256, useDirectory } from '../support/images.js';
 import { readDevice, useLoopDevices } from '../support/loop-device.js';
 import { refusal } from '../support/refused.js';
+import { useServedVolumes } from '../support/served.js';
 import { moversOf, until, USER } from '../support/transfer.js';
-
-const logger = { info: () => undefined, warn: () => undefined, debug: () => undefined };
 
 describe('a clone over the data port of another node', function () {
   this.timeout(120_000);
   const directory = useDirectory();
   const loops = useLoopDevices({ optional: true });
-  let certificates: Awaited<ReturnType<typeof makeCertificates>>;
-  let port: ServedDataPort;
-  const closing: (() => void)[] = [];
-
-  before(async () => {
-    certificates = await makeCertificates();
-    const tlsDirectory = peerDirectory(certificates.directory, 'dvflow-node');
-    port = await startDataPort({
-      address: { host: '127.0.0.1', port: 0 },
-      tlsDirectory,
-      logger,
-      patienceMs: 500,
-    });
-  });
-  after(async () => {
-    await port.close();
-    certificates[Symbol.dispose]();
-  });
-  afterEach(() => {
-    for (const close of closing.splice(0)) close();
-  });
-
-  /** Serves a volume as its node does; `through` may change what is answered. */
-  async function serve(
-    volume: SourceVolume,
-    {
-      contentType = 'kubevirt',
-      through = port,
-    }: { contentType?: 'kubevirt' | 'archive'; through?: DataPort } = {},
-  ) {
-    const uid = randomUUID();
-    const node = createServeActivities('source', through);
-    const { url } = await node.locateVolume({ uid });
-    const environment = new MockActivityEnvironment();
-    let beats = 0;
-    environment.on('heartbeat', () => (beats += 1));
-    const input = { uid, volume, contentType, generation: 1, url };
-    const served = environment.run<[], void, () => Promise<void>>(() => node.serveVolume(input));
-    served.catch(() => undefined);
-    await until(served, () => beats > 0);
-    const stop = async (): Promise<void> => {
-      environment.cancel();
-      await served.catch(() => undefined);
-    };
-    closing.push(() => void stop());
-    return { url, uid, stop, served };
-  }
-
-  const reserveRemote = async (
-    volume: SourceVolume,
-    url: string,
-    usableBytes: number,
-    contentType?: 'archive',
-  ) =>
-    await reserveClone(
-      directory(),
-      { volume, method: 'network', url },
-      {
-        usableBytes,
-        tlsDirectory: peerDirectory(certificates.directory, 'dvflow-node'),
-        ...(contentType ? { contentType } : {}),
-      },
-    );
+  const volumes = useServedVolumes(directory);
+  const { serve, reserveRemote } = volumes;
 
   it('fetches what holds data and no hole, and reads without a trace', async () => {
     const { volume, disk: source } = makeSource(directory(), (path) =>
@@ -145,7 +80,7 @@ describe('a clone over the data port of another node', function () {
   it('outlives a data port that goes away and comes back', async () => {
     const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 256));
     const uid = randomUUID();
-    const node = createServeActivities('source', port);
+    const node = createServeActivities('source', volumes.port);
     const { url } = await node.locateVolume({ uid });
     const { disk, start } = await reserveRemote(volume, url, 256 * MIB);
     const attempt = start();
@@ -166,19 +101,19 @@ describe('a clone over the data port of another node', function () {
     const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 32));
     let damaged = 0;
     const through: DataPort = {
-      urlOf: (resource) => port.urlOf(resource),
+      urlOf: (resource) => volumes.port.urlOf(resource),
       open: (resource) =>
-        port.open({
+        volumes.port.open({
           ...resource,
           async handle(request, response) {
-            const end = response.end.bind(response) as (body?: Buffer) => ServerResponse;
-            response.end = ((body?: Buffer) => {
-              if (body && body.length > MIB && damaged < 3) {
+            const write = response.write.bind(response) as (body: Buffer, done: () => void) => boolean;
+            response.write = ((body: Buffer, done: () => void) => {
+              if (body.length === MIB && damaged < 3) {
                 damaged += 1;
                 body[4711] = (body[4711] ?? 0) ^ 1;
               }
-              return end(body);
-            }) as typeof response.end;
+              return write(body, done);
+            }) as typeof response.write;
             await resource.handle(request, response);
           },
         }),
@@ -210,9 +145,10 @@ describe('a clone over the data port of another node', function () {
 
   it('lets only nodes of dvflow in, and answers only what is asked rightly', async () => {
     const { volume } = makeSource(directory(), (path) => void makePatterned(path, 1));
-    const { url, stop } = await serve(volume);
+    const { url: located, stop } = await serve(volume);
+    const url = `${located}.1`;
     const as = (peer: 'dvflow-gateway' | 'dvflow-node', more: object = {}) => ({
-      ...clientOptions(certificates.directory, peer),
+      ...clientOptions(volumes.certificates.directory, peer),
       ...more,
     });
     assert.equal((await send(url, as('dvflow-gateway'))).status, 403);
@@ -233,7 +169,7 @@ describe('a clone over the data port of another node', function () {
 
   it('tells its lifecycle when the port is another one than it was', async () => {
     const { volume } = makeSource(directory(), (path) => void makePatterned(path, 1));
-    const node = createServeActivities('source', port);
+    const node = createServeActivities('source', volumes.port);
     const environment = new MockActivityEnvironment();
     const input = { uid: randomUUID(), volume, contentType: 'kubevirt', generation: 1 } as const;
     const served = environment.run(() => node.serveVolume({ ...input, url: 'https://127.0.0.1:1/volume/x' }));

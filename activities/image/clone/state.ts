@@ -1,0 +1,43 @@
+/** What tells one state of a file, a directory or a block device from another. */
+import { randomUUID } from 'node:crypto';
+import { fstatSync, readFileSync, type BigIntStats } from 'node:fs';
+import { deviceNumber } from '../block-device.js';
+
+/** Where the kernel counts the sectors written to a device, and those discarded (`iostats.rst`). */
+const WRITTEN = 6;
+const DISCARDED = 13;
+/** A device whose writes nobody counts is another one for each process: nothing of it is believed later. */
+const UNCOUNTED = `uncounted-${randomUUID()}`;
+
+/** State of a file or directory. Its owner can set a time of writing back, the time of a change not. */
+export function fileState({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join('-');
+}
+
+/**
+ * Tells the state of an open file or block device, each time that it is asked. Of a device it is what was written to it since the
+ * machine started: whoever writes comes by a device node of his own, whose times this one does not know.
+ */
+export function createStateReader(fd: number): () => string {
+  const found = fstatSync(fd, { bigint: true });
+  if (!found.isBlockDevice()) return () => fileState(fstatSync(fd, { bigint: true }));
+  const number = deviceNumber(fd);
+  const at = `/sys/dev/block/${number}`;
+  // a partition has what belongs to its disk one directory above
+  const attribute = (name: string): string => read(`${at}/${name}`) ?? read(`${at}/../${name}`) ?? '';
+  const boot = read('/proc/sys/kernel/random/boot_id') ?? UNCOUNTED;
+  const identity = [number, boot, attribute('diskseq')];
+  return () => {
+    const counts = attribute('queue/iostats') === '0' ? undefined : read(`${at}/stat`)?.split(/\s+/);
+    const written = counts ? [counts[WRITTEN], counts[DISCARDED] ?? ''] : [UNCOUNTED];
+    return [...identity, attribute('size'), ...written].join('-');
+  };
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}

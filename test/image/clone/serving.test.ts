@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
+import { Agent, createServer, request, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createByteBudget } from '../../../activities/image/clone/byte-budget.js';
+import { dataStretches, MOST_STRETCHES } from '../../../activities/image/clone/kernel.js';
+import { packTree } from '../../../activities/image/clone/pack-tree.js';
+import { createVolumeHandler } from '../../../activities/image/clone/serve-volume.js';
+import { createVolumeSource } from '../../../activities/image/clone/volume-source.js';
+import { MIB, useDirectory } from '../support/images.js';
+
+/** Longest that the event loop did not turn during `work`, in ms. */
+async function longestBlock(work: () => Promise<unknown>): Promise<number> {
+  let last = performance.now();
+  let longest = 0;
+  const look = (): void => {
+    longest = Math.max(longest, performance.now() - last);
+    last = performance.now();
+  };
+  const timer = setInterval(look, 1);
+  try {
+    await work();
+  } finally {
+    clearInterval(timer);
+  }
+  look();
+  return longest;
+}
+
+describe('serving volumes', function () {
+  this.timeout(120_000);
+  const directory = useDirectory();
+
+  /** A file that is in so many pieces. */
+  function makeScattered(path: string, pieces: number): number {
+    const fd = openSync(path, 'w+');
+    const block = Buffer.alloc(4096, 1);
+    for (let index = 0; index < pieces; index += 1) writeSync(fd, block, 0, block.length, index * 8192);
+    ftruncateSync(fd, pieces * 8192);
+    return fd;
+  }
+
+  it("lets others work while a tenant's scattered file is looked at", async () => {
+    const path = `${directory()}/scattered`;
+    mkdirSync(path);
+    const fd = makeScattered(`${path}/file`, 20_000);
+    let found = 0;
+    const looked = await longestBlock(async () => {
+      found = (await dataStretches(fd, 0, 20_000 * 8192)).length;
+    });
+    assert.equal(found, 20_000);
+    assert.ok(looked < 200, `the event loop was blocked for ${looked} ms`);
+    const root = openSync(path, 'r');
+    const packed = await longestBlock(async () => {
+      const signal = new AbortController().signal;
+      for await (const chunk of packTree({ fd: root }, { count: 0 }, signal)) void chunk;
+    });
+    assert.ok(packed < 200, `the event loop was blocked for ${packed} ms`);
+    for (const open of [fd, root]) closeSync(open);
+    rmSync(path, { recursive: true });
+  });
+
+  it('tells no more stretches than an answer holds, and that what follows may be data', async () => {
+    const path = `${directory()}/pieces`;
+    const fd = makeScattered(path, MOST_STRETCHES + 1000);
+    const end = (MOST_STRETCHES + 1000) * 8192;
+    const found = await dataStretches(fd, 0, end);
+    assert.equal(found.length, MOST_STRETCHES);
+    assert.deepEqual(found.at(-1), { start: (MOST_STRETCHES - 1) * 8192, end });
+    closeSync(fd);
+    rmSync(path);
+  });
+
+  it('keeps its memory bounded, however many ask and do not read, and serves them when they do', async () => {
+    const path = `${directory()}/large`;
+    const fd = openSync(path, 'w+');
+    ftruncateSync(fd, 1024 * MIB);
+    const handle = createVolumeHandler((signal, flush) =>
+      createVolumeSource({ fd, name: 'v', generation: 1 }, { signal, flush }),
+    );
+    const server = createServer((asked, response) => void handle(asked, response)).listen(0);
+    await pause(50);
+    const { port } = server.address() as AddressInfo;
+    const agent = new Agent({ maxSockets: 1000 });
+    const headers = { range: `bytes=0-${8 * MIB - 1}` };
+    const before = process.memoryUsage().rss;
+    const answers: IncomingMessage[] = [];
+    for (let index = 0; index < 72; index += 1)
+      request({ port, path: '/volume/x', agent, headers }, (answer) => answers.push(answer.pause())).end();
+    await pause(2000);
+    const grown = (process.memoryUsage().rss - before) / MIB;
+    assert.ok(grown < 160, `${grown} MiB for 72 readers that do not read`);
+    let bytes = 0;
+    const reading = setInterval(() => {
+      for (const answer of answers.splice(0))
+        answer.on('data', (chunk: Buffer) => (bytes += chunk.length)).resume();
+    }, 10);
+    while (bytes < 72 * 8 * MIB) await pause(20);
+    clearInterval(reading);
+    agent.destroy();
+    server.close();
+    closeSync(fd);
+  });
+
+  it('takes memory in turn, and none for who has left', async () => {
+    const budget = createByteBudget(10);
+    const { signal } = new AbortController();
+    const order: string[] = [];
+    const first = await budget.take(8, signal);
+    const leaving = new AbortController();
+    const left = budget.take(10, leaving.signal).catch(() => order.push('left'));
+    const small = budget.take(2, signal).then((give) => (order.push('small'), give));
+    await pause(5);
+    assert.deepEqual(order, []);
+    leaving.abort(new Error('gone'));
+    await Promise.all([left, small]);
+    assert.deepEqual(order.sort(), ['left', 'small']);
+    first();
+    first();
+    let whole = false;
+    const taken = budget.take(10, signal).then(() => (whole = true));
+    await pause(5);
+    assert.ok(!whole, 'what was given back twice counts once');
+    (await small)();
+    await taken;
+  });
+});
