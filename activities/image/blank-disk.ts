@@ -70,9 +70,12 @@ export function createBlankActivities({
     const { input, target, record } = attempt;
     const device = await isDevice(target);
     const finished = record.result;
-    if (finished && (device || (await isWhole(target, finished, input.usableBytes)))) return finished;
+    const { preallocation } = input;
+    const asAsked = (record.preallocated ?? false) === preallocation;
+    if (finished && asAsked && (device || (await isWhole(target, finished, input.usableBytes))))
+      return finished;
     const result = await (device ? makeDevice(attempt) : makeFile(attempt));
-    await save(attempt, { ...withoutResult(record), barren: 0, result });
+    await save(attempt, { ...withoutResult(record), barren: 0, result, preallocated: preallocation });
     return result;
   }
 

@@ -42,6 +42,8 @@ export interface ResumeRecord {
   readonly durable?: Durable;
   /** The finished transfer; set once, after the last sync. */
   readonly result?: TransferResult;
+  /** Of a blank disk: whether its result has all of its blocks. */
+  readonly preallocated?: boolean;
   /** What the files of a volume were when they were cloned into it: the result is that of this state, and of no other. */
   readonly state?: string;
 }

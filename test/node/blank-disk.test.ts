@@ -125,6 +125,18 @@ describe('a blank disk in a pool', function () {
     assert.equal(statSync(disk).size, 12 * MIB);
   });
 
+  it('gets its blocks, or is without them, where a run that is over has made it otherwise', async () => {
+    const { disk, create: make } = await reserveIn(makePool(), 8 * MIB);
+    await make();
+    await make({ preallocation: true });
+    assert.ok(allocated(disk) >= 8 * MIB, `${allocated(disk)} bytes are allocated`);
+    const { ctimeMs } = statSync(disk);
+    await make({ preallocation: true });
+    assert.equal(statSync(disk).ctimeMs, ctimeMs, 'it is made once');
+    await make();
+    assert.ok(allocated(disk) < MIB, `${allocated(disk)} bytes are allocated`);
+  });
+
   it('is one disk when two attempts make it at once', async () => {
     const { node, target, disk, create: make } = await reserveIn(makePool(), 8 * MIB);
     const [one, other] = await Promise.all([make(), make({ info: { attempt: 2 } })]);
@@ -247,6 +259,15 @@ describe('a blank block device', function () {
       beats.every(({ fraction = 0 }) => fraction < 1),
       '100 % is said after the verification',
     );
+  });
+
+  it('is zeroed where a run that is over has left it as it was', async () => {
+    const backing = `${directory()}/later`;
+    const device = devices.make(backing, 16 * MIB);
+    const { start } = await prepared(device);
+    await start(false).done;
+    assert.equal((await start(true).done).bytesWritten, 16 * MIB);
+    assert.ok(readDevice(backing, device).every((byte) => byte === 0));
   });
 
   it('goes on where a killed attempt was, and from the start on another device', async () => {
