@@ -201,6 +201,8 @@ export function measuring(node: string): NodeActivities {
     // a node that does not answer is shown, and asked again
     scheduleToStartTimeout: '10s',
     startToCloseTimeout: '30m',
+    // A walk beats every second, so that a cancel reaches it and a worker that dies over it is noticed.
+    heartbeatTimeout: '10s',
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry: { maximumAttempts: 1 },
   });

@@ -1,9 +1,9 @@
-import { asyncLocalStorage } from '@temporalio/activity';
 import type { NodeActivities } from '../interfaces.js';
 import type { DataPort } from '../types/data-port.js';
 import type { UploadNodeActivities } from '../types/upload.js';
 import type { UnpublishedItem } from '../types.js';
 import { createBlankActivities } from '../image/blank-disk.js';
+import { beating } from './beating.js';
 import { createCloneActivities } from './clone.js';
 import { createLoopVolume } from './create-loop-volume.js';
 import type { Owner } from './directories.js';
@@ -21,9 +21,6 @@ import { removeDirectory, removeUnpublishedDirectory, removeVolumeData } from '.
 import { reserveDirectory } from './reserve.js';
 import { verifyFilled } from './verify-filled.js';
 import { DEVICE_DIRECTORY, removeTransferState, STATE_DIRECTORY } from './volume-state.js';
-
-/** Time between two heartbeats, in ms. */
-const BEAT_MS = 1_000;
 
 /**
  * The short work of one node: room, directories, their reservation and removal.
@@ -91,15 +88,4 @@ export function createNodeActivities(context: {
     removeVolumeData: async ({ volume }) => await beating(() => removeVolumeData(volume, node)),
   };
   return activities;
-}
-
-/** Beats while `work` lasts, which may be long: a worker that dies is noticed. */
-async function beating<T>(work: () => Promise<T>): Promise<T> {
-  const context = asyncLocalStorage.getStore();
-  const timer = setInterval(() => context?.heartbeat(), BEAT_MS);
-  try {
-    return await work();
-  } finally {
-    clearInterval(timer);
-  }
 }

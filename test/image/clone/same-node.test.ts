@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
+  mkdirSync,
   readFileSync,
   rmSync,
   statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { createNodeActivities } from '../../../activities/node/index.js';
 import {
   allocated,
@@ -289,6 +292,23 @@ describe('the disk of a source volume', function () {
     execFileSync('mkdir', [`${directory()}/.dvflow`]);
     await assert.rejects(measure(volume.path), refusal('SourceNotFound', /was removed/, true));
     rmSync(`${directory()}/.dvflow`, { recursive: true });
+  });
+
+  it('beats while the files of an archive are measured, and ends when it is cancelled', async () => {
+    const path = `${directory()}/pvc-${randomUUID()}`;
+    mkdirSync(path);
+    for (let index = 0; index < 3000; index += 1) writeFileSync(`${path}/${index}`, '');
+    const environment = new MockActivityEnvironment();
+    let beats = 0;
+    environment.on('heartbeat', () => {
+      beats += 1;
+      environment.cancel();
+    });
+    const measured = environment.run(() =>
+      node.measureOrigin({ volume: sourceVolume(path), contentType: 'archive' }),
+    );
+    await assert.rejects(measured, (error: Error) => error.name === 'CancelledFailure');
+    assert.equal(beats, 1);
   });
 
   it('is one state: a disk that became shorter is another one', async () => {
