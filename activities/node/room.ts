@@ -7,6 +7,7 @@ import { findStateOf } from './marker.js';
 import { DISK, openPool, openVolumeDirectory, type Pool } from './pool.js';
 import { readPromises, type KeptPromise } from './promises.js';
 import { nameAside } from './remove.js';
+import { createSharedBlocks } from './shared-blocks.js';
 import { lastUsage, refreshUsage, treeBytes, type Usage } from './usage.js';
 
 /** Volumes that are looked at at the same time. */
@@ -105,7 +106,8 @@ async function readHoldings(pool: Pool): Promise<Holdings> {
   return {
     promisedBytes: promises.reduce((sum, { bytes }) => sum + bytes, 0),
     // files that have gone since the last look are available now, and not used as well
-    usedBytes: Math.min(used, Math.max(0, (usage?.capacityBytes ?? Infinity) - space.availableBytes)),
+    // and blocks that a clone shares since then are used once
+    usedBytes: Math.min(used, Math.max(0, (usage?.capacityBytes ?? space.totalBytes) - space.availableBytes)),
     ...space,
   };
 }
@@ -127,7 +129,8 @@ async function readKept(pool: Pool, usage: Usage | undefined): Promise<readonly 
       some.map(async (promise) => {
         const disk = await diskBytes(pool, promise.directory, dev);
         if (disk === undefined && (await isOrphan(pool, promise))) return undefined;
-        const used = Math.max(disk ?? 0, disk === undefined ? 0 : (usage?.bytes.get(promise.directory) ?? 0));
+        const own = (disk ?? 0) - (usage?.shared.get(promise.directory) ?? 0);
+        const used = Math.max(own, disk === undefined ? 0 : (usage?.bytes.get(promise.directory) ?? 0));
         return { ...promise, usedBytes: Math.min(promise.bytes, used) };
       }),
     );
@@ -148,16 +151,22 @@ async function measureUsage(path: string, node: string, selinuxfs: string | unde
   await using pool = await openPool(path, node, selinuxfs);
   const { dev: device } = await pool.root.stat();
   const bytes = new Map<string, number>();
+  const blocks = await createSharedBlocks(pool.root);
   for (const promise of await readPromises(pool)) {
     const found = await openVolumeDirectory(pool, promise.directory).catch(undefinedIfNoDirectory);
     if (!found) continue;
     await using volume = found;
-    bytes.set(promise.directory, await treeBytes(volume, { device, limit: promise.bytes }));
+    const onFile = (file: string, size: number): Promise<void> =>
+      blocks.look(file, { by: promise.directory, bytes: size });
+    bytes.set(promise.directory, await treeBytes(volume, { device, limit: promise.bytes, onFile }));
   }
-  const promises = await readKept(pool, { bytes, capacityBytes: Infinity });
+  const shared = blocks.countedTwice();
+  for (const [directory, twice] of shared)
+    bytes.set(directory, Math.max(0, (bytes.get(directory) ?? 0) - twice));
+  const promises = await readKept(pool, { bytes, shared, capacityBytes: Infinity });
   const { bavail, bsize } = await statfs(`/proc/self/fd/${pool.root.fd}`);
   const used = promises.reduce((sum, { usedBytes }) => sum + usedBytes, 0);
-  return { bytes, capacityBytes: bavail * bsize + used };
+  return { bytes, shared, capacityBytes: bavail * bsize + used };
 }
 
 /**

@@ -19,8 +19,10 @@ const PATIENCE_MS = 2_000;
 
 /** What a look found. */
 export interface Usage {
-  /** Bytes by the volume's directory. */
+  /** Bytes by the volume's directory; blocks that several files share are counted once. */
   readonly bytes: ReadonlyMap<string, number>;
+  /** Bytes by the volume's directory that its files share with others, which count them. */
+  readonly shared: ReadonlyMap<string, number>;
   /** What the pool's volumes could use altogether then. Files that have gone since are room and must not count as used as well. */
   readonly capacityBytes: number;
 }
@@ -69,7 +71,16 @@ async function run(look: Look, measure: () => Promise<Usage>): Promise<void> {
  */
 export async function treeBytes(
   directory: FileHandle,
-  { device, limit }: { readonly device: number; readonly limit: number },
+  {
+    device,
+    limit,
+    onFile,
+  }: {
+    readonly device: number;
+    readonly limit: number;
+    /** Told of each file that counts. */
+    readonly onFile?: (path: string, bytes: number) => Promise<void>;
+  },
 ): Promise<number> {
   let bytes = 0;
   let entries = 0;
@@ -81,8 +92,11 @@ export async function treeBytes(
       entries += 1;
       const found = await lstat(childPath(parent, name)).catch(() => undefined);
       if (!found || found.dev !== device) continue;
-      // `st_blocks` counts 512 bytes whatever the file system's block size (stat(2)).
-      if (found.isFile() && found.nlink === 1) bytes += found.blocks * 512;
+      if (found.isFile() && found.nlink === 1) {
+        // `st_blocks` counts 512 bytes whatever the file system's block size (stat(2)).
+        bytes += found.blocks * 512;
+        await onFile?.(childPath(parent, name), found.blocks * 512);
+      }
       if (found.isDirectory() && depth < MOST_DEPTH) await descend(parent, name, depth);
     }
   }

@@ -10,6 +10,16 @@ const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const ENXIO = 6;
 
+/** `_IOWR('f', 11, struct fiemap)`; the struct has 4 words of 64 bits before the extents, each extent has 7 (`fiemap.h`). */
+const FIEMAP = 0xc020660b;
+const HEAD_WORDS = 4;
+const EXTENT_WORDS = 7;
+const EXTENT_LAST = 0x1n;
+const EXTENT_SHARED = 0x2000n;
+/** Extents of one call, and of one file: what more there are is not told. */
+const EXTENTS_AT_ONCE = 512;
+const MOST_CALLS = 2_000;
+
 /** Errors by which a copy is refused for good; any other is the file system's trouble of the moment. */
 const NAMES: Readonly<Record<number, string>> = {
   1: 'EPERM',
@@ -29,10 +39,20 @@ const NAMES: Readonly<Record<number, string>> = {
 
 interface Calls {
   ioctlNumber(fd: number, request: number, value: number): number;
-  ioctlMemory(fd: number, request: number, memory: BigInt64Array): number;
+  ioctlMemory: IoctlMemory;
   lseek(fd: number, offset: number, whence: number): number;
   copy: CopyFileRange;
 }
+
+type IoctlMemory = {
+  (fd: number, request: number, memory: BigInt64Array): number;
+  async(
+    fd: number,
+    request: number,
+    memory: BigInt64Array,
+    done: (error: Error | null, result: number) => void,
+  ): void;
+};
 
 type CopyFileRange = {
   (...args: CopyArguments): number;
@@ -115,6 +135,31 @@ export async function dataStretches(fd: number, start: number, end: number): Pro
     if (stretches.length % AT_ONCE === 0) await breathe();
   }
   return stretches;
+}
+
+/** Where on its file system the blocks of a file lie that other files have, too; none where that is not known. */
+export async function sharedExtents(fd: number): Promise<readonly Stretch[]> {
+  const ioctl = calls()?.ioctlMemory;
+  const shared: Stretch[] = [];
+  const memory = new BigInt64Array(HEAD_WORDS + EXTENT_WORDS * EXTENTS_AT_ONCE);
+  for (let start = 0n, asked = 0; ioctl && asked < MOST_CALLS; asked += 1) {
+    memory.set([start, (1n << 62n) - start, 0n, BigInt(EXTENTS_AT_ONCE)]);
+    const result = await new Promise<number>((resolve, reject) =>
+      ioctl.async(fd, FIEMAP, memory, (error, value) => (error ? reject(error) : resolve(value))),
+    );
+    const count = Number((memory[2] ?? 0n) >> 32n);
+    if (result !== 0 || count === 0) break;
+    for (let index = 0; index < count; index += 1) {
+      const [logical = 0n, physical = 0n, length = 0n, , , word = 0n] = memory.subarray(
+        HEAD_WORDS + index * EXTENT_WORDS,
+      );
+      const flags = word & 0xffffffffn;
+      if (flags & EXTENT_SHARED) shared.push({ start: Number(physical), end: Number(physical + length) });
+      if (flags & EXTENT_LAST) return shared;
+      start = logical + length;
+    }
+  }
+  return shared;
 }
 
 /**
