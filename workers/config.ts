@@ -105,7 +105,7 @@ export const SETTINGS = {
     default: 'DVFLOW_TLS_DIRECTORY',
     meaning: 'directory with tls.crt and tls.key that the gateway serves with',
   },
-  DVFLOW_UPLOAD_SLOTS: { default: '16', meaning: 'uploads that a gateway moves at once' },
+  DVFLOW_UPLOAD_SLOTS: { default: '8', meaning: 'uploads that a gateway moves at once' },
   DVFLOW_UPLOAD_PROXY_URL: {
     default: '',
     meaning:
@@ -176,7 +176,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
     ...(tlsDirectory ? { tlsDirectory } : {}),
     ...(gatewayAddress ? { gatewayAddress } : {}),
     ...(gatewayTlsDirectory ? { gatewayTlsDirectory } : {}),
-    uploadSlots: uploadSlots ?? 16,
+    uploadSlots: uploadSlots ?? 8,
     ...(uploadProxyUrl ? { uploadProxyUrl } : {}),
     tlsSecrets: tlsSecrets ?? false,
   };

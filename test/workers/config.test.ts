@@ -16,7 +16,7 @@ describe('configuration of the workers', () => {
       stateDirectory: '/var/lib/dvflow',
       deviceDirectory: '/dev/dvflow',
       selinuxfs: '/sys/fs/selinux',
-      uploadSlots: 16,
+      uploadSlots: 8,
       tlsSecrets: false,
     });
   });
