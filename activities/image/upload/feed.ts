@@ -106,9 +106,9 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
   }
 
   async function handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (incoming.method === 'HEAD') return answerOffset(response, 200);
     const refusal = whyRefused(incoming);
     if (refusal) return answerFailure(response, refusal);
+    if (incoming.method === 'HEAD') return answerOffset(response, 200);
     if (settled) return tell(response, settled);
     clearTimeout(linger);
     attached = { response, done: false };
@@ -117,10 +117,13 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
 
   function whyRefused({ method, url = '', headers }: IncomingMessage): DataPortFailure | undefined {
     const session = new URL(url, 'https://localhost').searchParams.get('session');
-    if (method !== 'PUT')
+    if (method !== 'PUT' && method !== 'HEAD')
       return failure('InvalidDataVolume', `${method} is not served here: use PUT or HEAD`, false);
-    if (session !== request.session || (attached && !settled))
+    const asking = method === 'HEAD';
+    // its offset is nobody else's
+    if (session !== request.session || (attached && !settled && !asking))
       return failure('UploadInProgress', 'another request is being received', true);
+    if (asking) return undefined;
     const from = Number(headers['upload-offset'] ?? 0);
     if (from !== offset)
       return failure(

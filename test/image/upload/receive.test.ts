@@ -224,8 +224,12 @@ describe('receiveUpload', function () {
     assert.deepEqual([wrong.status, wrong.headers['upload-offset']], [409, `${MIB}`]);
     const { url } = await target.locate(request);
     const { send } = await import('../../workers/data-port-client.js');
-    const head = await send(url, { ...target.client(), method: 'HEAD' });
-    assert.deepEqual([head.status, head.headers['upload-offset']], [200, `${MIB}`]);
+    const head = async (of: string) =>
+      await send(`${url}?session=${of}`, { ...target.client(), method: 'HEAD' });
+    const told = await head(request.session);
+    assert.deepEqual([told.status, told.headers['upload-offset']], [200, `${MIB}`]);
+    // an offset of another session would be taken for one's own
+    assert.equal((await head('another')).status, 409);
     const post = await send(`${url}?session=${request.session}`, { ...target.client(), method: 'POST' });
     assert.equal(post.status, 422);
     receiving.cancel();
