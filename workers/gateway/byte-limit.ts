@@ -11,11 +11,13 @@ export interface ByteLimit {
   readonly limitReason: string;
 }
 
-/** No file that fits into the claim is larger than this. */
-export function byteLimit({ namespace, name, requestBytes }: UploadClaim): ByteLimit {
-  const limitBytes = Math.ceil(requestBytes * (1 + FORMAT_SHARE)) + FORMAT_BYTES;
+/** No file that fits into the claim is larger than this. A volume may be larger than its claim asks for. */
+export function byteLimit({ namespace, name, requestBytes, capacityBytes = 0 }: UploadClaim): ByteLimit {
+  const bytes = Math.max(requestBytes, capacityBytes);
+  const limitBytes = Math.ceil(bytes * (1 + FORMAT_SHARE)) + FORMAT_BYTES;
+  const has = capacityBytes > requestBytes ? 'holds' : 'asks for';
   return {
     limitBytes,
-    limitReason: `claim ${namespace}/${name} asks for ${requestBytes} bytes, so that at most ${limitBytes} bytes are taken`,
+    limitReason: `claim ${namespace}/${name} ${has} ${bytes} bytes, so that at most ${limitBytes} bytes are taken`,
   };
 }

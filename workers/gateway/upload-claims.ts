@@ -15,6 +15,8 @@ export interface UploadClaim {
   readonly contentType: ContentType;
   /** Bytes that it asks for. */
   readonly requestBytes: number;
+  /** Bytes of the volume that it is Bound to. */
+  readonly capacityBytes?: number;
   /** Id of the workflow that serves it, where the claim tells. */
   readonly workflowId?: string;
   /** uid of the DataVolume that controls it. */
@@ -128,10 +130,15 @@ function readClaim(
     ...place,
     uid: claim.metadata?.uid ?? '',
     contentType,
-    requestBytes: Number(parseQuantity(claim.spec?.resources?.requests?.['storage'] ?? '0') ?? 0n),
+    requestBytes: bytesOf(claim.spec?.resources?.requests),
+    ...(claim.status?.phase === 'Bound' ? { capacityBytes: bytesOf(claim.status.capacity) } : {}),
     ...(workflowId === undefined ? {} : { workflowId }),
     ...(dataVolumeUid === undefined ? {} : { dataVolumeUid }),
   };
+}
+
+function bytesOf(resources: Readonly<Record<string, string>> | undefined): number {
+  return Number(parseQuantity(resources?.['storage'] ?? '0') ?? 0n);
 }
 
 function ownerOf({ metadata }: V1PersistentVolumeClaim): string | undefined {
