@@ -62,7 +62,7 @@ describe('upload tokens', () => {
     await tokens.verify(token);
     now += 2_000;
     const { kind, message } = await refusal(tokens.verify(token));
-    assert.equal(kind, 'invalid');
+    assert.equal(kind, 'expired');
     assert.match(message, /has expired/);
   });
 

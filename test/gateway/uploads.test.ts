@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
 import { once } from 'node:events';
 import { createHash, randomBytes } from 'node:crypto';
 import { connect } from 'node:tls';
@@ -6,7 +7,8 @@ import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { permanentFailure } from '../../activities/failures.js';
-import { startTestGateway, uploadClaim, type TestGateway } from './support.js';
+import { readFormFile } from '../../workers/gateway/form-file.js';
+import { ALICE, startTestGateway, uploadClaim, type TestGateway } from './support.js';
 
 const MIB = 1024 * 1024;
 const SYNC = '/v1beta1/upload';
@@ -456,6 +458,50 @@ describe("CDI's upload endpoints", function () {
       assert.equal((await gateway.send({ path: SYNC, token, body: 'x' })).status, 200);
     });
 
+    it('that are silent before the file of their form, or never come to it', async () => {
+      const type = 'multipart/form-data; boundary=b';
+      const silent = Object.assign(new PassThrough(), { headers: {} }) as unknown as IncomingMessage;
+      const began = Date.now();
+      await assert.rejects(readFormFile(silent, type, 200), { status: 408 });
+      assert.ok(Date.now() - began < 2_000);
+      const trickle = Object.assign(new PassThrough(), { headers: {} });
+      const reading = readFormFile(trickle as unknown as IncomingMessage, type, 400);
+      for (const piece of [
+        '--b\r\n',
+        'Content-Disposition: ',
+        'form-data; name="file"; filename="x"\r\n\r\n',
+        'x',
+      ]) {
+        await pause(200);
+        trickle.write(piece);
+      }
+      await reading;
+      const path = '/v1beta1/upload-form';
+      const parts = Array.from({ length: 3 }, () => ({ name: 'note', content: Buffer.alloc(MIB) }));
+      const long = await gateway.send({
+        path,
+        token,
+        ...form([...parts, { name: 'file', content: Buffer.from('x') }]),
+      });
+      assert.equal(long.status, 400);
+      assert.match(long.text, /no part named file within 1114112 bytes/);
+      assert.equal(gateway.opened.length, 0);
+    });
+
+    it('that wait in great numbers before they send anything', async () => {
+      const headers = { 'content-length': '2' };
+      const bodies = Array.from({ length: 64 }, () => new PassThrough());
+      const answers = bodies.map((body) => gateway.send({ path: SYNC, token, body, headers }));
+      const refused = async (): Promise<boolean> => {
+        const { status, text } = await gateway.send({ path: SYNC, token, body: 'x' });
+        return status === 503 && /64 uploads that have sent nothing wait/.test(text);
+      };
+      while (!(await refused())) await pause(50);
+      for (const body of bodies) body.destroy(new Error('gone'));
+      await Promise.allSettled(answers);
+      while (await refused()) await pause(50);
+    });
+
     it('at the pace of the disk: what is not taken is not read', async () => {
       gateway.dataPort.mood.slowMs = 50;
       const body = new PassThrough();
@@ -493,15 +539,46 @@ describe("CDI's upload endpoints", function () {
       uploadClaim({ annotations: { 'cdi.kubevirt.io/storage.pod.ready': 'false' } }),
     );
     const { status, text } = await gateway.send({ path, token });
-    assert.equal(status, 200);
+    assert.equal(status, 200, text);
     const renewed = (JSON.parse(text) as { token: string }).token;
-    assert.equal((await gateway.tokens.verify(renewed)).claimUid, 'claim-uid');
+    const { claimUid, holder } = await gateway.tokens.verify(renewed);
+    assert.deepEqual([claimUid, holder], ['claim-uid', ALICE]);
+    assert.deepEqual(gateway.reviewed.at(-1), {
+      ...ALICE,
+      resourceAttributes: {
+        namespace: 'team-a',
+        verb: 'create',
+        group: 'upload.cdi.kubevirt.io',
+        version: 'v1beta1',
+        resource: 'uploadtokenrequests',
+      },
+    });
     assert.equal((await gateway.send({ path, token: 'a.b.c' })).status, 401);
     gateway.claims.set(
       'disk',
       uploadClaim({ annotations: { 'cdi.kubevirt.io/storage.pod.phase': 'Succeeded' } }),
     );
     assert.equal((await gateway.send({ path, token })).status, 503);
+  });
+
+  it('renew no token of whoever has lost the right, or is not known', async () => {
+    const path = '/v1beta1/upload-token';
+    gateway.denied.add('alice');
+    const { status, text } = await gateway.send({ path, token });
+    assert.equal(status, 403);
+    assert.match(text, /user &quot;alice&quot; may not upload|user "alice" may not upload/);
+    const nobody = await gateway.tokens.issue({ namespace: 'team-a', name: 'disk', claimUid: 'claim-uid' });
+    assert.equal((await gateway.send({ path, token: nobody })).status, 403);
+    // a header has an end: who is in very many groups asks for a new token instead
+    const groups = Array.from({ length: 500 }, (_, index) => `group-of-many-${index}`);
+    const holder = { ...ALICE, groups };
+    const many = await gateway.tokens.issue({
+      namespace: 'team-a',
+      name: 'disk',
+      claimUid: 'claim-uid',
+      holder,
+    });
+    assert.ok(many.length < 2_000);
   });
 });
 

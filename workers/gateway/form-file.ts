@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { Busboy, type BusboyFileStream } from '@fastify/busboy';
+import { STALL_MS } from './body-pump.js';
 import { UploadError } from './upload-failures.js';
 
 /** Name of the part; CDI's. */
@@ -9,6 +10,9 @@ const PART = 'file';
 
 /** A form for an upload has one part; what is beyond these limits is not looked at. */
 const LIMITS = { fields: 16, fieldSize: 64 * 1024, parts: 32, headerPairs: 64 } as const;
+
+/** What may come before the file, in bytes: as much as the parts that are allowed there. */
+const PREAMBLE_BYTES = LIMITS.fields * LIMITS.fieldSize + 64 * 1024;
 
 /** The file of a form. */
 export interface FormFile {
@@ -19,11 +23,13 @@ export interface FormFile {
 
 /**
  * Reads a form up to its file. Parts before and after it are passed over.
- * @throws UploadError 400 for a body that is no form, has no part `file`, or breaks off before it
+ * @throws UploadError 400 for a body that is no form, has no part `file` or none within a mebibyte, or breaks off before it; 408 for
+ * one of which nothing comes for so long
  */
 export async function readFormFile(
   request: IncomingMessage,
   contentType: string | undefined,
+  stallMs = STALL_MS,
 ): Promise<FormFile> {
   const parser = parserFor(request, contentType ?? '');
   const { promise, resolve, reject } = Promise.withResolvers<FormFile>();
@@ -48,7 +54,37 @@ export async function readFormFile(
     if (!request.complete) fail("the client's connection has broken");
   });
   request.pipe(parser);
-  return await promise;
+  const unwatch = watchPreamble(request, stallMs, reject);
+  return await promise.finally(() => unwatch());
+}
+
+/** Until the file begins nobody else looks after the request. */
+function watchPreamble(
+  request: IncomingMessage,
+  stallMs: number,
+  refuse: (error: UploadError) => void,
+): () => void {
+  let bytes = 0;
+  const stop = (error: UploadError): void => {
+    request.unpipe();
+    request.pause();
+    refuse(error);
+  };
+  const stall = setTimeout(
+    () => stop(new UploadError(408, `the client has sent nothing for ${stallMs / 1000} s`)),
+    stallMs,
+  );
+  const count = (piece: Buffer): void => {
+    stall.refresh();
+    bytes += piece.length;
+    if (bytes > PREAMBLE_BYTES)
+      stop(new UploadError(400, `the form has no part named ${PART} within ${PREAMBLE_BYTES} bytes`));
+  };
+  request.on('data', count);
+  return () => {
+    clearTimeout(stall);
+    request.off('data', count);
+  };
 }
 
 function parserFor({ headers }: IncomingMessage, contentType: string): InstanceType<typeof Busboy> {

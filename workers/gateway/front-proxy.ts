@@ -4,6 +4,7 @@
  */
 import type { TLSSocket } from 'node:tls';
 import { call, type Kubernetes } from '../../activities/kubernetes/client.js';
+import type { TokenHolder } from './tokens.js';
 
 /** ConfigMap in which kube-apiserver tells how it proves itself. */
 const CONFIG_MAP = { namespace: 'kube-system', name: 'extension-apiserver-authentication' } as const;
@@ -16,16 +17,14 @@ export interface FrontProxy {
   readonly allowedNames: readonly string[];
   /** Lower case, as Node shows headers. */
   readonly usernameHeaders: readonly string[];
+  /** None: kube-apiserver names no uid, and would pass on one that a user has made up. */
+  readonly uidHeaders: readonly string[];
   readonly groupHeaders: readonly string[];
   readonly extraPrefixes: readonly string[];
 }
 
 /** A user as the API server names him; what a SubjectAccessReview is asked about. */
-export interface FrontProxyUser {
-  readonly user: string;
-  readonly groups: readonly string[];
-  readonly extra: Readonly<Record<string, string[]>>;
-}
+export type FrontProxyUser = TokenHolder;
 
 /** Reads how the front proxy proves itself. @throws {@link FailureType} `KubernetesUnavailable`, also where the API server has no front proxy */
 export async function readFrontProxy({ core }: Pick<Kubernetes, 'core'>): Promise<FrontProxy> {
@@ -39,6 +38,7 @@ export async function readFrontProxy({ core }: Pick<Kubernetes, 'core'>): Promis
     ca: data['requestheader-client-ca-file'] ?? '',
     allowedNames: names('allowed-names'),
     usernameHeaders: lower('username-headers'),
+    uidHeaders: lower('uid-headers'),
     groupHeaders: lower('group-headers'),
     extraPrefixes: lower('extra-headers-prefix'),
   };
@@ -56,7 +56,8 @@ function parseNames(text: string | undefined): readonly string[] {
 
 /**
  * The user on whose behalf the front proxy asks; undefined where whoever asks has not proved to be the front proxy, or names no
- * user. Without an authority nobody is believed: Node would then ask the machine's own list of authorities. `headers` are
+ * user. Without an authority nobody is believed; connections that another authority has judged are cut when it changes (`server.ts`).
+ * `headers` are
  * `headersDistinct`: names of groups may hold commas, with which Node joins the others.
  */
 export function frontProxyUser(
@@ -70,8 +71,10 @@ export function frontProxyUser(
   if (proxy.allowedNames.length > 0 && !proxy.allowedNames.includes(commonName ?? '')) return undefined;
   const user = proxy.usernameHeaders.flatMap((name) => headers[name] ?? []).find(Boolean);
   if (user === undefined) return undefined;
+  const uid = proxy.uidHeaders.flatMap((name) => headers[name] ?? []).find(Boolean);
   return {
     user,
+    ...(uid === undefined ? {} : { uid }),
     groups: proxy.groupHeaders.flatMap((name) => headers[name] ?? []),
     extra: extraOf(proxy.extraPrefixes, headers),
   };

@@ -1,7 +1,7 @@
 /** The one HTTPS server of a gateway: kube-apiserver, virtctl, curl and browsers come by the same port. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
-import type { SecureContextOptions } from 'node:tls';
+import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import cors from '@fastify/cors';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { HostPort } from '../config.js';
@@ -19,7 +19,7 @@ export type ServingTls = Pick<SecureContextOptions, 'cert' | 'key' | 'ca'>;
 export interface GatewayServer {
   /** Port that was asked for, or drawn. */
   readonly port: number;
-  /** Connections from now on are served with these. */
+  /** Connections from now on are served with these; where the authority is another one, those that it has not judged are cut. */
   renew(tls: ServingTls): void;
   /** Lets uploads under way end, for a time, and closes. */
   close(): Promise<void>;
@@ -41,12 +41,19 @@ export async function startServer(
   { address, tls }: { readonly address: HostPort; readonly tls: ServingTls },
 ): Promise<GatewayServer> {
   const app = createApp(parts, tls);
-  await app.listen({ host: address.host, port: address.port });
   const server = app.server as unknown as HttpsServer;
+  const proved = provedConnections(server);
+  await app.listen({ host: address.host, port: address.port });
+  let { ca } = tls;
   const bound = server.address();
   return {
     port: typeof bound === 'object' && bound !== null ? bound.port : address.port,
-    renew: (renewed) => server.setSecureContext({ ...renewed, minVersion: 'TLSv1.2' }),
+    renew(renewed) {
+      server.setSecureContext(secureOptions(renewed));
+      // Node judges a client's certificate once, when the connection is made
+      if (renewed.ca !== ca) for (const socket of proved) socket.destroy();
+      ({ ca } = renewed);
+    },
     async close() {
       const cut = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
       await app.close();
@@ -55,11 +62,27 @@ export async function startServer(
   };
 }
 
+/** Without an authority Node would ask the machine's own list, and believe whom any of those has signed. */
+function secureOptions(tls: ServingTls): SecureContextOptions {
+  return { ...tls, ca: tls.ca ?? [], minVersion: 'TLSv1.2' };
+}
+
+/** Connections whose client has a certificate: kube-apiserver's, and nobody's who uploads. */
+function provedConnections(server: HttpsServer): ReadonlySet<TLSSocket> {
+  const proved = new Set<TLSSocket>();
+  server.on('secureConnection', (socket) => {
+    if (Object.keys(socket.getPeerCertificate() ?? {}).length === 0) return;
+    proved.add(socket);
+    socket.once('close', () => proved.delete(socket));
+  });
+  return proved;
+}
+
 /** Every route, on a server that does not listen yet. */
 function createApp(parts: GatewayParts, tls: ServingTls): FastifyInstance {
   const app = fastify({
     // a user's browser or virtctl has no certificate, kube-apiserver has: each route that needs one asks for it
-    https: { ...tls, minVersion: 'TLSv1.2', requestCert: true, rejectUnauthorized: false },
+    https: { ...secureOptions(tls), requestCert: true, rejectUnauthorized: false },
     bodyLimit: Number.MAX_SAFE_INTEGER,
     // Node's own limit of 300 s would end every long upload; bodies have a stall timer of their own
     requestTimeout: 0,

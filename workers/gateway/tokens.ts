@@ -16,6 +16,14 @@ export const RENEW_SECONDS = 12 * 3_600;
 /** Clocks of replicas may differ by so much, in seconds. */
 const CLOCK_TOLERANCE_SECONDS = 5;
 
+/** Who was allowed to have the token, as a SubjectAccessReview asks. */
+export interface TokenHolder {
+  readonly user: string;
+  readonly uid?: string;
+  readonly groups: readonly string[];
+  readonly extra: Readonly<Record<string, readonly string[]>>;
+}
+
 /** What a token lets somebody upload into. */
 export interface TokenTarget {
   readonly namespace: string;
@@ -24,6 +32,8 @@ export interface TokenTarget {
   readonly claimUid?: string;
   /** uid of the DataVolume whose claim did not exist yet. */
   readonly dataVolumeUid?: string;
+  /** Whose right is asked for again when the token is renewed; absent where it is too much for a header. */
+  readonly holder?: TokenHolder;
 }
 
 /** A token that was verified. */
@@ -34,11 +44,14 @@ export interface UploadToken extends TokenTarget {
   readonly expires: number;
 }
 
-/** A token that is refused: `invalid` is not believed (401), `unfit` is genuine but for something else (400), as CDI tells them apart. */
+/**
+ * A token that is refused: `invalid` is not believed (401), `unfit` is genuine but for something else (400), as CDI tells them apart;
+ * `expired` was believed until now (401), and whom `forbidden` names may not have another one (403).
+ */
 export class TokenError extends Error {
   override readonly name = 'TokenError';
   constructor(
-    readonly kind: 'invalid' | 'unfit',
+    readonly kind: 'invalid' | 'unfit' | 'expired' | 'forbidden',
     message: string,
   ) {
     super(message);
@@ -50,7 +63,7 @@ export interface Tokens {
   issue(target: TokenTarget): Promise<string>;
   /** @throws TokenError */
   verify(token: string): Promise<UploadToken>;
-  /** Another token for the same claim. @throws TokenError `invalid` when the first one is too old */
+  /** Another token for the same claim and holder, whose right has been asked for. @throws TokenError `invalid` when the first one is too old */
   renew(token: UploadToken): Promise<string>;
 }
 
@@ -58,19 +71,25 @@ export interface Tokens {
 interface OwnClaims {
   readonly claimUid?: string;
   readonly dataVolumeUid?: string;
+  readonly holder?: TokenHolder;
   readonly since: number;
 }
+
+/** A header holds 16 KiB for Node, and 8 KiB for many a proxy: users are in many groups. In characters of JSON. */
+const MAX_HOLDER = 4_096;
 
 /** Tokens signed and verified with the keys; `now` in ms is for tests. */
 export function createTokens(keys: SigningKeys, now: () => number = Date.now): Tokens {
   const seconds = (): number => Math.floor(now() / 1000);
 
   async function sign(target: TokenTarget, since: number, lifetime: number): Promise<string> {
-    const { name, namespace, claimUid, dataVolumeUid } = target;
+    const { name, namespace, claimUid, dataVolumeUid, holder } = target;
+    const fits = holder !== undefined && JSON.stringify(holder).length <= MAX_HOLDER;
     const dvflow: OwnClaims = {
       since,
       ...(claimUid === undefined ? {} : { claimUid }),
       ...(dataVolumeUid === undefined ? {} : { dataVolumeUid }),
+      ...(fits ? { holder } : {}),
     };
     const at = seconds();
     return await new SignJWT({ operation: OPERATION, name, namespace, resource: RESOURCE, dvflow })
@@ -96,7 +115,7 @@ export function createTokens(keys: SigningKeys, now: () => number = Date.now): T
         return payload;
       } catch (error) {
         if (error instanceof errors.JWSSignatureVerificationFailed) continue;
-        throw new TokenError('invalid', reasonOf(error));
+        throw refused(error);
       }
     }
     return undefined;
@@ -150,10 +169,12 @@ function read(payload: JWTPayload): UploadToken {
     since: dvflow?.since ?? 0,
     ...(dvflow?.claimUid === undefined ? {} : { claimUid: dvflow.claimUid }),
     ...(dvflow?.dataVolumeUid === undefined ? {} : { dataVolumeUid: dvflow.dataVolumeUid }),
+    ...(dvflow?.holder === undefined ? {} : { holder: dvflow.holder }),
   };
 }
 
-function reasonOf(error: unknown): string {
-  if (error instanceof errors.JWTExpired) return 'the upload token has expired: ask for a new one';
-  return 'the upload token is not valid';
+function refused(error: unknown): TokenError {
+  if (error instanceof errors.JWTExpired)
+    return new TokenError('expired', 'the upload token has expired: ask for a new one');
+  return new TokenError('invalid', 'the upload token is not valid');
 }

@@ -89,12 +89,14 @@ export function uploadFailed({
   });
 }
 
+/** Who is not believed, what is for something else (CDI's), and who may no longer. */
+const TOKEN_STATUSES = { invalid: 401, expired: 401, unfit: 400, forbidden: 403 } as const;
+
 /** What a client is answered for an error of any kind. */
 export function answerOf(error: unknown): UploadAnswer {
   if (error instanceof UploadError) return error;
   if (error instanceof ClaimNotReadyError) return { status: 503, message: error.message };
-  if (error instanceof TokenError)
-    return { status: error.kind === 'invalid' ? 401 : 400, message: error.message };
+  if (error instanceof TokenError) return { status: TOKEN_STATUSES[error.kind], message: error.message };
   if (error instanceof WorkflowNotFoundError)
     return { status: 503, message: 'no upload is awaited: its workflow has ended or does not run yet' };
   const failure = applicationFailureIn(error);
@@ -120,6 +122,13 @@ function isForeseen(error: unknown): boolean {
     error instanceof WorkflowNotFoundError ||
     applicationFailureIn(error) !== undefined
   );
+}
+
+/** {@link FailureType} of an error, or of what has caused it. */
+export function failureTypeIn(error: unknown): string | undefined {
+  if (error instanceof UploadError) return error.type;
+  const failure = applicationFailureIn(error);
+  return failure && failureTypeOf(failure);
 }
 
 function applicationFailureIn(error: unknown): ApplicationFailure | undefined {

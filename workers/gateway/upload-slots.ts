@@ -7,13 +7,35 @@ export interface UploadSlots {
   readonly taken: number;
   /** Takes a slot; the returned function gives it back, once. @throws UploadError 503 when all are taken */
   take(): () => void;
+  /** Takes a place among the bodies of which nothing has come yet, as {@link take} does. @throws UploadError 503 when all are taken */
+  wait(): () => void;
 }
+
+/** Bodies that wait for each that moves: they cost a connection each, and nothing is known of their clients but a token. */
+const WAITING_FOR_EACH = 16;
 
 /** So many slots; `changed` is told how many are taken. */
 export function createUploadSlots(
   slots: number,
   changed: (taken: number) => void = () => undefined,
 ): UploadSlots {
+  const moving = createPlaces(slots, `${slots} uploads are under way through this gateway`, changed);
+  const most = slots * WAITING_FOR_EACH;
+  const waiting = createPlaces(most, `${most} uploads that have sent nothing wait on this gateway`);
+  return {
+    get taken() {
+      return moving.taken;
+    },
+    take: () => moving.take(),
+    wait: () => waiting.take(),
+  };
+}
+
+function createPlaces(
+  places: number,
+  full: string,
+  changed: (taken: number) => void = () => undefined,
+): Pick<UploadSlots, 'take' | 'taken'> {
   let taken = 0;
   const count = (change: 1 | -1): void => {
     taken += change;
@@ -24,8 +46,7 @@ export function createUploadSlots(
       return taken;
     },
     take() {
-      if (taken >= slots)
-        throw new UploadError(503, `${slots} uploads are under way through this gateway: try again later`);
+      if (taken >= places) throw new UploadError(503, `${full}: try again later`);
       count(1);
       let given = false;
       return () => {

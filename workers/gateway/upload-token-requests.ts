@@ -5,7 +5,7 @@ import { CDI_GROUP, CDI_VERSION } from '../../activities/kubernetes/names.js';
 import type { ObjectMeta } from '../../activities/kubernetes/objects.js';
 import type { FrontProxyUser } from './front-proxy.js';
 import { statusOf, type ApiStatus } from './api-status.js';
-import type { TokenTarget, Tokens } from './tokens.js';
+import type { TokenHolder, TokenTarget, Tokens } from './tokens.js';
 
 /** Group of the aggregated API. */
 export const UPLOAD_GROUP = 'upload.cdi.kubevirt.io';
@@ -66,7 +66,8 @@ export async function answerTokenRequest(
   const stated = body.metadata?.['namespace'];
   if (stated !== undefined && stated !== '' && stated !== namespace)
     return statusOf('BadRequest', 'the namespace of the object does not match the one of the request');
-  const token = dryRun ? '' : await tokens.issue(await bind(kubernetes, namespace, name));
+  const target = dryRun ? undefined : await bind(kubernetes, namespace, name);
+  const token = target ? await tokens.issue({ ...target, holder: user }) : '';
   const metadata = { ...body.metadata, namespace };
   return {
     code: 200,
@@ -76,10 +77,25 @@ export async function answerTokenRequest(
 
 /** kube-apiserver has asked its authorizer already; a gateway that is reached by another way asks again. */
 async function refusalOf(
-  { authorization }: Pick<Kubernetes, 'authorization'>,
-  { user, groups, extra }: FrontProxyUser,
+  kubernetes: Pick<Kubernetes, 'authorization'>,
+  user: FrontProxyUser,
   { version, namespace }: Pick<TokenRequest, 'version' | 'namespace'>,
 ): Promise<ApiStatus | undefined> {
+  const { allowed, reason } = await mayUpload(kubernetes, user, { version, namespace });
+  if (allowed) return undefined;
+  return statusOf(
+    'Forbidden',
+    `${UPLOAD_RESOURCE}.${UPLOAD_GROUP} is forbidden: User "${user.user}" cannot create resource "${UPLOAD_RESOURCE}" ` +
+      `in API group "${UPLOAD_GROUP}" in the namespace "${namespace}"${reason}`,
+  );
+}
+
+/** Whether a user may have tokens for claims of a namespace now; asked for the first one, and for each that renews one. */
+export async function mayUpload(
+  { authorization }: Pick<Kubernetes, 'authorization'>,
+  { user, uid, groups, extra }: TokenHolder,
+  { version = UPLOAD_VERSIONS[0], namespace }: { readonly version?: string; readonly namespace: string },
+): Promise<{ readonly allowed: boolean; readonly reason: string }> {
   const resourceAttributes = {
     namespace,
     verb: 'create',
@@ -87,18 +103,13 @@ async function refusalOf(
     version,
     resource: UPLOAD_RESOURCE,
   };
-  const spec = { user, groups: [...groups], extra, resourceAttributes };
+  const copied = Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, [...values]]));
+  const who = { user, groups: [...groups], extra: copied, ...(uid === undefined ? {} : { uid }) };
   const { status } = await call(
     `asking whether ${user} may upload into namespace ${namespace}`,
-    authorization.createSubjectAccessReview({ body: { spec } }),
+    authorization.createSubjectAccessReview({ body: { spec: { ...who, resourceAttributes } } }),
   );
-  if (status?.allowed) return undefined;
-  const reason = status?.reason ? `: ${status.reason}` : '';
-  return statusOf(
-    'Forbidden',
-    `${UPLOAD_RESOURCE}.${UPLOAD_GROUP} is forbidden: User "${user}" cannot create resource "${UPLOAD_RESOURCE}" ` +
-      `in API group "${UPLOAD_GROUP}" in the namespace "${namespace}"${reason}`,
-  );
+  return { allowed: status?.allowed === true, reason: status?.reason ? `: ${status.reason}` : '' };
 }
 
 /** What exists under the name now. */

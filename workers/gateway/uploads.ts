@@ -13,6 +13,8 @@ import { countReceived } from './received-bytes.js';
 import { readFormFile } from './form-file.js';
 import { awaitUploadClaim, type UploadClaim } from './upload-claims.js';
 import { answerOf, logUnforeseen, UploadError } from './upload-failures.js';
+import { mayUpload } from './upload-token-requests.js';
+import { TokenError, type UploadToken } from './tokens.js';
 
 /** CDI's paths, below each of its versions. Asynchronous ones answer like the others, when the disk is complete. */
 const PATHS = ['upload', 'upload-async', 'upload-form', 'upload-form-async'] as const;
@@ -96,9 +98,7 @@ async function receive(
   const length = form === undefined ? lengthOf(raw) : undefined;
   if ((length ?? 0) > limit.limitBytes)
     throw new UploadError(400, `an upload of ${length} bytes is larger than allowed: ${limit.limitReason}`);
-  expectsContinue(raw);
-  const body = form === undefined ? plainBody(raw, length) : await readFormFile(raw, form);
-  await awaitFirstByte(body.source, STALL_MS);
+  const body = await beginningOf(raw, { form, length, slots });
   const giveBack = slots.take();
   const received = countReceived(metrics);
   try {
@@ -126,6 +126,30 @@ async function receive(
   }
 }
 
+/** Lets the client send, and waits for the first byte of its file. @throws UploadError 408 when none comes, 503 when too many wait */
+async function beginningOf(
+  raw: IncomingMessage,
+  {
+    form,
+    length,
+    slots,
+  }: {
+    readonly form: string | undefined;
+    readonly length: number | undefined;
+    readonly slots: GatewayParts['slots'];
+  },
+): Promise<Body> {
+  const leave = slots.wait();
+  try {
+    expectsContinue(raw);
+    const body = form === undefined ? plainBody(raw, length) : await readFormFile(raw, form);
+    await awaitFirstByte(body.source, STALL_MS);
+    return body;
+  } finally {
+    leave();
+  }
+}
+
 function plainBody(raw: IncomingMessage, length: number | undefined): Body {
   return { source: raw, ...(length === undefined ? {} : { length }) };
 }
@@ -136,7 +160,7 @@ function lengthOf({ headers }: IncomingMessage): number | undefined {
   return text === undefined ? undefined : Number(text);
 }
 
-/** A good token for another one: an upload may take longer than a token lasts. */
+/** A good token for another one: an upload may take longer than a token lasts, and its user may lose the right to it meanwhile. */
 async function renewToken(
   { tokens, kubernetes }: GatewayParts,
   request: FastifyRequest,
@@ -146,6 +170,7 @@ async function renewToken(
     const token = await tokens.verify(bearerToken(request.headers.authorization));
     // a claim that is finished or another one needs no token
     await awaitUploadClaim(kubernetes, token, { readyWithinMs: 0, unready: true });
+    await authorizeAgain(kubernetes, token);
     return await reply
       .code(200)
       .header('cache-control', 'no-store')
@@ -153,4 +178,18 @@ async function renewToken(
   } catch (error) {
     return sendAnswer(request, reply, answerOf(error));
   }
+}
+
+/** @throws TokenError `forbidden` for a holder that may not upload any more, or is not known */
+async function authorizeAgain(
+  kubernetes: Pick<GatewayParts['kubernetes'], 'authorization'>,
+  { holder, namespace }: UploadToken,
+): Promise<void> {
+  if (!holder) throw new TokenError('forbidden', 'this upload token cannot be renewed: ask for a new one');
+  const { allowed, reason } = await mayUpload(kubernetes, holder, { namespace });
+  if (allowed) return;
+  throw new TokenError(
+    'forbidden',
+    `user "${holder.user}" may not upload into namespace "${namespace}" any more${reason}`,
+  );
 }
