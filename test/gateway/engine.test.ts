@@ -5,9 +5,10 @@ import { createReadStream, readFileSync, statSync, writeFileSync } from 'node:fs
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { sendFile, type Sent } from '../../cli/upload/send.js';
+import { ApplicationFailure } from '../../activities/failures.js';
 import type { OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
 import { makeTarget, useDataPort } from '../image/upload/support.js';
-import { makeRaw, MIB, qemuImg, useDirectory } from '../image/support/images.js';
+import { makePatterned, makeRaw, MIB, qemuImg, useDirectory } from '../image/support/images.js';
 import { startTestGateway, uploadClaim, type TestGateway } from './support.js';
 
 const DISK = 48 * MIB;
@@ -19,6 +20,7 @@ describe('an upload through the gateway into a real disk', function () {
   let raw = '';
   let qcow2 = '';
   let gateway: TestGateway;
+  let down = false;
   let target: Awaited<ReturnType<typeof makeTarget>>;
   let receiving: { readonly session: string; readonly run: ReturnType<typeof target.receive> } | undefined;
 
@@ -34,6 +36,15 @@ describe('an upload through the gateway into a real disk', function () {
     gateway = await startTestGateway({
       parts: {
         openUpload: async (_claim, request) => await open(request),
+        locateUpload: async (_claim, request) => {
+          requireNode();
+          const { offset, receiving } = await target.locate(request);
+          return {
+            session: request.session,
+            offset,
+            ...(receiving === request.session ? { receiving: true } : {}),
+          };
+        },
         dataPortTls: () => server.client(),
       },
     });
@@ -44,8 +55,14 @@ describe('an upload through the gateway into a real disk', function () {
     await gateway.close();
   });
 
+  /** As the workflow tells of a worker that was killed. */
+  function requireNode(): void {
+    if (down) throw ApplicationFailure.create({ type: 'NodeUnavailable', message: 'node n1 is silent' });
+  }
+
   /** As the workflow does: where the session goes on, and an activity that receives it. */
   async function open(request: UploadRequest): Promise<OpenedUpload> {
+    requireNode();
     const place = await target.locate(request);
     if (receiving?.session !== request.session) {
       receiving?.run.cancel();
@@ -61,8 +78,8 @@ describe('an upload through the gateway into a real disk', function () {
     return { url: place.url, session: request.session, offset: place.offset };
   }
 
-  function assertSame(): void {
-    assert.match(qemuImg('compare', '-f', 'raw', '-F', 'raw', target.disk, raw), /identical/);
+  function assertSame(file = raw): void {
+    assert.match(qemuImg('compare', '-f', 'raw', '-F', 'raw', target.disk, file), /identical/);
   }
 
   async function post(file: string, path = '/v1beta1/upload') {
@@ -136,6 +153,34 @@ describe('an upload through the gateway into a real disk', function () {
     const { bytes, bytesSent } = await sending;
     assertSame();
     console.log(`      ${((100 * bytesSent) / bytes).toFixed(1)} % of the file was sent`);
+  });
+
+  it('goes on where the disk is after a node that is away for half a minute', async function () {
+    this.timeout(300_000);
+    // large beside what a node has not synced yet
+    const size = 384;
+    const large = makePatterned(`${directory()}/large.raw`, size);
+    target = await makeTarget(directory(), size * MIB, server);
+    gateway.claims.set('disk', uploadClaim({ size: `${size}Mi` }));
+    let sent = 0;
+    const notices: string[] = [];
+    const sending = send(large, {
+      onProgress: (bytes: number) => (sent = bytes),
+      notice: (text: string) => notices.push(text),
+    });
+    while (sent < 200 * MIB || !receiving) await pause(5);
+    down = true;
+    receiving.run.cancel();
+    await receiving.run.done.catch(() => undefined);
+    receiving = undefined;
+    await pause(30_000);
+    down = false;
+    const { bytes, bytesSent, retries } = await sending;
+    assertSame(large);
+    const share = bytesSent / bytes;
+    console.log(`      ${(100 * share).toFixed(1)} % of the file was sent, in ${retries + 1} tries`);
+    assert.ok(share <= 1.1, `${bytesSent} of ${bytes} bytes`);
+    assert.ok(notices.length >= 5, notices.join('; '));
   });
 
   it('verifies the checksum of the whole file, across an interruption', async () => {

@@ -9,7 +9,7 @@ import { createSigningKeys, type SigningKeys } from '../../workers/gateway/signi
 import { createTokens, type Tokens } from '../../workers/gateway/tokens.js';
 import { createUploadSlots } from '../../workers/gateway/upload-slots.js';
 import type { UploadRequest } from '../../activities/types/upload.js';
-import type { OpenUpload } from '../../workers/gateway/open-upload.js';
+import type { LocateUpload, OpenUpload } from '../../workers/gateway/open-upload.js';
 import type { GatewayParts } from '../../workers/gateway/parts.js';
 import { startServer, type GatewayServer } from '../../workers/gateway/server.js';
 import { createAuthority, type TestAuthority } from '../support/servers/certificates.js';
@@ -79,18 +79,34 @@ function defined(record: Readonly<Record<string, string | undefined>>): Record<s
   return Object.fromEntries(entries);
 }
 
+/** Whose tokens tests send. */
+export const ALICE = {
+  user: 'alice',
+  uid: 'uid-of-alice',
+  groups: ['team-a', 'system:authenticated'],
+  extra: { scopes: ['upload'] },
+} as const;
+
 /** A gateway under test. */
 export interface TestGateway {
   readonly server: GatewayServer;
   readonly tokens: Tokens;
+  readonly keys: SigningKeys;
   readonly dataPort: StandInDataPort;
   readonly authority: TestAuthority;
   /** Claims by name. */
   readonly claims: Map<string, V1PersistentVolumeClaim>;
   /** What the workflow was asked. */
   readonly opened: UploadRequest[];
+  /** What it was asked without anything being opened. */
+  readonly located: UploadRequest[];
+  /** Users who may not upload. */
+  readonly denied: Set<string>;
+  /** What SubjectAccessReviews asked. */
+  readonly reviewed: object[];
   /** Runs instead of opening, where set. */
   onOpen?: OpenUpload | undefined;
+  onLocate?: LocateUpload | undefined;
   /** A token for the claim `disk`. */
   token(): Promise<string>;
   send(options: Sent): Promise<Received>;
@@ -102,6 +118,8 @@ export interface Sent extends RequestOptions {
   readonly path: string;
   readonly token?: string;
   readonly body?: Readable | Buffer | string;
+  /** The connection may be used again. */
+  readonly keep?: boolean;
 }
 
 /** One answer. */
@@ -126,12 +144,16 @@ export async function startTestGateway(
   const authority = beside?.authority ?? (await createAuthority());
   const dataPort = beside?.dataPort ?? (await startDataPort(authority, directory));
   const client = await authority.issue(['dvflow-gateway']);
-  const tokens = beside?.tokens ?? createTokens(keysOver(secretStore()));
+  const keys = beside?.keys ?? keysOver(secretStore());
+  const tokens = beside?.tokens ?? createTokens(keys);
   const claims = beside?.claims ?? new Map([['disk', uploadClaim()]]);
   const opened: UploadRequest[] = [];
+  const located: UploadRequest[] = [];
+  const denied = new Set<string>();
+  const reviewed: object[] = [];
   const gateway: Partial<TestGateway> = {};
   const parts: GatewayParts = {
-    kubernetes: { core: claimReader(claims) } as never,
+    kubernetes: { core: claimReader(claims), authorization: reviewer(denied, reviewed) } as never,
     tokens,
     slots: createUploadSlots(options.slots ?? 4),
     logger: QUIET,
@@ -144,6 +166,12 @@ export async function startTestGateway(
       const { durable, complete } = dataPort.open(asked.session, asked.length);
       return { url: dataPort.url, session: asked.session, offset: durable, complete };
     },
+    locateUpload: async (claim, asked, signal) => {
+      located.push(asked);
+      if (gateway.onLocate) return await gateway.onLocate(claim, asked, signal);
+      const { durable = 0, complete } = dataPort.sessions.get(asked.session) ?? {};
+      return { session: asked.session, offset: durable, ...(complete ? { complete } : {}) };
+    },
     ...options.parts,
   };
   const tls = { ...(await authority.issue(['localhost'])), ca: authority.ca };
@@ -151,15 +179,20 @@ export async function startTestGateway(
   return Object.assign(gateway, {
     server,
     tokens,
+    keys,
     dataPort,
     authority,
     claims,
     opened,
+    located,
+    denied,
+    reviewed,
     token: async () =>
       await tokens.issue({
         namespace: 'team-a',
         name: 'disk',
         claimUid: claims.get('disk')?.metadata?.uid ?? '',
+        holder: ALICE,
       }),
     send: async (sent: Sent) => await send(server.port, authority.ca, sent),
     async close() {
@@ -180,8 +213,21 @@ function claimReader(claims: ReadonlyMap<string, V1PersistentVolumeClaim>) {
   };
 }
 
+function reviewer(denied: ReadonlySet<string>, reviewed: object[]) {
+  return {
+    createSubjectAccessReview: async ({ body }: { body: { spec: { user: string } } }) => {
+      reviewed.push(body.spec);
+      return { status: { allowed: !denied.has(body.spec.user) } };
+    },
+  };
+}
+
 /** Sends a request as a client that reads the answer while it still sends. */
-export async function send(port: number, ca: string, { token, body, ...options }: Sent): Promise<Received> {
+export async function send(
+  port: number,
+  ca: string,
+  { token, body, keep, ...options }: Sent,
+): Promise<Received> {
   const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const headers = { ...authorization, ...(options.headers as Record<string, string>) };
   return await new Promise((resolve, reject) => {
@@ -194,7 +240,7 @@ export async function send(port: number, ca: string, { token, body, ...options }
         response.on('end', () => {
           const text = Buffer.concat(chunks).toString();
           resolve({ status: response.statusCode ?? 0, text, headers: response.headers });
-          asked.destroy();
+          if (!keep) asked.destroy();
         });
       },
     );

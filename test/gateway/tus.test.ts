@@ -7,7 +7,10 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { DefaultHttpStack, Upload } from 'tus-js-client';
+import { ApplicationFailure } from '../../activities/failures.js';
+import { createTokens } from '../../workers/gateway/tokens.js';
 import { nameUpload } from '../../workers/gateway/tus/upload-id.js';
+import { UploadError } from '../../workers/gateway/upload-failures.js';
 import { startTestGateway, uploadClaim, type Received, type TestGateway } from './support.js';
 
 const MIB = 1024 * 1024;
@@ -228,6 +231,10 @@ describe('resumable uploads', function () {
     gateway.claims.set('disk', uploadClaim({ size: '1Mi' }));
     assert.equal((await create(80 * MIB)).status, 413);
     assert.equal((await create(0)).status, 400);
+    // the volume of a Bound claim may be larger than the claim asks for
+    const bound = { phase: 'Bound', capacity: { storage: '128Mi' } };
+    gateway.claims.set('disk', { ...uploadClaim({ size: '1Mi' }), status: bound });
+    assert.equal((await create(80 * MIB)).status, 201);
     gateway.claims.set('disk', uploadClaim());
     const path = await created(2 * MIB);
     const body = { type: 'UploadInProgress', message: 'another upload is being received' };
@@ -262,6 +269,213 @@ describe('resumable uploads', function () {
     stuck.destroy();
     await first;
     assert.deepEqual(await gateway.dataPort.content(onlySession()), content);
+  });
+
+  /** Every byte is on its way to the node, and the connection is gone before its answer. */
+  async function breakAfterLastByte(path: string, content: Buffer): Promise<void> {
+    const body = new PassThrough();
+    const broken = patch(path, 0, body, content.length);
+    broken.catch(() => undefined);
+    body.write(content);
+    while (gateway.dataPort.sessions.get(onlySession())?.durable !== content.length) await pause(5);
+    body.destroy(new Error('the network is gone'));
+    await broken.catch(() => undefined);
+  }
+
+  describe('whose last byte has come', () => {
+    const content = randomBytes(MIB);
+    const refuse = {
+      status: 422,
+      body: { type: 'ChecksumMismatch', message: 'the file has another checksum' },
+      afterBytes: content.length,
+    };
+    let path: string;
+
+    beforeEach(async () => {
+      path = await created(content.length);
+    });
+
+    it('are not said to be there before the disk is judged', async () => {
+      gateway.dataPort.mood.judgeMs = 800;
+      await breakAfterLastByte(path, content);
+      const began = Date.now();
+      const { status, headers } = await head(path);
+      assert.deepEqual([status, headers['upload-offset']], [200, String(content.length)]);
+      assert.ok(Date.now() - began >= 500);
+      assert.equal(gateway.dataPort.sessions.get(onlySession())?.complete, true);
+    });
+
+    it('are told why they are refused, by HEAD too, which has no body', async () => {
+      gateway.dataPort.mood.judgeMs = 500;
+      gateway.dataPort.mood.refuse = refuse;
+      await breakAfterLastByte(path, content);
+      for (let again = 0; again < 2; again += 1) {
+        const { status, headers } = await head(path);
+        assert.equal(status, 400);
+        assert.match(decodeURIComponent(String(headers['dvflow-reason'])), /the file has another checksum/);
+        assert.match(String(headers['access-control-expose-headers']), /Dvflow-Reason/);
+      }
+    });
+
+    it('are locked while it takes long, for a client that comes again', async () => {
+      const other = await startTestGateway({ beside: gateway, parts: { verdictMs: 1_000 } });
+      const durable = async () => ({ session: onlySession(), offset: content.length, receiving: true });
+      try {
+        other.onLocate = durable;
+        assert.equal((await head(path, other)).status, 423);
+        gateway.dataPort.mood.judgeMs = 2_000;
+        await breakAfterLastByte(path, content);
+        // the node does not say complete yet, to whomever
+        assert.equal((await head(path, other)).status, 423);
+        other.onLocate = undefined;
+        assert.equal((await head(path)).status, 200);
+        assert.equal((await head(path, other)).headers['upload-offset'], String(content.length));
+      } finally {
+        await other.close();
+      }
+    });
+
+    for (const refused of [false, true]) {
+      it(`are judged for a client that comes back when nobody does it any more: ${refused ? 'refused' : 'complete'}`, async () => {
+        // as after a kill -9 of node and gateway
+        await patch(path, 0, content.subarray(0, 1));
+        Object.assign(gateway.dataPort.sessions.get(onlySession())!, { durable: content.length });
+        if (refused) gateway.dataPort.mood.refuse = refuse;
+        const other = await startTestGateway({ beside: gateway });
+        try {
+          const { status, headers } = await head(path, other);
+          assert.equal(status, refused ? 400 : 200);
+          if (!refused) assert.equal(headers['upload-offset'], String(content.length));
+          assert.equal(other.opened.length, 1);
+        } finally {
+          await other.close();
+        }
+      });
+    }
+
+    it('wait while the disk is being published', async () => {
+      const publishing = { type: 'ResourceExists', message: 'the disk is complete: it is being published' };
+      const other = await startTestGateway({ beside: gateway });
+      other.onLocate = async () => await Promise.reject(ApplicationFailure.create(publishing));
+      try {
+        assert.equal((await patch(path, 0, content)).status, 204);
+        const answer = head(path, other);
+        await pause(300);
+        const done = { annotations: { 'cdi.kubevirt.io/storage.pod.phase': 'Succeeded' } };
+        gateway.claims.set('disk', uploadClaim(done));
+        assert.equal((await answer).headers['upload-offset'], String(content.length));
+      } finally {
+        await other.close();
+      }
+    });
+  });
+
+  it('are only looked for by HEAD: nothing is opened, no slot is taken', async () => {
+    const path = await created(10);
+    assert.equal((await head(path)).headers['upload-offset'], '0');
+    assert.deepEqual([gateway.opened.length, gateway.located.length], [0, 1]);
+    // a PATCH of which nothing comes opens nothing either
+    const silent = new PassThrough();
+    const waiting = patch(path, 0, silent, 10).catch(() => undefined);
+    await pause(200);
+    assert.equal(gateway.opened.length, 0);
+    silent.destroy(new Error('gone'));
+    await waiting;
+  });
+
+  it('ask the workflow once, however many chunks they come in', async () => {
+    const content = randomBytes(MIB);
+    const path = await created(content.length);
+    for (let offset = 0; offset < content.length; offset += MIB / 16) {
+      const { status, text } = await patch(path, offset, content.subarray(offset, offset + MIB / 16));
+      assert.equal(status, 204, text);
+      if (offset + MIB / 16 < content.length)
+        assert.equal((await head(path)).headers['upload-offset'], String(offset + MIB / 16));
+    }
+    assert.deepEqual([gateway.opened.length, gateway.located.length], [1, 0]);
+    assert.deepEqual(await gateway.dataPort.content(onlySession()), content);
+  });
+
+  it('are kept by whoever asks at a bad moment: 423 is the answer to HEAD that ends nothing', async () => {
+    const path = await created(10);
+    const failures = [
+      ApplicationFailure.create({ type: 'NodeUnavailable', message: 'node n1 does not answer' }),
+      ApplicationFailure.create({ type: 'UploadInProgress', message: 'the upload goes on in a new run' }),
+      ApplicationFailure.create({ type: 'KubernetesUnavailable', message: 'no API server' }),
+      new UploadError(502, 'the data port is not there'),
+      new Error('nobody foresaw it'),
+    ];
+    for (const failure of failures) {
+      gateway.onLocate = async () => await Promise.reject(failure);
+      assert.equal((await head(path)).status, 423, failure.message);
+    }
+    gateway.onLocate = undefined;
+    const good = token;
+    token = await createTokens(gateway.keys, () => Date.now() - 3_600_000).issue({
+      namespace: 'team-a',
+      name: 'disk',
+      claimUid: 'claim-uid',
+    });
+    assert.equal((await head(path)).status, 423);
+    token = 'a.b.c';
+    assert.equal((await head(path)).status, 401);
+    token = good;
+    assert.equal((await head(path)).status, 200);
+  });
+
+  it('are not ended by DELETE, which is not offered, and their names cannot be made up past the limit', async () => {
+    const path = await created(10);
+    for (const gone of [path, `${PATH}/nonsense`])
+      assert.equal((await gateway.send({ method: 'DELETE', path: gone, token, headers: TUS })).status, 405);
+    const made = {
+      session: randomUUID(),
+      claimUid: 'claim-uid',
+      length: 9e15,
+      created: Date.now(),
+      metadata: {},
+    };
+    assert.equal((await head(`${PATH}/${nameUpload(made)}`)).status, 404);
+    assert.equal((await patch(`${PATH}/${nameUpload(made)}`, 0, Buffer.from('x'))).status, 404);
+    assert.equal(gateway.opened.length, 0);
+  });
+
+  it('work with tus-js-client as it is, whose node is away for a while', async () => {
+    const content = randomBytes(6 * MIB);
+    gateway.dataPort.mood.slowMs = 2;
+    let down = false;
+    const whileDown = async (): Promise<void> => {
+      if (down) throw ApplicationFailure.create({ type: 'NodeUnavailable', message: 'node n1 is silent' });
+    };
+    gateway.onLocate = async (_claim, { session }) => {
+      await whileDown();
+      return { session, offset: gateway.dataPort.sessions.get(session)?.durable ?? 0 };
+    };
+    gateway.onOpen = async (_claim, { session, length }) => {
+      await whileDown();
+      return { url: gateway.dataPort.url, session, offset: gateway.dataPort.open(session, length).durable };
+    };
+    const failed = Promise.withResolvers<void>();
+    const upload = new Upload(content, {
+      endpoint: `https://localhost:${gateway.server.port}${PATH}`,
+      headers: { authorization: `Bearer ${token}` },
+      chunkSize: Number.POSITIVE_INFINITY,
+      retryDelays: Array.from({ length: 12 }, () => 400),
+      httpStack: new DefaultHttpStack({ ca: gateway.authority.ca }),
+      onError: (error) => failed.reject(error),
+      onSuccess: () => failed.resolve(),
+    });
+    upload.start();
+    while ((gateway.dataPort.sessions.get(onlySession())?.durable ?? 0) < 3 * MIB) await pause(5);
+    down = true;
+    gateway.dataPort.mood.away = true;
+    setTimeout(() => {
+      down = false;
+      gateway.dataPort.mood.away = false;
+    }, 3_000);
+    await failed.promise;
+    assert.deepEqual(await gateway.dataPort.content(onlySession()), content);
+    assert.equal(gateway.dataPort.sessions.size, 1);
+    assert.equal(new Set(gateway.opened.map(({ session }) => session)).size, 1);
   });
 
   it('work with tus-js-client as it is, whose connection is cut again and again', async () => {

@@ -61,9 +61,15 @@ export async function sendToDataPort(
   }
 }
 
-/** Asks for the durable offset of a session. @throws UploadError */
-export async function readOffset({ url, session }: OpenedUpload, tls: DataPortTls): Promise<number> {
-  const head = start(url, session, tls, { method: 'HEAD' });
+/** A data port on which the session is not open waits for it; whoever only asks does not. In ms. */
+const OFFSET_WITHIN_MS = 2_000;
+
+/** Asks for the durable offset of a session that is open. @throws UploadError */
+export async function readOffset(
+  { url, session }: Pick<OpenedUpload, 'url' | 'session'>,
+  tls: DataPortTls,
+): Promise<number> {
+  const head = start(url, session, tls, { method: 'HEAD', signal: AbortSignal.timeout(OFFSET_WITHIN_MS) });
   head.end();
   const response = await responseOf(head, url);
   response.resume();

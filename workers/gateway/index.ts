@@ -7,7 +7,7 @@ import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { HostPort } from '../config.js';
 import type { Metrics } from '../metrics/index.js';
 import { readFrontProxy } from './front-proxy.js';
-import { createFinishedSession, createOpenUpload } from './open-upload.js';
+import { createFinishedSession, createLocateUpload, createOpenUpload } from './open-upload.js';
 import type { GatewayParts } from './parts.js';
 import { startServer, type GatewayServer } from './server.js';
 import { keepServingTls, type Serving } from './serving.js';
@@ -49,6 +49,7 @@ export function startGateway(options: GatewayOptions): Gateway {
     kubernetes,
     tokens: createTokens(createSigningKeys({ kubernetes, logger })),
     openUpload: createOpenUpload(client, kubernetes),
+    locateUpload: createLocateUpload(client, kubernetes),
     finishedSession: createFinishedSession(client, kubernetes),
     slots: createUploadSlots(uploadSlots, (taken) => metrics?.record('dvflow_active_uploads', taken)),
     logger,

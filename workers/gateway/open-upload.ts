@@ -5,8 +5,8 @@ import type { ImportResult } from '../../activities/types.js';
 import { callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { CDI_GROUP, CDI_VERSION, lifecycleWorkflowId, MARKS } from '../../activities/kubernetes/names.js';
 import type { ObjectMeta } from '../../activities/kubernetes/objects.js';
-import type { OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
-import { openUploadUpdate } from '../../workflows/messages.js';
+import type { LocatedUpload, OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
+import { locateUploadUpdate, openUploadUpdate } from '../../workflows/messages.js';
 import { uploadClaimWorkflowId } from '../../workflows/task-queues.js';
 import { UploadError } from './upload-failures.js';
 import type { UploadClaim } from './upload-claims.js';
@@ -18,8 +18,34 @@ export type OpenUpload = (
   signal: AbortSignal,
 ) => Promise<OpenedUpload>;
 
+/** Asks where a session can go on; nothing is opened, and no other session ends. */
+export type LocateUpload = (
+  claim: UploadClaim,
+  request: UploadRequest,
+  signal: AbortSignal,
+) => Promise<LocatedUpload>;
+
 /** All slots of a node may be taken by other transfers: a client waits so long for one, in ms. */
 const OPEN_WITHIN_MS = 5 * 60_000;
+
+/** A node says within seconds where an upload is, or that it does not; a client that asks again is not kept waiting. In ms. */
+const LOCATE_WITHIN_MS = 20_000;
+
+/** Asks by a Temporal Update, which starts nothing. */
+export function createLocateUpload(client: Client, kubernetes: Pick<Kubernetes, 'custom'>): LocateUpload {
+  return async (claim, request, signal) => {
+    const handle = client.workflow.getHandle(await workflowOf(kubernetes, claim));
+    const timeout = AbortSignal.timeout(LOCATE_WITHIN_MS);
+    try {
+      return await client.connection.withAbortSignal(AbortSignal.any([signal, timeout]), async () =>
+        handle.executeUpdate(locateUploadUpdate, { args: [request], updateId: randomUUID() }),
+      );
+    } catch (error) {
+      if (!timeout.aborted) throw error;
+      throw new UploadError(503, 'the node does not say how far the upload is: try again', { cause: error });
+    }
+  };
+}
 
 /** Asks by a Temporal Update, which starts nothing: a claim whose workflow has ended takes no upload. */
 export function createOpenUpload(client: Client, kubernetes: Pick<Kubernetes, 'custom'>): OpenUpload {
@@ -56,6 +82,8 @@ export function createFinishedSession(
     const handle = client.workflow.getHandle(await workflowOf(kubernetes, claim));
     try {
       const { status } = await handle.describe();
+      // the claim has its disk a moment before its workflow ends
+      if (status.name === 'RUNNING') throw new UploadError(503, 'the disk is complete, and being published');
       if (status.name !== 'COMPLETED') return undefined;
       return ((await handle.result()) as ImportResult | undefined)?.session;
     } catch (error) {

@@ -3,7 +3,7 @@ import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import type { Metrics } from '../metrics/index.js';
 import type { DataPortTls } from './data-port.js';
 import type { FrontProxy } from './front-proxy.js';
-import type { OpenUpload } from './open-upload.js';
+import type { LocateUpload, OpenUpload } from './open-upload.js';
 import type { Tokens } from './tokens.js';
 import type { UploadClaim } from './upload-claims.js';
 import type { UploadSlots } from './upload-slots.js';
@@ -13,6 +13,9 @@ export interface GatewayParts {
   readonly kubernetes: Pick<Kubernetes, 'core' | 'custom' | 'authorization'>;
   readonly tokens: Tokens;
   readonly openUpload: OpenUpload;
+  readonly locateUpload: LocateUpload;
+  /** A client waits so long for what becomes of a file whose last byte has come, in ms. @default 20_000 */
+  readonly verdictMs?: number;
   /** Session that has filled a claim; undefined where that is not known any more. */
   readonly finishedSession: (claim: UploadClaim) => Promise<string | undefined>;
   readonly slots: UploadSlots;

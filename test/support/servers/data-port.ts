@@ -13,6 +13,10 @@ export interface DataPortMood {
   refuse?: { readonly status: number; readonly body: object; readonly afterBytes: number } | undefined;
   /** Reads this slowly: so many ms before each chunk. */
   slowMs?: number;
+  /** Breaks every connection, as a node that is away. */
+  away?: boolean;
+  /** Takes so long to judge a file that is whole, in ms. */
+  judgeMs?: number;
   /** Cuts the connection after so many bytes. */
   cutAfterBytes?: number | undefined;
 }
@@ -61,6 +65,7 @@ export async function startDataPort(authority: TestAuthority, directory: string)
       response.writeHead(401).end();
       return;
     }
+    if (mood.away) return void request.socket.destroy();
     const { searchParams } = new URL(request.url ?? '', 'https://localhost');
     const session = sessions.get(searchParams.get('session') ?? '');
     if (!session) return void response.writeHead(404).end('{}');
@@ -89,6 +94,7 @@ export async function startDataPort(authority: TestAuthority, directory: string)
         if (mood.slowMs) await new Promise((resolve) => setTimeout(resolve, mood.slowMs));
         await disk.write(chunk as Buffer, 0, (chunk as Buffer).length, session.durable);
         session.durable += (chunk as Buffer).length;
+        if (mood.away) return void request.socket.destroy();
         if (mood.cutAfterBytes !== undefined && session.durable >= mood.cutAfterBytes)
           return void request.socket.destroy();
         if (refusing()) break;
@@ -102,6 +108,8 @@ export async function startDataPort(authority: TestAuthority, directory: string)
     const { refuse } = mood;
     // a connection that is cut at once would take the answer with it
     request.resume();
+    if (mood.judgeMs && session.durable === session.length)
+      await new Promise((resolve) => setTimeout(resolve, mood.judgeMs));
     if (refusing() && refuse) return void response.writeHead(refuse.status).end(JSON.stringify(refuse.body));
     if (session.length !== undefined && session.durable < session.length)
       return void response.writeHead(202, { 'upload-offset': session.durable }).end();

@@ -6,11 +6,14 @@ import { MemoryLocker, Server } from '@tus/server';
 import { bearerToken } from '../bearer.js';
 import { byteLimit } from '../byte-limit.js';
 import type { GatewayParts } from '../parts.js';
-import { expectsContinue, goneSignal, lingerAfter } from '../requests.js';
+import { STALL_MS } from '../body-pump.js';
+import { awaitFirstByte, expectsContinue, goneSignal, lingerAfter } from '../requests.js';
 import { awaitUploadClaim, ClaimNotReadyError, type UploadClaim } from '../upload-claims.js';
 import { answerOf, logUnforeseen, UploadError, type UploadAnswer } from '../upload-failures.js';
+import { TokenError } from '../tokens.js';
 import { DataPortStore, tusRequest } from './store.js';
 import { nameUpload } from './upload-id.js';
+import type { TusRequest } from './whereabouts.js';
 
 /** Where uploads are made; each is below it. */
 export const TUS_PATH = '/tus/uploads';
@@ -22,44 +25,86 @@ const CHECKSUM = /^(?:md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|sha
 const OPEN = {
   'access-control-allow-origin': '*',
   'access-control-expose-headers':
-    'Location, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Retry-After',
+    'Location, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Retry-After, Dvflow-Reason',
   'tus-resumable': '1.0.0',
 } as const;
 
+/** Header of an answer to HEAD, percent-encoded. */
+const REASON = 'dvflow-reason';
+
+/** Statuses after which another try may do; also every one of a server's own. */
+const TRANSIENT: readonly number[] = [408, 409, 423, 429];
+
 /** Serves the protocol. */
 export function addTus(app: FastifyInstance, parts: GatewayParts): void {
-  const tus = createTusServer(parts);
+  const store = new DataPortStore(parts);
+  const tus = createTusServer(parts, store);
   const serve = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | void> => {
     const { raw } = request;
     if (raw.method === 'OPTIONS') return await handle(tus, request, reply);
     lingerAfter(raw, reply.raw);
     try {
-      const token = await parts.tokens.verify(bearerToken(raw.headers.authorization));
-      const gone = goneSignal(raw);
-      // one that has been made may be on its way: then the claim is not ready for another one
-      const unready = raw.method !== 'POST';
-      const claim = await awaitUploadClaim(parts.kubernetes, token, {
-        signal: gone,
-        unready,
-        finished: raw.method === 'HEAD',
-      });
+      const served = await admit(parts, raw);
       expectsContinue(raw);
-      return await tusRequest.run({ raw, claim, gone }, () => handle(tus, request, reply));
+      const { id } = request.params as { readonly id?: string };
+      // what the library would wait for with the upload locked
+      if (raw.method === 'HEAD' && id !== undefined) await store.awaitVerdict(id, served.claim);
+      if (raw.method === 'PATCH') await awaitBody(parts, raw);
+      return await tusRequest.run(served, () => handle(tus, request, reply));
     } catch (error) {
       logUnforeseen(parts, raw, error);
-      const { status, message } = tusAnswerOf(error);
-      return reply.code(status).headers(OPEN).type('text/plain; charset=utf-8').send(message);
+      const { status, message } = tusAnswerOf(error, raw.method);
+      // an answer to HEAD has no body
+      const reason = raw.method === 'HEAD' ? { [REASON]: encodeURIComponent(message) } : {};
+      const headers = { ...OPEN, ...reason };
+      return reply.code(status).headers(headers).type('text/plain; charset=utf-8').send(message);
     }
   };
-  const method = ['POST', 'HEAD', 'PATCH', 'OPTIONS', 'DELETE', 'GET'];
-  app.route({ method, url: TUS_PATH, handler: serve });
-  app.route({ method, url: `${TUS_PATH}/:id`, handler: serve });
+  app.route({ method: ['POST', 'HEAD', 'PATCH', 'OPTIONS', 'GET'], url: TUS_PATH, handler: serve });
+  app.route({ method: ['POST', 'HEAD', 'PATCH', 'OPTIONS', 'GET'], url: `${TUS_PATH}/:id`, handler: serve });
+  // the extension `termination` is not offered: an upload ends with its DataVolume, or when nobody goes on with it
+  app.delete(`${TUS_PATH}/:id`, async (_request, reply) =>
+    reply
+      .code(405)
+      .headers({ ...OPEN, allow: 'POST, HEAD, PATCH, OPTIONS' })
+      .send(),
+  );
 }
 
-/** CDI answers by 503 whatever becomes of a claim; clients of this protocol try that again, and it may be of no use. */
-function tusAnswerOf(error: unknown): UploadAnswer {
+/** @throws UploadError 408 when nothing comes, 503 when too many wait */
+async function awaitBody({ slots }: GatewayParts, raw: TusRequest['raw']): Promise<void> {
+  const leave = slots.wait();
+  await awaitFirstByte(raw, STALL_MS).finally(leave);
+}
+
+async function admit(parts: GatewayParts, raw: TusRequest['raw']): Promise<TusRequest> {
+  const token = await parts.tokens.verify(bearerToken(raw.headers.authorization));
+  const gone = goneSignal(raw);
+  const look = { signal: gone, finished: raw.method === 'HEAD' };
+  const claim = await awaitUploadClaim(parts.kubernetes, token, {
+    ...look,
+    // one that has been made may be on its way: then the claim is not ready for another one
+    unready: raw.method !== 'POST',
+  });
+  const claimNow = async (): Promise<UploadClaim> =>
+    await awaitUploadClaim(parts.kubernetes, token, { ...look, unready: true });
+  return { raw, claim, gone, claimNow };
+}
+
+/**
+ * CDI answers by 503 whatever becomes of a claim; clients of this protocol try that again, and it may be of no use. The other way
+ * round, they take any answer but 2xx to HEAD for the end of the upload, and begin another one, which costs what is durable: all of
+ * them but 423, on which they come again.
+ */
+function tusAnswerOf(error: unknown, method: string | undefined): UploadAnswer {
   const answer = answerOf(error);
-  return error instanceof ClaimNotReadyError && !error.later ? { ...answer, status: 410 } : answer;
+  if (error instanceof ClaimNotReadyError && !error.later) return { ...answer, status: 410 };
+  const transient = error instanceof TokenError ? error.kind === 'expired' : isTransient(answer.status);
+  return method === 'HEAD' && transient ? { ...answer, status: 423 } : answer;
+}
+
+function isTransient(status: number): boolean {
+  return status >= 500 || TRANSIENT.includes(status);
 }
 
 /** The library answers by itself. */
@@ -84,10 +129,10 @@ function withoutConnection(headers: readonly unknown[]): unknown[] {
   return headers.filter((_, index) => String(headers[index - (index % 2)]).toLowerCase() !== 'connection');
 }
 
-function createTusServer(parts: GatewayParts): Server {
+function createTusServer(parts: GatewayParts, datastore: DataPortStore): Server {
   return new Server({
     path: TUS_PATH,
-    datastore: new DataPortStore(parts),
+    datastore,
     // of this process; between gateways the node decides
     locker: new MemoryLocker(),
     // relative, so that a proxy may have put a prefix before it
@@ -98,14 +143,21 @@ function createTusServer(parts: GatewayParts): Server {
     },
     namingFunction: (request, metadata) => newName(request, metadata ?? {}),
     onResponseError: (_request, error) => {
-      // what the library itself throws has status and text
-      if (!(error instanceof Error) || 'status_code' in error) return undefined;
       const raw = tusRequest.getStore()?.raw;
-      if (raw) logUnforeseen(parts, raw, error);
-      const { status, message } = tusAnswerOf(error);
-      return { status_code: status, body: message };
+      const known = ownErrorOf(error);
+      if (!known && raw) logUnforeseen(parts, raw, error);
+      const { status, message } = known ?? tusAnswerOf(error, raw?.method);
+      const held = raw?.method === 'HEAD' && isTransient(status);
+      return { status_code: held ? 423 : status, body: message };
     },
   });
+}
+
+/** What the library itself throws has status and text. */
+function ownErrorOf(error: unknown): UploadAnswer | undefined {
+  if (error instanceof Error && !('status_code' in error)) return undefined;
+  const { status_code: status = 500, body: message = '' } = error as { status_code?: number; body?: string };
+  return { status, message };
 }
 
 /** @throws UploadError for what cannot become an upload */

@@ -3,35 +3,30 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { DataStore, Upload } from '@tus/server';
-import type { OpenedUpload, UploadRequest } from '../../../activities/types/upload.js';
+import type { OpenedUpload } from '../../../activities/types/upload.js';
 import { byteLimit } from '../byte-limit.js';
-import { sendToDataPort } from '../data-port.js';
+import { sendToDataPort, type DataPortBody } from '../data-port.js';
 import type { GatewayParts } from '../parts.js';
 import { countReceived } from '../received-bytes.js';
-import { ClaimNotReadyError, type UploadClaim } from '../upload-claims.js';
-import { UploadError } from '../upload-failures.js';
-import { readUploadName, type UploadName } from './upload-id.js';
+import type { UploadClaim } from '../upload-claims.js';
+import { Sessions } from './sessions.js';
+import { requireName, type UploadName } from './upload-id.js';
+import { createWhereabouts, VERDICT_MS, type TusRequest, type Whereabouts } from './whereabouts.js';
 
 /** An upload is forgotten so long after it was made, in ms; its lifecycle gives up earlier when nothing comes. */
 export const EXPIRES_MS = 7 * 86_400_000;
-
-/** What one request of the protocol is about. */
-export interface TusRequest {
-  readonly raw: IncomingMessage;
-  /** Claim of the request's token. */
-  readonly claim: UploadClaim;
-  readonly gone: AbortSignal;
-  /** The place, once it has been asked for. */
-  opened?: OpenedUpload;
-}
 
 /** The request under way: the protocol's library hands on streams and names only. */
 export const tusRequest = new AsyncLocalStorage<TusRequest>();
 
 /** A {@link DataStore} of `@tus/server` whose disk is on a node. */
 export class DataPortStore extends DataStore {
+  private readonly sessions = new Sessions();
+  private readonly whereabouts: Whereabouts;
+
   constructor(private readonly parts: GatewayParts) {
     super();
+    this.whereabouts = createWhereabouts(parts, this.sessions);
     this.extensions = ['creation', 'expiration'];
   }
 
@@ -44,15 +39,18 @@ export class DataPortStore extends DataStore {
     const request = currentRequest();
     const name = requireName(id, request.claim);
     const { length, created, metadata } = name;
-    const { complete, offset } = await this.placeOf(name, request);
+    const offset = await this.whereabouts.offset(name, request);
     const creation_date = new Date(created).toISOString();
-    return new Upload({
-      id,
-      size: length,
-      offset: complete ? length : offset,
-      metadata: { ...metadata },
-      creation_date,
-    });
+    return new Upload({ id, size: length, offset, metadata: { ...metadata }, creation_date });
+  }
+
+  /**
+   * Waits while the node judges a file whose last byte has come through this gateway.
+   * @throws UploadError the reason, where the file cannot be the disk; 423 where it is not known in time
+   */
+  async awaitVerdict(id: string, claim: UploadClaim): Promise<void> {
+    const { session } = requireName(id, claim);
+    await this.sessions.verdictOf(session, this.parts.verdictMs ?? VERDICT_MS);
   }
 
   /**
@@ -64,33 +62,23 @@ export class DataPortStore extends DataStore {
   override async write(stream: Readable, id: string, offset: number): Promise<number> {
     const request = currentRequest();
     const name = requireName(id, request.claim);
-    const { slots, dataPortTls, metrics, logger } = this.parts;
+    const { slots, metrics } = this.parts;
     const giveBack = slots.take();
     const received = countReceived(metrics);
+    const judged = Promise.withResolvers<void>();
+    this.sessions.begin(name.session);
     try {
-      const { raw, claim } = request;
-      const opened = request.opened ?? (await this.open(name, request));
-      const length = lengthOf(raw);
-      let taken = 0;
-      const answer = await sendToDataPort(
-        { ...opened, offset },
-        {
-          source: stream,
-          ...(length === undefined ? {} : { length }),
-          ...byteLimit(claim),
-          onBytes: (bytes) => {
-            taken += bytes;
-            received.add(bytes);
-          },
-          isWhole: () => raw.complete && (length === undefined || taken === length),
-        },
-        dataPortTls(),
-      );
-      if (!answer.complete) return answer.offset;
-      const { namespace, name: claimName } = claim;
-      logger.info('resumable upload complete', { namespace, name: claimName, ...answer });
-      return name.length;
+      const body = this.bodyOf(stream, request, (moved, taken) => {
+        received.add(moved);
+        if (offset + taken >= name.length) this.sessions.judging(name.session, judged.promise);
+      });
+      const opened = request.opened ?? (await this.whereabouts.open(name, request));
+      return await this.send(name, { ...opened, offset }, body);
+    } catch (error) {
+      this.sessions.failed(name.session, error);
+      throw error;
     } finally {
+      judged.resolve();
       received.end();
       giveBack();
     }
@@ -105,29 +93,29 @@ export class DataPortStore extends DataStore {
     return 0;
   }
 
-  private async placeOf(
-    name: UploadName,
-    request: TusRequest,
-  ): Promise<Pick<OpenedUpload, 'complete' | 'offset'>> {
-    const { claim, raw } = request;
-    if (raw.method === 'POST') return { offset: 0 };
-    if (!claim.finished) return await this.open(name, request);
-    // the last answer may have been lost on its way
-    if ((await this.parts.finishedSession(claim)) === name.session) return { complete: true, offset: 0 };
-    throw new ClaimNotReadyError(`PVC ${claim.name} already finished uploading, by another upload`);
+  private bodyOf(
+    source: Readable,
+    { raw, claim }: TusRequest,
+    moved: (bytes: number, taken: number) => void,
+  ): DataPortBody {
+    const length = lengthOf(raw);
+    let taken = 0;
+    return {
+      source,
+      ...(length === undefined ? {} : { length }),
+      ...byteLimit(claim),
+      onBytes: (bytes) => moved(bytes, (taken += bytes)),
+      isWhole: () => raw.complete && (length === undefined || taken === length),
+    };
   }
 
-  private async open(name: UploadName, request: TusRequest): Promise<OpenedUpload> {
-    const { claim, gone } = request;
-    const { session, length, metadata } = name;
-    const asked: UploadRequest = {
-      session,
-      contentType: claim.contentType,
-      length,
-      resumable: true,
-      ...(metadata['checksum'] ? { checksum: metadata['checksum'] } : {}),
-    };
-    return (request.opened = await this.parts.openUpload(claim, asked, gone));
+  private async send(name: UploadName, place: OpenedUpload, body: DataPortBody): Promise<number> {
+    const answer = await sendToDataPort(place, body, this.parts.dataPortTls());
+    if (!answer.complete) return answer.offset;
+    this.sessions.complete(name.session);
+    const { namespace, name: claim } = currentRequest().claim;
+    this.parts.logger.info('resumable upload complete', { namespace, name: claim, ...answer });
+    return name.length;
   }
 }
 
@@ -135,14 +123,6 @@ function currentRequest(): TusRequest {
   const request = tusRequest.getStore();
   if (!request) throw new Error('the store is used outside of a request');
   return request;
-}
-
-/** @throws UploadError 404 for a name that is none, or of another claim than the token's */
-function requireName(id: string, { uid }: UploadClaim): UploadName {
-  const name = readUploadName(id);
-  if (!name || name.claimUid !== uid)
-    throw new UploadError(404, 'there is no such upload for the claim of this token');
-  return name;
 }
 
 function lengthOf({ headers }: IncomingMessage): number | undefined {

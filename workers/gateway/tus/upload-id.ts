@@ -1,7 +1,10 @@
 /**
  * Names of resumable uploads. A gateway keeps nothing, so that another one can go on: what the protocol has to know of an upload is
- * in its name. Nothing is believed by it: which claim is written to is said by the token of whoever names it.
+ * in its name. Nothing is believed by it: which claim is written to is said by the token of whoever names it, and how much by the claim.
  */
+import { byteLimit } from '../byte-limit.js';
+import type { UploadClaim } from '../upload-claims.js';
+import { UploadError } from '../upload-failures.js';
 
 /** What an upload's name holds. */
 export interface UploadName {
@@ -38,6 +41,15 @@ export function readUploadName(name: string): UploadName | undefined {
   if (typeof claimUid !== 'string' || !isCount(length) || !isCount(created) || !isMetadata(metadata))
     return undefined;
   return { session, claimUid, length, created, metadata };
+}
+
+/** Reads a name for a claim. @throws UploadError 404 for one that is none, is another claim's, or is of more than this one can hold */
+export function requireName(id: string, claim: UploadClaim): UploadName {
+  const name = readUploadName(id);
+  // whoever has made a name up is held to the limit as well
+  if (!name || name.claimUid !== claim.uid || name.length > byteLimit(claim).limitBytes)
+    throw new UploadError(404, 'there is no such upload for the claim of this token');
+  return name;
 }
 
 function parse(text: string): unknown {
