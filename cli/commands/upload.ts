@@ -56,6 +56,7 @@ export async function runUpload(file: string, options: UploadOptions): Promise<v
       token: () => cluster.token(),
       stateDirectory: join(stateHome(), 'dvflow', 'uploads'),
       onProgress: (done, total) => view.show(done, total),
+      check: () => cluster.check(),
       notice: (text) => view.say(text),
       signal: stopping.signal,
     });

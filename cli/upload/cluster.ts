@@ -6,6 +6,8 @@ import { CliError, EXIT } from '../errors.js';
 
 /** Time between two looks, in ms. */
 const LOOK_MS = 500;
+/** A file that was sent is refused when so many looks, one after another, say so: the first ones may be of the try before. */
+const REFUSED_LOOKS = 6;
 
 /** A DataVolume that is uploaded into. */
 export interface UploadCluster {
@@ -15,6 +17,8 @@ export interface UploadCluster {
   awaitReady(say: (text: string) => void): Promise<DataVolume>;
   /** Resolves when the disk is offered to its claim. @throws CliError when it has failed */
   awaitSucceeded(): Promise<DataVolume>;
+  /** @throws CliError when the DataVolume takes no upload any more: it has failed, is gone, or is complete by another one */
+  check(): Promise<void>;
   /** A token for the claim, good for minutes. */
   token(): Promise<string>;
   /** Where uploads go, as CDIConfig tells. @throws CliError where it does not */
@@ -31,7 +35,11 @@ export async function openUploadCluster(
   const custom = kubeConfig.makeApiClient(CustomObjectsApi);
   const title = `DataVolume ${namespace}/${name}`;
 
-  async function until(phase: string, say: (text: string) => void): Promise<DataVolume> {
+  async function until(
+    phase: string,
+    say: (text: string) => void,
+    judge: (found: DataVolume) => void = () => undefined,
+  ): Promise<DataVolume> {
     for (;;) {
       const found = await dataVolumes.get(namespace, name);
       const { phase: now = '' } = found.status ?? {};
@@ -46,6 +54,7 @@ export async function openUploadCluster(
           EXIT.permanent,
         );
       }
+      judge(found);
       say(`${title}: ${now || 'Pending'}`);
       await sleep(LOOK_MS);
     }
@@ -63,7 +72,25 @@ export async function openUploadCluster(
     },
     awaitReady: async (say) => await until('UploadReady', say),
     async awaitSucceeded() {
-      return await until('Succeeded', () => undefined);
+      let refused = 0;
+      return await until(
+        'Succeeded',
+        () => undefined,
+        (found) => {
+          const condition = runningOf(found);
+          refused = condition?.reason === 'UploadFailed' ? refused + 1 : 0;
+          if (refused < REFUSED_LOOKS) return;
+          throw new CliError(`${title}: ${condition?.reason}: ${condition?.message}`, EXIT.permanent);
+        },
+      );
+    },
+    async check() {
+      // whether it can be asked at all is not the question
+      const found = await dataVolumes.get(namespace, name).catch((error: unknown) => {
+        if ((error as { code?: number }).code !== 404) return undefined;
+        throw new CliError(`${title} is gone`, EXIT.permanent, { cause: error });
+      });
+      if (found?.status?.phase === 'Failed') throw failed(title, found);
     },
     async token() {
       const body = {
@@ -98,7 +125,11 @@ export async function openUploadCluster(
   };
 }
 
-function failed(title: string, { status }: DataVolume): CliError {
-  const condition = status?.conditions?.find(({ type }) => type === 'Running');
+function runningOf({ status }: DataVolume) {
+  return status?.conditions?.find(({ type }) => type === 'Running');
+}
+
+function failed(title: string, found: DataVolume): CliError {
+  const condition = runningOf(found);
   return new CliError(`${title} has failed: ${condition?.reason}: ${condition?.message}`, EXIT.permanent);
 }

@@ -24,6 +24,8 @@ export interface Sending {
   /** Where names of unfinished uploads are kept. */
   readonly stateDirectory: string;
   readonly onProgress: (sent: number, total: number) => void;
+  /** Asked after each try that broke off. @throws CliError where what is uploaded into takes no upload any more */
+  readonly check?: () => Promise<void>;
   /** Told why it is tried again. */
   readonly notice: (text: string) => void;
   readonly signal: AbortSignal;
@@ -62,10 +64,13 @@ export async function sendFile(sending: Sending): Promise<Sent> {
     } catch (error) {
       signal.throwIfAborted();
       barren = attempts.furthest > before ? 0 : barren + 1;
-      refuseFinal(error, barren);
+      await attempts.judge(error, barren);
+      // an upload into what has failed meanwhile would be tried for ever
+      await sending.check?.();
       const wait = WAITS_MS[Math.min(barren, WAITS_MS.length - 1)] ?? 0;
       sending.notice(`${reasonOf(error)}: trying again`);
-      await sleep(wait, undefined, { signal });
+      await sleep(wait, undefined, { signal }).catch(() => undefined);
+      signal.throwIfAborted();
     }
   }
 }
@@ -77,6 +82,8 @@ interface Attempts {
   /** Largest offset that was reached. */
   readonly furthest: number;
   run(): Promise<void>;
+  /** @throws CliError for an answer after which no other try helps */
+  judge(error: unknown, barren: number): Promise<void>;
 }
 
 function createAttempts(
@@ -84,23 +91,27 @@ function createAttempts(
   { size, fingerprint }: { readonly size: number; readonly fingerprint: string },
 ): Attempts {
   const { file, endpoint, ca, insecure, checksum, signal } = sending;
-  const store = createUrlStore(sending.stateDirectory);
+  const addresses = createUrlStore(sending.stateDirectory, fingerprint);
   const state = { bytesSent: 0, resumed: false, furthest: 0, first: true };
 
   async function run(): Promise<void> {
     const { promise, resolve: done, reject } = Promise.withResolvers<void>();
     let last: number | undefined;
+    // each try has a token of its own: the last one may have ended while the server was away
     const bearer = createBearer(sending);
-    const upload = new Upload(createReadStream(file), {
-      endpoint,
+    const known = addresses.read();
+    if (known !== undefined && state.first) state.resumed = true;
+    state.first = false;
+    const upload: Upload = new Upload(createReadStream(file), {
+      // with both, any answer to HEAD but 2xx and 423 would begin another upload, and cost what is durable
+      ...(known === undefined ? { endpoint } : { uploadUrl: known }),
       uploadSize: size,
       chunkSize: Number.POSITIVE_INFINITY,
       metadata: { filename: file.split('/').at(-1) ?? file, ...(checksum ? { checksum } : {}) },
       // the loop above waits as it sees fit
       retryDelays: null,
-      urlStorage: store,
-      removeFingerprintOnSuccess: true,
-      fingerprint: async () => fingerprint,
+      storeFingerprintForResuming: false,
+      onUploadUrlAvailable: () => addresses.write(upload.url),
       httpStack: new DefaultHttpStack({ ...(ca ? { ca } : {}), rejectUnauthorized: insecure !== true }),
       onBeforeRequest: async (request) => request.setHeader('Authorization', `Bearer ${await bearer()}`),
       onProgress(sent) {
@@ -110,12 +121,14 @@ function createAttempts(
         sending.onProgress(sent, size);
       },
       onError: reject,
-      onSuccess: () => done(),
+      onSuccess: () => {
+        addresses.write(null);
+        done();
+      },
     });
     const stop = (): void => void upload.abort().finally(() => reject(signal.reason as Error));
     signal.addEventListener('abort', stop, { once: true });
     try {
-      await resume(upload);
       upload.start();
       await promise;
     } finally {
@@ -123,14 +136,18 @@ function createAttempts(
     }
   }
 
-  async function resume(upload: Upload): Promise<void> {
-    const [previous] = await upload.findPreviousUploads();
-    if (previous) upload.resumeFromPreviousUpload(previous);
-    if (previous && state.first) state.resumed = true;
-    state.first = false;
+  async function judge(error: unknown, barren: number): Promise<void> {
+    if (error instanceof CliError) throw error;
+    const status = statusOf(error);
+    // the upload is not there any more: only then is another one made
+    const gone = (status === 404 || status === 410) && addresses.read() !== undefined;
+    const refused = !gone && !isTransient(status, barren);
+    if (gone || (refused && isAnswerToHead(error))) addresses.write(null);
+    if (refused)
+      throw new CliError(`the upload was refused: ${reasonOf(error)}`, EXIT.permanent, { cause: error });
   }
 
-  return Object.assign(state, { run });
+  return Object.assign(state, { run, judge });
 }
 
 /** Renews the token while requests go on; one that is sent with a request lasts for it, however long it takes. */
@@ -142,21 +159,31 @@ function createBearer({ token }: Sending): () => Promise<string> {
   };
 }
 
-/** @throws CliError for an answer that blames the file, the claim or the token */
-function refuseFinal(error: unknown, barren: number): void {
-  if (error instanceof CliError) throw error;
-  const status = error instanceof DetailedError ? (error.originalResponse?.getStatus() ?? 0) : 0;
+/** The upload itself is refused, and not what was sent last. */
+function isAnswerToHead(error: unknown): boolean {
+  return error instanceof DetailedError && error.originalRequest.getMethod() === 'HEAD';
+}
+
+/** 0 where no answer has come. */
+function statusOf(error: unknown): number {
+  return error instanceof DetailedError ? (error.originalResponse?.getStatus() ?? 0) : 0;
+}
+
+function isTransient(status: number, barren: number): boolean {
   // a token may have ended on the way, but each try has a new one
-  const again =
-    status < 400 || status >= 500 || [408, 409, 423, 429].includes(status) || (status === 401 && barren < 3);
-  if (!again)
-    throw new CliError(`the upload was refused: ${reasonOf(error)}`, EXIT.permanent, { cause: error });
+  return (
+    status < 400 || status >= 500 || [408, 409, 423, 429].includes(status) || (status === 401 && barren < 3)
+  );
 }
 
 function reasonOf(error: unknown): string {
   if (!(error instanceof DetailedError)) return error instanceof Error ? error.message : String(error);
   const { originalResponse, causingError } = error;
   return (
-    originalResponse?.getBody().trim() || causingError?.message || `HTTP ${originalResponse?.getStatus()}`
+    decodeURIComponent(originalResponse?.getHeader('Dvflow-Reason') ?? '') ||
+    originalResponse?.getBody().trim() ||
+    causingError?.message ||
+    (originalResponse?.getStatus() === 423 && 'the server cannot go on with the upload yet') ||
+    `HTTP ${originalResponse?.getStatus()}`
   );
 }

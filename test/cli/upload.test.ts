@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import { ApplicationFailure } from '../../activities/failures.js';
 import { sendFile, type Sending, type Sent } from '../../cli/upload/send.js';
 import { CliError } from '../../cli/errors.js';
 import { startTestGateway, uploadClaim, type TestGateway } from '../gateway/support.js';
@@ -126,6 +129,63 @@ describe('dvflow upload', function () {
     await assert.rejects(send(), /is empty/);
   });
 
+  it('goes on with the same upload after whatever answer to HEAD, and makes another one when it is gone', async function () {
+    this.timeout(60_000);
+    gateway.dataPort.mood.slowMs = 5;
+    const answers = ['NodeUnavailable', 'KubernetesUnavailable', 'UploadInProgress'];
+    gateway.onLocate = async (_claim, { session: of }) => {
+      const type = answers.shift();
+      if (type) throw ApplicationFailure.create({ type, message: type });
+      gateway.dataPort.mood.away = false;
+      return { session: of, offset: durable() };
+    };
+    const tokens = ['', 'a.b.c', ''];
+    const token = async (): Promise<string> => tokens.shift() || (await gateway.token());
+    const sending = send({ token });
+    while (durable() < 2 * MIB) await pause(5);
+    gateway.dataPort.mood.away = true;
+    const { bytesSent, retries } = await sending;
+    assert.ok(retries >= 5, `${retries} retries`);
+    assert.ok(bytesSent <= content.length * 1.5, `${bytesSent} bytes sent`);
+    assert.equal(gateway.dataPort.sessions.size, 1);
+    assert.deepEqual(await gateway.dataPort.content(session()[0]), content);
+    // what is remembered is none of this claim any more
+    const state = join(directory, 'state');
+    const interrupted = new AbortController();
+    gateway.dataPort.mood.cutAfterBytes = 0;
+    const again = send({
+      target: 'another',
+      signal: interrupted.signal,
+      notice: () => interrupted.abort(new CliError('stop', 1)),
+    });
+    await assert.rejects(again, /stop/);
+    assert.equal(readdirSync(state).length, 1);
+    gateway.claims.set('disk', uploadClaim({ uid: 'another-uid' }));
+    gateway.dataPort.mood.cutAfterBytes = undefined;
+    await send({ target: 'another' });
+    assert.deepEqual(readdirSync(state), []);
+  });
+
+  it('ends when the disk is refused after the connection has broken, and when what it fills has failed', async () => {
+    gateway.dataPort.mood.judgeMs = 600;
+    gateway.dataPort.mood.refuse = {
+      status: 422,
+      body: { type: 'ChecksumMismatch', message: 'another checksum' },
+      afterBytes: content.length,
+    };
+    const proxy = await startCuttingProxy(gateway.server.port, () => durable() === content.length);
+    const endpoint = `https://localhost:${proxy.port}/tus/uploads`;
+    await assert.rejects(
+      send({ endpoint }),
+      /the upload was refused: Saving stream failed: another checksum/,
+    );
+    assert.equal(proxy.cuts, 1);
+    proxy.close();
+    Object.assign(gateway.dataPort.mood, { cutAfterBytes: 0, refuse: undefined });
+    const check = async (): Promise<void> => await Promise.reject(new CliError('it has failed', 3));
+    await assert.rejects(send({ check, target: 'another' }), /it has failed/);
+  });
+
   it('asks for another token when one is too old', async () => {
     let asked = 0;
     const token = async (): Promise<string> => {
@@ -137,3 +197,30 @@ describe('dvflow upload', function () {
     assert.equal(asked, 2);
   });
 });
+
+/** Passes connections on, and breaks the first one once. */
+async function startCuttingProxy(port: number, when: () => boolean) {
+  let cuts = 0;
+  const server = createServer((from) => {
+    const to = connect(port, 'localhost');
+    for (const [one, other] of [[from, to] as const, [to, from] as const]) {
+      one.pipe(other);
+      one.on('error', () => other.destroy()).on('close', () => other.destroy());
+    }
+    const timer = setInterval(() => {
+      if (cuts > 0 || !when()) return;
+      cuts += 1;
+      from.resetAndDestroy();
+    }, 5);
+    from.on('close', () => clearInterval(timer));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    get cuts() {
+      return cuts;
+    },
+    close: () => server.close(),
+  };
+}
