@@ -40,7 +40,7 @@ export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult
   const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
   const desk = createUploadDesk({ wake: () => (run.woken = true), step: () => run.status.step });
   try {
-    return await upload(run, claim, desk);
+    return await upload(run, { claim, desk, input });
   } catch (error) {
     if (error instanceof ContinueAsNew) throw error;
     await CancellationScope.nonCancellable(() => fail(run, claim, error));
@@ -51,8 +51,11 @@ export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult
   }
 }
 
-async function upload(run: Run, claim: ClaimRef, desk: UploadDesk): Promise<ImportResult | undefined> {
-  const opened = await control.openUploadClaim({ claim });
+async function upload(
+  run: Run,
+  { claim, desk, input: { retry } }: { claim: ClaimRef; desk: UploadDesk; input: UploadClaimInput },
+): Promise<ImportResult | undefined> {
+  const opened = await control.openUploadClaim({ claim, ...(retry === undefined ? {} : { retry }) });
   const volume = createLifecycle(opened.facts, claim, run);
   const ready = await awaitTarget(volume, claim, opened);
   if (!ready) return undefined;
@@ -64,7 +67,7 @@ async function upload(run: Run, claim: ClaimRef, desk: UploadDesk): Promise<Impo
     : await reserveOnSomeNode(volume, { claim, target });
   volume.note({ claim, node: directory.node });
   const refuse = (): Promise<Trouble | undefined> => whyNot(claim);
-  const uploading = { claim, target, directory, ...(bound ? { refuse } : {}) };
+  const uploading = { claim, target, directory, asked: true, ...(bound ? { refuse } : {}) };
   const { transferred, tidy, session } = await receiveDisk(volume, uploading, desk);
   desk.finish(session);
   await desk.close('ResourceExists', 'the disk is complete: it is being published');

@@ -67,8 +67,8 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
     const known = complete();
     if (known) return known;
     const { target } = await awaitPlace();
-    const { offset, receiving } = await locate(target, request);
-    return complete() ?? { session, offset, ...(receiving === session ? { receiving: true } : {}) };
+    const { url, offset, receiving } = await locate(target, request);
+    return complete() ?? { session, url, offset, ...(receiving === session ? { receiving: true } : {}) };
   }
 
   async function awaitPlace(): Promise<NonNullable<State['place']>> {

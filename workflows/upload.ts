@@ -20,6 +20,8 @@ export interface Uploading {
   readonly claim: ClaimRef;
   readonly target: TargetPlan;
   readonly directory: FillTarget;
+  /** The upload is only as long awaited as the claim says so by its annotation. @default false */
+  readonly asked?: boolean;
   /** Asked before each client: why nothing may be written now. */
   readonly refuse?: () => Promise<Trouble | undefined>;
 }
@@ -98,7 +100,7 @@ interface Waiting {
 /** The claim is looked at while nobody comes: one that is gone is waited for by nobody. */
 async function nextClient(
   volume: Lifecycle,
-  { claim, target }: Uploading,
+  { claim, directory, asked = false }: Uploading,
   { desk, begun, trouble }: Waiting,
 ): Promise<UploadRequest> {
   volume.step(begun ? 'waiting for the client to send again' : 'waiting for an upload');
@@ -109,9 +111,19 @@ async function nextClient(
   };
   return await volume.until(wait, async () => {
     const request = desk.take();
-    if (!request) await control.listCandidates({ claim, target });
+    if (request) return request;
+    const { asks } = await control.confirmUploadTarget({ claim, directory });
+    if (asked && !asks) throw askedNoMore(claim);
     // it may have come while the claim was looked at
-    return request ?? desk.take();
+    return desk.take();
+  });
+}
+
+function askedNoMore({ namespace, name }: ClaimRef): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: 'ClaimLost' satisfies FailureType,
+    message: `claim ${namespace}/${name} asks for no upload any more`,
+    nonRetryable: true,
   });
 }
 

@@ -69,10 +69,12 @@ export function isOffered({ metadata, spec, status }: V1PersistentVolumeClaim): 
   );
 }
 
-/** Fails for a claim that Kubernetes bound to a volume of somebody else. @throws {@link FailureType} `ClaimLost` */
-export function refuseForeignVolume({ metadata, spec }: V1PersistentVolumeClaim): void {
-  const { namespace, name, uid = '' } = metadata ?? {};
-  const own = volumeName(uid);
+/** Fails for a claim that Kubernetes bound to another volume than the one that is made for it, or reserved. @throws {@link FailureType} `ClaimLost` */
+export function refuseForeignVolume(
+  { metadata, spec }: V1PersistentVolumeClaim,
+  own = volumeName(metadata?.uid ?? ''),
+): void {
+  const { namespace, name } = metadata ?? {};
   if (!spec?.volumeName || spec.volumeName === own) return;
   throw permanentFailure(
     'ClaimLost',

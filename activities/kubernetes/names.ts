@@ -47,9 +47,9 @@ export const MARKS = {
   pool: 'dvflow.io/pool',
   /** Annotation on it: run of the workflow that made it. */
   madeBy: 'dvflow.io/made-by',
-  /** Annotation on a DataVolume: a new value asks for another run. */
+  /** Annotation on a DataVolume, or on a claim that failed to be uploaded into: a new value asks for another run. */
   retry: 'dvflow.io/retry',
-  /** Annotation on a DataVolume: the value of `retry` that was answered last. */
+  /** Annotation on it: the value of `retry` that was answered last. */
   retried: 'dvflow.io/retried',
   /** Annotation on a DataVolume: run id that answered, so that a repeated attempt of that run goes on. */
   retriedBy: 'dvflow.io/retried-by',

@@ -43,13 +43,32 @@ export function waitsForData({ metadata, spec }: V1PersistentVolumeClaim): boole
   );
 }
 
-/** The claim asks for an upload and no DataVolume does so for it; it has neither its disk nor a final failure. */
-export function isUploadTarget({ metadata, spec, status }: V1PersistentVolumeClaim): boolean {
+/** The claim carries the annotation by which its user, or its DataVolume, asks for an upload. */
+export function asksForUpload({ metadata }: V1PersistentVolumeClaim): boolean {
+  return metadata?.annotations?.[CDI_ANNOTATIONS.uploadTarget] !== undefined;
+}
+
+/** Value of `dvflow.io/retry` on a claim that has failed, for which no run has been made yet. */
+export function unansweredRetry({ metadata }: V1PersistentVolumeClaim): string | undefined {
+  const { annotations = {} } = metadata ?? {};
+  const retry = annotations[MARKS.retry];
+  const failed = annotations[CDI_ANNOTATIONS.podPhase] === 'Failed';
+  return failed && retry && retry !== annotations[MARKS.retried] ? retry : undefined;
+}
+
+/**
+ * The claim asks for an upload and no DataVolume does so for it; it has neither its disk nor a final failure, unless it is to be
+ * tried again.
+ */
+export function isUploadTarget(claim: V1PersistentVolumeClaim): boolean {
+  const { metadata, spec, status } = claim;
   const { annotations = {}, ownerReferences = [], deletionTimestamp } = metadata ?? {};
   const owned = ownerReferences.some(({ kind, controller }) => kind === 'DataVolume' && controller === true);
-  const over = ['Succeeded', 'Failed'].includes(annotations[CDI_ANNOTATIONS.podPhase] ?? '');
+  const over =
+    ['Succeeded', 'Failed'].includes(annotations[CDI_ANNOTATIONS.podPhase] ?? '') &&
+    unansweredRetry(claim) === undefined;
   return (
-    annotations[CDI_ANNOTATIONS.uploadTarget] !== undefined &&
+    asksForUpload(claim) &&
     annotations[CDI_ANNOTATIONS.createdFor] === undefined &&
     !(owned || over || deletionTimestamp || spec?.dataSourceRef || spec?.dataSource) &&
     ['Pending', 'Bound'].includes(status?.phase ?? 'Pending')

@@ -6,16 +6,17 @@ import type { UploadClaim, UploadControlActivities } from '../types/upload.js';
 import { boundVolume } from './bound-volume.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
-import { findClaim, patchClaim } from './claims.js';
+import { refuseForeignVolume } from './adoption.js';
+import { findClaim, patchClaim, readClaim } from './claims.js';
 import { writersOf } from './clone/users.js';
 import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
 import { currentWorkflow } from './data-volumes.js';
 import { recordEvent } from './events.js';
 import type { ExecutionObserver } from './executions.js';
-import { CDI_ANNOTATIONS, MARKS } from './names.js';
+import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import type { CdiConfig } from './objects.js';
 import { filesystemOverhead, usableSpace } from './overhead.js';
-import { classNameOf, isHostpathClass, isUploadTarget, refusalOf } from './plain-claims.js';
+import { asksForUpload, classNameOf, isHostpathClass, isUploadTarget, refusalOf } from './plain-claims.js';
 import { choosePool, listUsablePools } from './pools.js';
 import { sizeBytes } from './quantity.js';
 import { readCdiConfig } from './storage-classes.js';
@@ -31,7 +32,8 @@ export function createUploadClaimActivities({
   readonly kubernetes: Kubernetes;
   readonly executions: Pick<ExecutionObserver, 'stateOf'>;
 }): UploadControlActivities {
-  async function openUploadClaim({ claim: ref }: { claim: ClaimRef }): Promise<UploadClaim> {
+  const openUploadClaim: UploadControlActivities['openUploadClaim'] = async ({ claim: ref, retry }) => {
+    if (retry !== undefined) await answerRetry(ref, retry);
     const claim = await findClaim(kubernetes, ref);
     const facts = factsOf(ref, claim);
     if (!claim || claim.metadata?.deletionTimestamp) return { facts, done: 'the claim is gone' };
@@ -42,6 +44,14 @@ export function createUploadClaimActivities({
     const config = await readCdiConfig(kubernetes);
     const bound = claim.status?.phase === 'Bound';
     return { facts, ...(bound ? await inPlace(claim, config) : await anew(claim, config)) };
+  };
+
+  /** First of all, so that one value is answered once, whatever becomes of the run. */
+  async function answerRetry(ref: ClaimRef, retry: string): Promise<void> {
+    const found = await findClaim(kubernetes, ref);
+    if (!found || found.metadata?.annotations?.[MARKS.retried] === retry) return;
+    const annotations = { [MARKS.retried]: retry, [CDI_ANNOTATIONS.podPhase]: 'Pending' };
+    await patchClaim(kubernetes, ref, { metadata: { uid: ref.uid, annotations } });
   }
 
   /** A Bound claim brings its volume. */
@@ -100,7 +110,9 @@ export function createUploadClaimActivities({
 
   const recordUploadClaim: UploadControlActivities['recordUploadClaim'] = async (input) => {
     const { claim, podPhase, podReady, event } = input;
-    if (!(await findClaim(kubernetes, claim))) return;
+    const found = await findClaim(kubernetes, claim);
+    if (!found) return;
+    if (!asksForUpload(found)) return await takeBack(found, claim);
     const annotations = {
       ...(podPhase === undefined ? {} : { [CDI_ANNOTATIONS.podPhase]: podPhase }),
       ...(podReady === undefined ? {} : { [CDI_ANNOTATIONS.podReady]: String(podReady) }),
@@ -114,7 +126,24 @@ export function createUploadClaimActivities({
     if (event) await recordEvent(kubernetes, about, event);
   };
 
-  return { openUploadClaim, recordUploadClaim };
+  /** Whoever asks again later must not find an answer to the last question. */
+  async function takeBack({ metadata }: Claim, claim: ClaimRef): Promise<void> {
+    const said = [CDI_ANNOTATIONS.podPhase, CDI_ANNOTATIONS.podReady, MARKS.workflowId];
+    const left = said.filter((name) => metadata?.annotations?.[name] !== undefined);
+    if (left.length === 0 || metadata?.annotations?.[CDI_ANNOTATIONS.podPhase] === 'Succeeded') return;
+    const annotations = Object.fromEntries(left.map((name) => [name, null]));
+    await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+  }
+
+  const confirmUploadTarget: UploadControlActivities['confirmUploadTarget'] = async (input) => {
+    const { claim, directory } = input;
+    const found = await readClaim(kubernetes, claim);
+    const own = 'volume' in directory ? directory.volume : volumeName(claim.uid);
+    refuseForeignVolume(found, own);
+    return { asks: asksForUpload(found) };
+  };
+
+  return { openUploadClaim, confirmUploadTarget, recordUploadClaim };
 }
 
 /** Facts of a lifecycle, as far as a claim has them. @throws {@link FailureType} `InvalidDataVolume` for a deadline that is none */

@@ -43,6 +43,8 @@ export interface OpenedUpload {
 /** Answer of the Update `locateUpload`: how far a session is. Nothing is opened, replaced or forgotten by it. */
 export interface LocatedUpload {
   readonly session: string;
+  /** Where its body is to be sent once the upload is opened; absent where there is nothing to send any more. */
+  readonly url?: string;
   /**
    * Offset of the next byte that is wanted: 0 for a session that nothing is known of. Where it is the file's length, every byte has
    * come but nothing is said of the disk until `complete`: open the upload and send an empty body to be told.
@@ -107,6 +109,8 @@ export interface UploadPlace {
 export interface UploadClaimInput extends ClaimRef {
   /** Time of the last progress (ms since the epoch) that a run which continued as new hands on. */
   readonly progressAt?: number;
+  /** Value of `dvflow.io/retry` that this run answers; absent on a first run. */
+  readonly retry?: string;
 }
 
 /** A claim that waits for an upload, as it is now; without `target` nothing can be received yet, or any more. */
@@ -126,11 +130,19 @@ export interface UploadClaim {
 export interface UploadControlActivities {
   /**
    * Reads the claim and decides how it is filled: a new volume while it is Pending, its own one in place when it is Bound. A claim
-   * that a pod uses waits, by name of the pod.
+   * that a pod uses waits, by name of the pod. `retry`: notes first that this value is answered.
    * @throws {@link FailureType} `IncompatiblePVC`, `ContentTypeNotSupported`, `InvalidDataVolume`
    */
-  openUploadClaim(input: { claim: ClaimRef }): Promise<UploadClaim>;
-  /** Writes CDI's annotations and an event on the claim; one that is gone is success. */
+  openUploadClaim(input: { claim: ClaimRef; retry?: string }): Promise<UploadClaim>;
+  /**
+   * Looks whether the claim can still get this volume, and whether it still asks for an upload.
+   * @throws {@link FailureType} `ClaimLost` where it is gone, or names another volume
+   */
+  confirmUploadTarget(input: { claim: ClaimRef; directory: FillTarget }): Promise<{ asks: boolean }>;
+  /**
+   * Writes CDI's annotations and an event on the claim; one that is gone is success. Nothing is said on a claim that does not ask for
+   * an upload any more: what was said before is taken back.
+   */
   recordUploadClaim(input: {
     claim: ClaimRef;
     podPhase?: 'Pending' | 'Running' | 'Succeeded' | 'Failed';

@@ -1,11 +1,12 @@
 /**
- * Starts a run for every claim that asks for an upload and has no DataVolume, and ends that of one that is gone. Level-based, and
- * every replica does all of it.
+ * Starts a run for every claim that asks for an upload and has no DataVolume, and ends that of one that is gone or asks no more.
+ * Level-based, and every replica does all of it.
  */
 import { WorkflowExecutionAlreadyStartedError, type Client } from '@temporalio/client';
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { WorkflowIdReusePolicy, type Logger } from '@temporalio/common';
-import { isUploadTarget } from '../../activities/kubernetes/plain-claims.js';
+import { CDI_ANNOTATIONS, MARKS } from '../../activities/kubernetes/names.js';
+import { asksForUpload, isUploadTarget, unansweredRetry } from '../../activities/kubernetes/plain-claims.js';
 import { CONTROL_QUEUE, uploadClaimWorkflowId } from '../../workflows/task-queues.js';
 import { claimFingerprint } from './fingerprints.js';
 import { createKeyQueue } from './key-queue.js';
@@ -13,6 +14,16 @@ import type { WatchedObject } from './list-watch.js';
 import type { Runs } from './runs.js';
 
 type Claim = V1PersistentVolumeClaim & WatchedObject;
+
+/** A run that ends is looked at so often. */
+const AGAIN_MS = 1_000;
+
+/** A claim whose run is to end. */
+interface Gone {
+  readonly claim: Claim;
+  /** It is there, and may ask again. */
+  readonly alive: boolean;
+}
 
 /** Serves claims that ask for an upload. */
 export interface UploadClaims {
@@ -35,46 +46,63 @@ export function createUploadClaims({
 }): UploadClaims {
   /** Claims that ask, by key. */
   const asking = new Map<string, Claim>();
-  /** Claims that asked and are gone, by key: their runs are ended. */
-  const gone = new Map<string, Claim>();
+  /** Claims that asked and are gone, or ask no more, by key: their runs are ended. */
+  const gone = new Map<string, Gone>();
   /** uids of claims whose run was started or found since the last list. */
   const served = new Set<string>();
   const queue = createKeyQueue(reconcile, logger);
 
   function changed(key: string, { before, after }: { before?: Claim; after?: Claim }): void {
     const known = asking.get(key) ?? (before && isUploadTarget(before) ? before : undefined);
-    if (known && known.metadata.uid !== after?.metadata.uid) gone.set(key, known);
+    const { uid = '' } = after?.metadata ?? {};
+    const alive = known?.metadata.uid === uid;
+    if (known && !(alive && after && asksForUpload(after))) gone.set(key, { claim: known, alive });
     if (after && isUploadTarget(after)) asking.set(key, after);
-    else asking.delete(key);
-    const news = !before || claimFingerprint(before) !== claimFingerprint(after);
-    if (gone.has(key) || (asking.has(key) && (news || !served.has(after?.metadata.uid ?? ''))))
-      queue.add(key);
+    else {
+      asking.delete(key);
+      served.delete(uid);
+    }
+    const news = !before || fingerprint(before) !== fingerprint(after);
+    if (gone.has(key) || (asking.has(key) && (news || !served.has(uid)))) queue.add(key);
   }
 
   async function reconcile(key: string): Promise<void> {
     const left = gone.get(key);
-    if (left) {
-      const run = await runs.describe(idOf(left));
-      if (run?.running) await runs.cancel(run);
-      if (gone.get(key) === left) gone.delete(key);
-    }
+    if (left && !(await end(key, left))) return queue.addAfter(key, AGAIN_MS);
     const claim = asking.get(key);
     if (!claim) return;
     const { uid } = claim.metadata;
-    if (served.has(uid) || !(await start(claim))) await runs.wake(idOf(claim));
+    const retry = unansweredRetry(claim);
+    if ((served.has(uid) && retry === undefined) || !(await start(claim, retry))) {
+      // the run that has failed says so before it has ended
+      if (retry !== undefined) return queue.addAfter(key, AGAIN_MS);
+      await runs.wake(idOf(claim));
+    }
     served.add(uid);
   }
 
+  /** Ends the run of a claim; `false` while it must have ended before the same claim can be served again. */
+  async function end(key: string, left: Gone): Promise<boolean> {
+    const run = await runs.describe(idOf(left.claim));
+    if (run?.running) await runs.cancel(run);
+    if (run?.running && left.alive) return false;
+    if (gone.get(key) === left) gone.delete(key);
+    return true;
+  }
+
   /** `false` where a run is under way, or has ended with its last word. */
-  async function start(claim: Claim): Promise<boolean> {
+  async function start(claim: Claim, retry: string | undefined): Promise<boolean> {
     const { namespace = '', name, uid } = claim.metadata;
     try {
       await client.workflow.start('uploadClaim', {
         workflowId: idOf(claim),
         taskQueue: CONTROL_QUEUE,
-        args: [{ namespace, name, uid }],
+        args: [{ namespace, name, uid, ...(retry === undefined ? {} : { retry }) }],
         // one that failed has said so on the claim, which asks no more; one that was terminated has not
-        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+        workflowIdReusePolicy:
+          retry === undefined
+            ? WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+            : WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         staticSummary: Buffer.from(`Upload into claim ${namespace}/${name}`).subarray(0, 190).toString(),
       });
       return true;
@@ -92,6 +120,13 @@ export function createUploadClaims({
     },
     stop: () => queue.stop(),
   };
+}
+
+/** What is news to a run, or to whether there is to be one. */
+function fingerprint(claim: Claim | undefined): string {
+  const { annotations = {} } = claim?.metadata ?? {};
+  const own = [CDI_ANNOTATIONS.podPhase, MARKS.retry, MARKS.deadline].map((name) => annotations[name]);
+  return JSON.stringify([claimFingerprint(claim), own]);
 }
 
 function idOf({ metadata: { namespace = '', name, uid } }: Claim): string {

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { ApiException, type V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import type { Kubernetes } from '../../activities/kubernetes/client.js';
+import { createUploadClaimActivities } from '../../activities/kubernetes/upload-claims.js';
+import type { FillTarget } from '../../activities/types.js';
+
+const REF = { namespace: 'team-a', name: 'vm1', uid: 'u-1' };
+const TARGET = { 'cdi.kubevirt.io/storage.upload.target': '' };
+const reserved = { node: 'n1', volume: 'pv-local-1' } as unknown as FillTarget;
+const directory = { node: 'n1', directory: 'pvc-u-1' } as unknown as FillTarget;
+
+/** Activities that see one claim; what is written of it is kept. */
+function setup(claim: V1PersistentVolumeClaim | undefined) {
+  const patches: { metadata?: { annotations?: object } }[] = [];
+  const core = {
+    readNamespacedPersistentVolumeClaim: async () => {
+      if (!claim) throw new ApiException(404, 'not found', {}, {});
+      return claim;
+    },
+    patchNamespacedPersistentVolumeClaim: async ({ body }: { body: object }) => void patches.push(body),
+    listNamespacedPod: async () => ({ items: [] }),
+  };
+  const kubernetes = { core, storage: {}, custom: {} } as unknown as Kubernetes;
+  const executions = { stateOf: async () => 'closed' as const };
+  return { patches, ...createUploadClaimActivities({ kubernetes, executions }) };
+}
+const claim = (
+  annotations: Record<string, string> = TARGET,
+  volumeName?: string,
+  phase = 'Pending',
+): V1PersistentVolumeClaim => ({
+  metadata: { ...REF, annotations },
+  spec: volumeName === undefined ? {} : { volumeName },
+  status: { phase },
+});
+const typed = (type: string) => (error: { type?: string; nonRetryable?: boolean }) =>
+  error.type === type && error.nonRetryable === true;
+
+describe('the target of an upload', () => {
+  it('is the volume that is reserved for the claim, the one that it is Bound to, or one that is to be made', async () => {
+    for (const [found, target] of [
+      [claim(TARGET, 'pv-local-1'), reserved],
+      [claim(TARGET, 'pv-local-1', 'Bound'), reserved],
+      [claim(), reserved],
+      [claim(), directory],
+      [claim(TARGET, 'pvc-u-1'), directory],
+    ] as const)
+      assert.deepEqual(await setup(found).confirmUploadTarget({ claim: REF, directory: target }), {
+        asks: true,
+      });
+  });
+
+  it('is lost with the claim, and where the claim has got another volume', async () => {
+    for (const [found, target] of [
+      [undefined, directory],
+      [claim(TARGET, 'pv-other'), directory],
+      [claim(TARGET, 'pv-other', 'Bound'), reserved],
+      [claim(TARGET, undefined, 'Lost'), directory],
+    ] as const)
+      await assert.rejects(
+        setup(found).confirmUploadTarget({ claim: REF, directory: target }),
+        typed('ClaimLost'),
+      );
+  });
+
+  it('is not asked for any more without its annotation; what was said is taken back, and nothing more is said', async () => {
+    const said = {
+      'cdi.kubevirt.io/storage.pod.phase': 'Running',
+      'cdi.kubevirt.io/storage.pod.ready': 'true',
+      'dvflow.io/workflow-id': 'w',
+    };
+    const activities = setup(claim(said));
+    assert.deepEqual(await activities.confirmUploadTarget({ claim: REF, directory }), { asks: false });
+    const event = { type: 'Warning', reason: 'Cancelled', message: 'x' } as const;
+    await activities.recordUploadClaim({ claim: REF, podPhase: 'Failed', podReady: false, event });
+    assert.deepEqual(activities.patches, [
+      {
+        metadata: {
+          uid: REF.uid,
+          annotations: Object.fromEntries(Object.keys(said).map((key) => [key, null])),
+        },
+      },
+    ]);
+  });
+
+  it('is opened again by a value of dvflow.io/retry, which is noted first and once', async () => {
+    const failed = { ...TARGET, 'cdi.kubevirt.io/storage.pod.phase': 'Failed', 'dvflow.io/deadline': 'soon' };
+    const first = setup(claim({ ...failed, 'dvflow.io/retry': '1' }));
+    const opening = first.openUploadClaim({ claim: REF, retry: '1' });
+    await assert.rejects(opening, typed('InvalidDataVolume'));
+    assert.deepEqual(first.patches, [
+      {
+        metadata: {
+          uid: REF.uid,
+          annotations: { 'dvflow.io/retried': '1', 'cdi.kubevirt.io/storage.pod.phase': 'Pending' },
+        },
+      },
+    ]);
+    const again = setup(claim({ ...failed, 'dvflow.io/retry': '1', 'dvflow.io/retried': '1' }));
+    await assert.rejects(again.openUploadClaim({ claim: REF, retry: '1' }), typed('InvalidDataVolume'));
+    assert.deepEqual(again.patches, []);
+  });
+});
