@@ -7,7 +7,7 @@ import { createLocateActivities } from '../activities/image/upload/locate.js';
 import { createReceiveActivities } from '../activities/image/upload/receive.js';
 import { createCredentialReader } from '../activities/kubernetes/credentials.js';
 import { createNodeActivities } from '../activities/node/index.js';
-import type { DataPort } from '../activities/types/data-port.js';
+import type { UploadPort } from '../activities/types/data-port.js';
 import { nodeQueue, transferQueue } from '../workflows/task-queues.js';
 import type { WorkerConfig } from './config.js';
 import type { TemporalAccess } from './connection.js';
@@ -30,7 +30,7 @@ export interface NodeWorkerParts {
   readonly kubeConfig: KubeConfig;
   readonly metrics: Metrics;
   /** Serves what transfers receive and hand out. */
-  readonly dataPort: DataPort;
+  readonly dataPort: UploadPort;
 }
 
 /** The workers of one node: short work, and byte moving with its own slots. */

@@ -37,6 +37,17 @@ export interface DataPort {
   urlOf(resource: Pick<DataPortResource, 'kind' | 'uid'>): string;
 }
 
+/** What uploads ask of the data port besides: who waits there for a resource that is not open yet. */
+export interface UploadPort extends DataPort {
+  /** Sessions (`?session=`) whose requests wait for the resource. */
+  waitingFor(resource: Pick<DataPortResource, 'kind' | 'uid'>): readonly string[];
+  /**
+   * Answers the requests that wait for the resource, and those of `session` that come within the next seconds: the resource will not
+   * be opened for them.
+   */
+  refuse(resource: Pick<DataPortResource, 'kind' | 'uid'>, failure: DataPortFailure, session?: string): void;
+}
+
 /** Body of an answer that is not a success. */
 export interface DataPortFailure {
   /** A {@link FailureType}. */

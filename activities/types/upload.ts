@@ -99,8 +99,10 @@ export interface UploadPlace {
   readonly url: string;
   /** Offset from which this session can go on. */
   readonly offset: number;
-  /** Session whose body is being received now, if any. */
+  /** Session whose body is being received now, or waits for a slot, if any. */
   readonly receiving?: string;
+  /** Session that the data port is open for now, if any: nothing has to be opened for its next request. */
+  readonly open?: string;
   /** Session whose file is complete on the disk, if any. */
   readonly finished?: string;
 }
@@ -165,6 +167,16 @@ export interface UploadTransferActivities {
 export interface UploadNodeActivities {
   /** Where this session's body is to be sent, and from which offset on. */
   locateUpload(input: { target: FillTarget; request: UploadRequest }): Promise<UploadPlace>;
-  /** Tells a client that waits for scratch space that there will be none; nobody waiting is success. */
-  dismissUpload(input: { target: FillTarget; type: string; message: string }): Promise<void>;
+  /**
+   * Tells a client why it is not received: one that waits for scratch space, one whose request waits on the data port, and one of
+   * `session` that comes within seconds. Nobody waiting is success.
+   */
+  dismissUpload(input: {
+    target: FillTarget;
+    type: string;
+    message: string;
+    /** The same request may succeed later. @default false */
+    retryable?: boolean;
+    session?: string;
+  }): Promise<void>;
 }

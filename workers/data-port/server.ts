@@ -8,7 +8,12 @@ import type { Logger } from '@temporalio/common';
 import { answerFailure, describeFailure } from '../../activities/data-port/answers.js';
 import { readTlsFiles, TLS_FILES } from '../../activities/data-port/tls.js';
 import { transientFailure } from '../../activities/failures.js';
-import type { DataPort, DataPortResource, OpenResource } from '../../activities/types/data-port.js';
+import type {
+  DataPort,
+  DataPortResource,
+  OpenResource,
+  UploadPort,
+} from '../../activities/types/data-port.js';
 import type { HostPort } from '../config.js';
 import { createResources } from './resources.js';
 
@@ -31,12 +36,12 @@ export interface DataPortOptions {
   /** Directory with `ca.crt`, `tls.crt` and `tls.key`; they may come later, and change. */
   readonly tlsDirectory?: string | undefined;
   readonly logger: Pick<Logger, 'info' | 'warn' | 'debug'>;
-  /** How long a request waits for its resource to be opened, in ms. @default 60_000 */
+  /** How long a request waits for its resource to be opened, in ms. @default 60_000; of an upload 300_000 */
   readonly patienceMs?: number | undefined;
 }
 
 /** A data port that is served, or will be as soon as it has certificates. */
-export interface ServedDataPort extends DataPort {
+export interface ServedDataPort extends UploadPort {
   close(): Promise<void>;
 }
 
@@ -106,6 +111,8 @@ export async function startDataPort(options: DataPortOptions): Promise<ServedDat
       const close = resources.open(resource);
       return { url, [Symbol.dispose]: close };
     },
+    waitingFor: ({ kind, uid }) => resources.waitingFor(`/${kind}/${uid}`),
+    refuse: ({ kind, uid }, failure, session) => resources.refuse(`/${kind}/${uid}`, failure, session),
     async close() {
       stopping.abort();
       forget();

@@ -30,6 +30,8 @@ export interface Feed {
   readonly attached: boolean;
   /** Resolves when the first byte has come, or with how the session ended before. */
   readonly begun: Promise<BodyEnd | undefined>;
+  /** Nothing is taken any more: its last byte has come, or nobody came for too long. */
+  readonly over: boolean;
   /** What came is still whole: another process can begin with it. */
   readonly replayable: boolean;
   /** Takes or refuses one request of the data port. */
@@ -180,6 +182,9 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     },
     get attached() {
       return attached !== undefined && !settled;
+    },
+    get over() {
+      return (settled ?? end) !== undefined;
     },
     begun: begun.promise,
     get replayable() {

@@ -1,7 +1,7 @@
 import { findDirectory } from '../../node/directories.js';
 import { openPool } from '../../node/pool.js';
 import { findTransferState } from '../../node/volume-state.js';
-import type { DataPort } from '../../types/data-port.js';
+import type { UploadPort } from '../../types/data-port.js';
 import type { UploadNodeActivities, UploadPlace, UploadRequest } from '../../types/upload.js';
 import type { FillTarget } from '../../types.js';
 import { createRecordStore } from '../resume-record.js';
@@ -10,7 +10,7 @@ import { readUploadState, resumeOffset } from './upload-state.js';
 
 /** What is asked about uploads on one node. */
 export interface LocateDependencies {
-  readonly dataPort: DataPort;
+  readonly dataPort: UploadPort;
   readonly desk: UploadDesk;
   readonly stateDirectory: string;
 }
@@ -50,18 +50,26 @@ export function createLocateActivities({
     async locateUpload({ target, request }) {
       const { uid } = target.dataVolume;
       const feed = desk.get(uid)?.feed;
+      const open = feed?.over === false ? feed.request.session : undefined;
+      const waiting = dataPort.waitingFor({ kind: 'upload', uid });
+      // whoever waits for a slot with its body is as good as one that sends
+      const receiving = feed?.attached
+        ? feed.request.session
+        : (waiting.find((session) => session !== request.session) ?? waiting[0]);
       return {
         url: dataPort.urlOf({ kind: 'upload', uid }),
         ...(await found(target, request)),
-        ...(feed?.attached ? { receiving: feed.request.session } : {}),
+        ...(open === undefined ? {} : { open }),
+        ...(receiving === undefined ? {} : { receiving }),
       };
     },
-    async dismissUpload({ target, type, message }) {
+    async dismissUpload({ target, type, message, retryable = false, session }) {
       const { uid } = target.dataVolume;
+      const failure = { type, message, retryable, offset: 0 };
       const waiting = desk.take(uid);
-      if (!waiting) return;
-      waiting.feed.settle({ failure: { type, message, retryable: false, offset: 0 } });
-      desk.leave(uid, waiting);
+      waiting?.feed.settle({ failure });
+      if (waiting) desk.leave(uid, waiting);
+      dataPort.refuse({ kind: 'upload', uid }, failure, session);
     },
   };
 }

@@ -58,11 +58,14 @@ export async function spoolUpload(source: ImageSource, options: SpoolOptions): P
 async function receive(source: ImageSource, file: FileHandle, options: SpoolOptions): Promise<number> {
   const { body, directory, room, signal, onProgress } = options;
   const known = stateOf(body);
-  if ((await file.stat()).size < body.start)
+  if ((await file.stat()).size < body.start) {
+    // or the next try would begin there again
+    await writeUploadState(directory, known);
     throw transientFailure(
       'SourceUnavailable',
       'the upload has to be sent from its start: what was kept of it is gone',
     );
+  }
   let at = body.start;
   let synced = { at, time: performance.now() };
   async function sync(whole: boolean): Promise<void> {

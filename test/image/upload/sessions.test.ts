@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { makePatterned, MIB, sha256, useDirectory } from '../support/images.js';
 import { makeTarget, session, useDataPort } from './support.js';
 
@@ -60,5 +61,55 @@ describe('sessions of one volume', function () {
     const third = target.receive(same);
     assert.equal((await target.put(same, readFileSync(raw))).status, 409);
     assert.equal((await third.done).outcome, 'complete');
+  });
+
+  it('begin again where what was kept of the file is gone', async () => {
+    const target = await make();
+    const content = readFileSync(raw);
+    const scratch = await target.reserveScratch(SIZE);
+    const spooling = { scratch, spool: true };
+    const request = session({ length: SIZE, resumable: true });
+    const first = target.receive(request, spooling);
+    assert.equal((await target.put(request, content.subarray(0, 8 * MIB))).status, 202);
+    assert.equal((await first.done).outcome, 'interrupted');
+    assert.equal((await target.locate(request)).offset, 8 * MIB);
+    rmSync(`${target.pool}/${scratch.directory.directory}/upload-${request.session}`);
+    const second = target.receive(request, spooling);
+    const told = await target.put(request, content.subarray(8 * MIB), { offset: 8 * MIB });
+    assert.deepEqual([told.status, told.headers['upload-offset']], [408, '0'], told.text);
+    assert.match(told.text, /what was kept of it is gone/);
+    assert.equal((await second.done).outcome, 'interrupted');
+    assert.equal((await target.locate(request)).offset, 0);
+    const third = target.receive(request, spooling);
+    assert.equal((await target.put(request, content)).status, 200);
+    assert.equal((await third.done).outcome, 'complete');
+  });
+
+  it('that wait for a slot with their body count as received, and are told where there will be no reception', async () => {
+    const target = await make();
+    const request = session({ length: SIZE });
+    const other = session({ length: SIZE });
+    const putting = target.put(request, readFileSync(raw));
+    for (let tries = 0; tries < 40 && !(await target.locate(other)).receiving; tries += 1) await pause(50);
+    assert.equal((await target.locate(other)).receiving, request.session);
+    await target.dismiss('UploadTargetInUse', 'pod p uses it', { retryable: true, session: request.session });
+    const told = await putting;
+    assert.match(told.text, /"type":"UploadTargetInUse","message":"pod p uses it","retryable":true/);
+    // one that was let in a moment ago
+    const late = await target.put(request, Buffer.from('x'));
+    assert.match(late.text, /pod p uses it/);
+    assert.equal((await target.locate(other)).receiving, undefined);
+  });
+
+  it('are open as long as they take more', async () => {
+    const target = await make();
+    const request = session({ length: SIZE, resumable: true });
+    assert.equal((await target.locate(request)).open, undefined);
+    const first = target.receive(request);
+    assert.equal((await target.put(request, readFileSync(raw).subarray(0, 2 * MIB))).status, 202);
+    assert.equal((await target.locate(request)).open, request.session);
+    assert.equal((await target.locate(session())).open, request.session);
+    assert.equal((await first.done).outcome, 'interrupted');
+    assert.equal((await target.locate(request)).open, undefined);
   });
 });

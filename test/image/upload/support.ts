@@ -75,7 +75,8 @@ export async function makeTarget(
     return { done, beats, cancel: () => environment.cancel() };
   }
   const locate = (request: UploadRequest) => locator.locateUpload({ target, request });
-  const dismiss = (type: string, message: string) => locator.dismissUpload({ target, type, message });
+  const dismiss = (type: string, message: string, more: { retryable?: boolean; session?: string } = {}) =>
+    locator.dismissUpload({ target, type, message, ...more });
 
   /** Sends a body, or a part of a file, to the session. */
   async function put(
