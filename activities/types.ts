@@ -5,6 +5,7 @@
  * that never holds a credential: URLs are shown without user info and query (`displayUrl`), the rest travels in the Secret
  * `transfer-<uid>`.
  */
+import type { CarriedUpload } from './types/upload.js';
 import type { CloneInput } from './types/clone.js';
 import type { ScratchSpace } from './types/scratch.js';
 
@@ -107,6 +108,8 @@ export interface DataVolumeStart extends DataVolumeRef {
   readonly retry?: string;
   /** Time of the last progress (ms since the epoch) that a run which continued as new hands on, so that its deadline goes on. */
   readonly progressAt?: number;
+  /** Of an upload that continues as new: what has come so far. */
+  readonly upload?: CarriedUpload;
 }
 
 /** A Kubernetes manifest as a person typed it; nothing is trusted before the API server has judged it. */

@@ -17,13 +17,14 @@ import type {
   LifecycleStatus,
   Phase,
 } from '../activities/types.js';
+import type { CarriedUpload } from '../activities/types/upload.js';
 import { control } from './activity-options.js';
 import { statusFor, type StatusFacts } from './conditions.js';
 import { fail } from './ending.js';
 import { SEARCH_ATTRIBUTES, statusQuery, wakeSignal } from './messages.js';
 import { leavePhase } from './metrics.js';
 import { refOf, type Run } from './run-state.js';
-import { until, within, type Wait } from './waiting.js';
+import { leave, until, within, type Wait } from './waiting.js';
 
 /** What a phase may carry besides itself. */
 export interface Entered {
@@ -56,6 +57,10 @@ export interface Lifecycle {
   event(event: DataVolumeEvent): Promise<void>;
   /** Looks until something is found; between looks it waits for `wake` or the re-check. @throws `DeadlineExceeded` */
   until<T>(wait: Wait, look: () => Promise<T | undefined>): Promise<T>;
+  /** Keeps what an upload hands on to the run that continues this one. */
+  carry(upload: CarriedUpload): void;
+  /** Continues as new. */
+  leave(): Promise<never>;
   /** Awaits `work` as long as `measure` grows within each deadline; else cancels it. @throws `DeadlineExceeded` */
   within<T>(what: string, work: () => Promise<T>, measure: () => Promise<number>): Promise<T>;
 }
@@ -194,5 +199,9 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
     until: (wait, look) =>
       until({ facts, run, enter: (phase, waiting) => enter(phase, waiting ? { waiting } : {}) }, wait, look),
     within: (what, work, measure) => within({ facts, run }, what, work, measure),
+    carry(upload) {
+      run.carried = upload;
+    },
+    leave: () => leave({ facts, run }),
   };
 }

@@ -1,3 +1,4 @@
+import type { CarriedUpload } from '../activities/types/upload.js';
 import type { DataVolumeRef, LifecycleStatus } from '../activities/types.js';
 
 /** Something to undo when the run does not succeed. */
@@ -15,6 +16,8 @@ export interface Run {
   progressAt: number;
   /** Time at which the phase was entered, ms since the epoch. */
   phaseAt: number;
+  /** What an upload hands on to the run that continues this one. */
+  carried?: CarriedUpload;
 }
 
 /** Identity of the DataVolume, without the facts that change. */

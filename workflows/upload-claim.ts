@@ -25,9 +25,9 @@ import { statusQuery, wakeSignal } from './messages.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, unmark } from './publication.js';
 import type { Run } from './run-state.js';
-import { createUploadDesk, type UploadDesk } from './upload-desk.js';
-import { receiveDisk, type Trouble } from './upload.js';
-import { until, within } from './waiting.js';
+import { createUploadDesk, type Trouble, type UploadDesk } from './upload-desk.js';
+import { receiveDisk } from './upload.js';
+import { leave, until, within } from './waiting.js';
 
 /**
  * Fills a claim that asks for an upload (`cdi.kubevirt.io/storage.upload.target`) and has no DataVolume: a Pending one gets a volume
@@ -42,7 +42,11 @@ export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult
   try {
     return await upload(run, { claim, desk, input });
   } catch (error) {
-    if (error instanceof ContinueAsNew) throw error;
+    if (error instanceof ContinueAsNew) {
+      // no end for its clients
+      await desk.handOver();
+      throw error;
+    }
     await CancellationScope.nonCancellable(() => fail(run, claim, error));
     if (isLost(error)) return undefined;
     throw error;
@@ -53,7 +57,11 @@ export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult
 
 async function upload(
   run: Run,
-  { claim, desk, input: { retry } }: { claim: ClaimRef; desk: UploadDesk; input: UploadClaimInput },
+  {
+    claim,
+    desk,
+    input: { retry, upload: carried },
+  }: { claim: ClaimRef; desk: UploadDesk; input: UploadClaimInput },
 ): Promise<ImportResult | undefined> {
   const opened = await control.openUploadClaim({ claim, ...(retry === undefined ? {} : { retry }) });
   const volume = createLifecycle(opened.facts, claim, run);
@@ -68,7 +76,7 @@ async function upload(
   volume.note({ claim, node: directory.node });
   const refuse = (): Promise<Trouble | undefined> => whyNot(claim);
   const uploading = { claim, target, directory, asked: true, ...(bound ? { refuse } : {}) };
-  const { transferred, tidy, session } = await receiveDisk(volume, uploading, desk);
+  const { transferred, tidy, session } = await receiveDisk(volume, uploading, desk, carried);
   desk.finish(session);
   await desk.close('ResourceExists', 'the disk is complete: it is being published');
   const filled = { claim, target, directory, transferred, tidy };
@@ -206,6 +214,10 @@ function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): 
     until: (wait, look) =>
       until({ facts, run, enter: (phase, waiting) => enter(phase, waiting ? { waiting } : {}) }, wait, look),
     within: (what, work, measure) => within({ facts, run }, what, work, measure),
+    carry(upload) {
+      run.carried = upload;
+    },
+    leave: () => leave({ facts, run }),
   };
 }
 

@@ -1,4 +1,6 @@
-import type { ImportResult, LifecycleInput } from '../activities/types.js';
+import { ContinueAsNew } from '@temporalio/workflow';
+import type { CarriedUpload } from '../activities/types/upload.js';
+import type { DataVolumeStart, ImportResult, LifecycleInput } from '../activities/types.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
 import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
@@ -20,13 +22,30 @@ export async function uploadDataVolume(input: LifecycleInput): Promise<ImportRes
     step: () => lifecycle?.doing() ?? 'opening the DataVolume',
   });
   try {
-    return await runLifecycle(input, (volume) => upload((lifecycle = volume), desk));
+    return await runLifecycle(input, (volume) => upload((lifecycle = volume), desk, carriedIn(input)));
+  } catch (error) {
+    // no end for its clients
+    if (error instanceof ContinueAsNew) await desk.handOver();
+    throw error;
   } finally {
     await desk.close('ResourceExists', 'the upload is over: its disk is complete, or it has failed');
   }
 }
 
-async function upload(volume: Lifecycle, desk: UploadDesk): Promise<ImportResult> {
+/** What the run has handed on that this one continues. */
+function carriedIn(input: LifecycleInput): CarriedUpload | undefined {
+  // what a person gives is judged elsewhere
+  const given: unknown = input;
+  return typeof given === 'object' && given !== null && 'uid' in given
+    ? (given as DataVolumeStart).upload
+    : undefined;
+}
+
+async function upload(
+  volume: Lifecycle,
+  desk: UploadDesk,
+  carried: CarriedUpload | undefined,
+): Promise<ImportResult> {
   await begin(volume);
   const target = await planTarget(volume);
   if (target.claim === 'adopt') return await adopt(volume, target);
@@ -39,7 +58,12 @@ async function upload(volume: Lifecycle, desk: UploadDesk): Promise<ImportResult
     ? await prepareStaticVolume(volume, { reserved, claim, target })
     : await reserveOnSomeNode(volume, { claim, target });
   volume.note({ node: directory.node });
-  const { transferred, tidy, session } = await receiveDisk(volume, { claim, target, directory }, desk);
+  const { transferred, tidy, session } = await receiveDisk(
+    volume,
+    { claim, target, directory },
+    desk,
+    carried,
+  );
   desk.finish(session);
   await desk.close('ResourceExists', 'the disk is complete: it is being published');
   // proved already: the client was told no sooner

@@ -6,49 +6,82 @@ import {
   CancellationScope,
   condition,
   setHandler,
+  workflowInfo,
 } from '@temporalio/workflow';
-import type { LocatedUpload, OpenedUpload, UploadPlace, UploadRequest } from '../activities/types/upload.js';
+import type {
+  CarriedUpload,
+  LocatedUpload,
+  OpenedUpload,
+  UploadPlace,
+  UploadRequest,
+} from '../activities/types/upload.js';
 import type { ContentType, FailureType, FillTarget } from '../activities/types.js';
 import { probing } from './activity-options.js';
 import { locateUploadUpdate, openUploadUpdate } from './messages.js';
+import { busy, refusal, refuseMalformed } from './upload-requests.js';
 
 /** A client waits so long for a volume that is about to be ready; CDI's proxy grants 10 s as well. */
 const READY_WAIT = '10s';
 /** Handlers of a run that ends have nothing to wait for but a node's answer. */
 const HANDLERS_WAIT = '30s';
-const SESSION = /^[\w-]{1,128}$/;
-const CHECKSUM = /^(?:md5|sha1|sha256|sha512):[0-9a-f]+$/i;
+/** A client that has been let in has so long to send its first byte before another one may come. */
+const TURN_MS = 60_000;
+/** Temporal refuses more than 2000 Updates of one run. */
+const MOST_UPDATES = 1_500;
 
 /** Where clients of one upload come. */
 export interface UploadDesk {
-  /** From now on clients are let in: the volume is there. */
-  open(target: FillTarget, contentType: ContentType): void;
+  /** From now on clients are let in: the volume is there. `refuse` says why one may not write now. */
+  open(target: FillTarget, contentType: ContentType, refuse?: () => Promise<Trouble | undefined>): void;
   /** The client that has come and is not yet served. */
   take(): UploadRequest | undefined;
   /** Serves a client; `work` is cancelled where another one takes its place, which is told by `replaced`. */
   serve<T>(request: UploadRequest, work: () => Promise<T>): Promise<T | 'replaced'>;
+  /** The client of this session has had its last answer: it does not wait any more. */
+  forget(session: string): void;
+  /** The history grows long: the run is to continue as new as soon as nobody sends. */
+  readonly due: boolean;
   /** The disk is this session's file: whoever asks for the session is told so from now on. */
   finish(session: string): void;
   /** No client is let in any more, for this reason; those who wait are told. */
   close(type: FailureType, message: string): Promise<void>;
+  /** As `close`, of a run that continues as new: clients come again. Whom `take` returns then is for the next run. */
+  handOver(): Promise<void>;
+}
+
+/** Why a client is not served. */
+export type Trouble = NonNullable<CarriedUpload['trouble']>;
+
+interface Serving {
+  readonly request: UploadRequest;
+  readonly scope: CancellationScope;
+  /** When it was let in, ms since the epoch. */
+  readonly since: number;
+  replaced: boolean;
 }
 
 interface State {
-  place?: { readonly target: FillTarget; readonly contentType: ContentType };
-  wanted?: UploadRequest | undefined;
-  serving?:
-    { readonly request: UploadRequest; readonly scope: CancellationScope; replaced: boolean } | undefined;
+  place?: {
+    readonly target: FillTarget;
+    readonly contentType: ContentType;
+    readonly refuse?: (() => Promise<Trouble | undefined>) | undefined;
+  };
+  wanted?: Pick<Serving, 'request' | 'since'> | undefined;
+  serving?: Serving | undefined;
   closed?: ApplicationFailure;
   /** Session whose file is the disk. */
   finished?: string;
   busy: boolean;
+  updates: number;
 }
 
-/** Takes the Update from now on. `wake` has the run look for a client; `step` says what it does meanwhile. */
+/** Takes the Updates from now on. `wake` has the run look for a client; `step` says what it does meanwhile. */
 export function createUploadDesk({ wake, step }: { wake: () => void; step: () => string }): UploadDesk {
-  const state: State = { busy: false };
+  const state: State = { busy: false, updates: 0 };
+  const isDue = (): boolean => state.updates >= MOST_UPDATES || workflowInfo().continueAsNewSuggested;
 
   async function openUpload(request: UploadRequest): Promise<OpenedUpload> {
+    state.updates += 1;
     const place = await awaitPlace();
     await condition(() => !state.busy);
     state.busy = true;
@@ -60,6 +93,7 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
   }
 
   async function locateUpload(request: UploadRequest): Promise<LocatedUpload> {
+    state.updates += 1;
     const { session, length = 0 } = request;
     const complete = (): LocatedUpload | undefined =>
       state.finished === session ? { session, offset: length, complete: true } : undefined;
@@ -80,28 +114,55 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
 
   async function admit(
     request: UploadRequest,
-    { target, contentType }: NonNullable<State['place']>,
+    { target, contentType, refuse }: NonNullable<State['place']>,
   ): Promise<OpenedUpload> {
     if (request.contentType !== contentType)
       throw refusal('ContentTypeNotSupported', `contentType is ${contentType}, not ${request.contentType}`);
-    const place = await locate(target, request);
+    let place = await ask(target, request);
+    const trouble = await refuse?.();
+    if (trouble) throw refusal(trouble.type as FailureType, trouble.message, false);
+    const { session } = request;
+    const before = state.wanted ?? state.serving;
+    if (before && before.request.session !== session) await replace(before, place);
+    else if (isDue() && state.serving && place.receiving === undefined) {
+      // nobody sends: the next run goes on with what is durable
+      await endServing();
+      place = await ask(target, request);
+    }
     if (state.closed) throw state.closed;
-    if (place.finished !== undefined && place.finished !== request.session) {
+    // where its place is open, the reception under way takes the next request too
+    const served = state.serving?.request.session === session && place.open === session;
+    if (!served) state.wanted = { request, since: Date.now() };
+    wake();
+    return { url: place.url, session, offset: place.offset };
+  }
+
+  /** @throws `UploadInProgress`, `ResourceExists` where the place is another one's */
+  async function ask(target: FillTarget, request: UploadRequest): Promise<UploadPlace> {
+    const place = await locate(target, request);
+    const { finished, receiving } = place;
+    if (state.closed) throw state.closed;
+    if (finished !== undefined && finished !== request.session) {
       // its worker died before it could say so: the next reception finds it
-      if (!state.serving) state.wanted = request;
+      if (!state.serving) state.wanted = { request, since: Date.now() };
       wake();
       throw refusal('ResourceExists', 'the disk is complete: it is the file of another upload');
     }
-    const before = state.wanted ?? state.serving?.request;
-    if (before && before.session !== request.session) await replace(place);
-    state.wanted = request;
-    wake();
-    return { url: place.url, session: request.session, offset: place.offset };
+    if (receiving !== undefined && receiving !== request.session) throw busy('another client is sending');
+    return place;
   }
 
-  /** One that nobody sends to gives way; one that is being received does not. */
-  async function replace({ receiving }: UploadPlace): Promise<void> {
-    if (receiving !== undefined) throw busy('another client is sending');
+  /** One that nobody sends to gives way; one that has just been let in is still to send. */
+  async function replace(
+    { request, since }: Pick<Serving, 'request' | 'since'>,
+    { open }: UploadPlace,
+  ): Promise<void> {
+    if (open !== request.session && Date.now() - since < TURN_MS)
+      throw busy('another client has just been let in');
+    await endServing();
+  }
+
+  async function endServing(): Promise<void> {
     state.wanted = undefined;
     const { serving } = state;
     if (!serving) return;
@@ -114,18 +175,24 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
   setHandler(openUploadUpdate, openUpload, { validator: refuseMalformed });
   setHandler(locateUploadUpdate, locateUpload, { validator: refuseMalformed });
 
+  async function close(why: ApplicationFailure): Promise<void> {
+    state.closed ??= why;
+    if (allHandlersFinished()) return;
+    await CancellationScope.nonCancellable(() => condition(allHandlersFinished, HANDLERS_WAIT));
+  }
+
   return {
-    open(target, contentType) {
-      state.place = { target, contentType };
+    open(target, contentType, refuse) {
+      state.place = { target, contentType, refuse };
     },
     take() {
       const { wanted } = state;
       state.wanted = undefined;
-      return wanted;
+      return wanted?.request;
     },
     async serve(request, work) {
       const scope = new CancellationScope();
-      const serving = { request, scope, replaced: false };
+      const serving = { request, scope, since: Date.now(), replaced: false };
       state.serving = serving;
       try {
         return await scope.run(work);
@@ -136,14 +203,17 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
         state.serving = undefined;
       }
     },
+    forget(session) {
+      if (state.wanted?.request.session === session) state.wanted = undefined;
+    },
+    get due() {
+      return isDue();
+    },
     finish(session) {
       state.finished = session;
     },
-    async close(type, message) {
-      state.closed ??= refusal(type, message);
-      if (allHandlersFinished()) return;
-      await CancellationScope.nonCancellable(() => condition(allHandlersFinished, HANDLERS_WAIT));
-    },
+    close: (type, message) => close(refusal(type, message)),
+    handOver: () => close(busy('the upload goes on in a new run: try again')),
   };
 }
 
@@ -157,25 +227,4 @@ async function locate(target: FillTarget, request: UploadRequest): Promise<Uploa
     if (cause instanceof ApplicationFailure) throw cause;
     throw refusal('NodeUnavailable', `node ${target.node}, which holds the volume, does not answer`, false);
   }
-}
-
-/** Not written into the history: nothing was asked for. */
-function refuseMalformed(request: UploadRequest | undefined): void {
-  const { session, length, checksum, contentType } = request ?? ({} as Partial<UploadRequest>);
-  const wrong =
-    (!SESSION.test(session ?? '') && 'session is 1 to 128 letters, digits, - and _') ||
-    (length !== undefined &&
-      !(Number.isSafeInteger(length) && length >= 0) &&
-      'length is a number of bytes') ||
-    (checksum !== undefined && !CHECKSUM.test(checksum) && 'checksum is algorithm:hex') ||
-    (contentType !== 'kubevirt' && contentType !== 'archive' && 'contentType is kubevirt or archive');
-  if (wrong) throw refusal('InvalidDataVolume', `the upload's request: ${wrong}`);
-}
-
-function busy(message: string): ApplicationFailure {
-  return refusal('UploadInProgress', message, false);
-}
-
-function refusal(type: FailureType, message: string, nonRetryable = true): ApplicationFailure {
-  return ApplicationFailure.create({ type, message, nonRetryable });
 }

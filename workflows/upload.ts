@@ -1,30 +1,13 @@
 /** Receives an upload: waits for clients, one after another, until one of them has sent a file that is the disk. */
-import { ActivityFailure, ApplicationFailure, workflowInfo } from '@temporalio/workflow';
-import type { ScratchPlan, ScratchSpace } from '../activities/types/scratch.js';
-import type { Reception, UploadRequest } from '../activities/types/upload.js';
-import type {
-  ClaimRef,
-  FailureType,
-  FillTarget,
-  ImageFacts,
-  TargetPlan,
-  TransferResult,
-} from '../activities/types.js';
-import { cleaningUp, control, onNode, transferring } from './activity-options.js';
+import { ApplicationFailure, workflowInfo } from '@temporalio/workflow';
+import type { ScratchSpace } from '../activities/types/scratch.js';
+import type { CarriedUpload, Reception, UploadRequest } from '../activities/types/upload.js';
+import type { ClaimRef, FailureType, TransferResult } from '../activities/types.js';
+import { control, transferring } from './activity-options.js';
 import type { Lifecycle } from './lifecycle.js';
-import { obtainScratch, planScratch, releaseScratch } from './scratch.js';
-import type { UploadDesk } from './upload-desk.js';
-
-/** What is uploaded into. */
-export interface Uploading {
-  readonly claim: ClaimRef;
-  readonly target: TargetPlan;
-  readonly directory: FillTarget;
-  /** The upload is only as long awaited as the claim says so by its annotation. @default false */
-  readonly asked?: boolean;
-  /** Asked before each client: why nothing may be written now. */
-  readonly refuse?: () => Promise<Trouble | undefined>;
-}
+import { releaseScratch } from './scratch.js';
+import type { Trouble, UploadDesk } from './upload-desk.js';
+import { dismiss, makeScratch, type Need, type Uploading } from './upload-scratch.js';
 
 /** A disk that a client has sent. */
 export interface Uploaded {
@@ -35,74 +18,112 @@ export interface Uploaded {
   readonly tidy: () => Promise<void>;
 }
 
-/** Why the last client did not succeed. */
-export type Trouble = Pick<Extract<Reception, { type: string }>, 'type' | 'message'>;
+/** How far the upload is. */
+type Progress = { -readonly [K in keyof CarriedUpload]: CarriedUpload[K] };
 
 /**
  * Lets clients in until the disk is complete. Whatever is wrong with one of them or its file is told to it and on the DataVolume, and
- * the next one is waited for: before the first byte as long as it takes, after it until the deadline.
+ * the next one is waited for: before the first byte as long as it takes, after it until the deadline. `carried` is what the run has
+ * handed on that this one continues.
  * @throws `DeadlineExceeded`, `ClaimLost`; `NodeUnavailable`, `NoSpace` where the node cannot receive at all
  */
 export async function receiveDisk(
   volume: Lifecycle,
   uploading: Uploading,
   desk: UploadDesk,
+  carried: CarriedUpload = { begun: false },
 ): Promise<Uploaded> {
-  let scratch: ScratchSpace | undefined;
-  let trouble: Trouble | undefined;
-  let begun = false;
-  desk.open(uploading.directory, volume.facts.contentType);
+  const { request: first, ...progress }: Progress = carried;
+  const { scratch } = progress;
+  if (scratch) volume.onFailure('remove scratch space', () => releaseScratch(volume, scratch));
+  desk.open(uploading.directory, volume.facts.contentType, uploading.refuse);
   await volume.enter('UploadReady');
-  for (let again: UploadRequest | undefined; ;) {
-    const request = again ?? (await nextClient(volume, uploading, { desk, begun, trouble }));
-    begun = true;
-    again = undefined;
-    const refused = await uploading.refuse?.();
-    if (refused) {
-      trouble = refused;
-      continue;
-    }
-    const spool = volume.facts.uploadSpool ?? false;
-    const reason = 'annotation dvflow.io/upload-spool keeps the file as it comes';
-    const needed = spool && !scratch ? await makeScratch(volume, { ...uploading, request, reason }) : scratch;
-    if (needed && 'type' in needed) trouble = needed;
-    else {
-      scratch = needed;
-      const received = await serve(volume, { ...uploading, desk, request, scratch, spool });
-      if (received === 'replaced') continue;
-      if (received.outcome === 'complete')
-        return {
-          transferred: received.result,
-          session: received.session,
-          tidy: () => tidy(volume, scratch),
-        };
-      if (received.outcome !== 'scratch') trouble = received;
-      else {
-        const made = await makeScratch(volume, { ...uploading, request, reason: received.reason });
-        if ('type' in made) trouble = made;
-        else [scratch, again] = [made, request];
-      }
-    }
+  for (let next = first; ;) {
+    volume.carry(progress);
+    const request = next ?? (await nextClient(volume, uploading, { desk, progress }));
+    progress.begun = true;
+    volume.carry({ ...progress, request });
+    const received = await receiveFrom(volume, uploading, { desk, progress, request });
+    if (received === 'again') next = request;
+    else if (received) return received;
+    else next = undefined;
   }
+}
+
+/** One client and what is known so far, which changes with it. */
+interface Turn {
+  readonly desk: UploadDesk;
+  readonly progress: Progress;
+  readonly request: UploadRequest;
+}
+
+/** The disk, or `'again'` where the same client is still to be served. */
+async function receiveFrom(
+  volume: Lifecycle,
+  uploading: Uploading,
+  { desk, progress, request }: Turn,
+): Promise<Uploaded | 'again' | undefined> {
+  const spool = volume.facts.uploadSpool ?? false;
+  const refused = await whyNotNow(volume, { ...uploading, request, progress, spool });
+  if (refused) {
+    progress.trouble = refused;
+    return undefined;
+  }
+  const { scratch } = progress;
+  const received = await serve(volume, { ...uploading, desk, request, scratch, spool });
+  if (received === 'replaced') return undefined;
+  if (received.outcome === 'complete') {
+    const { result: transferred, session } = received;
+    return { transferred, session, tidy: () => tidy(volume, scratch) };
+  }
+  if (received.outcome === 'scratch') {
+    const made = await makeScratch(volume, { ...uploading, request, reason: received.reason });
+    if ('type' in made) progress.trouble = made;
+    else progress.scratch = made;
+    return 'type' in made ? undefined : 'again';
+  }
+  const { type, message } = received;
+  progress.trouble = { type, message };
+  if (received.outcome === 'refused') desk.forget(request.session);
+  return undefined;
+}
+
+/** Why this client is not received, which is told to it; makes the scratch space that its file is kept in first. */
+async function whyNotNow(
+  volume: Lifecycle,
+  {
+    progress,
+    spool,
+    ...need
+  }: Omit<Need, 'reason'> & { readonly progress: Progress; readonly spool: boolean },
+): Promise<Trouble | undefined> {
+  const refused = await need.refuse?.();
+  if (refused) {
+    await dismiss(need, { ...refused, retryable: true });
+    return refused;
+  }
+  if (!spool || progress.scratch) return undefined;
+  const reason = 'annotation dvflow.io/upload-spool keeps the file as it comes';
+  const made = await makeScratch(volume, { ...need, reason });
+  if ('type' in made) return made;
+  progress.scratch = made;
+  return undefined;
 }
 
 async function tidy(volume: Lifecycle, scratch: ScratchSpace | undefined): Promise<void> {
   if (scratch) await releaseScratch(volume, scratch);
 }
 
-/** What the wait for a client is told by. */
-interface Waiting {
-  readonly desk: UploadDesk;
-  readonly begun: boolean;
-  readonly trouble: Trouble | undefined;
-}
-
-/** The claim is looked at while nobody comes: one that is gone is waited for by nobody. */
+/**
+ * The claim is looked at while nobody comes: one that is gone is waited for by nobody. A run whose history has grown long ends here:
+ * whoever has been let in is served by the next one.
+ */
 async function nextClient(
   volume: Lifecycle,
   { claim, directory, asked = false }: Uploading,
-  { desk, begun, trouble }: Waiting,
+  { desk, progress }: Omit<Turn, 'request'>,
 ): Promise<UploadRequest> {
+  const { begun, trouble } = progress;
   volume.step(begun ? 'waiting for the client to send again' : 'waiting for an upload');
   const wait = {
     reason: trouble ? 'UploadFailed' : 'UploadReady',
@@ -110,6 +131,12 @@ async function nextClient(
     message: () => (trouble ? `upload failed, send again: ${trouble.message}` : 'waiting for an upload'),
   };
   return await volume.until(wait, async () => {
+    if (desk.due) {
+      await desk.handOver();
+      const request = desk.take();
+      volume.carry({ ...progress, ...(request ? { request, begun: true } : {}) });
+      return await volume.leave();
+    }
     const request = desk.take();
     if (request) return request;
     const { asks } = await control.confirmUploadTarget({ claim, directory });
@@ -154,56 +181,4 @@ async function serve(volume: Lifecycle, serving: Serving): Promise<Reception | '
     () => desk.serve(request, work),
     async () => (await control.observeTransfer({ workflowId })).bytes,
   );
-}
-
-/** What scratch space is made for. */
-interface Need extends Uploading {
-  readonly request: UploadRequest;
-  readonly reason: string;
-}
-
-/** Makes scratch space while the client waits; where no class can serve any, the client is told, and the next may send another file. */
-async function makeScratch(volume: Lifecycle, need: Need): Promise<ScratchSpace | Trouble> {
-  const { claim, directory } = need;
-  volume.onFailure('let the waiting client go', () =>
-    cleaningUp(directory.node).dismissUpload({
-      target: directory,
-      type: 'NodeUnavailable' satisfies FailureType,
-      message: 'the upload was ended',
-    }),
-  );
-  const plan = await planFor(volume, need);
-  if ('type' in plan) {
-    await onNode(directory.node).dismissUpload({ target: directory, ...plan });
-    return plan;
-  }
-  const scratch = await obtainScratch(volume, { claim, directory, plan });
-  await volume.enter('UploadReady');
-  return scratch;
-}
-
-async function planFor(
-  volume: Lifecycle,
-  { target, request: { length }, reason }: Need,
-): Promise<ScratchPlan | Trouble> {
-  const image: ImageFacts = {
-    displayUrl: 'upload',
-    format: 'raw',
-    containers: [],
-    validators: length === undefined ? {} : { length },
-    ranges: false,
-    plan: 'one-pass',
-    resume: 'reread',
-    reason,
-  };
-  try {
-    const plan = await planScratch(volume, { target, image }, reason);
-    if (plan) return plan;
-  } catch (error) {
-    const cause = error instanceof ActivityFailure ? error.cause : undefined;
-    const type: FailureType = 'ScratchSpaceRequired';
-    if (!(cause instanceof ApplicationFailure) || cause.type !== type) throw error;
-    return { type, message: cause.message };
-  }
-  throw ApplicationFailure.create({ message: 'scratch space without a reason', nonRetryable: true });
 }

@@ -59,12 +59,16 @@ export async function until<T>(
     }
     const left = wait.counts ? run.progressAt + facts.deadlineMs - Date.now() : Infinity;
     if (left <= 0) throw deadlineExceeded(facts, message);
-    if (workflowInfo().continueAsNewSuggested) {
-      // Everything is level-based: a new run finds the claim, directory and mark of this one and waits on.
-      await continueAsNew({ ...refOf(facts), progressAt: run.progressAt } satisfies DataVolumeStart);
-    }
+    if (workflowInfo().continueAsNewSuggested) await leave({ facts, run });
     await condition(() => run.woken, Math.min(pause, left));
   }
+}
+
+/** Continues as new. Everything is level-based: a new run finds the claim, directory and mark of this one and waits on. */
+export async function leave({ facts, run }: Pick<Waiting, 'facts' | 'run'>): Promise<never> {
+  const { progressAt, carried } = run;
+  const upload = carried ? { upload: carried } : {};
+  return await continueAsNew({ ...refOf(facts), progressAt, ...upload } satisfies DataVolumeStart);
 }
 
 /**

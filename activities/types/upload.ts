@@ -107,12 +107,26 @@ export interface UploadPlace {
   readonly finished?: string;
 }
 
+/** What a run that continues as new hands on of its upload. */
+export interface CarriedUpload {
+  /** A client has come: time counts. */
+  readonly begun: boolean;
+  /** Why the last client did not succeed. */
+  readonly trouble?: { readonly type: string; readonly message: string };
+  /** Scratch space that has been made. */
+  readonly scratch?: ScratchSpace;
+  /** A client that has been let in and is still to be served. */
+  readonly request?: UploadRequest;
+}
+
 /** The one argument of `uploadClaim`: a claim with `cdi.kubevirt.io/storage.upload.target` and without a DataVolume. */
 export interface UploadClaimInput extends ClaimRef {
   /** Time of the last progress (ms since the epoch) that a run which continued as new hands on. */
   readonly progressAt?: number;
   /** Value of `dvflow.io/retry` that this run answers; absent on a first run. */
   readonly retry?: string;
+  /** Of a run that continues another one. */
+  readonly upload?: CarriedUpload;
 }
 
 /** A claim that waits for an upload, as it is now; without `target` nothing can be received yet, or any more. */

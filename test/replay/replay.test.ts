@@ -35,6 +35,8 @@ describe('replay of recorded histories', function () {
       'uploadDataVolume.failed',
       'uploadDataVolume.cancelled',
       'uploadClaim.succeeded',
+      'uploadClaim.failed',
+      'uploadClaim.cancelled',
       'provisionVolume.succeeded',
       'provisionVolume.refused',
       'provisionVolume.abandoned',

@@ -69,6 +69,7 @@ export const WORKFLOW_TYPES = [
   'recheckNode',
   'reclaimVolume',
   'sweep',
+  'uploadClaim',
   'uploadDataVolume',
 ] as const;
 
