@@ -140,7 +140,7 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
   /** @throws `UploadInProgress`, `ResourceExists` where the place is another one's */
   async function ask(target: FillTarget, request: UploadRequest): Promise<UploadPlace> {
     const place = await locate(target, request);
-    const { finished, receiving } = place;
+    const { finished, receiving, open } = place;
     if (state.closed) throw state.closed;
     if (finished !== undefined && finished !== request.session) {
       // its worker died before it could say so: the next reception finds it
@@ -148,7 +148,10 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
       wake();
       throw refusal('ResourceExists', 'the disk is complete: it is the file of another upload');
     }
-    if (receiving !== undefined && receiving !== request.session) throw busy('another client is sending');
+    // one that waits on the node although nobody will receive it keeps nobody out
+    const known = [open, state.wanted?.request.session, state.serving?.request.session];
+    if (receiving !== request.session && receiving !== undefined && known.includes(receiving))
+      throw busy('another client is sending');
     return place;
   }
 
