@@ -17,7 +17,10 @@ describe('the room of a pool whose file system shares blocks', function () {
   async function roomOf(pool: string): Promise<number> {
     execFileSync('sync');
     await pause(1_200);
-    const { roomBytes } = await node.observePool({ pool: { path: pool, useNamingPrefix: false }, foreignBytes: 0 });
+    const { roomBytes } = await node.observePool({
+      pool: { path: pool, useNamingPrefix: false },
+      foreignBytes: 0,
+    });
     return roomBytes / MIB;
   }
 
