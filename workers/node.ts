@@ -1,6 +1,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Worker } from '@temporalio/worker';
 import { createBlankActivities } from '../activities/image/blank-disk.js';
+import { createServeActivities } from '../activities/image/clone/serve.js';
 import { createTransferActivities } from '../activities/image/transfer.js';
 import { UploadDesk } from '../activities/image/upload/desk.js';
 import { createLocateActivities } from '../activities/image/upload/locate.js';
@@ -8,7 +9,7 @@ import { createReceiveActivities } from '../activities/image/upload/receive.js';
 import { createCredentialReader } from '../activities/kubernetes/credentials.js';
 import { createNodeActivities } from '../activities/node/index.js';
 import type { UploadPort } from '../activities/types/data-port.js';
-import { nodeQueue, transferQueue } from '../workflows/task-queues.js';
+import { nodeQueue, servingQueue, transferQueue } from '../workflows/task-queues.js';
 import type { WorkerConfig } from './config.js';
 import type { TemporalAccess } from './connection.js';
 import { activityMetrics } from './metrics/activities.js';
@@ -25,6 +26,12 @@ import { ownVersion, workerIdentity } from './version.js';
  */
 const NODE_SLOTS = 500;
 
+/**
+ * Volumes served at once. They wait for readers on other nodes, which may wait for transfer slots; the short steps of this node must not
+ * wait for them. What is read shares a bounded memory.
+ */
+const SERVING_SLOTS = 1000;
+
 /** What the workers of a node are made with. */
 export interface NodeWorkerParts {
   readonly kubeConfig: KubeConfig;
@@ -33,7 +40,7 @@ export interface NodeWorkerParts {
   readonly dataPort: UploadPort;
 }
 
-/** The workers of one node: short work, and byte moving with its own slots. */
+/** The workers of one node: short work, byte moving, and volumes that are served, each with their own slots. */
 export async function createNodeWorkers(
   config: WorkerConfig,
   { connection, namespace, address }: TemporalAccess,
@@ -72,6 +79,13 @@ export async function createNodeWorkers(
       interceptors: {
         activity: [activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName, config.selinuxfs))],
       },
+    }),
+    Worker.create({
+      ...options,
+      taskQueue: servingQueue(config.nodeName),
+      activities: createServeActivities(node, dataPort),
+      maxConcurrentActivityTaskExecutions: SERVING_SLOTS,
+      interceptors: { activity: [activityMetrics(metrics, 'serve')] },
     }),
     Worker.create({
       ...options,

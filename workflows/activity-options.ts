@@ -6,7 +6,7 @@
 import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow';
 import type { ControlActivities, NodeActivities, TransferActivities } from '../activities/interfaces.js';
 import type { FailureType } from '../activities/types.js';
-import { CONTROL_QUEUE, nodeQueue, transferQueue } from './task-queues.js';
+import { CONTROL_QUEUE, nodeQueue, servingQueue, transferQueue } from './task-queues.js';
 
 /** Quick at first, since most misses are a conflict or a restarting API server; then out of the way of an outage. */
 const retry = { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '30s' } as const;
@@ -211,7 +211,7 @@ export function measuring(node: string): NodeActivities {
 /** Serves a volume on the node's data port until it is cancelled; a worker that comes back serves it again. */
 export function serving(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({
-    taskQueue: nodeQueue(node),
+    taskQueue: servingQueue(node),
     // as long as whoever reads it has something to read
     startToCloseTimeout: '30d',
     heartbeatTimeout: '10s',

@@ -11,6 +11,11 @@ export function transferQueue(node: string): string {
   return `dvflow-transfer-${node}`;
 }
 
+/** Queue of volumes that a node serves to clones on other nodes: each takes a slot until the clone is over, and costs little else. */
+export function servingQueue(node: string): string {
+  return `dvflow-serve-${node}`;
+}
+
 /** Workflow id of the lifecycle that the watch starts for a DataVolume. */
 export function dataVolumeWorkflowId(dataVolume: { namespace: string; name: string; uid: string }): string {
   return `datavolume/${dataVolume.namespace}/${dataVolume.name}/${dataVolume.uid}`;

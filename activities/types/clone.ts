@@ -142,6 +142,7 @@ export interface CloneNodeActivities {
   locateVolume(input: { uid: string }): Promise<{ readonly url: string }>;
   /**
    * Serves a volume for one clone, whose DataVolume has this uid, until it is cancelled; read only, to other nodes of dvflow. Heartbeats.
+   * Task queue `dvflow-serve-<node>`.
    * @throws {@link FailureType} `NodeUnavailable` where the port has another address by now; those of `measureOrigin`
    */
   serveVolume(input: ServeInput): Promise<void>;

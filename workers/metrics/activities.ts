@@ -5,7 +5,7 @@ import { failureTypeOf } from '../../activities/failures.js';
 import type { Metrics } from './index.js';
 
 /** Kind of a task queue: its name holds the node's. */
-export type QueueKind = 'control' | 'node' | 'transfer';
+export type QueueKind = 'control' | 'node' | 'serve' | 'transfer';
 
 /** What is told of every activity besides. */
 export interface ActivityObserver {
