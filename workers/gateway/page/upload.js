@@ -1,9 +1,11 @@
-/* global tus, document, window, location, history, sessionStorage, fetch, atob, setInterval */
+/* global tus, document, window, location, history, localStorage, sessionStorage, fetch, atob, setInterval */
 // The upload page: one file into the claim of one token, by the tus protocol. What is durable is asked of the server, so that a
 // connection that breaks, a pause and a reload all go on where the disk is.
 'use strict';
 
 const RENEW_MS = 120_000;
+/** A token that ends so soon, or has ended while the machine slept, is renewed before it is sent, in ms. */
+const SOON_MS = 60_000;
 /** Tries again after these, in ms, from the first one after each byte that arrived. */
 const RETRY_MS = [0, 500, 1_000, 2_000, ...Array.from({ length: 200 }, () => 5_000)];
 
@@ -56,38 +58,83 @@ async function renewToken() {
 }
 
 /** One claim's upload is not another's, although the file is the same. */
-async function fingerprint(file) {
+function keyOf(file) {
   const { dvflow = {} } = claimsOf(token) ?? {};
   const claim = dvflow.claimUid ?? dvflow.dataVolumeUid ?? '';
   return ['dvflow', claim, file.name, file.size, file.lastModified].join('-');
 }
 
+/** Address of the unfinished upload, for a page that is loaded again; a browser may keep nothing. */
+function remembered(key) {
+  try {
+    return localStorage.getItem(key) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function remember(key, url) {
+  try {
+    if (url) localStorage.setItem(key, url);
+    else localStorage.removeItem(key);
+  } catch {
+    // then a page that is loaded again begins anew
+  }
+}
+
+async function authorize(request) {
+  if ((claimsOf(token)?.exp ?? Infinity) * 1000 - Date.now() < SOON_MS) await renewToken();
+  request.setHeader('Authorization', `Bearer ${token}`);
+}
+
+function reasonOf(response) {
+  // an answer to HEAD has no body
+  return decodeURIComponent(response?.getHeader('Dvflow-Reason') ?? '') || response?.getBody() || '';
+}
+
 function createUpload(file) {
-  return new tus.Upload(file, {
-    endpoint: new URL('../tus/uploads', location.href).href,
+  const key = keyOf(file);
+  const known = remembered(key);
+  const made = new tus.Upload(file, {
+    // with both, any answer to HEAD but 2xx and 423 would begin another upload, and cost what has arrived
+    ...(known ? { uploadUrl: known } : { endpoint: new URL('../tus/uploads', location.href).href }),
     metadata: { filename: file.name },
     retryDelays: RETRY_MS,
-    removeFingerprintOnSuccess: true,
-    fingerprint,
-    onBeforeRequest: (request) => request.setHeader('Authorization', `Bearer ${token}`),
+    storeFingerprintForResuming: false,
+    onUploadUrlAvailable: () => {
+      remember(key, made.url);
+      made.options.endpoint = null;
+    },
+    onBeforeRequest: authorize,
     onShouldRetry: (error) => {
       const status = error.originalResponse?.getStatus() ?? 0;
       const again = status < 400 || status >= 500 || [408, 409, 423, 429].includes(status);
-      const reason = error.originalResponse?.getBody() || 'The connection is lost';
-      if (again) say(`${reason}: trying again.`, 'error');
+      if (again && status === 423) say('Waiting until the server can go on, or has verified the disk.');
+      else if (again)
+        say(`${reasonOf(error.originalResponse) || 'The connection is lost'}: trying again.`, 'error');
       return again;
     },
     onProgress: showProgress,
-    onError: fail,
+    onError: (error) => {
+      const status = error.originalResponse?.getStatus() ?? 0;
+      const { url } = made;
+      // only what is gone is begun anew
+      const gone = url && (status === 404 || status === 410);
+      if (gone || (status === 400 && error.originalRequest?.getMethod() === 'HEAD')) remember(key);
+      if (gone && known) begin(file);
+      else fail(error);
+    },
     onSuccess: () => {
+      remember(key);
       element('transfer').hidden = true;
       sessionStorage.removeItem(KEY);
       say(`Complete: the disk is whole, verified and synced (${bytes(file.size)}).`, 'done');
     },
   });
+  return made;
 }
 
-async function begin(file) {
+function begin(file) {
   if (!file) return;
   if (file.size === 0) return say('The file is empty.', 'error');
   element('choose').hidden = true;
@@ -96,8 +143,6 @@ async function begin(file) {
   element('progress').value = 0;
   say('');
   upload = createUpload(file);
-  const [previous] = await upload.findPreviousUploads();
-  if (previous) upload.resumeFromPreviousUpload(previous);
   run();
 }
 
@@ -128,7 +173,7 @@ function fail(error) {
   if (status >= 400) {
     element('choose').hidden = false;
     element('transfer').hidden = true;
-    return say(response.getBody() || `The server answered ${status}.`, 'error');
+    return say(reasonOf(response) || `The server answered ${status}.`, 'error');
   }
   say(`The connection is lost (${error.message}). Resume goes on where the disk is.`, 'error');
 }
@@ -160,13 +205,13 @@ element('token-form').addEventListener('submit', (event) => {
   event.preventDefault();
   useToken(element('token').value.trim());
 });
-element('file').addEventListener('change', (event) => void begin(event.target.files[0]));
+element('file').addEventListener('change', (event) => begin(event.target.files[0]));
 element('pause').addEventListener('click', () => void pauseOrResume());
 for (const name of ['dragenter', 'dragover', 'dragleave', 'drop']) {
   element('drop').addEventListener(name, (event) => {
     event.preventDefault();
     element('drop').classList.toggle('over', name === 'dragenter' || name === 'dragover');
-    if (name === 'drop') void begin(event.dataTransfer.files[0]);
+    if (name === 'drop') begin(event.dataTransfer.files[0]);
   });
 }
 // a file that is dropped beside the field must not replace the page
