@@ -6,9 +6,9 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { UploadRequest } from '../../activities/types/upload.js';
 import { locateUploadUpdate } from '../../workflows/messages.js';
 import { useStack } from '../support/stack.js';
-import { makeImages, type Images } from './images.js';
-import { createUploads, workflowOf, type Uploads } from './uploads.js';
-import { assertSameDisk, createWorld, eventually, type World } from './world.js';
+import { makeImages, type Images } from '../live/images.js';
+import { createUploads, workflowOf, type Uploads } from '../live/uploads.js';
+import { assertSameDisk, createWorld, eventually, type World } from '../live/world.js';
 
 const MiB = 1 << 20;
 
