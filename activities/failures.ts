@@ -61,6 +61,29 @@ export function transientFailure(
   });
 }
 
+/** Detail of a failure that is the silence of another node. */
+const AWAY = 'away';
+
+/** Another node does not answer. It says nothing about source or target, so that only the lifecycle's deadline ends the wait for it. */
+export function awayFailure(
+  message: string,
+  options: { cause?: unknown; nextRetryDelayMs: number },
+): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: 'NodeUnavailable' satisfies TransientFailureType,
+    message,
+    nonRetryable: false,
+    nextRetryDelay: options.nextRetryDelayMs,
+    details: [AWAY],
+    ...asCause(options.cause),
+  });
+}
+
+/** Whether a failure is one of {@link awayFailure}. */
+export function isAway(error: unknown): boolean {
+  return error instanceof ApplicationFailure && error.details?.[0] === AWAY;
+}
+
 /** The {@link FailureType} of a failure that dvflow threw, else `undefined`. */
 export function failureTypeOf(error: unknown): FailureType | undefined {
   if (!(error instanceof ApplicationFailure)) return undefined;

@@ -1,7 +1,7 @@
 /** One attempt at filling a volume, as Temporal sees it: its heartbeats, and how often attempts may end without having made anything. */
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
+import { awayFailure, failureTypeOf, isAway, permanentFailure, transientFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
 import type { TransferProgress, TransientFailureType } from '../types.js';
 import { noSpaceOr } from './no-space.js';
@@ -58,18 +58,21 @@ export interface BarrenAttempt {
   /** What heartbeats say, for a record that cannot be written. */
   readonly fallback: number;
   readonly owner: Owner | undefined;
+  /** An attempt that says nothing about source or target is not counted. @default true */
+  readonly counts?: boolean;
 }
 
 /** Attempts in a row that made nothing durable; one that never came to its record is entered for it. */
 export async function countBarren(
   target: TransferTarget,
-  { fence, fallback, owner }: BarrenAttempt,
+  { fence, fallback, owner, counts = true }: BarrenAttempt,
 ): Promise<number> {
   const record = await target.readRecord();
-  if (record.fence >= fence) return record.barren;
-  const barren = record.barren + 1;
+  const entered = record.fence >= fence;
+  if (entered && counts) return record.barren;
+  const barren = counts ? record.barren + 1 : Math.max(0, record.barren - (entered ? 1 : 0));
   const records = createRecordStore(`/proc/self/fd/${target.state.fd}`, owner);
-  return await records.save({ ...record, fence, barren }).then(
+  return await records.save({ ...record, fence: Math.max(fence, record.fence), barren }).then(
     () => barren,
     () => fallback,
   );
@@ -91,8 +94,8 @@ export function withRetry(failure: ApplicationFailure, barren: number): Applicat
   const nextRetryDelay: unknown = failure.nextRetryDelay;
   const type = failureTypeOf(failure) ?? 'NodeUnavailable';
   if (failure.nonRetryable) return failure;
-  // an API server that is away says nothing about the source or the target
-  if (barren >= MAX_BARREN && type !== 'KubernetesUnavailable')
+  // an API server or a node that is away says nothing about the source or the target
+  if (barren >= MAX_BARREN && type !== 'KubernetesUnavailable' && !isAway(failure))
     return permanentFailure(
       type,
       `${message} (attempt ${barren} in a row without progress: given up)`,
@@ -101,8 +104,8 @@ export function withRetry(failure: ApplicationFailure, barren: number): Applicat
   // a source that asks for more time gets it
   const asked = typeof nextRetryDelay === 'number' ? nextRetryDelay : 0;
   const backOff = Math.min(LONGEST_DELAY_MS, 1000 * 2 ** Math.max(0, barren - 1));
-  return transientFailure(type as TransientFailureType, message, {
-    cause: failure,
-    nextRetryDelayMs: Math.max(asked, backOff),
-  });
+  const options = { cause: failure, nextRetryDelayMs: Math.max(asked, backOff) };
+  return isAway(failure)
+    ? awayFailure(message, options)
+    : transientFailure(type as TransientFailureType, message, options);
 }

@@ -4,7 +4,7 @@ import { extname } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Writable } from 'node:stream';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { permanentFailure, transientFailure } from '../failures.js';
+import { awayFailure, permanentFailure, transientFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
 import type { TransferProgress, TransferResult, TransientFailureType } from '../types.js';
 import { childEnvironment } from './child-environment.js';
@@ -209,8 +209,9 @@ function parseMessage(line: string): ChildMessage | undefined {
 }
 
 /** Back in the worker, a failure is what it was; one that nobody foresaw may be the node's and is tried again. */
-function asFailure({ type, message, permanent, nextRetryDelayMs }: ChildFailure): Error {
+function asFailure({ type, message, permanent, nextRetryDelayMs, away }: ChildFailure): Error {
   if (!type) return transientFailure('NodeUnavailable', `transfer failed on this node: ${message}`);
+  if (away) return awayFailure(message, { nextRetryDelayMs: nextRetryDelayMs ?? 0 });
   return permanent
     ? permanentFailure(type, message)
     : transientFailure(

@@ -52,4 +52,6 @@ export interface ChildFailure {
   readonly permanent: boolean;
   /** What the source asked for, by `Retry-After`. */
   readonly nextRetryDelayMs?: number;
+  /** Another node does not answer. */
+  readonly away?: true;
 }

@@ -5,7 +5,7 @@
 import { fstatSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { ApplicationFailure, failureTypeOf } from '../failures.js';
+import { ApplicationFailure, failureTypeOf, isAway } from '../failures.js';
 import type { TransferProgress, TransferResult } from '../types.js';
 import { blockDeviceSize } from './block-device.js';
 import type { ChildFailure, ChildJob, ChildMessage, ChildOrder } from './child-protocol.js';
@@ -142,6 +142,7 @@ function describe(error: unknown): ChildFailure {
     message,
     permanent: nonRetryable === true,
     ...(typeof nextRetryDelay === 'number' ? { nextRetryDelayMs: nextRetryDelay } : {}),
+    ...(isAway(error) ? { away: true } : {}),
   };
 }
 

@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { permanentFailure } from '../failures.js';
+import { isAway, permanentFailure } from '../failures.js';
 import type { TransferActivities } from '../interfaces.js';
 import type { Owner } from '../node/directories.js';
 import { STATE_DIRECTORY } from '../node/volume-state.js';
@@ -71,8 +71,15 @@ export function createTransferActivities(
         moved?.({ bytesRead: result.bytesTransferred, bytesWritten: result.bytesWritten });
         return result;
       } catch (error) {
+        const counts = !isAway(error);
+        if (!counts) barren = heart.barren;
         if (!signal.aborted)
-          barren = await countBarren(target, { fence: fence + 1, fallback: barren, owner: transferUser });
+          barren = await countBarren(target, {
+            fence: fence + 1,
+            fallback: barren,
+            owner: transferUser,
+            counts,
+          });
         throw error;
       }
     } catch (error) {

@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
 import { DATA_PORT_NAME, type TlsFiles } from '../../data-port/tls.js';
-import { FAILURE_TYPES, permanentFailure, transientFailure } from '../../failures.js';
+import { awayFailure, FAILURE_TYPES, permanentFailure, transientFailure } from '../../failures.js';
 import { codeOf } from '../../node/directories.js';
 import type { SourceOptions } from '../source/types.js';
 import type { DataPortFailure } from '../../types/data-port.js';
@@ -16,6 +16,24 @@ const CONNECTIONS = 4;
 const MAX_FAILURES = 6;
 /** An answer that is no body of ours is not read further. In bytes. */
 const MAX_BODY = 16 * 1024 * 1024;
+
+/** Failures of one request that the next one may not meet. */
+const PASSES: readonly unknown[] = ['SourceUnavailable', 'NodeUnavailable'] satisfies TransientFailureType[];
+/** What connections end with whose other side is away, or ends. */
+const SILENT: ReadonlySet<unknown> = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
+/** How soon an attempt asks again that met nobody, in ms; every one asks a few times itself. */
+const AWAY_DELAY_MS = 10_000;
 
 /** An answer that is a success. */
 export interface DataPortAnswer {
@@ -37,7 +55,7 @@ export type Ask = (
 
 /** A client of one resource. */
 export interface DataPortClient {
-  /** Asks, again and again while that may help. @throws {@link FailureType} what the port says; `SourceUnavailable` when it does not answer */
+  /** Asks, again and again while that may help. @throws {@link FailureType} what the port says; `NodeUnavailable` when it does not answer */
   readonly ask: Ask;
   /** Does something with answers, again and again while that may help. */
   retrying<T>(work: (ask: Ask) => Promise<T>): Promise<T>;
@@ -93,7 +111,7 @@ export function createDataPortClient(
       } catch (error) {
         signal.throwIfAborted();
         const failure = asFailure(error, name);
-        const passes = failure.nonRetryable !== true && failure.type === 'SourceUnavailable';
+        const passes = failure.nonRetryable !== true && PASSES.includes(failure.type);
         if (!passes || failures === MAX_FAILURES) throw failure;
         notice?.(`reconnecting: ${failure.message} (attempt ${failures + 1})`);
         await pause(backoffMs * 2 ** (failures - 1), undefined, { signal });
@@ -105,7 +123,10 @@ export function createDataPortClient(
     ask: async (...args) => await retrying(async (ask) => await ask(...args)),
     retrying,
     async open(query) {
-      const response = await send('GET', query, {});
+      const response = await send('GET', query, {}).catch((error: unknown) => {
+        signal.throwIfAborted();
+        throw asFailure(error, name);
+      });
       const status = response.statusCode ?? 0;
       if (status >= 300) throw refused(await gather(response), { status, name });
       return response;
@@ -181,11 +202,16 @@ function asFailure(error: unknown, name: string): ApplicationFailure {
   if (error instanceof ApplicationFailure) return error;
   const code = codeOf(error);
   const why = typeof code === 'string' ? code : error instanceof Error ? error.name : typeof error;
+  if (SILENT.has(code)) return away(`the data port of ${name} does not answer (${why})`, error);
   return transientFailure('SourceUnavailable', `the data port of ${name} does not answer (${why})`, {
     cause: error,
   });
 }
 
 function stalled(name: string, ms: number): ApplicationFailure {
-  return transientFailure('SourceUnavailable', `the data port of ${name}: no byte for ${ms} ms`);
+  return away(`the data port of ${name}: no byte for ${ms} ms`);
+}
+
+function away(message: string, cause?: unknown): ApplicationFailure {
+  return awayFailure(message, { cause, nextRetryDelayMs: AWAY_DELAY_MS });
 }
