@@ -93,6 +93,26 @@ describe('the right to clone from another namespace', function () {
     await stack.kubectl(['delete', 'dv', '-n', destination, '--wait=false', name]);
   });
 
+  it('is asked for again by a retry, which clones once more', async () => {
+    const name = await make(clone({ source: disk }));
+    const retry = (value: string | null): object => ({
+      metadata: { annotations: { 'dvflow.io/retry': value } },
+    });
+    const refused = denial(accountName(destination, 'stranger'), `clone from PVC ${source}/disk`);
+    for (const version of VERSIONS) {
+      const message = await patch(account('stranger'), 'dv', name, retry('1'), version);
+      assert.ok(message?.endsWith(refused), message);
+    }
+    assert.equal(await patch(account('clones'), 'dv', name, retry('1')), undefined);
+    assert.equal(await patch(account('stranger'), 'dv', name, LABELLED), undefined);
+    for (const value of ['2', null]) {
+      const message = await patch(account('stranger'), 'dv', name, retry(value));
+      assert.ok(message?.endsWith(refused), message);
+    }
+    const ownName = await make(clone({ source: own }));
+    assert.equal(await patch(account('stranger'), 'dv', ownName, retry('1')), undefined);
+  });
+
   it('is needed to point a DataSource there, by whichever version or write', async () => {
     const name = await make(dataSource('golden', own));
     const refused = denial(accountName(destination, 'stranger'), `offer PVC ${source}/disk`);
@@ -138,9 +158,16 @@ describe('the right to clone from another namespace', function () {
     const name = await make(dataSource('kept', own));
     const custom = as(stack.kubeConfig, CONTROL).makeApiClient(CustomObjectsApi);
     const where = { ...PATHS.das, namespace: destination, name, dryRun: 'All' };
-    const found = (await custom.getNamespacedCustomObject(where)) as object;
-    const replace = async (body: object): Promise<string | undefined> =>
-      await messageOf(custom.replaceNamespacedCustomObject({ ...where, body: { ...found, ...body } }));
+    // read anew each time: the watch writes its status meanwhile
+    const replace = async (body: object): Promise<string | undefined> => {
+      for (let left = 10; ; left -= 1) {
+        const found = (await custom.getNamespacedCustomObject(where)) as object;
+        const message = await messageOf(
+          custom.replaceNamespacedCustomObject({ ...where, body: { ...found, ...body } }),
+        );
+        if (left === 0 || !message?.includes('the object has been modified')) return message;
+      }
+    };
     const message = await replace({ spec: { source: disk } });
     assert.ok(message?.endsWith(denial(CONTROL, `offer PVC ${source}/disk`)), message);
     assert.equal(await replace({ status: { source: disk } }), undefined);
