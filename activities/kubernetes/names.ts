@@ -55,6 +55,8 @@ export const MARKS = {
   retriedBy: 'dvflow.io/retried-by',
   /** Annotation on a scratch claim: a new value makes Kubernetes look at it. */
   touched: 'dvflow.io/touched',
+  /** Annotation on a DataVolume while it is cloned: `namespace/name` of the claim that is cloned. */
+  cloneSource: 'dvflow.io/clone-source',
   /** Annotation on a DataVolume or claim: `true` keeps an upload as it comes in scratch space. */
   uploadSpool: 'dvflow.io/upload-spool',
   /** Annotation on a DataVolume or HostPathProvisioner: how long it may go without progress. */

@@ -8,7 +8,7 @@ import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { refuseForeignVolume } from './adoption.js';
 import { findClaim, patchClaim, readClaim } from './claims.js';
-import { writersOf } from './clone/users.js';
+import { podsOf, writersOf } from './clone/users.js';
 import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
 import { currentWorkflow } from './data-volumes.js';
 import { recordEvent } from './events.js';
@@ -39,7 +39,7 @@ export function createUploadClaimActivities({
     if (!claim || claim.metadata?.deletionTimestamp) return { facts, done: 'the claim is gone' };
     if (!isUploadTarget(claim)) return { facts, done: 'the claim waits for no upload, or has its disk' };
     refuseContent(claim, facts);
-    const [writer] = await writersOf(kubernetes, ref);
+    const [writer] = await writersOf(podsOf(kubernetes), ref);
     if (writer !== undefined) return { facts, waiting: inUse(writer, ref) };
     const config = await readCdiConfig(kubernetes);
     const bound = claim.status?.phase === 'Bound';

@@ -4,8 +4,12 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from '@temporalio/common';
+import { cloneSourceOf, sourceRefOf } from '../../activities/kubernetes/clone-sources.js';
+import { MARKS } from '../../activities/kubernetes/names.js';
+import type { DataVolume, DataVolumeCondition } from '../../activities/kubernetes/objects.js';
+import { ApplicationFailure } from '../../activities/failures.js';
 import type { CloneControlActivities } from '../../activities/types/clone.js';
-import type { DataVolumeWatch, ServedDataVolume } from './data-volumes.js';
+import type { DataVolumeWatch } from './data-volumes.js';
 import { refOf } from './lifecycles.js';
 import { keyOf } from './list-watch.js';
 
@@ -19,39 +23,52 @@ const WAITING: ReadonlySet<string | undefined> = new Set([
 /** Between two looks at the same source, in ms. */
 const ROUND_MS = 2_000;
 
-/** Looks a round, over all clones that wait: with more of them each is looked at less often. */
+/** Sources looked at a round, over all clones that wait: with more of them each is looked at less often. */
 const MOST_A_ROUND = 40;
+
+type Find = CloneControlActivities['findCloneOrigin'];
 
 /** What is looked with. */
 export interface CloneSourceOptions {
   readonly watch: Pick<DataVolumeWatch, 'served' | 'wake'>;
-  readonly find: CloneControlActivities['findCloneOrigin'];
+  /** Begins a round: what is found with it is asked for once. */
+  readonly lookAround: () => Find;
   readonly logger: Pick<Logger, 'debug'>;
 }
 
 /** Starts to look, until stopped. */
-export function watchCloneSources({ watch, find, logger }: CloneSourceOptions): { stop(): Promise<void> } {
+export function watchCloneSources({ watch, lookAround, logger }: CloneSourceOptions): {
+  stop(): Promise<void>;
+} {
   const stopping = new AbortController();
   let next = 0;
 
   async function round(): Promise<void> {
-    const waiting = watch.served().filter(({ dataVolume }) => reasonOf(dataVolume) !== undefined);
-    if (next >= waiting.length) next = 0;
-    const due = waiting.slice(next, next + MOST_A_ROUND);
+    const waiting = watch.served().map(({ dataVolume }) => dataVolume);
+    const groups = groupsOf(waiting.filter((dataVolume) => saidBy(dataVolume) !== undefined));
+    if (next >= groups.length) next = 0;
+    const due = groups.slice(next, next + MOST_A_ROUND);
     next += due.length;
-    await Promise.all(due.map(look));
+    const find = lookAround();
+    await Promise.all(due.map(async (group) => await look(find, group)));
   }
 
-  async function look({ dataVolume }: ServedDataVolume): Promise<void> {
-    const ref = refOf(dataVolume);
-    try {
-      const found = await find({ dataVolume: ref });
-      if (found.waiting?.reason === reasonOf(dataVolume)) return;
-    } catch (error) {
-      // what is wrong is the run's own to say
-      logger.debug('the source of a clone cannot be looked at', { ...ref, error });
+  /** All of a group wait for one source; each said what it waited for when it looked itself. */
+  async function look(find: Find, [first, ...others]: Group): Promise<void> {
+    const found = pinnedBy(first);
+    const news = await find({ dataVolume: refOf(first), ...(found ? { found } : {}) }).catch(
+      (error: unknown) => {
+        logger.debug('the source of a clone cannot be looked at', { ...refOf(first), error });
+        // what is wrong with it is the run's own to say; Kubernetes that is away is none's
+        return error instanceof ApplicationFailure && error.nonRetryable ? 'wrong' : 'unknown';
+      },
+    );
+    if (news === 'unknown') return;
+    const { reason, message } = news === 'wrong' ? {} : (news.waiting ?? {});
+    for (const dataVolume of [first, ...others]) {
+      const said = saidBy(dataVolume);
+      if (said?.reason !== reason || said?.message !== message) watch.wake(keyOf(dataVolume));
     }
-    watch.wake(keyOf(dataVolume));
   }
 
   async function run(): Promise<void> {
@@ -70,8 +87,32 @@ export function watchCloneSources({ watch, find, logger }: CloneSourceOptions): 
   };
 }
 
-/** What a clone waits for, if it is its source. */
-function reasonOf({ status }: ServedDataVolume['dataVolume']): string | undefined {
+type Group = [DataVolume, ...DataVolume[]];
+
+/** Clones by what they wait for, so that each is looked at once. */
+function groupsOf(clones: readonly DataVolume[]): readonly Group[] {
+  const groups = new Map<string, Group>();
+  for (const dataVolume of clones) {
+    const key = JSON.stringify(pinnedBy(dataVolume) ?? ['reference', sourceRefOf(dataVolume)]);
+    const group = groups.get(key);
+    if (group) group.push(dataVolume);
+    else groups.set(key, [dataVolume]);
+  }
+  return [...groups.values()];
+}
+
+/** The claim that a clone waits for, whatever a DataSource names by now; none where it is a DataSource that does not lead to one yet. */
+function pinnedBy(dataVolume: DataVolume): { namespace: string; name: string } | undefined {
+  const { status, metadata } = dataVolume;
+  const [namespace, name] = metadata.annotations?.[MARKS.cloneSource]?.split('/') ?? [];
+  // the mark of an earlier run says nothing about one that has not found its source
+  if (namespace && name && status?.phase === 'CloneScheduled') return { namespace, name };
+  const source = cloneSourceOf(dataVolume);
+  return source?.kind === 'pvc' ? { namespace: source.namespace, name: source.name } : undefined;
+}
+
+/** What a clone waits for in its own words, if it is its source. */
+function saidBy({ status }: DataVolume): DataVolumeCondition | undefined {
   const running = status?.conditions?.find(({ type }) => type === 'Running');
-  return WAITING.has(running?.reason) ? running?.reason : undefined;
+  return WAITING.has(running?.reason) ? running : undefined;
 }

@@ -4,7 +4,7 @@ import type { Client } from '@temporalio/client';
 import type { Logger } from '@temporalio/common';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import { createCloneSourceActivities } from '../../activities/kubernetes/clone-sources.js';
-import { createOriginFinder } from '../../activities/kubernetes/clone/origin.js';
+import { lookAround } from '../../activities/kubernetes/clone/origin.js';
 import type { Phase } from '../../activities/types.js';
 import type { Metrics } from '../metrics/index.js';
 import { keepCertificates } from '../pki/secrets.js';
@@ -96,10 +96,11 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   const cloneSources = createCloneSourceActivities({ kubernetes });
   const sources = watchCloneSources({
     watch: dataVolumes,
-    find: createOriginFinder({
-      kubernetes,
-      resolve: async (input) => await cloneSources.resolveCloneSource(input),
-    }),
+    lookAround: () =>
+      lookAround({
+        kubernetes,
+        resolve: async (input) => await cloneSources.resolveCloneSource(input),
+      }),
     logger,
   });
   const schedule = createKeyQueue(async () => await ensureSweepSchedule(client), logger);

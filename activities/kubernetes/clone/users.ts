@@ -3,14 +3,33 @@ import type { V1Pod, V1PodSpec, V1Volume } from '@kubernetes/client-node';
 import { listAll } from '../client.js';
 import type { Kubernetes } from '../client.js';
 
+/** The pods of a namespace. */
+export type ListPods = (namespace: string) => Promise<readonly V1Pod[]>;
+
+/** Lists the pods of namespaces, each time anew. */
+export function podsOf({ core }: Kubernetes): ListPods {
+  return async (namespace) =>
+    await listAll(`listing pods of namespace ${namespace}`, (page) =>
+      core.listNamespacedPod({ namespace, ...page }),
+    );
+}
+
+/** Lists each namespace once, for those who look at many claims at one time. */
+export function once(list: ListPods): ListPods {
+  const listed = new Map<string, ReturnType<ListPods>>();
+  return async (namespace) => {
+    const pods = listed.get(namespace) ?? list(namespace);
+    listed.set(namespace, pods);
+    return await pods;
+  };
+}
+
 /** Pods that use a claim and may write to it, as `namespace/name`, by name. A pod that has ended uses nothing. */
 export async function writersOf(
-  { core }: Kubernetes,
+  list: ListPods,
   { namespace, name }: { readonly namespace: string; readonly name: string },
 ): Promise<readonly string[]> {
-  const pods = await listAll(`listing pods of namespace ${namespace}`, (page) =>
-    core.listNamespacedPod({ namespace, ...page }),
-  );
+  const pods = await list(namespace);
   return pods
     .filter((pod) => writesTo(pod, name))
     .map(({ metadata }) => `${namespace}/${metadata?.name}`)
