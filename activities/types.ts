@@ -6,7 +6,7 @@
  * `transfer-<uid>`.
  */
 import type { CarriedUpload } from './types/upload.js';
-import type { CloneInput } from './types/clone.js';
+import type { CloneInput, CloneStarted } from './types/clone.js';
 import type { ScratchSpace } from './types/scratch.js';
 
 import type { FillTarget } from './types/local-volumes.js';
@@ -110,6 +110,8 @@ export interface DataVolumeStart extends DataVolumeRef {
   readonly progressAt?: number;
   /** Of an upload that continues as new: what has come so far. */
   readonly upload?: CarriedUpload;
+  /** What a clone that continued as new hands on. */
+  readonly clone?: CloneStarted;
 }
 
 /** A Kubernetes manifest as a person typed it; nothing is trusted before the API server has judged it. */

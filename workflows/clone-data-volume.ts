@@ -1,5 +1,5 @@
 import { ApplicationFailure } from '@temporalio/workflow';
-import type { CloneOrigin, CloneResult, CloneStrategy } from '../activities/types/clone.js';
+import type { CloneOrigin, CloneResult, CloneStrategy, SourceContent } from '../activities/types/clone.js';
 import type {
   ClaimRef,
   DataVolumeEvent,
@@ -34,12 +34,11 @@ export async function cloneDataVolume(input: LifecycleInput): Promise<CloneResul
     const dataVolume = refOf(volume.facts);
     const verdict = await untilThere(volume, () => control.judgeTarget({ dataVolume }));
     if (verdict.claim === 'adopt') return await adopt(volume, verdict);
-    const origin = await awaitOrigin(volume);
-    const content = await measure(volume, origin);
+    const { origin, content } = await findSource(volume);
     volume.step('planning the target');
     const target = await control.planClone({ dataVolume, origin, content });
     const reserved = await reserveStaticVolume(volume, target);
-    const claim = await ensureClaim(volume, target, { reserved });
+    const claim = await ensureClaim(volume, target, { ...labelsOf(origin), reserved });
     await awaitConsumer(volume, claim, target);
     await volume.enter('CloneScheduled');
     const directory = reserved
@@ -54,6 +53,21 @@ export async function cloneDataVolume(input: LifecycleInput): Promise<CloneResul
     const published = await publish(volume, { claim, target, directory, transferred, tidy });
     return resultOf({ claim, node: directory.node, strategy, ...published }, read.origin, transferred);
   });
+}
+
+/** What is cloned is decided once, for all runs that go on for each other. */
+async function findSource(
+  volume: Lifecycle,
+): Promise<{ readonly origin: CloneOrigin; readonly content: SourceContent }> {
+  const { handedOn } = volume;
+  const known = (handedOn.clone ??= { origin: await awaitOrigin(volume), generation: 1 });
+  const content = known.content ?? (await measure(volume, known.origin));
+  handedOn.clone = { ...known, content };
+  return { origin: known.origin, content };
+}
+
+function labelsOf({ labels }: CloneOrigin): Pick<CloneOrigin, 'labels'> {
+  return labels ? { labels } : {};
 }
 
 /** Where the volumes are decides, and what their file system can do; the reason is said before anything is moved. */
@@ -86,12 +100,15 @@ async function fill(
   volume: Lifecycle,
   cloning: Omit<Cloning, 'generation'>,
 ): Promise<{ readonly transferred: TransferResult; readonly origin: CloneOrigin }> {
-  const { claim, strategy } = cloning;
-  for (let generation = 1; ; generation += 1) {
+  const { claim, strategy, content } = cloning;
+  const event = strategyEvent(strategy);
+  // whoever looks for clones that wait learns from it what this one waits for
+  const said = { claim, strategy, origin: cloning.origin, event };
+  await control.annotateClone({ dataVolume: refOf(volume.facts), ...said });
+  for (let generation = volume.handedOn.clone?.generation ?? 1; ; generation += 1) {
+    volume.handedOn.clone = { origin: cloning.origin, content, generation };
     // it may have been days until there was a node and room
     const origin = await awaitSameOrigin(volume, cloning.origin);
-    const event = strategyEvent(strategy);
-    await control.annotateClone({ dataVolume: refOf(volume.facts), claim, strategy, event });
     await volume.enter('CloneInProgress', { doing: strategy.reason });
     const transferred = await moveClone(volume, { ...cloning, origin, generation });
     if (await isUntouched(volume, origin)) return { transferred, origin };

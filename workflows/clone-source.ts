@@ -7,10 +7,16 @@ import type { Lifecycle } from './lifecycle.js';
 import { whySilent } from './placement.js';
 import { refOf } from './run-state.js';
 
-/** Waits until the source can be cloned, and says why it cannot yet; `before` is what it was when the clone began. */
+/** Reason of a claim that is not there. */
+const GONE = 'CloneWithoutSource';
+
+/**
+ * Waits until the source can be cloned, and says why it cannot yet; `before` is what it was when the clone began.
+ * @throws `SourceNotFound` where it was there before, and is gone
+ */
 export async function awaitOrigin(volume: Lifecycle, before?: CloneOrigin): Promise<CloneOrigin> {
   volume.step('looking at the source');
-  let waiting = { reason: 'CloneWithoutSource', message: '', counts: false };
+  let waiting = { reason: GONE, message: '', counts: false };
   const wait = {
     get reason() {
       return waiting.reason;
@@ -25,7 +31,9 @@ export async function awaitOrigin(volume: Lifecycle, before?: CloneOrigin): Prom
   return await volume.until(wait, async () => {
     const found = await look(volume, before);
     if (!found.waiting) return found;
-    waiting = found.waiting;
+    if (before && found.waiting.reason === GONE) throw gone(before, 'was deleted before it was cloned');
+    // what was complete once may never be again
+    waiting = before ? { ...found.waiting, counts: true } : found.waiting;
     return undefined;
   });
 }
@@ -43,11 +51,24 @@ export async function awaitSameOrigin(volume: Lifecycle, before: CloneOrigin): P
  */
 export async function isUntouched(volume: Lifecycle, origin: CloneOrigin): Promise<boolean> {
   volume.step('looking at the source again');
-  const now = await look(volume, origin);
-  if (now.waiting?.reason === 'CloneSourceInUse') return false;
-  if (now.waiting) throw gone(origin, `was deleted while it was cloned: ${now.waiting.message}`);
-  if (isSame(now, origin)) return true;
-  throw gone(origin, 'was deleted while it was cloned, and another one has its name');
+  let message = '';
+  const wait = {
+    reason: 'NodeUnavailable',
+    counts: true,
+    phase: 'CloneScheduled',
+    message: () => message,
+  } as const;
+  return await volume.until(wait, async () => {
+    const now = await look(volume, origin);
+    if (!now.waiting) {
+      if (isSame(now, origin)) return true;
+      throw gone(origin, 'was deleted while it was cloned, and another one has its name');
+    }
+    ({ message } = now.waiting);
+    if (now.waiting.reason === GONE) throw gone(origin, `was deleted while it was cloned: ${message}`);
+    // whether anybody wrote to it is known when its node is back
+    return now.waiting.reason === wait.reason ? undefined : false;
+  });
 }
 
 /** What was named when the clone began is cloned, whatever a DataSource names meanwhile. */

@@ -6,6 +6,7 @@ import {
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
+  workflowInfo,
 } from '@temporalio/workflow';
 import type {
   DataVolumeEvent,
@@ -23,7 +24,7 @@ import { statusFor, type StatusFacts } from './conditions.js';
 import { fail } from './ending.js';
 import { SEARCH_ATTRIBUTES, statusQuery, wakeSignal } from './messages.js';
 import { leavePhase } from './metrics.js';
-import { refOf, type Run } from './run-state.js';
+import { refOf, type HandedOn, type Run } from './run-state.js';
 import { leave, until, within, type Wait } from './waiting.js';
 
 /** What a phase may carry besides itself. */
@@ -45,6 +46,8 @@ export interface Lifecycle {
   step(text: string): void;
   /** What was said last by `step`. */
   doing(): string;
+  /** What the run had found that this one goes on for; a run that goes on for this one gets what stands here then. */
+  readonly handedOn: HandedOn;
   /** Has a wait look again, as the signal `wake` does. */
   wake(): void;
   /** Adds what the query answers. */
@@ -73,9 +76,10 @@ export async function runLifecycle<T>(
   input: LifecycleInput,
   body: (volume: Lifecycle) => Promise<T>,
 ): Promise<T | undefined> {
-  const run: Run = {
+  const run: Run & Pick<Lifecycle, 'handedOn'> = {
     status: { namespace: '', name: '', phase: '', step: 'opening the DataVolume', conditions: [] },
     undo: [],
+    handedOn: {},
     woken: false,
     progressAt: Date.now(),
     phaseAt: Date.now(),
@@ -104,8 +108,15 @@ export async function runLifecycle<T>(
 
 async function openStart(start: DataVolumeStart, run: Run): Promise<DataVolumeFacts> {
   run.progressAt = start.progressAt ?? run.progressAt;
+  if (start.clone && run.handedOn && continues()) run.handedOn.clone = start.clone;
   identify(start, run);
   return await opened(control.openDataVolume({ start }), run);
+}
+
+/** Whether another run's own words are the input; whoever starts one, or has it started again and again, is not believed what was found. */
+function continues(): boolean {
+  const { continuedFromExecutionRunId, attempt, cronSchedule } = workflowInfo();
+  return continuedFromExecutionRunId !== undefined && attempt === 1 && !cronSchedule;
 }
 
 async function openManifest(manifest: DataVolumeManifest | string, run: Run): Promise<DataVolumeFacts> {
@@ -154,7 +165,7 @@ async function nameOf(manifest: DataVolumeManifest | string): Promise<{ namespac
   };
 }
 
-function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
+function createLifecycle(facts: DataVolumeFacts, run: Run & Pick<Lifecycle, 'handedOn'>): Lifecycle {
   const ref = refOf(facts);
   const { name: claim, namespace, source, displayUrl: from } = facts;
   const told = { claim, namespace, source, from };
@@ -175,6 +186,7 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
   }
   return {
     facts,
+    handedOn: run.handedOn,
     enter: (phase, more) => enter(phase, more),
     step(text) {
       run.status = { ...run.status, step: text };

@@ -1,3 +1,4 @@
+import type { CloneStarted } from '../activities/types/clone.js';
 import type { CarriedUpload } from '../activities/types/upload.js';
 import type { DataVolumeRef, LifecycleStatus } from '../activities/types.js';
 
@@ -7,6 +8,11 @@ export interface Undo {
   readonly run: () => Promise<unknown>;
 }
 
+/** What a run that continues as new hands on; members of its input. */
+export interface HandedOn {
+  clone?: CloneStarted;
+}
+
 /** State of one run; the query reads it. */
 export interface Run {
   status: LifecycleStatus;
@@ -14,6 +20,8 @@ export interface Run {
   woken: boolean;
   /** Time of the last progress, ms since the epoch. */
   progressAt: number;
+  /** What a run that continues as new hands on besides. */
+  readonly handedOn?: HandedOn;
   /** Time at which the phase was entered, ms since the epoch. */
   phaseAt: number;
   /** What an upload hands on to the run that continues this one. */

@@ -191,6 +191,7 @@ function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): 
   };
   return {
     facts,
+    handedOn: {},
     enter,
     event: (event) => say(claim, event),
     step(text) {

@@ -4,13 +4,14 @@ import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { ClaimRef, DataVolumeRef } from '../types.js';
+import type { ClaimRef, DataVolumeRef, TargetPlan } from '../types.js';
 import { controllerOf, isOffered, judge } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { claimBody, ownerReference } from './claim-body.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
+import { parseQuantity } from './quantity.js';
 
 /** The claim of this name and uid; `undefined` when it is gone. */
 export async function findClaim(
@@ -90,7 +91,10 @@ export function createClaimActivities({
     // `judge` refuses or waits for whatever is not this DataVolume's own
     const { claim } = judge(found, dataVolume, undefined);
     if (claim === 'create' && input.reserved) await replaceOther(found, input.reserved.volume);
-    if (claim === 'create' && controllerOf(found)?.uid === uid) return refOf(found);
+    if (claim === 'create' && controllerOf(found)?.uid === uid) {
+      refuseOtherSize(found, input.target);
+      return refOf(found);
+    }
     throw permanentFailure('ResourceExists', `claim ${namespace}/${name} already exists and holds data`);
   }
 
@@ -191,6 +195,20 @@ export function createClaimActivities({
   }
 
   return { ensureClaim, adoptClaim, deleteClaim };
+}
+
+/** A disk is made as large as its plan says, and the claim that an earlier run made must say the same. */
+function refuseOtherSize(
+  { metadata, spec }: V1PersistentVolumeClaim,
+  { requestBytes }: Pick<TargetPlan, 'requestBytes'>,
+): void {
+  const asked = Number(parseQuantity(spec?.resources?.requests?.storage ?? '0') ?? 0n);
+  if (asked === requestBytes) return;
+  throw permanentFailure(
+    'IncompatiblePVC',
+    `claim ${metadata?.namespace}/${metadata?.name} of an earlier run asks for ${asked} bytes, the disk needs a claim of ${requestBytes} by now: ` +
+      'the claim goes with this failure, retry to get one of that size',
+  );
 }
 
 function refOf({ metadata }: V1PersistentVolumeClaim): ClaimRef {

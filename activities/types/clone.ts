@@ -24,7 +24,19 @@ export interface CloneOrigin {
   readonly capacityBytes: number;
   /** DataSources that led to it, as `namespace/name`. */
   readonly through?: readonly string[];
+  /** Its labels that say what a machine of its disk is like. */
+  readonly labels?: Readonly<Record<string, string>>;
   readonly waiting?: never;
+}
+
+/** How far a clone is that continues as new: by now a DataSource may name another claim, and a size that is left out may be another one. */
+export interface CloneStarted {
+  /** What is cloned, whatever is named meanwhile. */
+  readonly origin: CloneOrigin;
+  /** What it holds, once that is known: the claim has its size. */
+  readonly content?: SourceContent;
+  /** See {@link CloneInput}. */
+  readonly generation: number;
 }
 
 /** Why a claim cannot be cloned yet. */
@@ -120,11 +132,15 @@ export interface CloneControlActivities {
     origin: CloneOrigin;
     content: SourceContent;
   }): Promise<TargetPlan>;
-  /** Says on claim and DataVolume how the clone is made (`cdi.kubevirt.io/cloneType`), or that it is complete, with an event. */
+  /**
+   * Says on claim and DataVolume how the clone is made (`cdi.kubevirt.io/cloneType`) and of what, or that it is complete, with an
+   * event. The DataVolume gets the labels of the source that it has not.
+   */
   annotateClone(input: {
     dataVolume: DataVolumeRef;
     claim: ClaimRef;
     strategy?: CloneStrategy;
+    origin?: CloneOrigin;
     complete?: boolean;
     event?: DataVolumeEvent;
   }): Promise<void>;

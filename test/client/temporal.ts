@@ -12,20 +12,34 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-/** Starts a server on free ports of 127.0.0.1 and waits until it answers. */
-export async function startTemporal(): Promise<TestServer> {
+/** Starts a server on free ports of 127.0.0.1, with these settings of its own, and waits until it answers. */
+export async function startTemporal(settings: Readonly<Record<string, number>> = {}): Promise<TestServer> {
   const [port, http, metrics] = await freePorts(3);
   const address = `127.0.0.1:${port}`;
   const attributes = Object.values(SEARCH_ATTRIBUTES).flatMap(({ name }) => [
     '--search-attribute',
     `${name}=Keyword`,
   ]);
+  const values = Object.entries(settings).flatMap(([name, value]) => [
+    '--dynamic-config-value',
+    `${name}=${value}`,
+  ]);
   const ports = ['--port', `${port}`, '--http-port', `${http}`, '--metrics-port', `${metrics}`];
   const [file = '', ...leading] = (await findTools({ kubernetes: false, temporal: true }, () => undefined))
     .temporal;
   const server = spawn(
     file,
-    [...leading, 'server', 'start-dev', '--headless', '--log-level', 'error', ...ports, ...attributes],
+    [
+      ...leading,
+      'server',
+      'start-dev',
+      '--headless',
+      '--log-level',
+      'error',
+      ...ports,
+      ...attributes,
+      ...values,
+    ],
     {
       stdio: 'ignore',
     },

@@ -4,6 +4,7 @@ import type { V1PersistentVolumeSpec } from '@kubernetes/client-node';
 import { createKubernetes, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { createCloneSourceActivities } from '../../activities/kubernetes/clone-sources.js';
 import { createCloneActivities } from '../../activities/kubernetes/clone/index.js';
+import { readDataVolume } from '../../activities/kubernetes/data-volumes.js';
 import type { CloneOrigin, OriginAwaited } from '../../activities/types/clone.js';
 import type { DataVolumeRef } from '../../activities/types.js';
 import { useControlPlane } from './support/control-plane.js';
@@ -248,6 +249,29 @@ describe('the source of a clone on a real API server', function () {
     const tiny = { bytes: 10 * MiB, allocatedBytes: 0 };
     const allowed = await cloneOf('allowed', pvc('20Mi'), { 'cdi.kubevirt.io/permissiveClone': '' });
     assert.equal((await plan(allowed, tiny)).requestBytes, 20 * MiB);
+  });
+
+  it('is told on the DataVolume while it is cloned, with what it says of machines; the user goes before', async () => {
+    const size = 'instancetype.kubevirt.io/default-instancetype';
+    const preference = 'instancetype.kubevirt.io/default-preference';
+    const theirs = { 'kubevirt.io/created-by': 'uid', 'cdi.kubevirt.io': 'importer', team: 'a' };
+    await makeGolden({ labels: { [size]: 'u1.small', [preference]: 'fedora', ...theirs } });
+    const origin = (await find()) as CloneOrigin;
+    assert.deepEqual(origin.labels, { [size]: 'u1.small', [preference]: 'fedora' });
+    const labelled = manifest(namespace, 'labelled', {
+      source: { pvc: { namespace, name: 'golden' } },
+      storage: { storageClassName: 'hostpath-provisioner' },
+    });
+    Object.assign(labelled.metadata, { labels: { [preference]: 'mine' } });
+    const dataVolume = refOf(await createDataVolume(admin, labelled));
+    const claim = { namespace, name: 'none', uid: 'none' };
+    const strategy = { method: 'copy', reason: 'sparse copy' } as const;
+    const told = async () => (await readDataVolume(admin, dataVolume)).metadata;
+    await act(dvflow.annotateClone, [{ dataVolume, claim, strategy, origin }]);
+    assert.deepEqual((await told()).labels, { [size]: 'u1.small', [preference]: 'mine' });
+    assert.equal((await told()).annotations?.['dvflow.io/clone-source'], `${namespace}/golden`);
+    await act(dvflow.annotateClone, [{ dataVolume, claim, complete: true }]);
+    assert.equal((await told()).annotations?.['dvflow.io/clone-source'], undefined);
   });
 
   it('is told on claim and DataVolume in the annotations of CDI, and in an event', async () => {

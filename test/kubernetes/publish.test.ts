@@ -115,6 +115,17 @@ describe('claims and volumes on a real API server', function () {
     assert.deepEqual(second, first);
   });
 
+  it('refuses the claim of an earlier run that has another size than the disk is to have', async () => {
+    const dataVolume = await open();
+    await act(claims.ensureClaim, [{ dataVolume, target: TARGET }]);
+    const target = { ...TARGET, requestBytes: TARGET.requestBytes * 2 };
+    await rejects(
+      act(claims.ensureClaim, [{ dataVolume, target }]),
+      'IncompatiblePVC',
+      /claim t-\w+\/vm1 of an earlier run asks for 1138166334 bytes, the disk needs a claim of 2276332668 by now/,
+    );
+  });
+
   it('refuses a claim that is not its own', async () => {
     await admin.core.createNamespacedPersistentVolumeClaim({
       namespace,

@@ -10,7 +10,7 @@ import type { Kubernetes } from '../client.js';
 import { patchClaim } from '../claims.js';
 import { dataVolumePath, readDataVolume } from '../data-volumes.js';
 import { recordEvent } from '../events.js';
-import { CDI_GROUP, CDI_VERSION } from '../names.js';
+import { CDI_GROUP, CDI_VERSION, MARKS } from '../names.js';
 import type { DataVolume } from '../objects.js';
 import { readCdiConfig } from '../storage-classes.js';
 import { createClaimPlanner } from '../targets.js';
@@ -59,6 +59,7 @@ export function createCloneActivities(
     claim,
     strategy,
     complete,
+    origin,
     event,
   }: Parameters<CloneControlActivities['annotateClone']>[0]): Promise<void> {
     const annotations = {
@@ -67,19 +68,36 @@ export function createCloneActivities(
     };
     // one that is gone is the next step's to notice
     await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
-    if (strategy) await mirror(dataVolume, { [CLONE_TYPE]: 'copy' });
+    if (strategy) await tell(dataVolume, origin);
+    if (complete) await changeDataVolume(dataVolume, { annotations: { [MARKS.cloneSource]: null } });
     if (!event) return;
     const { namespace, name, uid } = dataVolume;
     const about = { apiVersion: `${CDI_GROUP}/${CDI_VERSION}`, kind: 'DataVolume', namespace, name, uid };
     await recordEvent(kubernetes, about, event);
   }
 
-  /** Clients of CDI read the type on the DataVolume. */
-  async function mirror({ namespace, name, uid }: DataVolumeRef, annotations: object): Promise<void> {
+  /** Clients of CDI read the type on the DataVolume, and what machines of the disk are like; dvflow's watch what is cloned. */
+  async function tell(dataVolume: DataVolumeRef, origin: CloneOrigin | undefined): Promise<void> {
+    const { claim, labels } = origin ?? {};
+    const annotations = {
+      [CLONE_TYPE]: 'copy',
+      ...(claim ? { [MARKS.cloneSource]: `${claim.namespace}/${claim.name}` } : {}),
+    };
+    if (!labels) return await changeDataVolume(dataVolume, { annotations });
+    const { metadata } = await readDataVolume(kubernetes, dataVolume);
+    // what the user says goes before
+    const missing = Object.entries(labels).filter(([label]) => metadata.labels?.[label] === undefined);
+    await changeDataVolume(dataVolume, { annotations, labels: Object.fromEntries(missing) });
+  }
+
+  async function changeDataVolume(
+    { namespace, name, uid }: DataVolumeRef,
+    metadata: { annotations: object; labels?: object },
+  ): Promise<void> {
     await callForOutcome(
       `annotating DataVolume ${namespace}/${name}`,
       kubernetes.custom.patchNamespacedCustomObject(
-        { ...dataVolumePath(namespace), name, body: { metadata: { uid, annotations } } },
+        { ...dataVolumePath(namespace), name, body: { metadata: { uid, ...metadata } } },
         setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
       ) as Promise<object>,
     );

@@ -10,7 +10,7 @@ import { findDataVolume } from '../data-volumes.js';
 import { CDI_ANNOTATIONS, MARKS } from '../names.js';
 import { nodesOf } from '../node-affinity.js';
 import { parseQuantity } from '../quantity.js';
-import { writersOf } from './users.js';
+import { once, podsOf, writersOf, type ListPods } from './users.js';
 
 /** Claims that say by one of these that somebody fills them, and by their pod's phase when that is over. */
 const FILLED_BY = [
@@ -20,16 +20,27 @@ const FILLED_BY = [
   'k8s.io/CloneRequest',
 ];
 
+/** How labels begin that say what a machine of a disk is like; of KubeVirt's others some say whose the claim is. */
+const DESCRIBING = 'instancetype.kubevirt.io/default-';
+
 /** What looking at a source needs. */
 export interface OriginDependencies {
   readonly kubernetes: Kubernetes;
   readonly resolve: CloneSourceActivities['resolveCloneSource'];
+  /** Lists the pods that may use a source. @default asks Kubernetes each time */
+  readonly listPods?: ListPods;
+}
+
+/** For one look at the sources of many clones: a namespace's pods are listed once, however many of its claims are cloned. */
+export function lookAround(dependencies: OriginDependencies): ReturnType<typeof createOriginFinder> {
+  return createOriginFinder({ ...dependencies, listPods: once(podsOf(dependencies.kubernetes)) });
 }
 
 /** Looks at the source of a clone; see `findCloneOrigin`. */
 export function createOriginFinder({
   kubernetes,
   resolve,
+  listPods = podsOf(kubernetes),
 }: OriginDependencies): CloneControlActivities['findCloneOrigin'] {
   const { core } = kubernetes;
 
@@ -62,7 +73,7 @@ export function createOriginFinder({
     if (!claim || claim.metadata?.deletionTimestamp) return missing(source);
     const unready = await whyUnready(claim);
     if (unready !== undefined) return { reason: 'ImportPVCNotReady', message: unready, counts: false };
-    const [writer] = await writersOf(kubernetes, source);
+    const [writer] = await writersOf(listPods, source);
     if (writer === undefined) return undefined;
     // CDI's words
     const message = `pod ${writer} using PersistentVolumeClaim ${source.name}`;
@@ -128,6 +139,7 @@ export function createOriginFinder({
 
 function factsOf({ metadata, spec, status }: V1PersistentVolumeClaim, volume: SourceVolume): CloneOrigin {
   const { namespace = '', name = '', uid = '', annotations = {} } = metadata ?? {};
+  const labels = Object.entries(metadata?.labels ?? {}).filter(([label]) => label.startsWith(DESCRIBING));
   const bytes = (text: string | undefined): number => Number(parseQuantity(text ?? '0') ?? 0n);
   return {
     claim: { namespace, name, uid },
@@ -135,6 +147,7 @@ function factsOf({ metadata, spec, status }: V1PersistentVolumeClaim, volume: So
     contentType: annotations[CDI_ANNOTATIONS.contentType] === 'archive' ? 'archive' : 'kubevirt',
     requestBytes: bytes(spec?.resources?.requests?.storage),
     capacityBytes: bytes(status?.capacity?.storage),
+    ...(labels.length > 0 ? { labels: Object.fromEntries(labels) } : {}),
   };
 }
 

@@ -1,0 +1,286 @@
+import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { WorkflowHandle } from '@temporalio/client';
+import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { permanentFailure } from '../../activities/failures.js';
+import type { CloneOrigin, CloneStarted, OriginAwaited } from '../../activities/types/clone.js';
+import type { StatusUpdate } from '../../activities/types.js';
+import { wakeSignal } from '../../workflows/messages.js';
+import { CONTROL_QUEUE, nodeQueue, transferQueue } from '../../workflows/task-queues.js';
+import { startTemporal, type TestServer } from '../client/temporal.js';
+
+/** Events after which a run of these tests is to continue as new. */
+const LONG = 150;
+const SIZES = { bytes: 1 << 20, allocatedBytes: 0 };
+
+/** The source as it may be found. */
+const origin = (name = 'golden', uid = 'uid-of-golden'): CloneOrigin => ({
+  claim: { namespace: 'a', name, uid },
+  volume: {
+    node: 'n1',
+    volume: 'pv',
+    volumeUid: `volume-of-${uid}`,
+    volumeMode: 'Filesystem',
+    path: '/pool/x',
+  },
+  contentType: 'kubevirt',
+  requestBytes: 1 << 20,
+  capacityBytes: 1 << 20,
+  labels: { 'instancetype.kubevirt.io/default-instancetype': 'u1.small' },
+});
+const waits = (reason: string, counts = false): OriginAwaited => ({
+  waiting: { reason, message: `because of ${reason}`, counts },
+});
+
+/** What one run of the workflow finds, and what it did. */
+interface World {
+  /** Answers to looks at the source, the last one again and again. */
+  looks: (CloneOrigin | OriginAwaited)[];
+  readonly pinned: (string | undefined)[];
+  readonly planned: { readonly origin: CloneOrigin; readonly content: object }[];
+  readonly annotated: object[];
+  readonly labels: unknown[];
+  readonly statuses: Omit<StatusUpdate, 'dataVolume'>[];
+  readonly generations: number[];
+}
+
+describe('the lifecycle of a clone, with other activities', function () {
+  this.timeout(60_000);
+  let server: TestServer;
+  let connection: NativeConnection;
+  const workers: { readonly worker: Worker; readonly running: Promise<void> }[] = [];
+  const worlds = new Map<string, World>();
+
+  before(async () => {
+    server = await startTemporal({ 'limit.historyCount.suggestContinueAsNew': LONG });
+    connection = await NativeConnection.connect({ address: server.address });
+    const workflowsPath = fileURLToPath(new URL('../../workflows/clone-data-volume.ts', import.meta.url));
+    const control: WorkerOptions['activities'] = { ...kubernetes };
+    for (const options of [
+      { taskQueue: CONTROL_QUEUE, workflowsPath, activities: control },
+      { taskQueue: nodeQueue('n1'), activities: node },
+      { taskQueue: transferQueue('n1'), activities: node },
+    ]) {
+      const worker = await Worker.create({
+        connection,
+        sinks: { dvflowMetrics: { record: { fn: () => undefined } } },
+        ...options,
+      });
+      workers.push({ worker, running: worker.run() });
+    }
+  });
+  after(async () => {
+    for (const { worker } of workers) worker.shutdown();
+    await Promise.all(workers.map(async ({ running }) => await running));
+    await connection?.close();
+    await server?.close();
+  });
+
+  const worldOf = ({ dataVolume }: { dataVolume: { uid: string } }): World => worlds.get(dataVolume.uid)!;
+  const kubernetes = {
+    openDataVolume: async ({ start }: { start: { name: string; uid: string } }) => ({
+      namespace: 'a',
+      name: start.name,
+      uid: start.uid,
+      source: 'sourceRef',
+      displayUrl: 'a/os',
+      contentType: 'kubevirt',
+      phase: '',
+      deadlineMs: 3_600_000,
+    }),
+    recordStatus: async (update: StatusUpdate) => {
+      worldOf(update).statuses.push(update);
+      return { exists: true };
+    },
+    judgeTarget: async () => ({ claim: 'create' }),
+    findCloneOrigin: async (input: { dataVolume: { uid: string }; found?: { name: string } }) => {
+      const { looks, pinned } = worldOf(input);
+      pinned.push(input.found?.name);
+      return looks.length > 1 ? looks.shift() : looks[0];
+    },
+    planClone: async (input: { dataVolume: { uid: string }; origin: CloneOrigin; content: object }) => {
+      worldOf(input).planned.push(input);
+      return {
+        claim: 'create',
+        storageClass: 'hostpath',
+        provisioner: 'kubevirt.io/hostpath-provisioner',
+        bindingMode: 'WaitForFirstConsumer',
+        reclaimPolicy: 'Delete',
+        waitForConsumer: false,
+        accessModes: ['ReadWriteOnce'],
+        volumeMode: 'Filesystem',
+        requestBytes: 1 << 20,
+        usableBytes: 1 << 20,
+        overhead: 0,
+        api: 'storage',
+        pool: { name: 'p', path: '/pool', useNamingPrefix: false },
+        preallocation: false,
+      };
+    },
+    ensureClaim: async (input: { dataVolume: { name: string; uid: string }; labels?: object }) => {
+      worldOf(input).labels.push(input.labels);
+      return { namespace: 'a', name: input.dataVolume.name, uid: input.dataVolume.uid };
+    },
+    listCandidates: async () => ({
+      candidates: [{ node: 'n1', hostname: 'n1', foreignBytes: 0 }],
+      chosenBy: 'any',
+    }),
+    annotateClone: async (input: { dataVolume: { uid: string } }) =>
+      void worldOf(input).annotated.push(input),
+    deleteClaim: async () => undefined,
+    deleteUnpublishedVolume: async () => undefined,
+  };
+  const node = {
+    measureOrigin: async () => SIZES,
+    observePool: async () => ({
+      node: 'n1',
+      roomBytes: 1 << 30,
+      totalBytes: 1 << 30,
+      promisedBytes: 0,
+      availableBytes: 1 << 30,
+    }),
+    reserveDirectory: async ({ dataVolume }: { dataVolume: object }) => ({
+      node: 'n1',
+      hostname: 'n1',
+      pool: '/pool',
+      directory: 'd',
+      dataVolume,
+      promisedBytes: 1 << 20,
+    }),
+    removeDirectory: async () => undefined,
+    chooseCloneMethod: async () => ({ method: 'copy', reason: 'r', fallback: 'NoReflink: r' }),
+    transferImage: async (input: {
+      target: { dataVolume: { uid: string } };
+      clone: { generation: number };
+    }) => {
+      worldOf(input.target).generations.push(input.clone.generation);
+      return { virtualSize: 1 << 20, bytesTransferred: 0, bytesWritten: 0 };
+    },
+    // whoever came so far has what these tests are about
+    verifyImage: async () => {
+      throw permanentFailure('ImageInvalid', 'the end of the test');
+    },
+  };
+
+  async function start(
+    name: string,
+    looks: World['looks'],
+    more: { readonly clone?: CloneStarted } = {},
+  ): Promise<{ world: World; handle: WorkflowHandle; failure: () => Promise<string> }> {
+    const world = {
+      looks,
+      pinned: [],
+      planned: [],
+      annotated: [],
+      labels: [],
+      statuses: [],
+      generations: [],
+    };
+    worlds.set(name, world);
+    const handle = await server.client.workflow.start('cloneDataVolume', {
+      taskQueue: CONTROL_QUEUE,
+      workflowId: name,
+      args: [{ namespace: 'a', name, uid: name, ...more }],
+    });
+    async function failure(): Promise<string> {
+      const error = await handle.result().then(
+        () => undefined,
+        (reason: { cause: { message: string; type?: string; cause?: { message: string; type: string } } }) =>
+          reason.cause,
+      );
+      const { type, message } = error?.cause ?? error ?? { message: 'succeeded' };
+      return `${type}: ${message}`;
+    }
+    return { world, handle, failure };
+  }
+
+  const reason = ({ statuses }: World): string | undefined =>
+    statuses.at(-1)?.conditions?.find(({ type }) => type === 'Running')?.reason;
+
+  async function until(what: string, holds: () => boolean): Promise<void> {
+    for (let left = 200; !holds(); left -= 1) {
+      assert.ok(left > 0, what);
+      await pause(100);
+    }
+  }
+
+  it('clones what it found first when it continues as new, in the size that it had then', async () => {
+    const { world, handle, failure } = await start('goes-on', [origin(), waits('CloneSourceInUse', true)]);
+    await until('it waits', () => reason(world) === 'CloneSourceInUse');
+    const { runId } = await handle.describe();
+    for (let wakes = 0; (await handle.describe()).runId === runId; wakes += 1) {
+      assert.ok(wakes < LONG, 'it never continues as new');
+      await handle.signal(wakeSignal);
+      await pause(50);
+    }
+    // by now the DataSource names another one, and the disk would be larger
+    const other = { ...SIZES, bytes: 2 << 20 };
+    const { measureOrigin } = node;
+    node.measureOrigin = async () => other;
+    try {
+      world.looks = [origin('other', 'another')];
+      await until('the next run waits', () => world.planned.length === 2);
+      world.looks = [origin()];
+      await handle.signal(wakeSignal);
+      assert.equal(await failure(), 'ImageInvalid: the end of the test');
+    } finally {
+      node.measureOrigin = measureOrigin;
+    }
+    assert.deepEqual(world.planned[1]?.origin.claim, origin().claim);
+    assert.deepEqual(world.planned[1]?.content, SIZES);
+    assert.deepEqual([...new Set(world.pinned.slice(1))], ['golden']);
+  });
+
+  it('believes nobody but itself what it found', async () => {
+    const clone = { origin: origin('secret', 'not-theirs'), content: SIZES, generation: 1 };
+    const { world, failure } = await start('forged', [origin()], { clone });
+    assert.equal(await failure(), 'ImageInvalid: the end of the test');
+    assert.deepEqual(world.planned[0]?.origin.claim, origin().claim);
+    assert.deepEqual(world.pinned, [undefined, 'golden', 'golden']);
+  });
+
+  it('fails by name when a source that it found is deleted while it waits', async () => {
+    const { world, handle, failure } = await start('gone', [origin(), waits('CloneSourceInUse', true)]);
+    await until('it waits', () => reason(world) === 'CloneSourceInUse');
+    world.looks = [waits('CloneWithoutSource')];
+    await handle.signal(wakeSignal);
+    assert.equal(await failure(), 'SourceNotFound: source claim a/golden was deleted before it was cloned');
+  });
+
+  it('says what is cloned before it waits for it, and hands the labels of the source to the claim', async () => {
+    const { world, failure } = await start('told', [origin(), waits('CloneSourceInUse', true)]);
+    await until('it waits', () => reason(world) === 'CloneSourceInUse');
+    assert.equal(world.annotated.length, 1);
+    assert.deepEqual((world.annotated[0] as { origin: CloneOrigin }).origin, origin());
+    assert.deepEqual(world.labels, [origin().labels]);
+    world.looks = [origin()];
+    assert.equal(await failure(), 'ImageInvalid: the end of the test');
+  });
+
+  it('waits for the node of a source that was read, and reads one again that somebody fills', async () => {
+    const { world, handle, failure } = await start('read', [
+      origin(),
+      origin(),
+      waits('ImportPVCNotReady'),
+      origin(),
+      waits('NodeUnavailable', true),
+    ]);
+    await until('it waits', () => reason(world) === 'NodeUnavailable');
+    assert.deepEqual(world.generations, [1, 2]);
+    world.looks = [origin()];
+    await handle.signal(wakeSignal);
+    assert.equal(await failure(), 'ImageInvalid: the end of the test');
+    assert.deepEqual(world.generations, [1, 2]);
+  });
+
+  it('fails by name when its source is deleted, or another one, while it is read', async () => {
+    const deleted = await start('deleted', [origin(), origin(), waits('CloneWithoutSource')]);
+    assert.match(
+      await deleted.failure(),
+      /^SourceNotFound: source claim a\/golden was deleted while it was cloned/,
+    );
+    const another = await start('another', [origin(), origin(), origin('golden', 'another')]);
+    assert.match(await another.failure(), /^SourceNotFound: .* another one has its name$/);
+  });
+});
