@@ -22,6 +22,16 @@ export interface BlankOptions extends ClaimOptions {
   readonly preallocation?: boolean;
 }
 
+/** What of a DataVolume the options of `dvflow clone` say. */
+export interface CloneOptions extends Omit<ClaimOptions, 'size'> {
+  /** @default the size of the source's disk */
+  readonly size?: string;
+  /** The source is a DataSource. */
+  readonly dataSource?: boolean;
+  readonly volumeMode?: 'Filesystem' | 'Block';
+  readonly contentType?: 'kubevirt' | 'archive';
+}
+
 /** What of a DataVolume the options of `dvflow upload` say. */
 export interface UploadManifestOptions extends ClaimOptions {
   readonly volumeMode?: 'Filesystem' | 'Block';
@@ -61,6 +71,25 @@ export function blankManifestOf(options: BlankOptions): DataVolumeManifest {
   return dataVolumeOf(options, spec, volumeMode ? { volumeMode } : {});
 }
 
+/**
+ * The manifest of a clone of `NAME`, in the clone's own namespace, or `NAMESPACE/NAME`.
+ * @throws {@link CliError} for a source that is neither, and for a claim whose size nothing says
+ */
+export function cloneManifestOf(source: string, options: CloneOptions): DataVolumeManifest {
+  const { contentType, dataSource, pvc, size, volumeMode } = options;
+  const parts = source.split('/');
+  const [namespace, name] = parts.length === 1 ? [options.namespace, source] : parts;
+  if (!namespace || !name || parts.length > 2)
+    throw new CliError(`'${source}' is no source: give NAME or NAMESPACE/NAME`, EXIT.usage);
+  if (pvc && size === undefined)
+    throw new CliError('--pvc needs --size: only --storage takes the size of the source', EXIT.usage);
+  const from = dataSource
+    ? { sourceRef: { kind: 'DataSource', namespace, name } }
+    : { source: { pvc: { namespace, name } } };
+  const spec = { ...from, ...(contentType ? { contentType } : {}) };
+  return dataVolumeOf(options, spec, volumeMode ? { volumeMode } : {});
+}
+
 /** The manifest of a disk that is uploaded. */
 export function uploadManifestOf(options: UploadManifestOptions): DataVolumeManifest {
   const { archive, volumeMode } = options;
@@ -69,14 +98,22 @@ export function uploadManifestOf(options: UploadManifestOptions): DataVolumeMani
 }
 
 function dataVolumeOf(
-  { name, namespace, size, storageClass, accessMode, pvc, waitForConsumer }: ClaimOptions,
+  {
+    name,
+    namespace,
+    size,
+    storageClass,
+    accessMode,
+    pvc,
+    waitForConsumer,
+  }: Omit<ClaimOptions, 'size'> & { size?: string },
   spec: object,
   more: object = {},
 ): DataVolumeManifest {
   const accessModes = accessMode ?? (pvc ? ['ReadWriteOnce'] : undefined);
   const claim = {
     ...(accessModes ? { accessModes } : {}),
-    resources: { requests: { storage: size } },
+    ...(size === undefined ? {} : { resources: { requests: { storage: size } } }),
     ...(storageClass ? { storageClassName: storageClass } : {}),
     ...more,
   };

@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ownVersion } from '../workers/version.js';
 import { registerBlankCommand } from './commands/blank-options.js';
+import { registerCloneCommand } from './commands/clone-options.js';
 import { registerLocalVolumeCommands } from './commands/local-volume-options.js';
 import { registerLocalCommands } from './commands/local.js';
 import { registerUploadCommand } from './commands/upload-options.js';
@@ -31,6 +32,7 @@ export function createProgram(): Command {
     .exitOverride();
   addImport(program);
   registerBlankCommand(program);
+  registerCloneCommand(program);
   registerUploadCommand(program);
   addImages(program);
   addQueries(program);

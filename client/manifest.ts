@@ -25,8 +25,17 @@ export function readManifest(manifest: DataVolumeManifest): ManifestFacts {
   const [source] = Object.keys(recordOf(manifest.spec.source));
   const fields = recordOf(recordOf(manifest.spec.source)[source ?? '']);
   refuseHeaders(fields.extraHeaders);
-  const displayUrl = typeof fields.url === 'string' ? display(fields.url) : undefined;
+  const displayUrl = typeof fields.url === 'string' ? display(fields.url) : clonedFrom(manifest);
   return { namespace, name, ...(source ? { source } : {}), ...(displayUrl ? { displayUrl } : {}) };
+}
+
+/** `namespace/name` of the claim, snapshot or DataSource that a clone is made of. */
+function clonedFrom({ metadata, spec }: DataVolumeManifest): string | undefined {
+  const source = recordOf(spec.source);
+  const { namespace = metadata.namespace ?? 'default', name } = recordOf(
+    spec.sourceRef ?? source.pvc ?? source.snapshot,
+  );
+  return typeof namespace === 'string' && typeof name === 'string' ? `${namespace}/${name}` : undefined;
 }
 
 function refuseHeaders(headers: unknown): void {

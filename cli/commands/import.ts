@@ -1,4 +1,9 @@
-import { startImport, type ImportResult, type LifecycleHandle } from '../../client/index.js';
+import {
+  startImport,
+  type CloneResult,
+  type ImportResult,
+  type LifecycleHandle,
+} from '../../client/index.js';
 import { withTemporal } from '../connections.js';
 import { judge } from '../errors.js';
 import { createView, follow, SILENT, type View } from '../follow.js';
@@ -21,7 +26,7 @@ export async function runImport(url: string, options: ImportOptions): Promise<vo
 
 /** Shows a lifecycle that was started to its end, unless told otherwise. */
 export async function show(
-  handle: LifecycleHandle<ImportResult>,
+  handle: LifecycleHandle<ImportResult | CloneResult>,
   name: string,
   options: OutputOptions & { readonly wait?: boolean },
 ): Promise<void> {

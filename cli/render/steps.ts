@@ -7,6 +7,12 @@ import type {
   ReservedVolume,
   TransferResult,
 } from '../../activities/types.js';
+import type {
+  CloneOrigin,
+  CloneStrategy,
+  OriginAwaited,
+  SourceContent,
+} from '../../activities/types/clone.js';
 import { bytes } from './figures.js';
 
 /** How one kind of step is told: in the infinitive, with what came of it. */
@@ -24,6 +30,20 @@ export const STEPS: Readonly<Record<string, StepWords>> = {
   openDataVolume: { words: 'open the DataVolume' },
   planTarget: { words: 'plan the target' },
   inspectSource: { words: 'inspect the source', outcome: (result) => imageText(result as ImageFacts) },
+  judgeTarget: { words: 'look for a claim of the name' },
+  findCloneOrigin: {
+    words: 'look at the source',
+    outcome: (result) => originText(result as CloneOrigin | OriginAwaited),
+  },
+  measureOrigin: { words: 'measure the source', outcome: (result) => contentText(result as SourceContent) },
+  planClone: { words: 'plan the target' },
+  chooseCloneMethod: {
+    words: 'choose how to clone',
+    outcome: (result) => (result as CloneStrategy).reason,
+  },
+  annotateClone: { words: 'say on the claim how it is cloned', quiet: true },
+  locateVolume: { words: "look for the data port of the source's node", quiet: true },
+  serveVolume: { words: "serve the source on its node's data port" },
   ensureClaim: { words: 'create the claim' },
   adoptClaim: { words: 'take over the claim' },
   listCandidates: { words: 'look for nodes' },
@@ -68,6 +88,18 @@ export function resultWords(result: ImportResult | undefined): string {
   return result
     ? `claim ${result.claim.namespace}/${result.claim.name}${result.volume ? `, volume ${result.volume}` : ''}`
     : '';
+}
+
+function originText(result: CloneOrigin | OriginAwaited): string {
+  if (result.waiting) return `waiting: ${result.waiting.message}`;
+  const { claim, volume, through = [] } = result;
+  const by = through.length > 0 ? `, by DataSource ${through.join(', ')}` : '';
+  return `claim ${claim.namespace}/${claim.name} on ${volume.node}${by}`;
+}
+
+function contentText({ bytes: size, allocatedBytes, leftOut = 0 }: SourceContent): string {
+  const without = leftOut > 0 ? `, ${leftOut} FIFOs, sockets and devices are left out` : '';
+  return `${bytes(size)}, ${bytes(allocatedBytes)} of it allocated${without}`;
 }
 
 function poolText({ node, roomBytes, totalBytes }: PoolFacts): string {

@@ -48,6 +48,16 @@ describe('history in plain words', () => {
     ]);
   });
 
+  it('tells a clone: its source, what that holds, and how it was cloned', () => {
+    const recorded = new URL('../histories/cloneDataVolume.succeeded.json', import.meta.url);
+    const told = texts(tell(JSON.parse(readFileSync(recorded, 'utf8')) as object));
+    const of = (words: string): string | undefined => told.find((text) => text.startsWith(words));
+    assert.match(of('look at the source') ?? '', /^look at the source: claim \S+\/golden on \S+$/);
+    assert.match(of('measure the source') ?? '', /^measure the source: 64 MiB, 16 MiB of it allocated$/);
+    assert.match(of('choose how to clone') ?? '', /^choose how to clone: sparse copy by extents on node /);
+    for (const text of told) assert.doesNotMatch(text, /^\w*[a-z][A-Z]\w*(:|$)/, 'a step without words');
+  });
+
   it('tells a cancellation: what was stopped, and what was removed after it', () => {
     const told = texts(tell(load('cancelled')));
     assert.equal(told[0], 'started from Temporal with a manifest');

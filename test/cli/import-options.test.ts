@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { resultText } from '../../cli/commands/import.js';
 import { CliError } from '../../cli/errors.js';
-import { blankManifestOf, manifestOf } from '../../cli/manifest.js';
+import { blankManifestOf, cloneManifestOf, manifestOf } from '../../cli/manifest.js';
 
 const options = { name: 'vm1', namespace: 'team-a', size: '10Gi' };
 const url = 'https://images.example/disk.qcow2';
@@ -127,5 +127,46 @@ describe('dvflow blank', () => {
       storageClassName: 'local',
       volumeMode: 'Block',
     });
+  });
+});
+
+describe('dvflow clone', () => {
+  const clone = { name: 'copy', namespace: 'team-a' };
+
+  it('writes the manifest that a user would write; a size that is left out stays so', () => {
+    assert.deepEqual(cloneManifestOf('images/golden', clone), {
+      apiVersion: 'cdi.kubevirt.io/v1beta1',
+      kind: 'DataVolume',
+      metadata: {
+        name: 'copy',
+        namespace: 'team-a',
+        annotations: { 'cdi.kubevirt.io/storage.bind.immediate.requested': 'true' },
+      },
+      spec: { source: { pvc: { namespace: 'images', name: 'golden' } }, storage: {} },
+    });
+    const sized = { ...clone, size: '10Gi', storageClass: 'fast', volumeMode: 'Block' } as const;
+    assert.deepEqual(cloneManifestOf('golden', sized).spec, {
+      source: { pvc: { namespace: 'team-a', name: 'golden' } },
+      storage: {
+        resources: { requests: { storage: '10Gi' } },
+        storageClassName: 'fast',
+        volumeMode: 'Block',
+      },
+    });
+  });
+
+  it('names a DataSource, and says that files are cloned', () => {
+    const { spec } = cloneManifestOf('images/os', { ...clone, dataSource: true, contentType: 'archive' });
+    assert.deepEqual(spec, {
+      sourceRef: { kind: 'DataSource', namespace: 'images', name: 'os' },
+      contentType: 'archive',
+      storage: {},
+    });
+  });
+
+  it('refuses what names no claim, and a claim without a size', () => {
+    for (const source of ['', '/', 'a/', '/b', 'a/b/c'])
+      assert.throws(() => cloneManifestOf(source, clone), /is no source: give NAME or NAMESPACE\/NAME/);
+    assert.throws(() => cloneManifestOf('golden', { ...clone, pvc: true }), /--pvc needs --size/);
   });
 });

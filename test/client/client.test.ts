@@ -10,6 +10,7 @@ import {
   failureOf,
   findRun,
   NoSuchRunError,
+  startClone,
   startImport,
   status,
   type ImportStatus,
@@ -91,6 +92,26 @@ describe('client, against a Temporal server', function () {
       claim: { namespace: 'team-a', name: 'vm1' },
       volume: 'pvc-of-vm1',
     });
+  });
+
+  it('starts a clone, of a claim or by a DataSource, and says of what', async () => {
+    const metadata = { name: 'copy', namespace: 'team-a' };
+    const spec = { source: { pvc: { namespace: 'images', name: 'golden' } }, storage: {} };
+    const handle = await startClone(server.client, { metadata, spec });
+    assert.equal(handle.workflowId, 'clone/team-a/copy');
+    const described = await server.client.workflow.getHandle(handle.workflowId).describe();
+    assert.deepEqual(described.searchAttributes.DataVolumeSource, ['pvc']);
+    assert.equal(await described.staticSummary(), 'Clone team-a/copy from images/golden');
+    await end(handle.workflowId);
+    await handle.result();
+    const reference = { sourceRef: { kind: 'DataSource', name: 'os' }, storage: {} };
+    const other = await startClone(server.client, {
+      metadata: { ...metadata, name: 'by-os' },
+      spec: reference,
+    });
+    const said = await server.client.workflow.getHandle(other.workflowId).describe();
+    assert.equal(await said.staticSummary(), 'Clone team-a/by-os from team-a/os');
+    await end(other.workflowId);
   });
 
   it('sets search attributes and a summary that hold no query of the URL', async () => {

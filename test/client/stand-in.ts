@@ -52,3 +52,6 @@ export async function importDataVolume(manifest: DataVolumeManifest): Promise<Im
     throw ApplicationFailure.create({ type: end.type, message: end.message ?? '', nonRetryable: true });
   return { claim: { namespace, name }, volume: `pvc-of-${name}` };
 }
+
+/** A clone, as its client sees it. */
+export const cloneDataVolume = importDataVolume;
