@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { cancel } from '../../client/index.js';
 import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
+import { WAITS_FOR_CONSUMER } from './blank-scene.js';
 import { createClones, type Clones } from './clone-scene.js';
 import { recordHistory } from './record.js';
 import { createWorld, eventually, sha256, type DataVolume, type World } from './world.js';
@@ -66,6 +67,17 @@ describe('how a clone ends', function () {
       await clones.awaitReason(name, 'CloneWithoutSource', /not-there/);
       return made;
     },
+    'while a pod uses its source': async (name) => {
+      await clones.use('vm', 'large');
+      const made = await clones.clone(name, 'large');
+      await clones.awaitReason(name, 'CloneSourceInUse', /\/vm using PersistentVolumeClaim large$/);
+      return made;
+    },
+    'while it waits for its consumer': async (name) => {
+      const made = await clones.clone(name, 'large', { annotations: WAITS_FOR_CONSUMER });
+      await world.awaitPhase(namespace, name, 'WaitForFirstConsumer', 60_000);
+      return made;
+    },
     'while it waits for room': async (name) => {
       const made = await clones.clone(name, 'large', { size: '4Pi' });
       await clones.awaitReason(name, 'InsufficientCapacity', /asks for \d+ bytes/);
@@ -73,6 +85,9 @@ describe('how a clone ends', function () {
     },
     'while it copies': copying,
   };
+
+  /** What a step held a clone by may be gone. */
+  const noPod = async (): Promise<void> => await clones.unuse('vm').catch(() => undefined);
 
   for (const [step, begin] of Object.entries(steps)) {
     const slug = step.replaceAll(' ', '-').replace('while-', '');
@@ -83,6 +98,7 @@ describe('how a clone ends', function () {
       const ended = await world.awaitPhase(namespace, name, 'Failed');
       const running = ended.status?.conditions?.find(({ type }) => type === 'Running');
       assert.deepEqual([running?.reason, running?.message], ['Cancelled', 'the clone was cancelled']);
+      await noPod();
       await world.assertUnchanged(inventory, 60_000);
       await recordHistory(stack, clones.idOf(made), `cloneDataVolume.cancelled.${slug}`);
     });
@@ -91,6 +107,7 @@ describe('how a clone ends', function () {
       const name = `deleted-${slug}`;
       const made = await begin(name);
       await world.remove(namespace, name);
+      await noPod();
       await world.assertUnchanged(inventory, 60_000);
       await eventually('the run is over', 60_000, async () => {
         const run = await stack.temporal.workflow.getHandle(clones.idOf(made)).describe();
@@ -109,6 +126,37 @@ describe('how a clone ends', function () {
     assert.match(running.message, /was (removed|deleted) while it was cloned/);
     await world.assertUnchanged(inventory, 60_000);
     await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.failed.source-deleted');
+  });
+
+  it('fails by name when the source is deleted while a pod uses it, and the clone waits', async () => {
+    await clones.makeSource('used', 8);
+    const made = await clones.clone('too-late', 'used', { annotations: WAITS_FOR_CONSUMER });
+    await world.awaitPhase(namespace, 'too-late', 'WaitForFirstConsumer', 60_000);
+    await clones.use('vm', 'used');
+    // the scheduler puts it on the node, and its kubelet is nobody
+    await world.core.createNamespacedPod({
+      namespace,
+      body: {
+        metadata: { name: 'consumer' },
+        spec: {
+          containers: [{ name: 'qemu', image: 'none', volumeMounts: [{ name: 'disk', mountPath: '/disk' }] }],
+          volumes: [{ name: 'disk', persistentVolumeClaim: { claimName: 'too-late' } }],
+        },
+      },
+    });
+    await clones.awaitReason('too-late', 'CloneSourceInUse', /\/vm using PersistentVolumeClaim used$/);
+    const waiting = await world.read(namespace, 'too-late');
+    assert.equal(waiting?.metadata.annotations?.['dvflow.io/clone-source'], `${namespace}/used`);
+    // the claim stays as long as the pod does, and is not to be read any more
+    await world.remove(namespace, 'used');
+    const ended = await world.awaitPhase(namespace, 'too-late', 'Failed', 60_000);
+    const running = ended.status?.conditions?.find(({ type }) => type === 'Running');
+    assert.equal(running?.reason, 'SourceNotFound', running?.message);
+    assert.match(running.message, /was deleted before it was cloned/);
+    await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.failed.source-deleted-before');
+    for (const pod of ['vm', 'consumer']) await clones.unuse(pod);
+    await world.remove(namespace, 'too-late');
+    await world.assertUnchanged(inventory, 60_000);
   });
 
   it('begins again when the source was written to, until its third time', async () => {

@@ -51,6 +51,11 @@ describe('a clone, end to end', function () {
     const before = await stat(source, { bigint: true });
     const made = await clones.clone('copy', 'golden');
     const done = await world.awaitPhase(namespace, 'copy', 'Succeeded');
+    // the phase is written before its event
+    const result = (await stack.temporal.workflow.getHandle(clones.idOf(made)).result()) as Record<
+      string,
+      unknown
+    >;
     const disk = await world.diskOf(namespace, 'copy');
     const after = await stat(source, { bigint: true });
     assert.deepEqual(
@@ -83,10 +88,6 @@ describe('a clone, end to end', function () {
       (await world.read(namespace, 'copy'))?.metadata.annotations?.['cdi.kubevirt.io/cloneType'],
       'copy',
     );
-    const result = (await stack.temporal.workflow.getHandle(clones.idOf(made)).result()) as Record<
-      string,
-      unknown
-    >;
     assert.deepEqual(result.source, { namespace, name: 'golden' });
     assert.equal(result.method, 'copy');
     await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.succeeded');
