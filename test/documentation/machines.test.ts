@@ -80,7 +80,7 @@ describe('a documented virtual machine', function () {
     await scene.said(name, 'starts', 120_000);
     await assertSameDisk(images.raw, 'raw', await world.diskOf(scene.namespace, disk));
     const launcher = `virt-launcher-${name}`;
-    await eventually('its pod', 20_000, async () => scene.pods.find((pod) => pod.name === launcher));
+    await eventually('its pod', 60_000, async () => scene.pods.find((pod) => pod.name === launcher));
   }
 
   /** The favourite is running: its pod uses the disk. */

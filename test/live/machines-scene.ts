@@ -76,12 +76,13 @@ export function useMachines(stack: TestStack): () => MachinesScene {
 
 async function serveMachines(stack: TestStack): Promise<void> {
   await stack.kubectl(['create', '-f', '-'], { input: JSON.stringify(await virtualMachineDefinition()) });
-  await stack.kubectl([
-    'wait',
-    '--for=condition=Established',
-    'crd/virtualmachines.kubevirt.io',
-    '--timeout=30s',
-  ]);
+  // `kubectl wait` gives up on a definition that has no conditions yet
+  await eventually('virtualmachines are served', 30_000, async () =>
+    stack.kubectl(['get', 'virtualmachines.kubevirt.io', '-A']).then(
+      () => true,
+      () => undefined,
+    ),
+  );
 }
 
 /** The ownerReference that a claim has of its DataVolume, from the first moment on. */

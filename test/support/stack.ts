@@ -127,7 +127,10 @@ function watch(
   onEvent: (type: string, object: unknown) => void,
 ): { stop(): void } {
   let stopped = false;
-  const abort = new Watch(kubeConfig).watch(path, {}, onEvent, (error: unknown) => {
+  // it gives up a watch on which nothing has happened for 30 s; of what a test waits for, nothing may have
+  const patient = new Watch(kubeConfig);
+  Object.assign(patient, { requestTimeoutMs: 3_600_000 });
+  const abort = patient.watch(path, {}, onEvent, (error: unknown) => {
     if (!stopped && error instanceof Error) console.error(`watch of ${path} ended: ${error.message}`);
   });
   return {
