@@ -12,6 +12,7 @@ import { readDataVolume } from './data-volumes.js';
 import { claimBody, ownerReference } from './claim-body.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import { parseQuantity } from './quantity.js';
+import { deleteVolumeObject } from './volume-finalizer.js';
 
 /** The claim of this name and uid; `undefined` when it is gone. */
 export async function findClaim(
@@ -187,11 +188,7 @@ export function createClaimActivities({
     const name = volumeName(claim.uid);
     const volume = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
     if (volume?.metadata?.labels?.[MARKS.unpublished] !== dataVolume.uid) return;
-    const { uid = '' } = volume.metadata;
-    await callForOutcome(
-      `deleting volume ${name}`,
-      core.deletePersistentVolume({ name, body: { preconditions: { uid } } }),
-    );
+    await deleteVolumeObject(kubernetes, name, { uid: volume.metadata.uid ?? '' });
   }
 
   return { ensureClaim, adoptClaim, deleteClaim };

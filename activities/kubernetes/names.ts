@@ -65,6 +65,9 @@ export const MARKS = {
   storageClass: 'dvflow.io/storage-class',
 } as const;
 
+/** Finalizer of the volumes that dvflow empties: they stay until their data is gone (`volume-finalizer.ts`). */
+export const RECLAIM_FINALIZER = 'dvflow.io/reclaim';
+
 /** Provisioner of classes whose volumes somebody makes by hand. */
 export const NO_PROVISIONER = 'kubernetes.io/no-provisioner';
 

@@ -2,12 +2,13 @@
 import type { V1PersistentVolume } from '@kubernetes/client-node';
 import type { ControlActivities } from '../interfaces.js';
 import type { PoolRef, ReleasedVolume } from '../types.js';
-import { callForOutcome, callIfFound, listAll } from './client.js';
+import { callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { recordEvent } from './events.js';
-import { HOSTNAME_LABEL, HOSTPATH_PROVISIONERS, IDENTITY, PROVISIONED_BY } from './names.js';
+import { HOSTNAME_LABEL } from './names.js';
 import { hostnameOf } from './foreign-volumes.js';
 import { listPools } from './pools.js';
+import { deleteVolumeObject, isToBeEmptied, letGo } from './volume-finalizer.js';
 
 /** Activities of reclaiming. */
 export function createReclaimActivities({
@@ -27,10 +28,15 @@ export function createReclaimActivities({
     const path = found.spec?.hostPath?.path ?? '';
     const pool = (await listPools(kubernetes)).find((candidate) => liesIn(path, candidate));
     const node = await nodeOf(found);
+    // whoever deletes it now, with its node gone, knows that the node never comes back
+    if (!node && isGivenUp(found)) {
+      await letGo(kubernetes, name, uid);
+      return {};
+    }
     if (pool && node) return { volume: { name, uid, node, path, pool } };
     const why = pool
       ? `no node has the label ${HOSTNAME_LABEL}=${hostnameOf(found)}; where the node is gone for good its data is too, and ` +
-        `"kubectl delete pv ${name}" releases the volume`
+        `${releasedBy(found)} releases the volume`
       : 'it lies directly in no pool of a HostPathProvisioner';
     return { waiting: `${path} is not removed: ${why}` };
   }
@@ -42,10 +48,7 @@ export function createReclaimActivities({
   }
 
   async function deleteVolume({ name, uid }: { name: string; uid: string }): Promise<void> {
-    await callForOutcome(
-      `deleting volume ${name}`,
-      core.deletePersistentVolume({ name, body: { preconditions: { uid } } }),
-    );
+    await deleteVolumeObject(kubernetes, name, { uid });
   }
 
   async function recordVolumeEvent(input: {
@@ -62,15 +65,24 @@ export function createReclaimActivities({
   return { observeReleasedVolume, deleteVolume, recordVolumeEvent };
 }
 
-/** Released, to be deleted by its policy, and made by dvflow: another provisioner's volume is never touched. */
-export function isReclaimable({ metadata, spec, status }: V1PersistentVolume): boolean {
-  const { annotations = {} } = metadata ?? {};
-  return (
-    status?.phase === 'Released' &&
-    spec?.persistentVolumeReclaimPolicy === 'Delete' &&
-    HOSTPATH_PROVISIONERS.includes(annotations[PROVISIONED_BY] ?? '') &&
-    annotations.hostPathProvisionerIdentity === IDENTITY
-  );
+/** Released, to be deleted by its policy, and made by dvflow. */
+export function isReclaimable(volume: V1PersistentVolume): boolean {
+  return volume.status?.phase === 'Released' && isToBeEmptied(volume);
+}
+
+/** Deleted after it was Released; a deletion while a claim had it says nothing of a node that went later. */
+function isGivenUp({ metadata, status }: V1PersistentVolume): boolean {
+  const { deletionTimestamp } = metadata ?? {};
+  if (!deletionTimestamp) return false;
+  const { lastPhaseTransitionTime } = status ?? {};
+  return !lastPhaseTransitionTime || deletionTimestamp >= lastPhaseTransitionTime;
+}
+
+/** The command by which an administrator gives up what lies on a node that is gone for good. */
+function releasedBy({ metadata }: V1PersistentVolume): string {
+  if (!metadata?.deletionTimestamp) return `"kubectl delete pv ${metadata?.name}"`;
+  const retain = `{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`;
+  return `"kubectl patch pv ${metadata.name} -p '${retain}'"`;
 }
 
 /** Directly under the pool, so that no path of a hand-made volume leads elsewhere. */

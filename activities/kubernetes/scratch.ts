@@ -16,6 +16,7 @@ import { isSame, scratchClaim, scratchVolume, whyUnbound } from './scratch-objec
 import { planScratch as plan } from './scratch-plan.js';
 import { readCdiConfig } from './storage-classes.js';
 import { listUsablePools } from './pools.js';
+import { deleteVolumeObject } from './volume-finalizer.js';
 
 /** How long one look waits for the claim to be Bound; a touched claim is in under a second (`kubernetes-mechanisms.md` §2). In ms. */
 const BOUND_WITHIN_MS = 8000;
@@ -173,8 +174,7 @@ export function createScratchActivities({
     const found = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
     if (!found) return;
     if (found.metadata?.labels?.[MARKS.unpublished] !== uid) throw notOurs(`PersistentVolume ${name}`);
-    const body = { preconditions: { uid: found.metadata.uid ?? '' } };
-    await callForOutcome(`deleting volume ${name}`, core.deletePersistentVolume({ name, body }));
+    await deleteVolumeObject(kubernetes, name, { uid: found.metadata.uid ?? '' });
   }
 
   return { planScratch, ensureScratchClaim, bindScratch, deleteScratch };

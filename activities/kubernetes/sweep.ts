@@ -8,6 +8,7 @@ import type { Kubernetes } from './client.js';
 import { findClaim } from './claims.js';
 import { findDataVolume } from './data-volumes.js';
 import { IDENTITY, MARKS, PROVISION_ON_NODE } from './names.js';
+import { deleteVolumeObject } from './volume-finalizer.js';
 import { unmarkVolume } from './volumes.js';
 import type { ExecutionObserver } from './executions.js';
 
@@ -182,12 +183,13 @@ export function createSweepActivities({
     const { kind, name, where: namespace } = item;
     if (item.published) return await unmarkVolume(kubernetes, name, resourceVersion);
     // published between the look and the removal: the version differs, and it stays
-    const body = { preconditions: { uid, resourceVersion } };
+    const preconditions = { uid, resourceVersion };
+    const body = { preconditions };
     const doing = `removing ${kind} ${name}`;
     if (kind === 'PersistentVolumeClaim') {
       await callForOutcome(doing, core.deleteNamespacedPersistentVolumeClaim({ namespace, name, body }));
     } else if (kind === 'PersistentVolume') {
-      await callForOutcome(doing, core.deletePersistentVolume({ name, body }));
+      await deleteVolumeObject(kubernetes, name, preconditions);
     } else {
       await callForOutcome(doing, core.deleteNamespacedSecret({ namespace, name, body }));
     }

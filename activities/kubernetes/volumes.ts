@@ -25,9 +25,11 @@ import {
   MARKS,
   PROVISION_ON_NODE,
   PROVISIONED_BY,
+  RECLAIM_FINALIZER,
   volumeName,
 } from './names.js';
 import { formatQuantity } from './quantity.js';
+import { deleteVolumeObject, letGo } from './volume-finalizer.js';
 
 /**
  * Kubernetes binds a claim to a volume that names its uid in a tenth of a second (`kubernetes-mechanisms.md` §1); with hundreds at
@@ -93,7 +95,10 @@ export function createVolumeActivities({
     );
     if (created !== 'conflict') return;
     const found = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
-    if (!found || found.metadata?.deletionTimestamp) {
+    if (!found || (found.metadata?.deletionTimestamp && found.status?.phase !== 'Bound')) {
+      // the data is this run's, which makes another volume of it
+      if (found?.metadata?.labels?.[MARKS.unpublished] === dataVolume.uid)
+        await letGo(kubernetes, name, found.metadata.uid ?? '');
       throw transientFailure(
         'KubernetesUnavailable',
         `volume ${name} of an earlier attempt is being removed`,
@@ -147,14 +152,9 @@ export function createVolumeActivities({
     const { uid: volumeUid = '', resourceVersion = '' } = found.metadata;
     // Kubernetes writes the volume's phase first, the claim's a moment later
     if (found.status?.phase === 'Bound' && (await findClaim(kubernetes, claim))) return { kept: true };
-    const doing = `deleting volume ${name}`;
-    const preconditions = { uid: volumeUid, resourceVersion };
-    const outcome = await callForOutcome(
-      doing,
-      core.deletePersistentVolume({ name, body: { preconditions } }),
-    );
+    const outcome = await deleteVolumeObject(kubernetes, name, { uid: volumeUid, resourceVersion });
     if (outcome === 'conflict')
-      throw transientFailure('KubernetesUnavailable', `${doing}: it changed meanwhile`);
+      throw transientFailure('KubernetesUnavailable', `deleting volume ${name}: it changed meanwhile`);
     return undefined;
   }
 
@@ -192,7 +192,7 @@ export type ShownPlan = Pick<
   'accessModes' | 'provisioner' | 'reclaimPolicy' | 'requestBytes' | 'storageClass' | 'volumeMode'
 >;
 
-/** The PersistentVolume of a directory, marked as unpublished, for one claim. */
+/** The PersistentVolume of a directory, marked as unpublished, for one claim; it stays until its data is gone, unless it is retained. */
 export function volumeBody(
   {
     dataVolume,
@@ -205,6 +205,7 @@ export function volumeBody(
   return {
     metadata: {
       name: volumeName(claim.uid),
+      ...(target.reclaimPolicy === 'Delete' ? { finalizers: [RECLAIM_FINALIZER] } : {}),
       labels: { [MARKS.unpublished]: dataVolume.uid },
       annotations: {
         // without it Kubernetes' own deleter feels responsible, and empties what lies under /tmp

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { WorkflowIdReusePolicy, type WorkflowExecutionDescription } from '@temporalio/client';
 import { killProcess, startProcess } from '../../local/index.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
@@ -267,42 +268,45 @@ describe('the watch, with real Kubernetes and Temporal', function () {
   });
 
   it('reclaims a released volume of ours, and no other', async () => {
-    const volume = (name: string, annotations: Record<string, string>, policy = 'Delete'): object => ({
-      metadata: { name, annotations },
-      spec: {
-        accessModes: ['ReadWriteOnce'],
-        capacity: { storage: '64Mi' },
-        persistentVolumeReclaimPolicy: policy,
-        storageClassName: 'hostpath-provisioner',
-        hostPath: { path: `/nowhere/${name}` },
-        // A claim that does not exist, with a uid: Released at once.
-        claimRef: {
-          apiVersion: 'v1',
-          kind: 'PersistentVolumeClaim',
-          namespace: 'default',
-          name,
-          uid: `gone-${name}`,
-        },
-      },
-    });
-    const ours = {
-      'pv.kubernetes.io/provisioned-by': 'kubevirt.io/hostpath-provisioner',
-      hostPathProvisionerIdentity: 'dvflow',
-    };
-    const foreign = { ...ours, hostPathProvisionerIdentity: 'kubevirt.io/hostpath-provisioner' };
-    const make = async (...args: Parameters<typeof volume>): Promise<string> => {
-      const made = await stack.core.createPersistentVolume({ body: volume(...args) });
+    const foreign = { ...OURS, hostPathProvisionerIdentity: 'kubevirt.io/hostpath-provisioner' };
+    const make = async (...args: Parameters<typeof volumeOf>): Promise<string> => {
+      const made = await stack.core.createPersistentVolume({ body: volumeOf(...args) });
       return `reclaim/${made.metadata?.uid}`;
     };
     const [mine, kept, theirs] = [
-      await make('mine', ours),
-      await make('kept', ours, 'Retain'),
+      await make('mine', OURS),
+      await make('kept', OURS, 'Retain'),
       await make('theirs', foreign),
     ];
     assert.equal((await awaitRun(mine)).type, 'reclaimVolume');
     await settle();
     assert.equal(await describeRun(kept), undefined);
     assert.equal(await describeRun(theirs), undefined);
+  });
+
+  it('holds a volume of an earlier release until it is reclaimed, and lets go of one that is retained', async () => {
+    const name = 'held';
+    const made = await stack.core.createPersistentVolume({ body: volumeOf(name, OURS) });
+    const finalizers = async (): Promise<readonly string[]> =>
+      (await stack.core.readPersistentVolume({ name })).metadata?.finalizers ?? [];
+    await eventually('the finalizer', async () => (await finalizers()).includes('dvflow.io/reclaim'));
+    const id = `reclaim/${made.metadata?.uid}`;
+    await awaitRun(id);
+    await settle();
+    const before = (await signalsOf(id)).length;
+    await stack.core.deletePersistentVolume({ name });
+    await eventually('a signal', async () => (await signalsOf(id)).length > before);
+    // Kubernetes' own protection goes at once
+    await eventually('ours alone', async () => (await finalizers()).join() === 'dvflow.io/reclaim');
+    const retain = { spec: { persistentVolumeReclaimPolicy: 'Retain' } };
+    await stack.core.patchPersistentVolume(
+      { name, body: retain },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+    await eventually('the end of the volume', async () => {
+      const { items } = await stack.core.listPersistentVolume();
+      return !items.some(({ metadata }) => metadata?.name === name);
+    });
   });
 
   it('keeps one Schedule for the sweeper', async () => {
@@ -333,3 +337,29 @@ describe('the watch, with real Kubernetes and Temporal', function () {
     await eventually(`run ${idOf(made)}`, () => describeRun(idOf(made)), 90_000);
   });
 });
+
+const OURS = {
+  'pv.kubernetes.io/provisioned-by': 'kubevirt.io/hostpath-provisioner',
+  hostPathProvisionerIdentity: 'dvflow',
+};
+
+function volumeOf(name: string, annotations: Record<string, string>, policy = 'Delete'): object {
+  return {
+    metadata: { name, annotations },
+    spec: {
+      accessModes: ['ReadWriteOnce'],
+      capacity: { storage: '64Mi' },
+      persistentVolumeReclaimPolicy: policy,
+      storageClassName: 'hostpath-provisioner',
+      hostPath: { path: `/nowhere/${name}` },
+      // A claim that does not exist, with a uid: Released at once.
+      claimRef: {
+        apiVersion: 'v1',
+        kind: 'PersistentVolumeClaim',
+        namespace: 'default',
+        name,
+        uid: `gone-${name}`,
+      },
+    },
+  };
+}

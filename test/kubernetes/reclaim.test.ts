@@ -6,6 +6,7 @@ import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createNodeActivities } from '../../activities/kubernetes/nodes.js';
 import { createReclaimActivities } from '../../activities/kubernetes/reclaim.js';
+import { keepFinalizer } from '../../activities/kubernetes/volume-finalizer.js';
 import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
 import type { ClaimRef, TargetPlan } from '../../activities/types.js';
 import { useControlPlane } from './support/control-plane.js';
@@ -20,6 +21,8 @@ import {
   rejects,
   TARGET,
 } from './support/fixtures.js';
+
+const RETAIN = JSON.stringify({ spec: { persistentVolumeReclaimPolicy: 'Retain' } });
 
 describe('nodes and released volumes on a real API server', function () {
   this.timeout(30_000);
@@ -123,6 +126,9 @@ describe('nodes and released volumes on a real API server', function () {
       'hostPathProvisionerIdentity=kubevirt.io/hostpath-provisioner-node01',
     );
     assert.deepEqual(await act(reclaim.observeReleasedVolume, [foreign]), {});
+    await plane().kubectl('patch', 'pv', outlying.name, '-p', RETAIN);
+    for (const { name } of [outlying, foreign])
+      await keepFinalizer(kubernetes, await admin.core.readPersistentVolume({ name }));
     await plane().kubectl('delete', 'pv', retained.name, outlying.name, foreign.name);
   });
 
@@ -150,7 +156,7 @@ describe('nodes and released volumes on a real API server', function () {
         `${POOL.path}/${volume.name} is not removed: no node has the label kubernetes.io/hostname=gone-node; where the node is ` +
         `gone for good its data is too, and "kubectl delete pv ${volume.name}" releases the volume`,
     });
-    await plane().kubectl('delete', 'pv', volume.name);
+    await act(reclaim.deleteVolume, [volume]);
   });
 
   it('says at once that a claim was bound to the volume of somebody else', async () => {

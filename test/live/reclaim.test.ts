@@ -62,6 +62,17 @@ describe('volumes of plain claims that are gone', function () {
     await world.assertUnchanged(inventory);
   });
 
+  it('that were deleted while Bound keep their data as long as the claim, and go with it: no directory, promise or object stays', async () => {
+    const { claim, volume, file } = await used('deleted-first');
+    await stack.kubectl(['delete', 'pv', volume, '--wait=false']);
+    assert.equal((await claims.volume(volume))?.status?.phase, 'Bound');
+    await stat(file);
+    await claims.remove(claim);
+    await claims.awaitNoVolume(volume);
+    await assert.rejects(stat(file), { code: 'ENOENT' });
+    await world.assertUnchanged(inventory);
+  });
+
   it('wait for a node that is away, say so, honour a policy that has become Retain, and go when it is back', async () => {
     const gone = await used('gone');
     const kept = await used('rescued');

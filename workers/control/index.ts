@@ -80,6 +80,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   });
   const volumes = watchVolumes({
     ...options,
+    kubernetes,
     runs,
     dataVolumes,
     provisioner,

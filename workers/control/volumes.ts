@@ -1,8 +1,10 @@
 import type { Client } from '@temporalio/client';
 import type { KubeConfig, V1PersistentVolume } from '@kubernetes/client-node';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy, type Logger } from '@temporalio/common';
+import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { reservationName } from '../../activities/kubernetes/names.js';
 import { isReclaimable } from '../../activities/kubernetes/reclaim.js';
+import { finalizerStep, keepFinalizer } from '../../activities/kubernetes/volume-finalizer.js';
 import { CONTROL_QUEUE, reclaimWorkflowId } from '../../workflows/task-queues.js';
 import type { CapacityPublisher } from './capacity.js';
 import type { DataVolumeWatch } from './data-volumes.js';
@@ -41,11 +43,15 @@ export function failedLately(
   return status === 'FAILED' && closedAt !== undefined && at - closedAt.getTime() < FAILED_REST_MS;
 }
 
-/** Reclaims volumes of ours whose claim is gone, and wakes those who wait for room when one has gone. */
+/**
+ * Reclaims volumes of ours whose claim is gone, and wakes those who wait for room when one has gone. Volumes of earlier releases, and
+ * those whose policy changes, get the finalizer that reclaiming takes off, or lose it.
+ */
 export function watchVolumes(options: {
   readonly kubeConfig: KubeConfig;
+  readonly kubernetes: Kubernetes;
   readonly client: Client;
-  readonly runs: Pick<Runs, 'describe'>;
+  readonly runs: Pick<Runs, 'describe' | 'wake'>;
   readonly dataVolumes: Pick<DataVolumeWatch, 'served' | 'wake'>;
   readonly provisioner: Pick<Provisioner, 'wakeWaiting'>;
   readonly capacity: Pick<CapacityPublisher, 'changed'>;
@@ -55,24 +61,28 @@ export function watchVolumes(options: {
   classChanged(storageClass: string): void;
 }): Pick<ListWatch<Volume>, 'all' | 'synced' | 'stop'> {
   const { client, runs, dataVolumes, logger } = options;
-  const queue = createKeyQueue(reclaim, logger);
+  const queue = createKeyQueue(settle, logger);
   const list: ListWatch<Volume> = startListWatch<Volume>({
     ...options,
     path: '/api/v1/persistentvolumes',
     changed(key, { before, after }) {
       options.classChanged((after ?? before)?.spec?.storageClassName ?? '');
       if (before?.metadata.uid !== after?.metadata.uid) options.capacity.changed();
-      if (!after) wakeWaiting(WAITING_FOR_ROOM);
-      else if (isReclaimable(after)) queue.add(key);
-      else if (isFree(after) && !isFree(before)) wakeWaiting(WAITING_FOR_VOLUME);
+      if (!after) return wakeWaiting(WAITING_FOR_ROOM);
+      if (isReclaimable(after) || finalizerStep(after)) queue.add(key);
+      if (isFree(after) && !isFree(before)) wakeWaiting(WAITING_FOR_VOLUME);
     },
   });
 
-  /** A run that found nothing to do (the policy was Retain) may be followed by another one; one that runs is enough. */
-  async function reclaim(key: string): Promise<void> {
+  async function settle(key: string): Promise<void> {
     const volume = list.get(key);
-    if (!volume || !isReclaimable(volume)) return;
-    const { name, uid } = volume.metadata;
+    if (!volume) return;
+    await keepFinalizer(options.kubernetes, volume);
+    if (isReclaimable(volume)) await reclaim(volume);
+  }
+
+  /** A run that found nothing to do (the policy was Retain) may be followed by another one; one that runs is enough. */
+  async function reclaim({ metadata: { name, uid, deletionTimestamp } }: Volume): Promise<void> {
     const latest = await runs.describe(reclaimWorkflowId(uid));
     if (latest && failedLately(latest, Date.now())) return;
     await client.workflow.start('reclaimVolume', {
@@ -83,6 +93,8 @@ export function watchVolumes(options: {
       workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
       staticSummary: `Reclaim volume ${name}`,
     });
+    // somebody may wait for the end of the object: a run that rests looks again
+    if (deletionTimestamp) await runs.wake(reclaimWorkflowId(uid));
   }
 
   function wakeWaiting(reasons: ReadonlySet<string | undefined>): void {
