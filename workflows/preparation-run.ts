@@ -26,6 +26,8 @@ export interface PreparationRun {
   woken: boolean;
   /** Nodes that were ready, for as long as nothing woke the run. */
   readonly ready: Map<string, NodeOutcome>;
+  /** Nodes of RHCOS that were asked whether a MachineConfig can help them, and can be, of this generation. */
+  readonly asked: Set<string>;
   /** Names of what this run has made and a cancel takes back. */
   readonly made: { readonly machineConfigs: Set<string>; readonly storageClasses: Set<string> };
   /** Events said, so that a look which finds the same says nothing. */
@@ -43,6 +45,7 @@ export function createPreparationRun(): PreparationRun {
     most: 0,
     woken: false,
     ready: new Map(),
+    asked: new Set(),
     made: { machineConfigs: new Set(), storageClasses: new Set() },
     said: new Set(),
     round: { nodes: [], total: 0, rollouts: [], shared: [], notes: [] },
@@ -82,6 +85,7 @@ export function refOf(run: PreparationRun): ProvisionerRef | undefined {
 export function open(run: PreparationRun, provisioner: ProvisionerFacts): void {
   if (run.opened && run.opened.generation !== provisioner.generation) {
     run.ready.clear();
+    run.asked.clear();
     run.progressAt = Date.now();
     run.most = 0;
   }

@@ -6,6 +6,7 @@ import {
   log,
   TimeoutFailure,
 } from '@temporalio/workflow';
+import type { FailureType } from '../activities/types.js';
 import type {
   BackingDirectory,
   BackingDirectoryFacts,
@@ -23,6 +24,9 @@ export interface NodeOutcome {
   /** A deed worth an event: labels that were changed, a directory that was made. */
   readonly done: readonly string[];
 }
+
+/** What no label cures; a permission that is denied, a label may. */
+const IN_THE_WAY = 'NodeUnavailable' satisfies FailureType;
 
 /** Makes, labels and verifies every directory on a node that labels by itself. */
 export async function prepareNode(
@@ -47,6 +51,27 @@ export async function prepareNode(
     }
     return ready(node, directories, notes);
   });
+}
+
+/**
+ * Why a node cannot be prepared by a MachineConfig whatever that does: its worker sees no disk of the node there. A node that does
+ * not answer is none of these: the MachineConfig needs no worker.
+ */
+export async function obstacleOf(
+  node: string,
+  directories: readonly BackingDirectory[],
+): Promise<NodeOutcome | undefined> {
+  try {
+    for (const { path } of directories)
+      await preparing(node).ensureBackingDirectory({ pool: { path }, labelledBy: 'machineConfig' });
+    return undefined;
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    const cause = error instanceof ActivityFailure ? error.cause : error;
+    log.warn('node cannot be prepared by a MachineConfig', { node, error });
+    const isInTheWay = cause instanceof ApplicationFailure && cause.type === IN_THE_WAY;
+    return isInTheWay ? failed(node, messageOf(node, error)) : undefined;
+  }
 }
 
 /** Verifies a node whose label a MachineConfig has set; until it has, says how far the rollout is there. */

@@ -10,7 +10,7 @@ import type {
 import { control, following } from './activity-options.js';
 import { SHARED_REASON, sharedText, type Failure, type Round } from './preparation-conditions.js';
 import { say, step, unlessReady, type PreparationRun } from './preparation-run.js';
-import { prepareNode, verifyNode, type NodeOutcome } from './prepare-nodes.js';
+import { obstacleOf, prepareNode, verifyNode, type NodeOutcome } from './prepare-nodes.js';
 
 /** What one look has found and made. */
 export interface Look {
@@ -80,17 +80,42 @@ async function rollOut(
   const { selected, machineConfigs } = selection;
   if (!machineConfigs) return { configs: [], outcomes: [], rollouts: [] };
   const nodes = selected.filter(({ labelledBy }) => labelledBy === 'machineConfig').map(({ node }) => node);
+  const obstacles = await findObstacles(run, provisioner, nodes);
+  // none of them could use what their reboot would give them
+  if (nodes.length > 0 && obstacles.size === nodes.length)
+    return { configs: [], outcomes: [...obstacles.values()], rollouts: [] };
   const ensured = await ensureConfigs(run, provisioner, { nodes, repelled: selection.repelled ?? [] });
   const { configs, unreachable } = ensured;
   const rollouts = configs.length === 0 ? [] : await following.awaitRollout({ configs });
-  const outcomes = await Promise.all(
-    nodes.map((node) => {
-      const rollout = rollouts.find((one) => node in one.nodes || one.done.includes(node));
-      const facts = { rollout, unreachable: unreachable[node] };
-      return unlessReady(run, node, () => verifyNode(node, provisioner.directories, facts));
+  const verified = await Promise.all(
+    nodes
+      .filter((node) => !obstacles.has(node))
+      .map((node) => {
+        const rollout = rollouts.find((one) => node in one.nodes || one.done.includes(node));
+        const facts = { rollout, unreachable: unreachable[node] };
+        return unlessReady(run, node, () => verifyNode(node, provisioner.directories, facts));
+      }),
+  );
+  const outcomes = [...obstacles.values(), ...verified];
+  return { configs, outcomes, rollouts, ...(ensured.failure ? { failure: ensured.failure } : {}) };
+}
+
+/** Nodes that are in the way themselves; one that was not is asked no more by this run, since it will be busy rebooting. */
+async function findObstacles(
+  run: PreparationRun,
+  { directories }: ProvisionerFacts,
+  nodes: readonly string[],
+): Promise<ReadonlyMap<string, NodeOutcome>> {
+  const obstacles = new Map<string, NodeOutcome>();
+  const asked = nodes.filter((node) => !run.asked.has(node));
+  await Promise.all(
+    asked.map(async (node) => {
+      const obstacle = await obstacleOf(node, directories);
+      if (obstacle) obstacles.set(node, obstacle);
+      else run.asked.add(node);
     }),
   );
-  return { configs, outcomes, rollouts, ...(ensured.failure ? { failure: ensured.failure } : {}) };
+  return obstacles;
 }
 
 async function ensureConfigs(

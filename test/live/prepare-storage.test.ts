@@ -8,7 +8,13 @@ import type { PreparationResult, PreparationStatus } from '../../activities/type
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import { announceNode } from '../../workers/node-start.js';
 import { isRoot } from '../node/support.js';
-import { FRESH, labelOf, makeSelinuxWorld, setLabel } from '../node/preparation/selinux-world.js';
+import {
+  FRESH,
+  labelOf,
+  makeSelinuxWorld,
+  mountContainerLayer,
+  setLabel,
+} from '../node/preparation/selinux-world.js';
 import {
   createMachineConfigOperator,
   machineConfigCrds,
@@ -280,8 +286,8 @@ describe('preparing storage', function () {
 
     const create = async (
       annotations: Record<string, string> = {},
+      path = join(selinux.base, 'lib', 'hpvolumes'),
     ): Promise<{ id: string; path: string }> => {
-      const path = join(selinux.base, 'lib', 'hpvolumes');
       const workload = { nodeSelector: { 'node.openshift.io/os_id': 'rhcos' }, tolerations: TOLERATIONS };
       return { path, id: await world.create('z-rhcos', { pathConfig: { path }, workload }, annotations) };
     };
@@ -338,6 +344,26 @@ describe('preparing storage', function () {
         last.join('\n'),
       );
       await recordHistory(stack, id, 'prepareStorage.removed');
+    });
+
+    it('reboots no node for a directory that its worker cannot see, and begins when it can', async () => {
+      const layer = mountContainerLayer(selinux.base);
+      let unmounted = false;
+      const unmount = (): void => {
+        if (!unmounted) layer.unmount();
+        unmounted = true;
+      };
+      try {
+        const { id } = await create({}, join(layer.path, 'hpvolumes'));
+        const cure = 'the worker there sees no disk of the node at that path: mount it';
+        await awaitMessage('Degraded', new RegExp(`node z-rh1: .*${cure}.*node z-rh2: .*${cure}`));
+        assert.deepEqual(await operator.configs(), []);
+        unmount();
+        await stack.temporal.workflow.getHandle(id).signal('wake');
+        await awaitConfig();
+      } finally {
+        unmount();
+      }
     });
 
     it('does not believe an Updated pool: the label is read on the node', async () => {

@@ -7,7 +7,7 @@ import { createNodeActivities } from '../../../activities/node/index.js';
 import { ensureLabelRule } from '../../../activities/node/preparation/label-rule.js';
 import { createPreparationActivities } from '../../../activities/node/preparation/index.js';
 import { isRoot, request } from '../support.js';
-import { FRESH, labelOf, makeSelinuxWorld, onNode, setLabel } from './selinux-world.js';
+import { FRESH, labelOf, makeSelinuxWorld, mountContainerLayer, onNode, setLabel } from './selinux-world.js';
 
 const node = 'node-1';
 
@@ -126,28 +126,14 @@ describe('a backing directory', function () {
 
   it('that lies in the layer of a container is none, be it missing or not, by whoever it is labelled', async function () {
     if (!isRoot) return this.skip();
-    const layers = join(world.base, 'layers');
-    const disk = join(layers, 'disk');
-    await mkdir(layers);
-    // an overlay needs an upper directory that is none itself
-    execFileSync('mount', ['-t', 'tmpfs', 'none', layers]);
+    const { path: disk, unmount } = mountContainerLayer(world.base);
     try {
-      for (const name of ['lower', 'upper', 'work', 'disk']) await mkdir(join(layers, name));
-      const options = `lowerdir=${layers}/lower,upperdir=${layers}/upper,workdir=${layers}/work`;
-      execFileSync('mount', ['-t', 'overlay', 'none', '-o', options, disk]);
-      try {
-        for (const by of ['node', 'machineConfig'] as const) {
-          await assert.rejects(
-            ensure(join(disk, 'pool'), by),
-            /is missing, and the worker there sees no disk/,
-          );
-          await assert.rejects(ensure(disk, by), /lies in its container, and the worker there sees no disk/);
-        }
-      } finally {
-        execFileSync('umount', [disk]);
+      for (const by of ['node', 'machineConfig'] as const) {
+        await assert.rejects(ensure(join(disk, 'pool'), by), /is missing, and the worker there sees no disk/);
+        await assert.rejects(ensure(disk, by), /lies in its container, and the worker there sees no disk/);
       }
     } finally {
-      execFileSync('umount', [layers]);
+      unmount();
     }
   });
 

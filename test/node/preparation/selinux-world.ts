@@ -29,6 +29,23 @@ export function makeSelinuxWorld(): {
   return { base, selinuxfs, setEnforcing, remove: () => rmSync(base, { recursive: true, force: true }) };
 }
 
+/** A directory that lies, as one that nobody has mounted into a worker's pod, in the layer of a container. Needs root. */
+export function mountContainerLayer(base: string): { path: string; unmount: () => void } {
+  const layers = join(base, 'layers');
+  const path = join(layers, 'disk');
+  mkdirSync(layers);
+  // an overlay needs an upper directory that is none itself
+  execFileSync('mount', ['-t', 'tmpfs', 'none', layers]);
+  for (const name of ['lower', 'upper', 'work', 'disk']) mkdirSync(join(layers, name));
+  const options = `lowerdir=${layers}/lower,upperdir=${layers}/upper,workdir=${layers}/work`;
+  execFileSync('mount', ['-t', 'overlay', 'none', '-o', options, path]);
+  const unmount = (): void => {
+    execFileSync('umount', [path]);
+    execFileSync('umount', [layers]);
+  };
+  return { path, unmount };
+}
+
 /** What coreutils says the label is; `?` for none. */
 export function labelOf(path: string): string {
   return execFileSync('ls', ['-Zd', '--', path], { encoding: 'utf8' }).split(' ')[0] ?? '';
