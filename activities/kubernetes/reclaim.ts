@@ -48,7 +48,7 @@ export function createReclaimActivities({
   }
 
   async function deleteVolume({ name, uid }: { name: string; uid: string }): Promise<void> {
-    await deleteVolumeObject(kubernetes, name, { uid });
+    await deleteVolumeObject(kubernetes, name, { uid }, { emptied: true });
   }
 
   async function recordVolumeEvent(input: {

@@ -81,20 +81,24 @@ export async function letGo(kubernetes: Kubernetes, name: string, uid: string): 
 }
 
 /**
- * Deletes a volume that nothing is behind, or nothing but what its run or the sweeper finds by mark. First the deletion, then the
- * finalizer: what is being deleted gets none anew. Called again after a death in between, it does the rest.
+ * Deletes a volume. First the deletion, then the finalizer: what is being deleted gets none anew. Called again after a death in
+ * between, it does the rest. The finalizer stays where a claim has or had the volume and nobody has said that it is `emptied`: reclaiming
+ * removes the data, whether or not a mark still leads to it, and takes the finalizer off.
  */
 export async function deleteVolumeObject(
   kubernetes: Kubernetes,
   name: string,
   preconditions: { readonly uid: string; readonly resourceVersion?: string },
+  { emptied = false } = {},
 ): Promise<'deleted' | 'conflict' | 'gone'> {
   const outcome = await callForOutcome(
     `deleting volume ${name}`,
     kubernetes.core.deletePersistentVolume({ name, body: { preconditions } }),
   );
   if (typeof outcome === 'string') return outcome;
-  if (outcome.metadata?.finalizers?.includes(RECLAIM_FINALIZER))
+  const hadClaim = outcome.status?.phase === 'Bound' || outcome.status?.phase === 'Released';
+  const isHeld = outcome.metadata?.finalizers?.includes(RECLAIM_FINALIZER) ?? false;
+  if (isHeld && (emptied || !hadClaim || !isToBeEmptied(outcome)))
     await letGo(kubernetes, name, preconditions.uid);
   return 'deleted';
 }

@@ -214,9 +214,9 @@ describe('the finalizer of volumes on a real API server', function () {
     await gone(name);
   });
 
-  it('does not hold the volume that a run or the sweeper takes back, whether its claim was Bound or not', async () => {
+  it('leaves to reclaiming what a run or the sweeper takes back, if a claim has or had it', async () => {
     const takers = {
-      'the run, not Bound': async ({ dataVolume, claim }: Prepared) =>
+      'the run, Released': async ({ dataVolume, claim }: Prepared) =>
         void (await act(volumes.deleteUnpublishedVolume, [{ dataVolume, claim }])),
       'the run, Bound': async ({ dataVolume, claim }: Prepared) =>
         await act(claims.deleteClaim, [{ dataVolume, claim }]),
@@ -230,15 +230,33 @@ describe('the finalizer of volumes on a real API server', function () {
     for (const [taker, take] of Object.entries(takers)) {
       namespace = await makeNamespace(admin);
       const prepared = await prepare();
+      const { name } = prepared;
       const bound = taker === 'the run, Bound';
       if (!bound) await removeClaim();
       // as an attempt leaves it that died before it took the marks off
       await kubernetes.core.createPersistentVolume({ body: volumeBody(prepared.publication, 'workflow-1') });
-      await phase(prepared.name, bound ? 'Bound' : 'Released');
-      assert.ok((await read(prepared.name))?.metadata?.finalizers?.includes(FINALIZER));
+      await phase(name, bound ? 'Bound' : 'Released');
       await take(prepared);
-      await gone(prepared.name);
+      await eventually(`${name}, taken back by ${taker}, waits`, async () => {
+        const { metadata, status } = (await read(name)) ?? {};
+        return metadata?.finalizers?.join() === FINALIZER && status?.phase === 'Released';
+      });
+      const uid = (await read(name))?.metadata?.uid ?? '';
+      assert.ok((await act(reclaim.observeReleasedVolume, [{ name, uid }])).volume, taker);
+      await act(reclaim.deleteVolume, [{ name, uid }]);
+      await gone(name);
     }
+  });
+
+  it('does not hold the volume that a run takes back before any claim had it', async () => {
+    const { claim, dataVolume, name, publication } = await prepare();
+    const { spec, ...body } = volumeBody(publication, 'workflow-1');
+    // of a claim that nobody creates: Kubernetes binds it to none
+    const claimRef = { namespace, name: 'later' };
+    await kubernetes.core.createPersistentVolume({ body: { ...body, spec: { ...spec, claimRef } } });
+    await phase(name, 'Available');
+    await act(volumes.deleteUnpublishedVolume, [{ dataVolume, claim }]);
+    await gone(name);
   });
 
   it('makes the volume of a run anew when somebody deletes it before it is Bound', async () => {
