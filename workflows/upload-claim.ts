@@ -182,10 +182,11 @@ function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): 
       conditions,
     } = statusFor(phase, { claim: claim.name, source: 'upload', ...more });
     run.status = { ...run.status, phase, conditions: conditions ?? [] };
+    const event = said ?? eventOf(more.waiting);
     const told = {
       ...(podPhase === undefined ? {} : { podPhase }),
       ...(podReady === undefined ? {} : { podReady }),
-      ...(said ? { event: said } : {}),
+      ...(event ? { event } : {}),
     };
     if (Object.keys(told).length > 0) await control.recordUploadClaim({ claim, ...told });
   };
@@ -220,6 +221,12 @@ function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): 
     },
     leave: () => leave({ facts, run }),
   };
+}
+
+/** A claim has no conditions of an upload: what keeps it waiting, or was wrong with the last try, is said by an event. */
+function eventOf(waiting: { reason: string; message: string } | undefined): DataVolumeEvent | undefined {
+  if (!waiting || waiting.reason === 'UploadReady') return undefined;
+  return { type: waiting.reason === 'UploadFailed' ? 'Warning' : 'Normal', ...waiting };
 }
 
 async function say(claim: ClaimRef, event: DataVolumeEvent): Promise<void> {
