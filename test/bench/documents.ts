@@ -5,6 +5,7 @@ import { renderChart } from './chart.js';
 import { GROWTH_METHODS, type GrowthResult } from './growth.js';
 import {
   cloneTable,
+  uploadTable,
   finalTable,
   growthTable,
   memoryTable,
@@ -69,6 +70,7 @@ function measuredPart({
   quick,
   rows,
   clone,
+  upload,
   memory,
   growth,
   percent,
@@ -85,6 +87,7 @@ function measuredPart({
       pairsTable(row),
     ]),
     ...(clone ? ['### A clone on one node', cloneTable(clone)] : []),
+    ...(upload ? ['### An upload', uploadTable(upload)] : []),
     '### Memory',
     memoryTable(memory),
     '### Growth',

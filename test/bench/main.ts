@@ -6,13 +6,22 @@ import { describeMachine } from './machine.js';
 import type { Job } from './measure.js';
 import { prepareMemory, runMemory, type MemoryResult } from './memory.js';
 import { parseOptions, USAGE, type BenchOptions } from './options.js';
-import { cloneTable, finalTable, growthTable, memoryTable, roundLine, rowReport } from './report.js';
+import {
+  cloneTable,
+  finalTable,
+  growthTable,
+  memoryTable,
+  roundLine,
+  rowReport,
+  uploadTable,
+} from './report.js';
 import { verdictOf, writeResults, type BenchResults } from './results.js';
 import { LINE_BYTES, ROWS, type Row } from './rows.js';
 import { runRow, type RowResult } from './run-row.js';
 import { startNginx, type Server } from './server.js';
 import { openSlowLink } from './slow-link.js';
 import type { SparseImage } from './sparse.js';
+import { runUpload, type UploadResult } from './upload.js';
 import { openWorkspace, type Workspace } from './workspace.js';
 import { writeDocuments } from './documents.js';
 import { runProgram } from '../support/command-line.js';
@@ -64,6 +73,9 @@ async function runParts(bench: Bench): Promise<BenchResults> {
   const clone = options.parts.includes('clone')
     ? await attempt(bench, 'clone', () => clonePart(bench))
     : undefined;
+  const upload = options.parts.includes('upload')
+    ? await attempt(bench, 'upload', () => uploadPart(bench))
+    : undefined;
   const memory = options.parts.includes('memory')
     ? await attempt(bench, 'memory', () => memoryPart(bench))
     : undefined;
@@ -78,6 +90,7 @@ async function runParts(bench: Bench): Promise<BenchResults> {
     quick: options.quick,
     rows,
     clone,
+    upload,
     memory: memory ?? [],
     growth: growth ?? [],
     percent: growthPercent(options.quick),
@@ -167,6 +180,15 @@ async function clonePart(bench: Bench): Promise<CloneResult> {
     jobFor: sparseJob(bench),
   });
   say(cloneTable(result));
+  return result;
+}
+
+async function uploadPart(bench: Bench): Promise<UploadResult> {
+  const { images, options, server, workspace } = bench;
+  say('\nupload');
+  const job: Job = { image: images.all.plain, disk: images.all.raw, server, workspace };
+  const result = await runUpload({ images, quick: options.quick, pairs: options.pairs, job });
+  say(uploadTable(result));
   return result;
 }
 

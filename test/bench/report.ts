@@ -6,6 +6,7 @@ import { FLOORS, METHODS, type MethodName } from './methods.js';
 import { rssOf, type Judged, type Limit, type RowResult } from './run-row.js';
 import { ratios, spreadOf, worst, type Spread, type Verdict } from './statistics.js';
 import { markdownTable, mebibytes, seconds, spread } from './table.js';
+import { UPLOAD_MUST, UPLOADS, type UploadResult } from './upload.js';
 
 /** Other work during a run, in cores, from which on its figures are not to be trusted. */
 const BUSY_CORES = 0.4;
@@ -110,6 +111,21 @@ export function cloneTable({ disk, samples, ratio, verdict }: CloneResult): stri
     markdownTable(['method', 'wall s', 'user s', 'sys s', 'RSS', 'ratio'], rows),
     '',
     `${disk.gib} GiB with ${disk.dataMib} MiB of data; against cp ${spread(ratio)} (${CLONE_MUST}): ${VERDICTS[verdict]}`,
+  ].join('\n');
+}
+
+/** The ways to upload. */
+export function uploadTable({ title, samples, ratio, verdict }: UploadResult): string {
+  const own = wallsOf(samples.get('upload'));
+  const rows = [...samples].map(([name, runs]) => [
+    UPLOADS[name].title,
+    ...figures(runs),
+    name === 'upload' ? '' : spread(spreadOf(ratios(own, wallsOf(runs)))),
+  ]);
+  return [
+    markdownTable(['method', 'wall s', 'user s', 'sys s', 'RSS', 'ratio'], rows),
+    '',
+    `${title}; user, sys and RSS are of the client's side alone; against CDI's way ${spread(ratio)} (${UPLOAD_MUST}): ${VERDICTS[verdict]}`,
   ].join('\n');
 }
 

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import type { DiskSize } from './disk.js';
 import type { CloneResult } from './clone.js';
+import type { UploadResult } from './upload.js';
 import type { GrowthResult } from './growth.js';
 import type { MemoryResult } from './memory.js';
 import type { RowResult } from './run-row.js';
@@ -17,6 +18,7 @@ export interface BenchResults {
   readonly rows: readonly RowResult[];
   /** Absent where it was not measured. */
   readonly clone?: CloneResult | undefined;
+  readonly upload?: UploadResult | undefined;
   readonly memory: readonly MemoryResult[];
   readonly growth: readonly GrowthResult[];
   /** Part of the disks of {@link growth} that is data. */
@@ -26,11 +28,12 @@ export interface BenchResults {
 }
 
 /** What the run comes to. */
-export function verdictOf({ rows, clone, memory, failures }: BenchResults): Verdict {
+export function verdictOf({ rows, clone, upload, memory, failures }: BenchResults): Verdict {
   if (failures.length > 0) return 'fail';
   return worst([
     ...rows.map(({ verdict }) => verdict),
     ...(clone ? [clone.verdict] : []),
+    ...(upload ? [upload.verdict] : []),
     ...memory.flatMap(({ limits }) => limits.map(({ verdict }) => verdict)),
   ]);
 }

@@ -119,7 +119,13 @@ export const ROWS = [
 ] as const satisfies readonly Row[];
 
 /** Everything that `--row` can name. */
-export type PartName = (typeof ROWS)[number]['name'] | 'clone' | 'memory' | 'growth';
+export type PartName = (typeof ROWS)[number]['name'] | 'clone' | 'upload' | 'memory' | 'growth';
 
 /** All parts in the order in which they run. */
-export const PARTS: readonly PartName[] = [...ROWS.map(({ name }) => name), 'clone', 'memory', 'growth'];
+export const PARTS: readonly PartName[] = [
+  ...ROWS.map(({ name }) => name),
+  'clone',
+  'upload',
+  'memory',
+  'growth',
+];

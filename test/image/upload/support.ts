@@ -51,11 +51,12 @@ export async function makeTarget(
   bytes: number,
   { port, client }: ReturnType<typeof useDataPort>,
   limits: FeedLimits = {},
+  childPath?: string,
 ) {
   const desk = new UploadDesk();
   const { input, node, ...paths } = await reserve(root, { url: 'http://127.0.0.1:1/' }, bytes);
   const { target, claim } = input;
-  const dependencies = { node: 'here', dataPort: port(), desk, transferUser: USER, limits };
+  const dependencies = { node: 'here', dataPort: port(), desk, transferUser: USER, limits, childPath };
   const receiver = createReceiveActivities(dependencies);
   const locator = createLocateActivities({
     dataPort: port(),

@@ -1,0 +1,112 @@
+/** An image sent by curl into a volume: through the data port and the engine as it comes, beside scratch space and qemu-img. */
+import { randomUUID } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { DataPortPeer } from '../../activities/types/data-port.js';
+import { startDataPort } from '../../workers/data-port/server.js';
+import { peerDirectory } from '../../workers/pki/directory.js';
+import { makeTarget } from '../image/upload/support.js';
+import { clientOptions, makeCertificates } from '../workers/data-port-client.js';
+import type { Images } from './images.js';
+import { measure, verify, type Job, type Sample } from './measure.js';
+import { METHODS, type Method } from './methods.js';
+import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics.js';
+
+/** Ways of an image from its owner to a disk. */
+export const UPLOAD_METHODS = ['upload', 'cdi'] as const;
+export type UploadMethodName = (typeof UPLOAD_METHODS)[number];
+
+/** What an upload must reach of CDI's way, as a factor. */
+export const UPLOAD_MUST = 1;
+
+const CHILD = fileURLToPath(new URL('../../lib/activities/image/child.js', import.meta.url));
+const GATEWAY: DataPortPeer = 'dvflow-gateway';
+
+/**
+ * The lines, as in `methods.ts`; `ADDRESS` is the data port's, `UPLOAD` the session's URL under the name that its certificate has,
+ * `TLS` the directory of the client's. The disk ends in its volume, and is put beside the others by its name alone. CDI's way is
+ * without its encryption, which would make it slower.
+ */
+export const UPLOADS: Readonly<Record<UploadMethodName, Method>> = {
+  upload: {
+    title: 'curl into the data port, over mTLS',
+    script: [
+      'curl -sSf --connect-to "::$ADDRESS" --cacert "$TLS/ca.crt" --cert "$TLS/tls.crt" --key "$TLS/tls.key" -H "Upload-Offset: 0" -T "$IMAGE" "$UPLOAD" > "$CONVERSION"',
+      'mv "$DISK" "$TARGET"',
+    ].join('\n'),
+  },
+  cdi: METHODS.cdi,
+};
+
+/** Counted runs of each method. */
+export interface UploadResult {
+  readonly title: string;
+  readonly samples: ReadonlyMap<UploadMethodName, readonly Sample[]>;
+  /** Time of CDI's way over ours. */
+  readonly ratio: Spread;
+  readonly verdict: Verdict;
+}
+
+/** What is uploaded, and how often. */
+export interface UploadRun {
+  readonly images: Images;
+  readonly quick: boolean;
+  readonly pairs: number;
+  readonly job: Job;
+}
+
+/** Uploads the plain qcow2 by each method in turns; the first round warms up, and its results are compared. */
+export async function runUpload({ images, quick, pairs, job }: UploadRun): Promise<UploadResult> {
+  using certificates = await makeCertificates();
+  const tls = (peer: DataPortPeer): string => peerDirectory(certificates.directory, peer);
+  const port = await startDataPort({
+    address: { host: '127.0.0.1', port: 0 },
+    tlsDirectory: tls('dvflow-node'),
+    logger: { info: () => undefined, warn: () => undefined, debug: () => undefined },
+    patienceMs: 5_000,
+  });
+  const options = clientOptions(certificates.directory, GATEWAY);
+  const server = { port: () => port, client: () => options };
+  const samples = new Map<UploadMethodName, Sample[]>(UPLOAD_METHODS.map((name) => [name, []]));
+
+  async function runOnce(name: UploadMethodName): Promise<Sample> {
+    if (name === 'cdi') return await measure(UPLOADS.cdi, job);
+    const bytes = statSync(images.all.raw.file).size;
+    const target = await makeTarget(job.workspace.directory, bytes, server, {}, CHILD);
+    const request = {
+      session: randomUUID(),
+      contentType: 'kubevirt',
+      length: statSync(job.image.file).size,
+    } as const;
+    const receiving = target.receive(request);
+    const { url } = await target.locate(request);
+    const { host, pathname } = new URL(url);
+    const env = {
+      ...job.env,
+      ADDRESS: host,
+      UPLOAD: `https://${options.servername ?? 'localhost'}:${new URL(url).port}${pathname}?session=${request.session}`,
+      TLS: tls(GATEWAY),
+      DISK: join(target.disk),
+    };
+    const sample = await measure(UPLOADS.upload, { ...job, env });
+    await receiving.done;
+    return sample;
+  }
+
+  try {
+    for (let round = 0; round <= pairs; round += 1)
+      for (const name of round % 2 === 0 ? UPLOAD_METHODS : UPLOAD_METHODS.toReversed()) {
+        const sample = await runOnce(name);
+        if (round === 0) await verify(UPLOADS[name], job);
+        else samples.get(name)?.push(sample);
+      }
+  } finally {
+    await port.close();
+  }
+  const walls = (name: UploadMethodName): readonly number[] =>
+    (samples.get(name) ?? []).map(({ wallSeconds }) => wallSeconds);
+  const ratio = spreadOf(ratios(walls('upload'), walls('cdi')));
+  const title = `plain qcow2, ${(job.image.bytes / 1e6).toFixed(0)} MB`;
+  return { title, samples, ratio, verdict: judge(ratio, { must: UPLOAD_MUST }, quick) };
+}
