@@ -11,6 +11,9 @@ import type { BodyEnd } from './upload-source.js';
 /** What came before the plan was made is kept, so that a file which needs scratch space need not be sent twice. In bytes. */
 const REPLAY_BYTES = 16 * 1024 * 1024;
 
+/** What may wait for the pipe of the process: pieces are as small as a TLS record, and a wait for each would cost more than its bytes. */
+const PIPE_BYTES = 1024 * 1024;
+
 /** Limits of a feed, in ms. */
 export interface FeedLimits {
   /** A client that sends nothing for so long is gone. @default 60_000 */
@@ -89,7 +92,8 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     if (!channel) return connected.promise.then(() => take(piece));
     offset += piece.length;
     keep(piece);
-    if (channel.body.write(piece) || channel.body.destroyed) return undefined;
+    const { body } = channel;
+    if (body.write(piece) || body.destroyed || body.writableLength < PIPE_BYTES) return undefined;
     return drained(channel).then(() => (settled || end ? false : undefined));
   }
 
