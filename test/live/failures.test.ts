@@ -192,14 +192,6 @@ describe('failures that no retry cures', function () {
       );
     });
   }
-
-  it('upload and clone wait, with one event, until their lifecycle is built', async () => {
-    await world.createImport(namespace, 'later', {}, { source: { upload: {} } });
-    await eventually('the event', KNOWABLE_MS, async () =>
-      (await world.events(namespace, 'later')).length > 0 ? true : undefined,
-    );
-    assert.equal((await world.read(namespace, 'later'))?.status?.phase ?? '', '');
-  });
 });
 
 function workflowId(namespace: string, name: string, uid: string): string {
