@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { killProcess, processPid, restartProcess, startProcess } from '../../local/index.js';
+import { killProcess, processPid, restartProcess } from '../../local/index.js';
 import { gatewayAuthority } from '../../local/gateway.js';
 import { useStack } from '../support/stack.js';
 import { makeImages, type Images } from './images.js';
@@ -42,7 +42,7 @@ describe('dvflow upload against the real thing', function () {
     const { done } = start(images.raw, 'killed', '--checksum', 'sha256');
     await progress('killed', 15);
     killProcess(stack.info, 'worker-node');
-    await startProcess(stack.info, 'worker-node');
+    await restartProcess(stack.info, 'worker-node');
     await progress('killed', 50);
     await restartProcess(stack.info, 'worker-gateway');
     const { bytes, bytesSent, retries } = await done;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { killProcess, restartProcess, startProcess } from '../../local/index.js';
+import { killProcess, restartProcess } from '../../local/index.js';
 import { makeImages, type Images } from '../live/images.js';
 import { awaitProgress, startUpload } from '../live/upload-command.js';
 import { assertSameDisk, createWorld, type World } from '../live/world.js';
@@ -30,7 +30,7 @@ describe('a long upload', function () {
     const { done } = startUpload(place, images.raw, 'long', '--size=4Gi', '--checksum', 'sha256');
     await awaitProgress(world, place, 'long', 30);
     killProcess(stack.info, 'worker-node');
-    await startProcess(stack.info, 'worker-node');
+    await restartProcess(stack.info, 'worker-node');
     await awaitProgress(world, place, 'long', 60);
     await restartProcess(stack.info, 'worker-gateway');
     const { bytes, bytesSent, retries } = await done;
