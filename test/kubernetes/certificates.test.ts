@@ -38,7 +38,9 @@ describe('certificates of data ports in Secrets', function () {
       (document) => document.toJS() as V1Secret,
     );
     for (const body of manifests) {
-      const namespace = body.metadata?.namespace ?? '';
+      const { namespace = '', name = '' } = body.metadata ?? {};
+      // tests of other files have the same control plane
+      await admin.core.deleteNamespacedSecret({ namespace, name }).catch(() => undefined);
       await admin.core.createNamespacedSecret({ namespace, body });
     }
     const made = await Promise.all([1, 2, 3].map(() => ensureCertificateSecrets(kubernetes)));

@@ -88,7 +88,7 @@ describe('scratch space on a real API server', function () {
   const readClaim = async (name: string) =>
     await admin.core.readNamespacedPersistentVolumeClaim({ namespace: TRANSFERS, name });
   const gone = async (read: () => Promise<unknown>): Promise<boolean> => {
-    for (let looks = 0; looks < 100; looks++) {
+    for (let looks = 0; looks < 300; looks++) {
       const code = await read().then(
         () => 200,
         (error: { code?: number }) => error.code,
