@@ -99,7 +99,7 @@ describe('dvflow upload against the real thing', function () {
     return {
       apiVersion: 'cdi.kubevirt.io/v1beta1',
       kind: 'DataVolume',
-      metadata: { name, namespace },
+      metadata: { name, namespace, annotations: { 'cdi.kubevirt.io/storage.bind.immediate.requested': '' } },
       spec: { source: { upload: {} }, storage: { resources: { requests: { storage: '520Mi' } } } },
     };
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { chromium, type Browser, type Page } from 'playwright-core';
-import { killProcess, startProcess } from '../../local/index.js';
+import { killProcess, restartProcess } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
 import { makeImages, type Images } from './images.js';
 import { assertSameDisk, createWorld, eventually, type World } from './world.js';
@@ -72,7 +72,11 @@ describe('the upload page in a browser', function () {
       input: JSON.stringify({
         apiVersion: 'cdi.kubevirt.io/v1beta1',
         kind: 'DataVolume',
-        metadata: { name: 'by-page', namespace },
+        metadata: {
+          name: 'by-page',
+          namespace,
+          annotations: { 'cdi.kubevirt.io/storage.bind.immediate.requested': '' },
+        },
         spec: { source: { upload: {} }, storage: { resources: { requests: { storage: '200Mi' } } } },
       }),
     });
@@ -102,7 +106,7 @@ describe('the upload page in a browser', function () {
     if (process.env.DVFLOW_RECORD === '1')
       await page.screenshot({ path: fileURLToPath(new URL('../../docs/upload-page.png', import.meta.url)) });
     killProcess(stack.info, 'worker-gateway');
-    await startProcess(stack.info, 'worker-gateway');
+    await restartProcess(stack.info, 'worker-gateway');
     const before = await awaitProgress(45);
     await page.reload();
     await page.getByText(`Into claim by-page of namespace ${namespace}.`).waitFor();

@@ -38,6 +38,9 @@ export interface DataVolume {
 
 const PLURAL = { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'datavolumes' } as const;
 
+/** Mark of a volume that waits to be reclaimed. */
+const RELEASED = ' (released)';
+
 /** What a live test does to the cluster and reads from it. */
 export function createWorld(stack: TestStack) {
   const core = stack.kubeConfig.makeApiClient(CoreV1Api);
@@ -131,7 +134,9 @@ export function createWorld(stack: TestStack) {
     ]);
     const objects = [
       ...claims.items.map(({ metadata }) => `claim ${metadata?.namespace}/${metadata?.name}`),
-      ...volumes.items.map(({ metadata }) => `volume ${metadata?.name}`),
+      ...volumes.items.map(
+        ({ metadata, status }) => `volume ${metadata?.name}${status?.phase === 'Released' ? RELEASED : ''}`,
+      ),
       ...secrets.items.map(({ metadata }) => `secret ${metadata?.namespace}/${metadata?.name}`),
       ...pods.items.map(({ metadata }) => `pod ${metadata?.namespace}/${metadata?.name}`),
     ];
@@ -139,9 +144,19 @@ export function createWorld(stack: TestStack) {
     return [...objects, ...(await Promise.all(pools.map(poolEntries))).flat()].sort();
   }
 
-  /** Asserts that the inventory becomes what it was; what is left over is named. State of a run that had just ended may be gone. */
+  /**
+   * Asserts that the inventory becomes what it was; what is left over is named. State of a run that had just ended may be gone, and so
+   * may volumes that were being reclaimed.
+   */
   async function assertUnchanged(before: readonly string[], timeoutMs = 30_000): Promise<void> {
-    const stays = (entry: string): boolean => !/^pool \.dvflow\/[0-9a-f-]{36}(\/|$)/.test(entry);
+    const released = before
+      .filter((entry) => entry.endsWith(RELEASED))
+      .map((entry) => entry.slice('volume '.length, -RELEASED.length));
+    const ofReleased = (entry: string): boolean =>
+      released.some((name) => entry.includes(name)) ||
+      (released.length > 0 && entry.startsWith('pool .dvflow/promises/'));
+    const stays = (entry: string): boolean =>
+      !/^pool \.dvflow\/[0-9a-f-]{36}(\/|$)/.test(entry) && !ofReleased(entry);
     let after: readonly string[] = [];
     const same = await eventually('the inventory as before', timeoutMs, async () => {
       after = await inventory();
