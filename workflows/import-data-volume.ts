@@ -1,17 +1,10 @@
-import type {
-  ClaimRef,
-  ImageFacts,
-  ImportResult,
-  LifecycleInput,
-  Missing,
-  TargetPlan,
-  TransferResult,
-} from '../activities/types.js';
+import type { ImageFacts, ImportResult, LifecycleInput, Missing, TargetPlan } from '../activities/types.js';
 import { control, inspecting } from './activity-options.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
 import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, verify } from './publication.js';
+import { resultOf } from './result.js';
 import { refOf } from './run-state.js';
 import { obtainScratch, planScratch } from './scratch.js';
 import { prepareStaticVolume, reserveStaticVolume } from './static-volume.js';
@@ -47,20 +40,6 @@ export async function importDataVolume(input: LifecycleInput): Promise<ImportRes
     const published = await publish(volume, { claim, target, directory, transferred, tidy });
     return resultOf({ claim, node: directory.node, ...published }, transferred);
   });
-}
-
-function resultOf(
-  { claim, volume, node }: { claim: ClaimRef; volume: string; node: string },
-  { virtualSize, bytesTransferred, bytesWritten, checksum }: TransferResult,
-): ImportResult {
-  const { namespace, name } = claim;
-  const figures = {
-    virtualSize,
-    bytesTransferred,
-    bytesWritten,
-    ...(checksum === undefined ? {} : { checksum }),
-  };
-  return { claim: { namespace, name }, volume, node, ...figures };
 }
 
 async function inspect(volume: Lifecycle, target: TargetPlan): Promise<ImageFacts> {

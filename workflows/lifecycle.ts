@@ -3,8 +3,6 @@ import {
   ApplicationFailure,
   CancellationScope,
   ContinueAsNew,
-  setCurrentDetails,
-  setHandler,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -18,12 +16,12 @@ import type {
   LifecycleStatus,
   Phase,
 } from '../activities/types.js';
-import type { CarriedUpload } from '../activities/types/upload.js';
 import { control } from './activity-options.js';
 import { statusFor, type StatusFacts } from './conditions.js';
 import { fail } from './ending.js';
-import { SEARCH_ATTRIBUTES, statusQuery, wakeSignal } from './messages.js';
+import { SEARCH_ATTRIBUTES } from './messages.js';
 import { leavePhase } from './metrics.js';
+import { openRun, stepsOf } from './run.js';
 import { refOf, type HandedOn, type Run } from './run-state.js';
 import { leave, until, within, type Wait } from './waiting.js';
 
@@ -60,8 +58,6 @@ export interface Lifecycle {
   event(event: DataVolumeEvent): Promise<void>;
   /** Looks until something is found; between looks it waits for `wake` or the re-check. @throws `DeadlineExceeded` */
   until<T>(wait: Wait, look: () => Promise<T | undefined>): Promise<T>;
-  /** Keeps what an upload hands on to the run that continues this one. */
-  carry(upload: CarriedUpload): void;
   /** Continues as new. */
   leave(): Promise<never>;
   /** Awaits `work` as long as `measure` grows within each deadline; else cancels it. @throws `DeadlineExceeded` */
@@ -76,18 +72,8 @@ export async function runLifecycle<T>(
   input: LifecycleInput,
   body: (volume: Lifecycle) => Promise<T>,
 ): Promise<T | undefined> {
-  const run: Run & Pick<Lifecycle, 'handedOn'> = {
-    status: { namespace: '', name: '', phase: '', step: 'opening the DataVolume', conditions: [] },
-    undo: [],
-    handedOn: {},
-    woken: false,
-    progressAt: Date.now(),
-    phaseAt: Date.now(),
-  };
-  setHandler(statusQuery, () => run.status);
-  setHandler(wakeSignal, () => {
-    run.woken = true;
-  });
+  const step = 'opening the DataVolume';
+  const run = openRun({ namespace: '', name: '', phase: '', step, conditions: [] });
   const start = asStart(input);
   let ref: DataVolumeRef | undefined = start;
   try {
@@ -108,7 +94,7 @@ export async function runLifecycle<T>(
 
 async function openStart(start: DataVolumeStart, run: Run): Promise<DataVolumeFacts> {
   run.progressAt = start.progressAt ?? run.progressAt;
-  if (start.clone && run.handedOn && continues()) run.handedOn.clone = start.clone;
+  if (start.clone && continues()) run.handedOn.clone = start.clone;
   identify(start, run);
   return await opened(control.openDataVolume({ start }), run);
 }
@@ -165,7 +151,7 @@ async function nameOf(manifest: DataVolumeManifest | string): Promise<{ namespac
   };
 }
 
-function createLifecycle(facts: DataVolumeFacts, run: Run & Pick<Lifecycle, 'handedOn'>): Lifecycle {
+function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
   const ref = refOf(facts);
   const { name: claim, namespace, source, displayUrl: from } = facts;
   const told = { claim, namespace, source, from };
@@ -185,25 +171,11 @@ function createLifecycle(facts: DataVolumeFacts, run: Run & Pick<Lifecycle, 'han
     await written;
   }
   return {
+    ...stepsOf(run),
     facts,
-    handedOn: run.handedOn,
     enter: (phase, more) => enter(phase, more),
-    step(text) {
-      run.status = { ...run.status, step: text };
-      setCurrentDetails(text);
-    },
-    doing: () => run.status.step,
-    wake() {
-      run.woken = true;
-    },
-    note(noted) {
-      run.status = { ...run.status, ...noted };
-    },
     onFailure(what, undo) {
       run.undo.push({ what, run: undo });
-    },
-    commit() {
-      run.undo = [];
     },
     async event(event) {
       await control.recordStatus({ dataVolume: ref, event });
@@ -211,9 +183,6 @@ function createLifecycle(facts: DataVolumeFacts, run: Run & Pick<Lifecycle, 'han
     until: (wait, look) =>
       until({ facts, run, enter: (phase, waiting) => enter(phase, waiting ? { waiting } : {}) }, wait, look),
     within: (what, work, measure) => within({ facts, run }, what, work, measure),
-    carry(upload) {
-      run.carried = upload;
-    },
     leave: () => leave({ facts, run }),
   };
 }

@@ -1,10 +1,4 @@
-import {
-  CancellationScope,
-  ContinueAsNew,
-  isCancellation,
-  setCurrentDetails,
-  setHandler,
-} from '@temporalio/workflow';
+import { CancellationScope, ContinueAsNew, isCancellation } from '@temporalio/workflow';
 import type { ClaimRef, DataVolumeEvent, ReservedDirectory } from '../activities/types.js';
 import type {
   ClaimVerdict,
@@ -12,11 +6,12 @@ import type {
   ProvisionResult,
   VolumePlan,
 } from '../activities/types/provision.js';
-import { cleaningUp, control } from './activity-options.js';
-import { deferCleanup, failureOf, undoAll } from './ending.js';
-import { statusQuery, wakeSignal } from './messages.js';
+import { control } from './activity-options.js';
+import { failureOf, undoAll } from './ending.js';
 import { NEXT_CHOICE, reserveOnSomeNode, type Placing } from './placement.js';
 import { isClaimLost, offer } from './offer.js';
+import { unmark } from './publication.js';
+import { openRun, stepsOf, undoOnce } from './run.js';
 import type { Run } from './run-state.js';
 import { until } from './waiting.js';
 
@@ -26,8 +21,8 @@ import { until } from './waiting.js';
  * the claim. A claim that goes takes everything with it.
  */
 export async function provisionVolume(input: ProvisionInput): Promise<ProvisionResult> {
-  const run = openRun(input);
   const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
+  const run = openRun({ ...claim, phase: 'Pending', step: 'starting', conditions: [] }, input.progressAt);
   const volume = createProvisioning(claim, run);
   try {
     return await provision(volume, claim);
@@ -87,48 +82,15 @@ async function publish(
   });
 }
 
-/** Removes the directory's marker. Where the node has gone, being Bound protects the volume from the sweeper as well. */
-async function unmark(volume: Provisioning, directory: ReservedDirectory): Promise<void> {
-  try {
-    await cleaningUp(directory.node).publishDirectory({ directory });
-  } catch {
-    await deferCleanup(volume, `node ${directory.node} does not answer: marker stays`);
-  }
-}
-
-function openRun({ namespace, name, uid, progressAt }: ProvisionInput): Run {
-  const run: Run = {
-    status: { namespace, name, uid, phase: 'Pending', step: 'starting', conditions: [] },
-    undo: [],
-    woken: false,
-    progressAt: progressAt ?? Date.now(),
-    phaseAt: Date.now(),
-  };
-  setHandler(statusQuery, () => run.status);
-  setHandler(wakeSignal, () => {
-    run.woken = true;
-  });
-  return run;
-}
-
 function createProvisioning(claim: ClaimRef, run: Run): Provisioning {
   const event = (said: DataVolumeEvent): Promise<void> => control.recordClaimEvent({ claim, event: said });
   // A claim may stay Pending for as long as its user likes.
   const facts = { ...claim, deadlineMs: Infinity };
   return {
+    ...stepsOf(run),
     facts,
     event,
-    step(text) {
-      run.status = { ...run.status, step: text };
-      setCurrentDetails(text);
-    },
-    onFailure(what, undo) {
-      // One node may be tried for days.
-      if (run.undo.every((known) => known.what !== what)) run.undo.push({ what, run: undo });
-    },
-    commit() {
-      run.undo = [];
-    },
+    onFailure: undoOnce(run),
     until: (wait, look) =>
       until({ facts, run, enter: (_, waiting) => sayWaiting(event, waiting) }, wait, look),
   };

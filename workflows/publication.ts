@@ -61,7 +61,7 @@ export async function publish(
 }
 
 /** Removes the directory's marker. Where the node has gone, being Bound protects the disk from the sweeper as well. */
-export async function unmark(volume: Lifecycle, directory: FillTarget): Promise<void> {
+export async function unmark(volume: Pick<Lifecycle, 'event'>, directory: FillTarget): Promise<void> {
   try {
     await cleaningUp(directory.node).publishDirectory({ directory });
   } catch {

@@ -11,6 +11,7 @@ export interface Undo {
 /** What a run that continues as new hands on; members of its input. */
 export interface HandedOn {
   clone?: CloneStarted;
+  upload?: CarriedUpload;
 }
 
 /** State of one run; the query reads it. */
@@ -21,11 +22,9 @@ export interface Run {
   /** Time of the last progress, ms since the epoch. */
   progressAt: number;
   /** What a run that continues as new hands on besides. */
-  readonly handedOn?: HandedOn;
+  readonly handedOn: HandedOn;
   /** Time at which the phase was entered, ms since the epoch. */
   phaseAt: number;
-  /** What an upload hands on to the run that continues this one. */
-  carried?: CarriedUpload;
 }
 
 /** Identity of the DataVolume, without the facts that change. */

@@ -1,16 +1,8 @@
-import {
-  ActivityFailure,
-  ApplicationFailure,
-  CancellationScope,
-  ContinueAsNew,
-  setCurrentDetails,
-  setHandler,
-} from '@temporalio/workflow';
+import { CancellationScope, ContinueAsNew } from '@temporalio/workflow';
 import type { UploadClaim, UploadClaimInput } from '../activities/types/upload.js';
 import type {
   ClaimRef,
   DataVolumeEvent,
-  FailureType,
   FillTarget,
   ImportResult,
   Phase,
@@ -21,9 +13,11 @@ import { awaitConsumer } from './claim.js';
 import { statusFor } from './conditions.js';
 import { failureOf, undoAll } from './ending.js';
 import type { Lifecycle } from './lifecycle.js';
-import { statusQuery, wakeSignal } from './messages.js';
+import { isClaimLost } from './offer.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, unmark } from './publication.js';
+import { resultOf } from './result.js';
+import { openRun, stepsOf, undoOnce } from './run.js';
 import type { Run } from './run-state.js';
 import { createUploadDesk, type Trouble, type UploadDesk } from './upload-desk.js';
 import { receiveDisk } from './upload.js';
@@ -36,8 +30,9 @@ import { leave, until, within } from './waiting.js';
  * @throws every {@link FailureType} of a target and of time, as the `type` of an `ApplicationFailure`
  */
 export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult | undefined> {
-  const run = openRun(input);
   const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
+  const begun = { source: 'upload', phase: '', step: 'reading the claim', conditions: [] } as const;
+  const run = openRun({ ...claim, ...begun }, input.progressAt);
   const desk = createUploadDesk({ wake: () => (run.woken = true), step: () => run.status.step });
   try {
     return await upload(run, { claim, desk, input });
@@ -48,7 +43,8 @@ export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult
       throw error;
     }
     await CancellationScope.nonCancellable(() => fail(run, claim, error));
-    if (isLost(error)) return undefined;
+    // nobody waits for a claim that is gone
+    if (isClaimLost(error)) return undefined;
     throw error;
   } finally {
     await desk.close('ResourceExists', 'the upload is over: its disk is complete, or it has failed');
@@ -81,17 +77,7 @@ async function upload(
   await desk.close('ResourceExists', 'the disk is complete: it is being published');
   const filled = { claim, target, directory, transferred, tidy };
   const published = bound ? await keepInPlace(volume, filled) : await publish(volume, filled);
-  const { virtualSize, bytesTransferred, bytesWritten, checksum } = transferred;
-  return {
-    claim: { namespace: claim.namespace, name: claim.name },
-    ...published,
-    node: directory.node,
-    virtualSize,
-    bytesTransferred,
-    bytesWritten,
-    ...(checksum === undefined ? {} : { checksum }),
-    session,
-  };
+  return { ...resultOf({ claim, node: directory.node, ...published }, transferred), session };
 }
 
 /** Waits for what the claim needs first: to be Bound by whoever binds it, and that no pod uses it. */
@@ -157,21 +143,6 @@ async function keepInPlace(
   });
 }
 
-function openRun({ namespace, name, uid, progressAt }: UploadClaimInput): Run {
-  const run: Run = {
-    status: { namespace, name, uid, source: 'upload', phase: '', step: 'reading the claim', conditions: [] },
-    undo: [],
-    woken: false,
-    progressAt: progressAt ?? Date.now(),
-    phaseAt: Date.now(),
-  };
-  setHandler(statusQuery, () => run.status);
-  setHandler(wakeSignal, () => {
-    run.woken = true;
-  });
-  return run;
-}
-
 /** The claim as a lifecycle sees a DataVolume: phases become annotations, events are the claim's. */
 function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): Lifecycle {
   const enter: Lifecycle['enter'] = async (phase: Phase, more = {}) => {
@@ -191,34 +162,14 @@ function createLifecycle(facts: Lifecycle['facts'], claim: ClaimRef, run: Run): 
     if (Object.keys(told).length > 0) await control.recordUploadClaim({ claim, ...told });
   };
   return {
+    ...stepsOf(run),
     facts,
-    handedOn: {},
     enter,
     event: (event) => say(claim, event),
-    step(text) {
-      run.status = { ...run.status, step: text };
-      setCurrentDetails(text);
-    },
-    doing: () => run.status.step,
-    wake() {
-      run.woken = true;
-    },
-    note(noted) {
-      run.status = { ...run.status, ...noted };
-    },
-    onFailure(what, undo) {
-      // one node may be tried for days
-      if (run.undo.every((known) => known.what !== what)) run.undo.push({ what, run: undo });
-    },
-    commit() {
-      run.undo = [];
-    },
+    onFailure: undoOnce(run),
     until: (wait, look) =>
       until({ facts, run, enter: (phase, waiting) => enter(phase, waiting ? { waiting } : {}) }, wait, look),
     within: (what, work, measure) => within({ facts, run }, what, work, measure),
-    carry(upload) {
-      run.carried = upload;
-    },
     leave: () => leave({ facts, run }),
   };
 }
@@ -241,10 +192,4 @@ async function fail(run: Run, claim: ClaimRef, error: unknown): Promise<void> {
   const event = { type: 'Warning', reason: type, message } as const;
   await control.recordUploadClaim({ claim, podPhase: 'Failed', podReady: false, event });
   run.status = { ...run.status, phase: 'Failed', step: type === 'Cancelled' ? 'cancelled' : 'failed' };
-}
-
-/** Nobody waits for a claim that is gone. */
-function isLost(error: unknown): boolean {
-  const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  return cause instanceof ApplicationFailure && cause.type === ('ClaimLost' satisfies FailureType);
 }

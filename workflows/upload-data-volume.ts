@@ -5,6 +5,7 @@ import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js
 import { runLifecycle, type Lifecycle } from './lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish } from './publication.js';
+import { resultOf } from './result.js';
 import { prepareStaticVolume, reserveStaticVolume } from './static-volume.js';
 import { createUploadDesk, type UploadDesk } from './upload-desk.js';
 import { receiveDisk } from './upload.js';
@@ -68,15 +69,5 @@ async function upload(
   await desk.close('ResourceExists', 'the disk is complete: it is being published');
   // proved already: the client was told no sooner
   const published = await publish(volume, { claim, target, directory, transferred, tidy });
-  const { virtualSize, bytesTransferred, bytesWritten, checksum } = transferred;
-  return {
-    claim: { namespace: claim.namespace, name: claim.name },
-    ...published,
-    node: directory.node,
-    virtualSize,
-    bytesTransferred,
-    bytesWritten,
-    ...(checksum === undefined ? {} : { checksum }),
-    session,
-  };
+  return { ...resultOf({ claim, node: directory.node, ...published }, transferred), session };
 }

@@ -39,10 +39,10 @@ export async function receiveDisk(
   desk.open(uploading.directory, volume.facts.contentType, uploading.refuse);
   await volume.enter('UploadReady');
   for (let next = first; ;) {
-    volume.carry(progress);
+    volume.handedOn.upload = progress;
     const request = next ?? (await nextClient(volume, uploading, { desk, progress }));
     progress.begun = true;
-    volume.carry({ ...progress, request });
+    volume.handedOn.upload = { ...progress, request };
     const received = await receiveFrom(volume, uploading, { desk, progress, request });
     if (received === 'again') next = request;
     else if (received) return received;
@@ -134,7 +134,7 @@ async function nextClient(
     if (desk.due) {
       await desk.handOver();
       const request = desk.take();
-      volume.carry({ ...progress, ...(request ? { request, begun: true } : {}) });
+      volume.handedOn.upload = { ...progress, ...(request ? { request, begun: true } : {}) };
       return await volume.leave();
     }
     const request = desk.take();

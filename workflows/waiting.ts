@@ -66,14 +66,8 @@ export async function until<T>(
 
 /** Continues as new. Everything is level-based: a new run finds the claim, directory and mark of this one and waits on. */
 export async function leave({ facts, run }: Pick<Waiting, 'facts' | 'run'>): Promise<never> {
-  const { progressAt, carried, handedOn } = run;
-  const upload = carried ? { upload: carried } : {};
-  return await continueAsNew({
-    ...refOf(facts),
-    progressAt,
-    ...handedOn,
-    ...upload,
-  } satisfies DataVolumeStart);
+  const { progressAt, handedOn } = run;
+  return await continueAsNew({ ...refOf(facts), progressAt, ...handedOn } satisfies DataVolumeStart);
 }
 
 /**
