@@ -94,4 +94,15 @@ function asCause(cause: unknown): { cause?: Error } {
   return cause instanceof Error ? { cause } : {};
 }
 
+/** What is wrong with the file itself: nothing of it is kept, and no other try of the same bytes can end otherwise. */
+export const FAILURES_OF_THE_FILE: readonly FailureType[] = [
+  'ChecksumMismatch',
+  'ContentTypeNotSupported',
+  'ImageHostile',
+  'ImageInvalid',
+  'InvalidDataVolume',
+  'LargerPVCRequired',
+  'UnsupportedFormat',
+];
+
 export { ApplicationFailure };

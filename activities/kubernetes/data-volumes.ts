@@ -38,7 +38,7 @@ export function dataVolumePath(namespace: string): {
 
 /** The DataVolume of this name, whoever it is. */
 export async function findDataVolume(
-  { custom }: Kubernetes,
+  { custom }: Pick<Kubernetes, 'custom'>,
   { namespace, name }: { namespace: string; name: string },
 ): Promise<DataVolume | undefined> {
   const found: unknown = await callIfFound(

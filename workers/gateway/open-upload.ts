@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type { ImportResult } from '../../activities/types.js';
-import { callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
-import { CDI_GROUP, CDI_VERSION, lifecycleWorkflowId, MARKS } from '../../activities/kubernetes/names.js';
-import type { ObjectMeta } from '../../activities/kubernetes/objects.js';
+import type { Kubernetes } from '../../activities/kubernetes/client.js';
+import { findDataVolume } from '../../activities/kubernetes/data-volumes.js';
+import { lifecycleWorkflowId, MARKS } from '../../activities/kubernetes/names.js';
 import type { LocatedUpload, OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
 import { locateUploadUpdate, openUploadUpdate } from '../../workflows/messages.js';
 import { uploadClaimWorkflowId } from '../../workflows/task-queues.js';
@@ -100,16 +100,7 @@ async function workflowOf(
 ): Promise<string> {
   if (workflowId !== undefined) return workflowId;
   if (dataVolumeUid === undefined) return uploadClaimWorkflowId({ namespace, name, uid });
-  const dataVolume = await callIfFound<{ readonly metadata?: ObjectMeta }>(
-    `reading DataVolume ${namespace}/${name}`,
-    custom.getNamespacedCustomObject({
-      group: CDI_GROUP,
-      version: CDI_VERSION,
-      namespace,
-      plural: 'datavolumes',
-      name,
-    }) as Promise<{ readonly metadata?: ObjectMeta }>,
-  );
+  const dataVolume = await findDataVolume({ custom }, { namespace, name });
   return (
     dataVolume?.metadata?.annotations?.[MARKS.workflowId] ??
     lifecycleWorkflowId({ namespace, name, uid: dataVolumeUid })

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
 import type { Logger } from '@temporalio/common';
-import { ApplicationFailure, failureTypeOf } from '../../activities/failures.js';
+import { ApplicationFailure, FAILURES_OF_THE_FILE, failureTypeOf } from '../../activities/failures.js';
 import type { FailureType } from '../../activities/types.js';
 import { ClaimNotReadyError } from './upload-claims.js';
 import { TokenError } from './tokens.js';
@@ -34,15 +34,9 @@ export class UploadError extends Error implements UploadAnswer {
 
 /** What the client sends is at fault, or the claim is too small for it: CDI answers these by 400. */
 const CLIENT_TYPES: readonly FailureType[] = [
-  'ChecksumMismatch',
-  'ContentTypeNotSupported',
-  'ImageHostile',
-  'ImageInvalid',
-  'InvalidDataVolume',
-  'LargerPVCRequired',
+  ...FAILURES_OF_THE_FILE,
   'NoSpace',
   'ScratchSpaceRequired',
-  'UnsupportedFormat',
   'VolumeTooSmall',
 ];
 

@@ -1,8 +1,7 @@
 /** The aggregated API `upload.cdi.kubevirt.io` (`clients.md` §2.1): documents of discovery, and the one thing that can be created. */
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { call, callIfFound } from '../../activities/kubernetes/client.js';
-import { CDI_GROUP, CDI_VERSION } from '../../activities/kubernetes/names.js';
-import type { ObjectMeta } from '../../activities/kubernetes/objects.js';
+import { findDataVolume } from '../../activities/kubernetes/data-volumes.js';
 import type { FrontProxyUser } from './front-proxy.js';
 import { statusOf, type ApiStatus } from './api-status.js';
 import type { TokenHolder, TokenTarget, Tokens } from './tokens.js';
@@ -121,16 +120,7 @@ async function bind(
   const doing = `reading claim ${namespace}/${name}`;
   const claim = await callIfFound(doing, core.readNamespacedPersistentVolumeClaim({ namespace, name }));
   if (claim?.metadata?.uid) return { namespace, name, claimUid: claim.metadata.uid };
-  const dataVolume = await callIfFound<{ readonly metadata?: ObjectMeta }>(
-    `reading DataVolume ${namespace}/${name}`,
-    custom.getNamespacedCustomObject({
-      group: CDI_GROUP,
-      version: CDI_VERSION,
-      namespace,
-      plural: 'datavolumes',
-      name,
-    }) as Promise<{ readonly metadata?: ObjectMeta }>,
-  );
+  const dataVolume = await findDataVolume({ custom }, { namespace, name });
   const uid = dataVolume?.metadata?.uid;
   return { namespace, name, ...(uid === undefined ? {} : { dataVolumeUid: uid }) };
 }

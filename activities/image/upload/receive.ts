@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { describeFailure } from '../../data-port/answers.js';
 import {
+  FAILURES_OF_THE_FILE,
   failureTypeOf,
   permanentFailure,
   transientFailure,
@@ -12,7 +13,7 @@ import { verifyFilled } from '../../node/verify-filled.js';
 import { STATE_DIRECTORY } from '../../node/volume-state.js';
 import type { DataPort } from '../../types/data-port.js';
 import type { ReceiveInput, Reception as Received, UploadTransferActivities } from '../../types/upload.js';
-import type { FailureType, TransferProgress, TransferResult } from '../../types.js';
+import type { TransferProgress, TransferResult } from '../../types.js';
 import { asFailure, startHeart, withRetry } from '../attempt.js';
 import { runChild, type ChildOptions } from '../child-process.js';
 import { scratchReason } from '../refusals.js';
@@ -45,17 +46,6 @@ export interface ReceiveDependencies {
 
 /** A client that has just been let in comes within this time. */
 const REFUSING_MS = 1_000;
-
-/** What is wrong with the file: no other try of the same bytes can end otherwise. */
-const OF_THE_FILE: readonly FailureType[] = [
-  'UnsupportedFormat',
-  'ContentTypeNotSupported',
-  'ChecksumMismatch',
-  'ImageInvalid',
-  'ImageHostile',
-  'LargerPVCRequired',
-  'InvalidDataVolume',
-];
 
 /** One attempt's open files. */
 interface Opened extends Remembered {
@@ -243,7 +233,7 @@ export function createReceiveActivities(dependencies: ReceiveDependencies): Uplo
       }
       return { outcome: 'scratch', reason };
     }
-    if (OF_THE_FILE.includes(type)) {
+    if (FAILURES_OF_THE_FILE.includes(type)) {
       await forgetUpload(opened.directory, opened.records);
       feed.settle({ failure: describeFailure(failure, 0) });
       return { outcome: 'refused', type, message };

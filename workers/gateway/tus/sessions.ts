@@ -3,22 +3,11 @@
  * workflow an Update for each chunk, and tells a client that comes back what became of its last byte.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { FailureType } from '../../../activities/types.js';
+import { FAILURES_OF_THE_FILE } from '../../../activities/failures.js';
 import { UploadError } from '../upload-failures.js';
 
 /** Sessions that are remembered; the one that was used least recently is forgotten first. */
 const MOST = 4_096;
-
-/** Failures of the file itself: nothing of it is kept, and the same bytes cannot end otherwise. */
-const OF_THE_FILE: readonly FailureType[] = [
-  'ChecksumMismatch',
-  'ContentTypeNotSupported',
-  'ImageHostile',
-  'ImageInvalid',
-  'InvalidDataVolume',
-  'LargerPVCRequired',
-  'UnsupportedFormat',
-];
 
 interface Known {
   url?: string;
@@ -60,7 +49,7 @@ export class Sessions {
 
   /** Keeps a failure that is the file's; any other one may be cured, and the session goes on. */
   failed(session: string, error: unknown): void {
-    if (error instanceof UploadError && OF_THE_FILE.some((type) => type === error.type))
+    if (error instanceof UploadError && FAILURES_OF_THE_FILE.some((type) => type === error.type))
       this.#set(session, { verdict: error });
   }
 
