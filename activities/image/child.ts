@@ -20,6 +20,9 @@ import type { BodyEnd } from './upload/upload-source.js';
 /** How long something that the source said stays in the progress. */
 const NOTICE_MS = 5000;
 
+/** What is not durable a client has to send again, over a line that is slower than the disk: records come sooner than of a fetch. */
+const UPLOAD_CHECKPOINT = { everyBytes: 64 * 1024 * 1024 } as const;
+
 process.on('uncaughtException', (error) => void giveUp(error));
 process.on('unhandledRejection', (error) => void giveUp(error));
 
@@ -118,11 +121,12 @@ async function fill(
     ...(direct === undefined ? {} : { directFd: direct }),
     ...(fstatSync(file).isBlockDevice() ? { deviceBytes: blockDeviceSize(file) } : {}),
   };
-  const { preallocation, request, scratchRoom } = job;
+  const { preallocation, request, upload, scratchRoom } = job;
   const volume = request?.kind === 'volume' ? { verbatim: true, reflink: request.reflink ?? false } : {};
   return await convertImage({
     ...work,
     ...volume,
+    ...(upload ? { checkpointEvery: UPLOAD_CHECKPOINT } : {}),
     target,
     preallocation,
     ...(scratch === undefined ? {} : { scratch: `/proc/self/fd/${scratch}` }),
