@@ -15,18 +15,18 @@ const LONG = ['--ignore', 'test/long/**'];
 // a pattern of titles may leave nothing to one of the parts
 const failZero = process.argv.includes('--fail-zero');
 const args = process.argv.slice(2).filter((arg) => arg !== '--fail-zero');
-const all: Part = { name: 'all', args: [mocha, ...LONG, OTHERS, ...args] };
+const all: Part = { args: [mocha, ...LONG, OTHERS, ...args] };
 const parts: readonly Part[] = [
-  { name: 'stacks', args: [mocha, ...LONG, WAITING, ...args] },
-  { name: 'others', args: [mocha, ...LONG, '--ignore', WAITING, OTHERS, ...args] },
+  { args: [mocha, ...LONG, WAITING, ...args] },
+  { args: [mocha, ...LONG, '--ignore', WAITING, OTHERS, ...args] },
 ];
 
 // what fails here fails again, and is said, in the test that needs it
 const prebuild = fileURLToPath(new URL('support/prebuild.ts', import.meta.url));
 const filtered = args.some((arg) => /^(-g|-f|--f?grep|--dry-run)/.test(arg));
-const building = !filtered
-  ? spawn(process.execPath, ['--import', 'tsx', prebuild], { stdio: 'ignore', detached: true })
-  : undefined;
+const building = filtered
+  ? undefined
+  : spawn(process.execPath, ['--import', 'tsx', prebuild], { stdio: 'ignore', detached: true });
 
 const { passed, failed, skipped, status } = await runParts(
   availableParallelism() < 2 ? [all] : parts,

@@ -17,7 +17,7 @@ describe('a test run in parts', function () {
     writeFileSync(file, suite);
     const mocha = join(root, 'node_modules', 'mocha', 'bin', 'mocha.js');
     const reporter = join(root, 'test', 'support', 'reporter.cjs');
-    return { name, args: [mocha, '--no-config', '--no-package', '--reporter', reporter, file] };
+    return { args: [mocha, '--no-config', '--no-package', '--reporter', reporter, file] };
   }
 
   it('adds up what its parts came to, and shows one after the other', async () => {
@@ -35,6 +35,15 @@ describe('a test run in parts', function () {
     const bad = part('bad', "it('b', () => { throw new Error('no'); });");
     const result = await runParts([good, bad], () => undefined);
     assert.deepEqual(result, { passed: 1, failed: 1, skipped: 0, status: 1 });
+  });
+
+  it('shows the failures of an earlier part once more at the end', async () => {
+    const bad = part('early', "it('early', () => { throw new Error('no'); });");
+    const good = part('late', "it('late', () => {});");
+    let shown = '';
+    await runParts([bad, good], (text) => (shown += text));
+    const [, afterLate = ''] = shown.split('late');
+    assert.match(afterLate, /1 failing[^]*early/);
   });
 
   it('counts a part that dies as a failure', async () => {

@@ -7,7 +7,6 @@ import { spawn, type ChildProcess } from 'node:child_process';
 
 /** A process of tests; its first argument is mocha's program. */
 export interface Part {
-  readonly name: string;
   readonly args: readonly string[];
 }
 
@@ -21,9 +20,13 @@ export interface Counts {
 /** Line that the reporter closes with. */
 const CLOSING = /^(\d+) passed, (\d+) failed, (\d+) skipped$/gm;
 
+/** Line above the reporter's list of failures, with its colour. */
+const FAILING = /^\S* +\S*\d+ failing/m;
+
 /**
  * Runs all parts at once. The first one is shown as it goes on, each other one as soon as those before it have ended, so that no two
- * are mixed. A part that ends without its closing line counts as one failure.
+ * are mixed, and the failures of all but the last one once more when all have ended: whoever sees the end of a long log sees them.
+ * A part that ends without its closing line counts as one failure.
  *
  * `print` gets what is shown; signals `SIGINT` and `SIGTERM` are passed on, and the parts clean up.
  */
@@ -44,6 +47,7 @@ export async function runParts(
   });
   const results = await Promise.all(runs);
   process.off('SIGINT', pass).off('SIGTERM', pass);
+  for (const { failures } of results.slice(0, -1)) print(failures);
   const sum = (pick: (counts: Counts) => number): number =>
     results.reduce((total, { counts }) => total + pick(counts), 0);
   return {
@@ -58,7 +62,7 @@ async function follow(
   child: ChildProcess,
   turn: Promise<unknown>,
   print: (text: string) => void,
-): Promise<{ readonly counts: Counts; readonly status: number }> {
+): Promise<{ readonly counts: Counts; readonly failures: string; readonly status: number }> {
   let all = '';
   let shown = 0;
   let mine = false;
@@ -79,7 +83,13 @@ async function follow(
     show();
   });
   const [status] = await Promise.all([ended, turn]);
-  return { counts: countsOf(all), status };
+  return { counts: countsOf(all), failures: failuresOf(all), status };
+}
+
+function failuresOf(output: string): string {
+  const at = output.search(FAILING);
+  if (at !== -1) return output.slice(at);
+  return output.search(CLOSING) === -1 ? output.slice(-2000) : '';
 }
 
 function countsOf(output: string): Counts {
