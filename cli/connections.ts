@@ -68,7 +68,7 @@ export async function withTemporal<T>(work: (client: Client) => Promise<T>, stac
 
 /** The cluster that KUBECONFIG (or kubectl's default) names, else the local stack's; or that of the stack that is given. */
 export async function loadKubernetes(given?: StackInfo): Promise<KubeConfig> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
+  const { KubeConfig } = await import('../activities/kubernetes/library.js');
   const stack = given ?? (await defaultStack());
   const kubeConfig = new KubeConfig();
   try {

@@ -34,7 +34,7 @@ const RESOURCE = { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'datavo
 
 /** Opens the DataVolumes of a cluster with the rights of its user. */
 export async function openDataVolumes(kubeConfig: KubeConfig): Promise<DataVolumes> {
-  const { CustomObjectsApi } = await import('@kubernetes/client-node');
+  const { CustomObjectsApi } = await import('../activities/kubernetes/library.js');
   const api = kubeConfig.makeApiClient(CustomObjectsApi);
   return {
     async list(namespace) {

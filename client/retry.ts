@@ -23,7 +23,8 @@ export async function retry(
 
 async function patchBy(kubeConfig: KubeConfig): Promise<PatchDataVolume> {
   // 0.65 s to import: only who retries pays for it.
-  const { CustomObjectsApi, PatchStrategy, setHeaderOptions } = await import('@kubernetes/client-node');
+  const { CustomObjectsApi, PatchStrategy, setHeaderOptions } =
+    await import('../activities/kubernetes/library.js');
   const api = kubeConfig.makeApiClient(CustomObjectsApi);
   return async ({ namespace, name }, body) => {
     await api.patchNamespacedCustomObject(

@@ -53,7 +53,7 @@ export async function runDelete(name: string, { node }: { readonly node?: string
 /** Lists the volumes with the rights of the user of the cluster. */
 export async function runList({ output }: OutputOptions): Promise<void> {
   const kubeConfig = await loadKubernetes();
-  const { CoreV1Api } = await import('@kubernetes/client-node');
+  const { CoreV1Api } = await import('../../activities/kubernetes/library.js');
   const { items } = await kubeConfig.makeApiClient(CoreV1Api).listPersistentVolume({ labelSelector: LABEL });
   const volumes = items.map(({ metadata, spec, status }) => ({
     name: metadata?.name ?? '',

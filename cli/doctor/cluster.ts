@@ -40,7 +40,7 @@ const HPP = { group: 'hostpathprovisioner.kubevirt.io', version: 'v1beta1' } as 
 
 /** Version of the API server: the question whether it answers at all. */
 export async function readServer(kubeConfig: KubeConfig): Promise<Reading<string>> {
-  const { VersionApi } = await import('@kubernetes/client-node');
+  const { VersionApi } = await import('../../activities/kubernetes/library.js');
   return map(
     await read(() => kubeConfig.makeApiClient(VersionApi).getCode()),
     ({ gitVersion }) => gitVersion,
@@ -49,7 +49,7 @@ export async function readServer(kubeConfig: KubeConfig): Promise<Reading<string
 
 /** Reads all else at once; what is refused is told in its place. */
 export async function readCluster(kubeConfig: KubeConfig, version: Reading<string>): Promise<ClusterFacts> {
-  const k8s = await import('@kubernetes/client-node');
+  const k8s = await import('../../activities/kubernetes/library.js');
   const api = kubeConfig.makeApiClient.bind(kubeConfig);
   const custom = api(k8s.CustomObjectsApi);
   const core = api(k8s.CoreV1Api);

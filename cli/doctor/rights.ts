@@ -50,7 +50,7 @@ const AT_ONCE = 16;
 
 /** Asks for every right of every ServiceAccount in `deploy/rbac`; needs the right to create SubjectAccessReviews. */
 export async function readRights(kubeConfig: KubeConfig): Promise<Reading<readonly AccountRights[]>> {
-  const { AuthorizationV1Api: Api } = await import('@kubernetes/client-node');
+  const { AuthorizationV1Api: Api } = await import('../../activities/kubernetes/library.js');
   const api = kubeConfig.makeApiClient(Api);
   return await read(async () => {
     const rights = expectedRights(readManifests());

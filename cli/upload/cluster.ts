@@ -30,7 +30,7 @@ export async function openUploadCluster(
   kubeConfig: KubeConfig,
   { namespace, name }: { readonly namespace: string; readonly name: string },
 ): Promise<UploadCluster> {
-  const { CustomObjectsApi } = await import('@kubernetes/client-node');
+  const { CustomObjectsApi } = await import('../../activities/kubernetes/library.js');
   const dataVolumes = await openDataVolumes(kubeConfig);
   const custom = kubeConfig.makeApiClient(CustomObjectsApi);
   const title = `DataVolume ${namespace}/${name}`;
