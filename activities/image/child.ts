@@ -3,7 +3,6 @@
  * ended when that closes. A decoder's bug is not root here, and the worker's event loop stays free.
  */
 import { fstatSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { ApplicationFailure, failureTypeOf, isAway } from '../failures.js';
 import type { TransferProgress, TransferResult } from '../types.js';
@@ -79,8 +78,11 @@ async function open(job: ChildJob, notice: SourceNotice): Promise<ImageSource> {
   const { signal } = stopping;
   const directory = `/proc/self/fd/${fds.record}`;
   if (upload) {
-    const { createUploadSource } = await import('./upload/upload-source.js');
-    const bytes = new Socket({ fd: fds.body ?? -1, readable: true, writable: false });
+    const [{ createUploadSource }, { readBody }] = await Promise.all([
+      import('./upload/upload-source.js'),
+      import('./upload/body-reader.js'),
+    ]);
+    const bytes = readBody(fds.body ?? -1);
     return createUploadSource(upload, { bytes, end: bodyEnd.promise, directory });
   }
   if (!request) throw new Error('a job has neither a request nor an upload');

@@ -1,5 +1,4 @@
 /** The bytes of one session on their way from its requests to the process that decodes. */
-import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { answerFailure } from '../../data-port/answers.js';
 import type { DataPortFailure } from '../../types/data-port.js';
@@ -227,9 +226,11 @@ function tell(response: ServerResponse, answer: Parameters<Feed['settle']>[0]): 
 /** Resolves when the process wants more, or has gone. */
 async function drained({ body }: ChildChannel): Promise<void> {
   if (body.destroyed) return;
-  const stop = new AbortController();
-  const closed = once(body, 'close', { signal: stop.signal });
-  await Promise.race([once(body, 'drain', { signal: stop.signal }), closed]).catch(() => undefined);
-  stop.abort();
-  closed.catch(() => undefined);
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      body.off('drain', done).off('close', done);
+      resolve();
+    };
+    body.on('drain', done).on('close', done);
+  });
 }
