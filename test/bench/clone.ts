@@ -1,10 +1,11 @@
 /** A sparse disk copied on one node: a clone, in the process that moves its bytes, beside what people copy disks with. */
 import { fileURLToPath } from 'node:url';
 import type { Images } from './images.js';
-import { measure, verify, type Job, type Sample } from './measure.js';
+import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
 import type { Method } from './methods.js';
 import { prepareSparse, type SparseDisk, type SparseImage } from './sparse.js';
 import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics.js';
+import { takeTurns } from './turns.js';
 
 /** Ways to copy a disk. */
 export const CLONE_METHODS = ['clone', 'cp', 'tar'] as const;
@@ -75,16 +76,13 @@ export async function prepareClone({
 export async function runClone({ images, quick, pairs, log, jobFor }: CloneRun): Promise<CloneResult> {
   const disk = diskOf(quick);
   const job = jobFor(await prepareSparse(images, disk, log), { CHILD, JOB: jobOf(disk) });
-  const samples = new Map<CloneMethodName, Sample[]>(CLONE_METHODS.map((name) => [name, []]));
-  for (let round = 0; round <= pairs; round += 1)
-    for (const name of round % 2 === 0 ? CLONE_METHODS : CLONE_METHODS.toReversed()) {
-      const sample = await measure(CLONES[name], job);
-      if (round === 0) await verify(CLONES[name], job);
-      else samples.get(name)?.push(sample);
-    }
-  const walls = (name: CloneMethodName): readonly number[] =>
-    (samples.get(name) ?? []).map(({ wallSeconds }) => wallSeconds);
-  const ratio = spreadOf(ratios(walls('clone'), walls('cp')));
+  const samples = await takeTurns({
+    names: CLONE_METHODS,
+    rounds: pairs,
+    measure: (name) => measure(CLONES[name], job),
+    verify: (name) => verify(CLONES[name], job),
+  });
+  const ratio = spreadOf(ratios(wallsOf(samples.get('clone')), wallsOf(samples.get('cp'))));
   return { disk, samples, ratio, verdict: judge(ratio, { must: CLONE_MUST }, quick) };
 }
 

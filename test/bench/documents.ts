@@ -3,15 +3,15 @@ import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
 import { renderChart } from './chart.js';
 import { GROWTH_METHODS, type GrowthResult } from './growth.js';
+import { wallsOf } from './measure.js';
 import {
   cloneTable,
-  uploadTable,
   finalTable,
   growthTable,
   memoryTable,
   pairsTable,
   rowReport,
-  wallsOf,
+  uploadTable,
 } from './report.js';
 import { rssOf } from './run-row.js';
 import { spreadOf } from './statistics.js';

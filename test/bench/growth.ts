@@ -2,6 +2,7 @@ import type { Images } from './images.js';
 import { measure, verify, type Job, type Sample } from './measure.js';
 import { isOurs, METHODS, type MethodName } from './methods.js';
 import { prepareSparse, type SparseImage } from './sparse.js';
+import { takeTurns } from './turns.js';
 
 /** Sizes of the disks, in GiB. */
 export const GROWTH_GIB = [1, 4, 16, 64] as const;
@@ -59,12 +60,10 @@ export async function runGrowth(run: GrowthRun): Promise<readonly GrowthResult[]
 }
 
 async function runSize(job: Job): Promise<ReadonlyMap<MethodName, readonly Sample[]>> {
-  const samples = new Map<MethodName, Sample[]>(GROWTH_METHODS.map((name) => [name, []]));
-  for (let round = 0; round <= ROUNDS; round += 1)
-    for (const name of round % 2 === 0 ? GROWTH_METHODS : GROWTH_METHODS.toReversed()) {
-      const sample = await measure(METHODS[name], job, { ours: isOurs(name) });
-      if (round === 0) await verify(METHODS[name], job);
-      else samples.get(name)?.push(sample);
-    }
-  return samples;
+  return await takeTurns<MethodName>({
+    names: GROWTH_METHODS,
+    rounds: ROUNDS,
+    measure: (name) => measure(METHODS[name], job, { ours: isOurs(name) }),
+    verify: (name) => verify(METHODS[name], job),
+  });
 }

@@ -172,3 +172,8 @@ function busySeconds(server: number): number {
   const own = [server, ...childrenOf(server)].reduce((sum, pid) => sum + ticksOf(pid).own, 0);
   return (user + nice + system + irq + softirq - own) / 100;
 }
+
+/** Wall times of runs, in seconds. */
+export function wallsOf(samples: readonly Sample[] = []): readonly number[] {
+  return samples.map(({ wallSeconds }) => wallSeconds);
+}

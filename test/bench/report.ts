@@ -1,8 +1,8 @@
 import { CLONE_MUST, CLONES, type CloneResult } from './clone.js';
 import type { GrowthResult } from './growth.js';
-import type { Sample } from './measure.js';
+import { wallsOf, type Sample } from './measure.js';
 import type { MemoryResult } from './memory.js';
-import { FLOORS, METHODS, type MethodName } from './methods.js';
+import { FLOORS, METHODS, type Method, type MethodName } from './methods.js';
 import { rssOf, type Judged, type Limit, type RowResult } from './run-row.js';
 import { ratios, spreadOf, worst, type Spread, type Verdict } from './statistics.js';
 import { markdownTable, mebibytes, seconds, spread } from './table.js';
@@ -101,32 +101,36 @@ export function memoryTable(results: readonly MemoryResult[]): string {
 
 /** A sparse disk, copied on one node. */
 export function cloneTable({ disk, samples, ratio, verdict }: CloneResult): string {
-  const own = wallsOf(samples.get('clone'));
-  const rows = [...samples].map(([name, runs]) => [
-    CLONES[name].title,
-    ...figures(runs),
-    name === 'clone' ? '' : spread(spreadOf(ratios(own, wallsOf(runs)))),
-  ]);
+  const what = `${disk.gib} GiB with ${disk.dataMib} MiB of data; against cp`;
   return [
-    markdownTable(['method', 'wall s', 'user s', 'sys s', 'RSS', 'ratio'], rows),
+    besideOthers('clone', samples, CLONES),
     '',
-    `${disk.gib} GiB with ${disk.dataMib} MiB of data; against cp ${spread(ratio)} (${CLONE_MUST}): ${VERDICTS[verdict]}`,
+    `${what} ${spread(ratio)} (${CLONE_MUST}): ${VERDICTS[verdict]}`,
   ].join('\n');
 }
 
 /** The ways to upload. */
 export function uploadTable({ title, samples, ratio, verdict }: UploadResult): string {
-  const own = wallsOf(samples.get('upload'));
-  const rows = [...samples].map(([name, runs]) => [
-    UPLOADS[name].title,
-    ...figures(runs),
-    name === 'upload' ? '' : spread(spreadOf(ratios(own, wallsOf(runs)))),
-  ]);
+  const what = `${title}; user, sys and RSS are of the client's side alone; against CDI's way`;
   return [
-    markdownTable(['method', 'wall s', 'user s', 'sys s', 'RSS', 'ratio'], rows),
+    besideOthers('upload', samples, UPLOADS),
     '',
-    `${title}; user, sys and RSS are of the client's side alone; against CDI's way ${spread(ratio)} (${UPLOAD_MUST}): ${VERDICTS[verdict]}`,
+    `${what} ${spread(ratio)} (${UPLOAD_MUST}): ${VERDICTS[verdict]}`,
   ].join('\n');
+}
+
+function besideOthers<Name extends string>(
+  ours: Name,
+  samples: ReadonlyMap<Name, readonly Sample[]>,
+  methods: Readonly<Record<Name, Method>>,
+): string {
+  const own = wallsOf(samples.get(ours));
+  const rows = [...samples].map(([name, runs]) => [
+    methods[name].title,
+    ...figures(runs),
+    name === ours ? '' : spread(spreadOf(ratios(own, wallsOf(runs)))),
+  ]);
+  return markdownTable(['method', 'wall s', 'user s', 'sys s', 'RSS', 'ratio'], rows);
 }
 
 /** Time and memory by the size of the disk. */
@@ -145,11 +149,6 @@ export function growthTable(results: readonly GrowthResult[]): string {
       mebibytes(Math.max(...(samples.get('ours') ?? []).map(rssOf))),
     ]),
   );
-}
-
-/** Wall times of runs, in seconds. */
-export function wallsOf(samples: readonly Sample[] = []): readonly number[] {
-  return samples.map(({ wallSeconds }) => wallSeconds);
 }
 
 function figures(samples: readonly Sample[]): readonly string[] {

@@ -1,7 +1,6 @@
 /** An image sent by curl into a volume: through the data port and the engine as it comes, beside scratch space and qemu-img. */
 import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataPortPeer } from '../../activities/types/data-port.js';
 import { startDataPort } from '../../workers/data-port/server.js';
@@ -9,9 +8,10 @@ import { peerDirectory } from '../../workers/pki/directory.js';
 import { makeTarget } from '../image/upload/support.js';
 import { clientOptions, makeCertificates } from '../workers/data-port-client.js';
 import type { Images } from './images.js';
-import { measure, verify, type Job, type Sample } from './measure.js';
+import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
 import { METHODS, type Method } from './methods.js';
 import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics.js';
+import { takeTurns } from './turns.js';
 
 /** Ways of an image from its owner to a disk. */
 export const UPLOAD_METHODS = ['upload', 'cdi'] as const;
@@ -68,7 +68,6 @@ export async function runUpload({ images, quick, pairs, job }: UploadRun): Promi
   });
   const options = clientOptions(certificates.directory, GATEWAY);
   const server = { port: () => port, client: () => options };
-  const samples = new Map<UploadMethodName, Sample[]>(UPLOAD_METHODS.map((name) => [name, []]));
 
   async function runOnce(name: UploadMethodName): Promise<Sample> {
     if (name === 'cdi') return await measure(UPLOADS.cdi, job);
@@ -87,7 +86,7 @@ export async function runUpload({ images, quick, pairs, job }: UploadRun): Promi
       ADDRESS: host,
       UPLOAD: `https://${options.servername ?? 'localhost'}:${new URL(url).port}${pathname}?session=${request.session}`,
       TLS: tls(GATEWAY),
-      DISK: join(target.disk),
+      DISK: target.disk,
     };
     const sample = await measure(UPLOADS.upload, { ...job, env });
     await receiving.done;
@@ -95,18 +94,16 @@ export async function runUpload({ images, quick, pairs, job }: UploadRun): Promi
   }
 
   try {
-    for (let round = 0; round <= pairs; round += 1)
-      for (const name of round % 2 === 0 ? UPLOAD_METHODS : UPLOAD_METHODS.toReversed()) {
-        const sample = await runOnce(name);
-        if (round === 0) await verify(UPLOADS[name], job);
-        else samples.get(name)?.push(sample);
-      }
+    const samples = await takeTurns({
+      names: UPLOAD_METHODS,
+      rounds: pairs,
+      measure: runOnce,
+      verify: (name) => verify(UPLOADS[name], job),
+    });
+    const ratio = spreadOf(ratios(wallsOf(samples.get('upload')), wallsOf(samples.get('cdi'))));
+    const title = `plain qcow2, ${(job.image.bytes / 1e6).toFixed(0)} MB`;
+    return { title, samples, ratio, verdict: judge(ratio, { must: UPLOAD_MUST }, quick) };
   } finally {
     await port.close();
   }
-  const walls = (name: UploadMethodName): readonly number[] =>
-    (samples.get(name) ?? []).map(({ wallSeconds }) => wallSeconds);
-  const ratio = spreadOf(ratios(walls('upload'), walls('cdi')));
-  const title = `plain qcow2, ${(job.image.bytes / 1e6).toFixed(0)} MB`;
-  return { title, samples, ratio, verdict: judge(ratio, { must: UPLOAD_MUST }, quick) };
 }
