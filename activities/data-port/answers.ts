@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { ApplicationFailure, failureTypeOf } from '../failures.js';
 import { nameUnforeseen } from '../image/unforeseen.js';
 import type { DataPortFailure } from '../types/data-port.js';
@@ -20,10 +20,7 @@ const STATUSES: Partial<Record<FailureType, number>> = {
   UploadInProgress: 409,
 };
 
-/** A client that has not read its answer by then does not listen, in ms. */
-const HEAR_MS = 5_000;
-
-/** Answers with a failure, as JSON ({@link DataPortFailure}); the rest of a body is let go by until the client has heard. */
+/** Answers with a failure, as JSON ({@link DataPortFailure}). */
 export function answerFailure(
   response: ServerResponse,
   failure: DataPortFailure,
@@ -37,17 +34,6 @@ export function answerFailure(
     ...(failure.offset === undefined ? {} : { 'upload-offset': `${failure.offset}` }),
   });
   response.end(body);
-  dropRest(response.req);
-}
-
-/** A connection that is closed at once is reset, and a client that still sends never sees the answer. */
-function dropRest(request: IncomingMessage): void {
-  if (request.complete || request.destroyed) return;
-  request.on('error', () => undefined);
-  request.resume();
-  const timer = setTimeout(() => request.destroy(), HEAR_MS);
-  timer.unref();
-  request.once('close', () => clearTimeout(timer));
 }
 
 /** A failure in the words of the data port; what nobody foresaw is told without what it may quote. */

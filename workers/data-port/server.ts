@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from '@temporalio/common';
 import { answerFailure, describeFailure } from '../../activities/data-port/answers.js';
+import { lingerAfter } from '../../activities/data-port/linger.js';
 import { readTlsFiles, TLS_FILES } from '../../activities/data-port/tls.js';
 import { transientFailure } from '../../activities/failures.js';
 import type {
@@ -81,6 +82,7 @@ export async function startDataPort(options: DataPortOptions): Promise<ServedDat
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     response.on('error', () => undefined);
+    lingerAfter(request, response);
     try {
       await resources.answer(request, response, commonNameOf(request));
     } catch (error) {

@@ -6,9 +6,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { UploadError, type UploadAnswer } from './upload-failures.js';
 
-/** What follows of a body after its answer is read away for so long, in ms: a connection that is cut at once loses the answer. */
-const LINGER_MS = 10_000;
-
 /** Lets a client that asked (`Expect: 100-continue`) send its body; where nobody asked, nothing is sent. */
 export function expectsContinue(request: IncomingMessage): void {
   const ask = continues.get(request);
@@ -31,18 +28,6 @@ export function goneSignal(request: IncomingMessage): AbortSignal {
     if (!request.complete) gone.abort(new UploadError(400, "the client's connection has broken"));
   });
   return gone.signal;
-}
-
-/** Reads the rest of a body away once it is answered, for a time, then cuts the connection. */
-export function lingerAfter(request: IncomingMessage, response: ServerResponse): void {
-  response.once('finish', () => {
-    if (request.complete || request.destroyed) return;
-    request.on('error', () => undefined);
-    const cut = setTimeout(() => request.socket.destroy(), LINGER_MS);
-    request.once('close', () => clearTimeout(cut));
-    request.once('end', () => clearTimeout(cut));
-    request.resume();
-  });
 }
 
 /**
