@@ -1,0 +1,1 @@
+module kubevirt.io/virt-template-engine
