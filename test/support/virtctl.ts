@@ -1,17 +1,22 @@
 /** The real virtctl of several releases of KubeVirt, unmodified, from the Go module proxy; built once into the cache of the stack's tools. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildOnce, runGo } from '../../local/go.js';
 import { cacheDirectory, projectRoot } from '../../local/paths.js';
 
 /**
- * Releases with a module that the proxy serves, one of each era of `clients.md` §1.3 that can be had: v1alpha1 with claims of its own
- * making, v1beta1 with v1alpha1 paths, and today's. A few modules that their tests need are gone; `stubs/` stands for those.
+ * Releases that `npm test` tries: each takes minutes to build, and these differ the most of the eras of `clients.md` §1.3 whose modules
+ * the proxy serves: v1alpha1 with claims of its own making, v1beta1 with v1alpha1 paths, and populators.
  */
 export const VIRTCTL_VERSIONS = ['v0.36.0', 'v0.49.0', 'v1.7.0'] as const;
-export type VirtctlVersion = (typeof VIRTCTL_VERSIONS)[number];
+
+/** Releases of the eras between and after those, which long tests try: v1alpha1 that waits for DataVolumes, and tokens that are asked for again. */
+export const OTHER_VIRTCTL_VERSIONS = ['v0.41.0', 'v1.9.0'] as const;
+
+/** A release with a directory here. Some of the modules that it names are gone; `stubs/` stands for those, and uploads need none of them. */
+export type VirtctlVersion = (typeof VIRTCTL_VERSIONS | typeof OTHER_VIRTCTL_VERSIONS)[number];
 
 const PACKAGE = 'kubevirt.io/kubevirt/cmd/virtctl';
 
@@ -19,7 +24,7 @@ const PACKAGE = 'kubevirt.io/kubevirt/cmd/virtctl';
 export async function buildVirtctl(version: VirtctlVersion): Promise<string> {
   const cwd = join(projectRoot(), 'test', 'support', 'virtctl', version);
   const hash = createHash('sha256');
-  for (const file of ['go.mod', 'go.sum']) hash.update(readFileSync(join(cwd, file)));
+  for (const file of ['go.mod', 'go.sum', ...stubSources(cwd)]) hash.update(readFileSync(join(cwd, file)));
   const name = `virtctl-${version}`;
   const log = (line: string): void => console.log(`    ${line}`);
   return await buildOnce(
@@ -32,6 +37,17 @@ export async function buildVirtctl(version: VirtctlVersion): Promise<string> {
     },
     log,
   );
+}
+
+/** Go files of the stubs; most have none. */
+function stubSources(cwd: string): readonly string[] {
+  const stubs = join(cwd, 'stubs');
+  if (!existsSync(stubs)) return [];
+  const files = readdirSync(stubs, { recursive: true, encoding: 'utf8' });
+  return files
+    .filter((file) => file.endsWith('.go'))
+    .sort()
+    .map((file) => join('stubs', file));
 }
 
 /** How a command ended. */
