@@ -1,5 +1,4 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
 import { Runtime, type Logger, type Worker } from '@temporalio/worker';
 import { loadKubeConfig } from '../activities/kubernetes/client.js';
 import { readConfig, type WorkerConfig } from './config.js';
@@ -96,21 +95,11 @@ async function startControlRole(
   };
 }
 
-/**
- * TLS hands over bytes in pieces of 16 KiB, and V8 marks the whole heap once for each 27 MiB of them unless told to count them in with
- * the heap: half of the time of receiving. Engines before Node 24 do not know the flag, and complain about it.
- */
-function keepHeapUnmarked(): void {
-  if (Number.parseInt(process.versions.v8) >= 13)
-    setFlagsFromString('--external-memory-accounted-in-global-limit');
-}
-
 async function startNodeRole(
   config: WorkerConfig,
   access: TemporalAccess,
   { logger, metrics }: { logger: Logger; metrics: Metrics },
 ): Promise<RunningRole> {
-  keepHeapUnmarked();
   const [{ createNodeWorkers }, { announceNode }, { startDataPort }] = await Promise.all([
     import('./node.js'),
     import('./node-start.js'),

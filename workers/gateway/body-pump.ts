@@ -1,6 +1,7 @@
 /** Moves the body of one request into another, at the pace of the slower of the two. */
 import { IncomingMessage } from 'node:http';
 import type { Readable, Writable } from 'node:stream';
+import { freePiece } from '../../activities/data-port/free-piece.js';
 import { UploadError } from './upload-failures.js';
 
 /** A client that sends nothing for so long is given up, in ms; as in the engine's own sources. */
@@ -67,7 +68,9 @@ export function pumpBody(source: Readable, sink: Writable, options: PumpOptions)
       return fail(new UploadError(400, `the upload is larger than allowed: ${limitReason}`));
     onBytes?.(chunk.length);
     stall.refresh();
-    if (!sink.write(chunk)) source.pause();
+    // what a form gives may be a part of what it keeps
+    const own = source instanceof IncomingMessage;
+    if (!sink.write(chunk, () => void (own && freePiece(chunk)))) source.pause();
   };
   const resume = (): void => {
     stall.refresh();

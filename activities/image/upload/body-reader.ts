@@ -13,12 +13,11 @@ const LINGER_MS = 20;
  * each, and clusters in it need no copy. At most 3 MiB are read ahead. A connection that is reset ends as any other does.
  */
 export async function* readBody(fd: number): AsyncGenerator<Buffer> {
-  const slabs: Buffer[] = [];
+  const ready: Buffer[] = [];
   let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   let filled = 0;
   let given = 0;
-  /** When the first byte came that has not been handed on, in ms. */
-  let since = 0;
+  let linger: NodeJS.Timeout | undefined;
   let ended = false;
   let wake = (): void => undefined;
 
@@ -30,46 +29,40 @@ export async function* readBody(fd: number): AsyncGenerator<Buffer> {
   });
   const end = (): void => {
     ended = true;
-    wake();
+    clearTimeout(linger);
+    lingered();
   };
   socket.on('end', end).on('close', end).on('error', end);
 
-  /** Whether more is wanted at once. */
+  /** Whether more is wanted at once. The reader is woken for a whole slab, or for what has lingered. */
   function took(bytes: number): boolean {
-    if (filled === given) since = performance.now();
+    if (filled === given) linger = setTimeout(lingered, LINGER_MS);
     filled += bytes;
-    if (filled === SLAB_BYTES) {
-      slabs.push(slab.subarray(given));
-      slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
-      filled = given = 0;
-    }
+    if (filled < SLAB_BYTES) return true;
+    clearTimeout(linger);
+    ready.push(slab.subarray(given));
+    slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    filled = given = 0;
     wake();
-    return slabs.length < WAITING_SLABS;
+    return ready.length < WAITING_SLABS;
   }
 
-  async function more(ms?: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    await new Promise<void>((resolve) => {
-      wake = resolve;
-      if (ms !== undefined) timer = setTimeout(resolve, ms);
-    });
-    clearTimeout(timer);
-    wake = () => undefined;
+  function lingered(): void {
+    if (filled > given) ready.push(slab.subarray(given, filled));
+    given = filled;
+    wake();
   }
 
   try {
-    while (slabs.length > 0 || filled > given || !ended) {
-      const waited = performance.now() - since;
-      const whole = slabs.shift();
-      if (whole) yield whole;
-      else if (filled > given && (ended || waited >= LINGER_MS)) {
-        const piece = slab.subarray(given, filled);
-        given = filled;
-        yield piece;
-      } else await more(filled > given ? LINGER_MS - waited : undefined);
+    for (;;) {
+      const piece = ready.shift();
+      if (piece) yield piece;
+      else if (ended) return;
+      else await new Promise<void>((resolve) => (wake = resolve));
       socket.resume();
     }
   } finally {
+    clearTimeout(linger);
     socket.destroy();
   }
 }

@@ -1,6 +1,8 @@
 /** The bytes of one session on their way from its requests to the process that decodes. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Writable } from 'node:stream';
 import { answerFailure } from '../../data-port/answers.js';
+import { freePiece } from '../../data-port/free-piece.js';
 import type { DataPortFailure } from '../../types/data-port.js';
 import type { UploadRequest } from '../../types/upload.js';
 import type { ChildChannel } from '../child-process.js';
@@ -12,6 +14,9 @@ const REPLAY_BYTES = 16 * 1024 * 1024;
 
 /** What may wait for the pipe of the process: pieces are as small as a TLS record, and a wait for each would cost more than its bytes. */
 const PIPE_BYTES = 1024 * 1024;
+
+/** Pieces are written to the pipe together, so many at once: a call for each would cost as much as its decryption. */
+const WRITE_BYTES = 256 * 1024;
 
 /** Limits of a feed, in ms. */
 export interface FeedLimits {
@@ -90,9 +95,12 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     begun.resolve(undefined);
     if (!channel) return connected.promise.then(() => take(piece));
     offset += piece.length;
-    keep(piece);
+    const kept = keep(piece);
     const { body } = channel;
-    if (body.write(piece) || body.destroyed || body.writableLength < PIPE_BYTES) return undefined;
+    gather(body);
+    body.write(piece, () => void (kept || freePiece(piece)));
+    if (body.writableLength >= WRITE_BYTES) body.uncork();
+    if (body.destroyed || body.writableLength < PIPE_BYTES) return undefined;
     return drained(channel).then(() => (settled || end ? false : undefined));
   }
 
@@ -104,10 +112,12 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     if (settled) connected.promise.catch(() => undefined);
   }
 
-  function keep(piece: Buffer): void {
+  /** Whether it may be told again. */
+  function keep(piece: Buffer): boolean {
     replayBytes += piece.length;
     if (replayBytes > REPLAY_BYTES) replay = undefined;
     replay?.push(piece);
+    return replay !== undefined;
   }
 
   async function handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -213,6 +223,15 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
       connected.reject(new Error('the session is over'));
     },
   };
+}
+
+/** Keeps what is written until the event loop has turned, or until it is uncorked. */
+function gather(body: Writable): void {
+  if (body.writableCorked > 0) return;
+  body.cork();
+  setImmediate(() => {
+    if (body.writableCorked > 0) body.uncork();
+  });
 }
 
 function tell(response: ServerResponse, answer: Parameters<Feed['settle']>[0]): void {
