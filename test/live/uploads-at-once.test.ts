@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { processPid } from '../../local/index.js';
 import { gatewayAuthority } from '../../local/gateway.js';
-import { makeImages, type Images } from '../live/images.js';
-import { createWorld, type World } from '../live/world.js';
+import { makeImages, type Images } from './images.js';
+import { createWorld, type World } from './world.js';
 import { useStack } from '../support/stack.js';
 
 describe('uploads at once', function () {
