@@ -35,7 +35,9 @@ export type FloorName =
 const ours = (options = ''): string =>
   `"$NODE" "$DVFLOW" convert "$URL" "$TARGET" --json --scratch "$SCRATCH_DIRECTORY"${options} > "$CONVERSION"`;
 
-const TO_TARGET = 'qemu-img convert -t writeback -f "$FORMAT" -O raw "$SCRATCH" "$TARGET" && sync "$TARGET"';
+/** The second half of CDI's way. */
+export const TO_TARGET =
+  'qemu-img convert -t writeback -f "$FORMAT" -O raw "$SCRATCH" "$TARGET" && sync "$TARGET"';
 const SPARSE =
   'dd of="$TARGET" bs=1M iflag=fullblock conv=sparse status=none && truncate -s "$STREAM_SIZE" "$TARGET" && sync "$TARGET"';
 

@@ -21,6 +21,8 @@ export interface ServerOptions {
   readonly directory: string;
   /** @default 127.0.0.1 */
   readonly host?: string;
+  /** Directory with `tls.crt` and `tls.key`: served by TLS 1.3 alone. */
+  readonly tlsDirectory?: string;
   /** Command in front of it, such as one that enters a network namespace. */
   readonly prefix?: readonly string[];
 }
@@ -32,12 +34,13 @@ export async function startNginx({
   root,
   directory,
   host = '127.0.0.1',
+  tlsDirectory,
   prefix = [],
 }: ServerOptions): Promise<Server> {
   mkdirSync(directory, { recursive: true });
   const port = await freePort();
   const file = join(directory, 'nginx.conf');
-  writeFileSync(file, configuration({ root, directory, listen: `${host}:${port}` }));
+  writeFileSync(file, configuration({ root, directory, listen: `${host}:${port}`, tlsDirectory }));
   const log = join(directory, 'nginx.log');
   let ended = false;
   const [program = 'nginx', ...args] = [...prefix, 'nginx', '-p', directory, '-e', log, '-c', file];
@@ -55,12 +58,20 @@ function configuration(options: {
   readonly root: string;
   readonly directory: string;
   readonly listen: string;
+  readonly tlsDirectory: string | undefined;
 }): string {
   // root's workers would else be an unprivileged user, who cannot enter root's home
   const user = process.getuid?.() === 0 ? 'user root;' : '';
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((kind) => `${kind}_temp_path "${options.directory}/${kind}";`)
     .join('\n  ');
+  const tls = options.tlsDirectory;
+  const certificate =
+    tls === undefined
+      ? ''
+      : `ssl_certificate "${tls}/tls.crt";
+    ssl_certificate_key "${tls}/tls.key";
+    ssl_protocols TLSv1.3;`;
   return `${user}
 daemon off;
 worker_processes 2;
@@ -72,7 +83,8 @@ http {
   sendfile on;
   tcp_nopush off;
   server {
-    listen ${options.listen};
+    listen ${options.listen}${tls === undefined ? '' : ' ssl'};
+    ${certificate}
     root "${options.root}";
   }
 }

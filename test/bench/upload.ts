@@ -1,6 +1,7 @@
 /** An image sent by curl into a volume: through the data port and the engine as it comes, beside scratch space and qemu-img. */
 import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataPortPeer } from '../../activities/types/data-port.js';
 import { startDataPort } from '../../workers/data-port/server.js';
@@ -9,12 +10,13 @@ import { makeTarget } from '../image/upload/support.js';
 import { clientOptions, makeCertificates } from '../workers/data-port-client.js';
 import type { Images } from './images.js';
 import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
-import { METHODS, type Method } from './methods.js';
+import { METHODS, TO_TARGET, type Method } from './methods.js';
+import { startNginx } from './server.js';
 import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics.js';
 import { takeTurns } from './turns.js';
 
 /** Ways of an image from its owner to a disk. */
-export const UPLOAD_METHODS = ['upload', 'cdi'] as const;
+export const UPLOAD_METHODS = ['upload', 'cdi', 'plain'] as const;
 export type UploadMethodName = (typeof UPLOAD_METHODS)[number];
 
 /** What an upload must reach of CDI's way, as a factor. */
@@ -25,8 +27,8 @@ const GATEWAY: DataPortPeer = 'dvflow-gateway';
 
 /**
  * The lines, as in `methods.ts`; `ADDRESS` is the data port's, `UPLOAD` the session's URL under the name that its certificate has,
- * `TLS` the directory of the client's. The disk ends in its volume, and is put beside the others by its name alone. CDI's way is
- * without its encryption, which would make it slower.
+ * `TLS` the directory of the client's; `SECURE_ADDRESS` and `SECURE` the same of the server. The disk ends in its volume, and is put
+ * beside the others by its name alone. CDI encrypts twice on this way, ours and its line here once.
  */
 export const UPLOADS: Readonly<Record<UploadMethodName, Method>> = {
   upload: {
@@ -36,7 +38,11 @@ export const UPLOADS: Readonly<Record<UploadMethodName, Method>> = {
       'mv "$DISK" "$TARGET"',
     ].join('\n'),
   },
-  cdi: METHODS.cdi,
+  cdi: {
+    title: "CDI's way: curl to scratch over TLS, qemu-img convert",
+    script: `curl -sSf --connect-to "::$SECURE_ADDRESS" --cacert "$TLS/ca.crt" -o "$SCRATCH" "$SECURE" && ${TO_TARGET}`,
+  },
+  plain: { ...METHODS.cdi, title: 'the same without encryption' },
 };
 
 /** Counted runs of each method. */
@@ -69,8 +75,19 @@ export async function runUpload({ images, quick, pairs, job }: UploadRun): Promi
   const options = clientOptions(certificates.directory, GATEWAY);
   const server = { port: () => port, client: () => options };
 
+  const secure = await startNginx({
+    root: dirname(job.image.file),
+    directory: join(job.workspace.directory, 'secure'),
+    tlsDirectory: tls('dvflow-node'),
+  });
+  const secureEnv = {
+    SECURE_ADDRESS: `${secure.host}:${secure.port}`,
+    SECURE: `https://${options.servername ?? 'localhost'}:${secure.port}/${basename(job.image.file)}`,
+    TLS: tls(GATEWAY),
+  };
+
   async function runOnce(name: UploadMethodName): Promise<Sample> {
-    if (name === 'cdi') return await measure(UPLOADS.cdi, job);
+    if (name !== 'upload') return await measure(UPLOADS[name], { ...job, env: { ...job.env, ...secureEnv } });
     const bytes = statSync(images.all.raw.file).size;
     const target = await makeTarget(job.workspace.directory, bytes, server, {}, CHILD);
     const request = {
@@ -104,6 +121,7 @@ export async function runUpload({ images, quick, pairs, job }: UploadRun): Promi
     const title = `plain qcow2, ${(job.image.bytes / 1e6).toFixed(0)} MB`;
     return { title, samples, ratio, verdict: judge(ratio, { must: UPLOAD_MUST }, quick) };
   } finally {
+    secure.stop();
     await port.close();
   }
 }
