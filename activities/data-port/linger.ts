@@ -11,10 +11,11 @@ const LINGER_MS = 10_000;
 export function lingerAfter(request: IncomingMessage, response: ServerResponse): void {
   const closes = /\bclose\b/i.test(request.headers.connection ?? '');
   if (closes) response.setHeader('connection', 'keep-alive');
-  const close = (): void => void (closes && request.socket.end());
+  const close = (): void => void (closes && request.socket.destroySoon());
   response.once('finish', () => {
-    if (request.destroyed) return;
+    // one that was read to its end is destroyed, too
     if (request.complete) return close();
+    if (request.destroyed) return;
     request.on('error', () => undefined);
     const cut = setTimeout(() => request.socket.destroy(), LINGER_MS);
     cut.unref();

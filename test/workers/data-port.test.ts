@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { text } from 'node:stream/consumers';
+import { connect } from 'node:tls';
 import { readTlsFiles } from '../../activities/data-port/tls.js';
 import type { DataPortResource } from '../../activities/types/data-port.js';
 import { startDataPort, type ServedDataPort } from '../../workers/data-port/server.js';
@@ -128,6 +129,22 @@ describe('data port', function () {
     assert.equal(failed.status, 503);
     assert.match(failed.text, /"message":"Error"/);
     assert.doesNotMatch(failed.text, /secret/);
+  });
+
+  it('closes the connection after its answer where a client wants that, whether its body was read or not', async () => {
+    const refuse = (): Promise<never> => Promise.reject(new Error('no'));
+    for (const resource of [echo(), echo({ handle: refuse })]) {
+      using _ = port.open(resource);
+      const url = new URL(port.urlOf(UPLOAD));
+      const { ca, cert, key, servername } = gateway();
+      const socket = connect({ host: url.hostname, port: Number(url.port), ca, cert, key, servername });
+      socket.write(
+        `PUT ${url.pathname} HTTP/1.1\r\nHost: node\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody`,
+      );
+      const began = Date.now();
+      assert.match(await text(socket), /^HTTP\/1.1 (?:200[^]*PUT body|503)/);
+      assert.ok(Date.now() - began < 3_000, 'it was kept');
+    }
   });
 
   it('serves with a renewed certificate without a restart, and clients of before are still known', async () => {

@@ -19,6 +19,8 @@ export interface FormFile {
   readonly source: Readable;
   /** Whether the file, which has ended, has ended by its boundary. */
   isWhole(): boolean;
+  /** Its pieces lie in the memory of the form's. */
+  readonly shared: true;
 }
 
 /**
@@ -46,7 +48,7 @@ export async function readFormFile(
     file = stream;
     // an error after the last byte was handed over is nobody's
     stream.on('error', () => undefined);
-    resolve({ source: stream, isWhole: () => whole });
+    resolve({ source: stream, isWhole: () => whole, shared: true });
   });
   parser.on('error', () => fail('the form is malformed or has broken off'));
   parser.on('finish', () => reject(new UploadError(400, `the form has no part named ${PART}`)));

@@ -21,6 +21,11 @@ export function awaitsContinue(request: IncomingMessage, response: ServerRespons
   continues.set(request, response);
 }
 
+/** Whether a client still waits to be told that it may send. */
+export function isUntold(request: IncomingMessage): boolean {
+  return continues.has(request);
+}
+
 /** Aborts when the client is gone before its body has come as a whole. */
 export function goneSignal(request: IncomingMessage): AbortSignal {
   const gone = new AbortController();
@@ -61,7 +66,7 @@ export function sendAnswer(
   { status, message }: UploadAnswer,
 ): FastifyReply {
   // whoever was not told to send may send or not: the next request on this connection could not be told from a body
-  if (continues.has(request.raw)) void reply.header('connection', 'close');
+  if (isUntold(request.raw)) void reply.header('connection', 'close');
   if (status === 503) void reply.header('retry-after', '5');
   return reply
     .code(status)

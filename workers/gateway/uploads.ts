@@ -27,6 +27,7 @@ interface Body {
   /** Bytes of it, where known. */
   readonly length?: number;
   readonly isWhole?: () => boolean;
+  readonly shared?: boolean;
 }
 
 /** How the endpoint takes its body. */

@@ -10,7 +10,7 @@ const LINGER_MS = 20;
 
 /**
  * Reads `fd` to its end, in pieces that end on a boundary of 1 MiB of the body wherever it keeps coming: memory is allocated once for
- * each, and clusters in it need no copy. At most 3 MiB are read ahead. A connection that is reset ends as any other does.
+ * each, and clusters in it need no copy. At most 4 MiB are read ahead. A connection that is reset ends as any other does.
  */
 export async function* readBody(fd: number): AsyncGenerator<Buffer> {
   const ready: Buffer[] = [];

@@ -8,7 +8,7 @@ import { bearerToken } from '../bearer.js';
 import { byteLimit } from '../byte-limit.js';
 import type { GatewayParts } from '../parts.js';
 import { STALL_MS } from '../body-pump.js';
-import { awaitFirstByte, expectsContinue, goneSignal } from '../requests.js';
+import { awaitFirstByte, expectsContinue, goneSignal, isUntold } from '../requests.js';
 import { awaitUploadClaim, ClaimNotReadyError, type UploadClaim } from '../upload-claims.js';
 import { answerOf, logUnforeseen, UploadError, type UploadAnswer } from '../upload-failures.js';
 import { TokenError } from '../tokens.js';
@@ -57,7 +57,8 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
       const { status, message } = tusAnswerOf(error, raw.method);
       // an answer to HEAD has no body
       const reason = raw.method === 'HEAD' ? { [REASON]: encodeURIComponent(message) } : {};
-      const headers = { ...OPEN, ...reason };
+      const untold = isUntold(raw) ? { connection: 'close' } : {};
+      const headers = { ...OPEN, ...reason, ...untold };
       return reply.code(status).headers(headers).type('text/plain; charset=utf-8').send(message);
     }
   };
