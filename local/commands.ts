@@ -84,7 +84,12 @@ function workerCommand(
   const settings = Object.entries(process.env).filter(([key]) => /^(DVFLOW|TEMPORAL)_/.test(key));
   return {
     file: process.execPath,
-    args: [...(role === 'gateway' ? LEAN : []), join(projectRoot(), 'lib', 'cli', 'bundled', 'main.js'), 'worker', role],
+    args: [
+      ...(role === 'gateway' ? LEAN : []),
+      join(projectRoot(), 'lib', 'cli', 'bundled', 'main.js'),
+      'worker',
+      role,
+    ],
     env: {
       ...env,
       ...Object.fromEntries(settings),
