@@ -1,5 +1,17 @@
-/** A sparse disk copied on one node: a clone, in the process that moves its bytes, beside what people copy disks with. */
+/** A sparse disk copied on one node and from another one: a clone, in the process that moves its bytes, beside what people copy disks with. */
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { dataPortClientOptions } from '../../activities/data-port/tls.js';
+import { createServeActivities } from '../../activities/image/clone/serve.js';
+import { servedUrl } from '../../activities/image/clone/volume-protocol.js';
+import { startDataPort } from '../../workers/data-port/server.js';
+import { peerDirectory } from '../../workers/pki/directory.js';
+import { sourceVolume } from '../image/support/clone.js';
+import { makeCertificates } from '../workers/data-port-client.js';
 import type { Images } from './images.js';
 import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
 import type { Method } from './methods.js';
@@ -8,7 +20,7 @@ import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics
 import { takeTurns } from './turns.js';
 
 /** Ways to copy a disk. */
-export const CLONE_METHODS = ['clone', 'cp', 'tar'] as const;
+export const CLONE_METHODS = ['clone', 'network', 'cp', 'tar'] as const;
 export type CloneMethodName = (typeof CLONE_METHODS)[number];
 
 /** What a clone must reach of `cp`, as a factor. */
@@ -16,20 +28,22 @@ export const CLONE_MUST = 1;
 
 const CHILD = fileURLToPath(new URL('../../lib/activities/image/child.js', import.meta.url));
 
+/** The child that moves the bytes, told what this variable holds. It ends with its input: a FIFO that is held open has none. */
+const child = (job: string): string =>
+  [
+    'mkfifo "$SCRATCH_DIRECTORY/in" && mkdir "$SCRATCH_DIRECTORY/state"',
+    `exec 8<>"$SCRATCH_DIRECTORY/in"; echo "$${job}" >&8`,
+    '"$NODE" "$CHILD" <&8 3<>"$TARGET" 4<"$SCRATCH_DIRECTORY" 5<"$SCRATCH_DIRECTORY/state" 9<"$IMAGE" > "$SCRATCH_DIRECTORY/out"',
+    'grep -q "^{\\"result\\"" "$SCRATCH_DIRECTORY/out"',
+  ].join('\n');
+
 /**
- * The lines, as in `methods.ts`; and `JOB`, what the child is told. It ends with its input: a FIFO that is held open has none. CDI's way
- * is without its compression and encryption, which would make it slower.
+ * The lines, as in `methods.ts`; and `JOB` and `NETWORK_JOB`, what the child is told. CDI's way is without its compression and
+ * encryption, which would make it slower.
  */
 export const CLONES: Readonly<Record<CloneMethodName, Method>> = {
-  clone: {
-    title: 'dvflow, clone on one node',
-    script: [
-      'mkfifo "$SCRATCH_DIRECTORY/in" && mkdir "$SCRATCH_DIRECTORY/state"',
-      'exec 8<>"$SCRATCH_DIRECTORY/in"; echo "$JOB" >&8',
-      '"$NODE" "$CHILD" <&8 3<>"$TARGET" 4<"$SCRATCH_DIRECTORY" 5<"$SCRATCH_DIRECTORY/state" 9<"$IMAGE" > "$SCRATCH_DIRECTORY/out"',
-      'grep -q "^{\\"result\\"" "$SCRATCH_DIRECTORY/out"',
-    ].join('\n'),
-  },
+  clone: { title: 'dvflow, clone on one node', script: child('JOB') },
+  network: { title: 'dvflow, clone from another node, by mTLS on loopback', script: child('NETWORK_JOB') },
   cp: {
     title: 'cp --sparse=always',
     script: 'cp --sparse=always --reflink=never "$IMAGE" "$TARGET" && sync "$TARGET"',
@@ -75,7 +89,10 @@ export async function prepareClone({
 /** Copies the disk by each method in turns; the first round warms up, and its results are compared. */
 export async function runClone({ images, quick, pairs, log, jobFor }: CloneRun): Promise<CloneResult> {
   const disk = diskOf(quick);
-  const job = jobFor(await prepareSparse(images, disk, log), { CHILD, JOB: jobOf(disk) });
+  const sparse = await prepareSparse(images, disk, log);
+  await using source = await serveSource(sparse.image.file);
+  const NETWORK_JOB = jobOf(disk, { remote: source.remote });
+  const job = jobFor(sparse, { CHILD, JOB: jobOf(disk), NETWORK_JOB });
   const samples = await takeTurns({
     names: CLONE_METHODS,
     rounds: pairs,
@@ -86,10 +103,38 @@ export async function runClone({ images, quick, pairs, log, jobFor }: CloneRun):
   return { disk, samples, ratio, verdict: judge(ratio, { must: CLONE_MUST }, quick) };
 }
 
-/** As a node worker tells its child: the disk is open as descriptor 9. */
-function jobOf({ gib }: SparseDisk): string {
+/** The node that has the disk: its data port is in this process, and what it costs is in no figure but the time. */
+async function serveSource(file: string): Promise<AsyncDisposable & { readonly remote: object }> {
+  const certificates = await makeCertificates();
+  const tlsDirectory = peerDirectory(certificates.directory, 'dvflow-node');
+  const logger = { info: () => undefined, warn: () => undefined, debug: () => undefined };
+  const port = await startDataPort({ address: { host: '127.0.0.1', port: 0 }, tlsDirectory, logger });
+  const path = mkdtempSync(`${file}.volume-`);
+  // a file of two names is refused
+  execFileSync('cp', ['--sparse=always', file, join(path, 'disk.img')]);
+  const node = createServeActivities('source', port);
+  const uid = randomUUID();
+  const { url } = await node.locateVolume({ uid });
+  const environment = new MockActivityEnvironment();
+  const input = { uid, volume: sourceVolume(path), contentType: 'kubevirt', generation: 1, url } as const;
+  const served = environment.run(() => node.serveVolume(input)).catch(() => undefined);
+  const { ca, cert, key } = dataPortClientOptions(tlsDirectory);
+  return {
+    remote: { url: servedUrl(url, 1), tls: { ca, cert, key } },
+    async [Symbol.asyncDispose]() {
+      environment.cancel();
+      await served;
+      await port.close();
+      rmSync(path, { recursive: true });
+      certificates[Symbol.dispose]();
+    },
+  };
+}
+
+/** As a node worker tells its child: the disk is open as descriptor 9, or on another node. */
+function jobOf({ gib }: SparseDisk, elsewhere: object = {}): string {
   return JSON.stringify({
-    request: { kind: 'volume', name: 'benchmark', generation: 1 },
+    request: { kind: 'volume', name: 'benchmark', generation: 1, tree: false, ...elsewhere },
     policy: { allowed: [], denied: [] },
     contentType: 'kubevirt',
     claimName: 'benchmark',
