@@ -226,8 +226,12 @@ describe('storage settings, kept by two replicas', function () {
     await pause(6000);
     assert.deepEqual(await world.versions(), before);
     const warned = stack.log.filter(({ level }) => level === 'WARN' || level === 'ERROR');
+    // an API server that has just been given a definition answers 429 for a moment
+    const passing = /storage is \(re\)initializing/;
     assert.deepEqual(
-      warned.filter(({ message }) => message === 'will be tried again'),
+      warned.filter(
+        ({ message, meta }) => message === 'will be tried again' && !passing.test(String(meta?.['error'])),
+      ),
       [],
     );
   });
