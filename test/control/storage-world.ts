@@ -79,11 +79,17 @@ export function createStorageWorld(kubeconfig: string) {
     return name;
   }
 
-  /** Serves VolumeSnapshotClasses, as the external snapshotter's definitions do, and makes one of this driver. */
-  async function makeSnapshotClass(name: string, driver: string): Promise<void> {
+  /** Serves VolumeSnapshotClasses, as the external snapshotter's definitions do. */
+  async function serveSnapshotClasses(): Promise<void> {
     await admin
       .makeApiClient(ApiextensionsV1Api)
       .createCustomResourceDefinition({ body: snapshotDefinition() });
+    await eventually('the API serves VolumeSnapshotClasses', async () =>
+      Boolean(await custom.listClusterCustomObject(SNAPSHOT_CLASSES)),
+    );
+  }
+
+  async function makeSnapshotClass(name: string, driver: string): Promise<void> {
     const body = {
       apiVersion: 'snapshot.storage.k8s.io/v1',
       kind: 'VolumeSnapshotClass',
@@ -91,9 +97,7 @@ export function createStorageWorld(kubeconfig: string) {
       driver,
       deletionPolicy: 'Delete',
     };
-    await eventually('the API serves VolumeSnapshotClasses', async () =>
-      Boolean(await custom.createClusterCustomObject({ ...SNAPSHOT_CLASSES, body })),
-    );
+    await custom.createClusterCustomObject({ ...SNAPSHOT_CLASSES, body });
   }
 
   /** Name and version of every object that the control role keeps. */
@@ -119,6 +123,7 @@ export function createStorageWorld(kubeconfig: string) {
     kept,
     configured,
     makeClass,
+    serveSnapshotClasses,
     makeSnapshotClass,
     versions,
   };
