@@ -1,22 +1,16 @@
 /** The bytes of one session on their way from its requests to the process that decodes. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Writable } from 'node:stream';
 import { answerFailure } from '../../data-port/answers.js';
 import { freePiece } from '../../data-port/free-piece.js';
 import type { DataPortFailure } from '../../types/data-port.js';
 import type { UploadRequest } from '../../types/upload.js';
 import type { ChildChannel } from '../child-process.js';
+import { writeOn } from './pipe.js';
 import { receiveBody, type Received } from './receive-body.js';
 import type { BodyEnd } from './upload-source.js';
 
 /** What came before the plan was made is kept, so that a file which needs scratch space need not be sent twice. In bytes. */
 const REPLAY_BYTES = 16 * 1024 * 1024;
-
-/** What may wait for the pipe of the process: pieces are as small as a TLS record, and a wait for each would cost more than its bytes. */
-const PIPE_BYTES = 1024 * 1024;
-
-/** Pieces are written to the pipe together, so many at once: a call for each would cost as much as its decryption. */
-const WRITE_BYTES = 256 * 1024;
 
 /** Limits of a feed, in ms. */
 export interface FeedLimits {
@@ -96,12 +90,8 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     if (!channel) return connected.promise.then(() => take(piece));
     offset += piece.length;
     const kept = keep(piece);
-    const { body } = channel;
-    gather(body);
-    body.write(piece, () => void (kept || freePiece(piece)));
-    if (body.writableLength >= WRITE_BYTES) body.uncork();
-    if (body.destroyed || body.writableLength < PIPE_BYTES) return undefined;
-    return drained(channel).then(() => (settled || end ? false : undefined));
+    const full = writeOn(channel.body, piece, () => void (kept || freePiece(piece)));
+    return full?.then(() => (settled || end ? false : undefined));
   }
 
   /** The process has ended: what comes waits until another one is connected. */
@@ -225,31 +215,10 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
   };
 }
 
-/** Keeps what is written until the event loop has turned, or until it is uncorked. */
-function gather(body: Writable): void {
-  if (body.writableCorked > 0) return;
-  body.cork();
-  setImmediate(() => {
-    if (body.writableCorked > 0) body.uncork();
-  });
-}
-
 function tell(response: ServerResponse, answer: Parameters<Feed['settle']>[0]): void {
   if ('failure' in answer) return answerFailure(response, answer.failure);
   if (response.destroyed || response.headersSent) return;
   const body = JSON.stringify(answer.success);
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
   response.end(body);
-}
-
-/** Resolves when the process wants more, or has gone. */
-async function drained({ body }: ChildChannel): Promise<void> {
-  if (body.destroyed) return;
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      body.off('drain', done).off('close', done);
-      resolve();
-    };
-    body.on('drain', done).on('close', done);
-  });
 }
