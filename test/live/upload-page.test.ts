@@ -5,6 +5,7 @@ import { chromium, type Browser, type Page } from 'playwright-core';
 import { killProcess, restartProcess } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
 import { makeImages, type Images } from './images.js';
+import { createUploads, type Uploads } from './uploads.js';
 import { assertSameDisk, createWorld, eventually, type World } from './world.js';
 
 /** Without these Chromium looks for its maker's hosts at every start. */
@@ -25,6 +26,7 @@ describe('the upload page in a browser', function () {
   this.timeout(180_000);
   const stack = useStack();
   let world: World;
+  let uploads: Uploads;
   let images: Images;
   let browser: Browser;
   let page: Page;
@@ -32,6 +34,7 @@ describe('the upload page in a browser', function () {
 
   before(async () => {
     world = createWorld(stack);
+    uploads = createUploads(stack, world);
     images = await makeImages({ sizeMiB: 192, dataMiB: 160 });
     namespace = await world.createNamespace('upload-page');
     const executablePath = execFileSync(
@@ -68,27 +71,11 @@ describe('the upload page in a browser', function () {
   }
 
   it('sends a file, through a pause, a gateway that dies and a reload of the page', async () => {
-    await stack.kubectl(['create', '-f', '-'], {
-      input: JSON.stringify({
-        apiVersion: 'cdi.kubevirt.io/v1beta1',
-        kind: 'DataVolume',
-        metadata: {
-          name: 'by-page',
-          namespace,
-          annotations: { 'cdi.kubevirt.io/storage.bind.immediate.requested': '' },
-        },
-        spec: { source: { upload: {} }, storage: { resources: { requests: { storage: '200Mi' } } } },
-      }),
+    await uploads.create(namespace, 'by-page', {
+      storage: { resources: { requests: { storage: '200Mi' } } },
     });
     await world.awaitPhase(namespace, 'by-page', 'UploadReady', 60_000);
-    const token = await stack.kubectl(['create', '-f', '-', '-o', 'jsonpath={.status.token}'], {
-      input: JSON.stringify({
-        apiVersion: 'upload.cdi.kubevirt.io/v1beta1',
-        kind: 'UploadTokenRequest',
-        metadata: { name: 'by-page', namespace },
-        spec: { pvcName: 'by-page' },
-      }),
-    });
+    const token = await uploads.token(namespace, 'by-page');
     const violations: string[] = [];
     page.on('console', (message) => {
       if (/Content Security Policy/.test(message.text())) violations.push(message.text());
@@ -125,14 +112,7 @@ describe('the upload page in a browser', function () {
     await page.locator('#token').fill('nonsense');
     await page.getByRole('button', { name: 'Use this token' }).click();
     await page.getByText('This is no upload token.').waitFor();
-    const token = await stack.kubectl(['create', '-f', '-', '-o', 'jsonpath={.status.token}'], {
-      input: JSON.stringify({
-        apiVersion: 'upload.cdi.kubevirt.io/v1beta1',
-        kind: 'UploadTokenRequest',
-        metadata: { name: 'by-page', namespace },
-        spec: { pvcName: 'by-page' },
-      }),
-    });
+    const token = await uploads.token(namespace, 'by-page');
     await page.locator('#token').fill(token);
     await page.getByRole('button', { name: 'Use this token' }).click();
     await page.locator('#file').setInputFiles(images.raw);

@@ -52,6 +52,17 @@ export function createUploads(stack: TestStack, world: World) {
     return (await world.custom.createNamespacedCustomObject({ ...PLURAL, namespace, body })) as DataVolume;
   }
 
+  /** A token for the claim of this name, as an administrator asks for one. */
+  async function token(namespace: string, name: string): Promise<string> {
+    const input = JSON.stringify({
+      apiVersion: 'upload.cdi.kubevirt.io/v1beta1',
+      kind: 'UploadTokenRequest',
+      metadata: { name, namespace },
+      spec: { pvcName: name },
+    });
+    return await stack.kubectl(['create', '-f', '-', '-o', 'jsonpath={.status.token}'], { input });
+  }
+
   async function open(workflowId: string, request: UploadRequest): Promise<OpenedUpload> {
     return await stack.temporal.workflow
       .getHandle(workflowId)
@@ -139,7 +150,7 @@ export function createUploads(stack: TestStack, world: World) {
     };
   }
 
-  return { create, open, put, sendFile, beginFile };
+  return { create, token, open, put, sendFile, beginFile };
 }
 
 export type Uploads = ReturnType<typeof createUploads>;
