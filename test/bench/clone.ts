@@ -1,17 +1,13 @@
 /** A sparse disk copied on one node and from another one: a clone, in the process that moves its bytes, beside what people copy disks with. */
 import { execFileSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { MockActivityEnvironment } from '@temporalio/testing';
 import { dataPortClientOptions } from '../../activities/data-port/tls.js';
-import { createServeActivities } from '../../activities/image/clone/serve.js';
 import { servedUrl } from '../../activities/image/clone/volume-protocol.js';
-import { startDataPort } from '../../workers/data-port/server.js';
-import { peerDirectory } from '../../workers/pki/directory.js';
 import { sourceVolume } from '../image/support/clone.js';
-import { makeCertificates } from '../workers/data-port-client.js';
+import { serveVolume } from '../image/support/served.js';
+import { startLoopbackPort } from '../workers/data-port-client.js';
 import type { Images } from './images.js';
 import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
 import type { Method } from './methods.js';
@@ -105,29 +101,19 @@ export async function runClone({ images, quick, pairs, log, jobFor }: CloneRun):
 
 /** The node that has the disk: its data port is in this process, and what it costs is in no figure but the time. */
 async function serveSource(file: string): Promise<AsyncDisposable & { readonly remote: object }> {
-  const certificates = await makeCertificates();
-  const tlsDirectory = peerDirectory(certificates.directory, 'dvflow-node');
-  const logger = { info: () => undefined, warn: () => undefined, debug: () => undefined };
-  const port = await startDataPort({ address: { host: '127.0.0.1', port: 0 }, tlsDirectory, logger });
+  await using stack = new AsyncDisposableStack();
+  const { port, tls } = stack.use(await startLoopbackPort(5_000));
   const path = mkdtempSync(`${file}.volume-`);
+  stack.defer(() => rmSync(path, { recursive: true }));
   // a file of two names is refused
   execFileSync('cp', ['--sparse=always', file, join(path, 'disk.img')]);
-  const node = createServeActivities('source', port);
-  const uid = randomUUID();
-  const { url } = await node.locateVolume({ uid });
-  const environment = new MockActivityEnvironment();
-  const input = { uid, volume: sourceVolume(path), contentType: 'kubevirt', generation: 1, url } as const;
-  const served = environment.run(() => node.serveVolume(input)).catch(() => undefined);
-  const { ca, cert, key } = dataPortClientOptions(tlsDirectory);
+  const { url, stop } = await serveVolume(port, sourceVolume(path));
+  stack.defer(stop);
+  const { ca, cert, key } = dataPortClientOptions(tls('dvflow-node'));
+  const ending = stack.move();
   return {
     remote: { url: servedUrl(url, 1), tls: { ca, cert, key } },
-    async [Symbol.asyncDispose]() {
-      environment.cancel();
-      await served;
-      await port.close();
-      rmSync(path, { recursive: true });
-      certificates[Symbol.dispose]();
-    },
+    [Symbol.asyncDispose]: () => ending.disposeAsync(),
   };
 }
 

@@ -4,10 +4,8 @@ import { statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataPortPeer } from '../../activities/types/data-port.js';
-import { startDataPort } from '../../workers/data-port/server.js';
-import { peerDirectory } from '../../workers/pki/directory.js';
 import { makeTarget } from '../image/upload/support.js';
-import { clientOptions, makeCertificates } from '../workers/data-port-client.js';
+import { startLoopbackPort } from '../workers/data-port-client.js';
 import type { Images } from './images.js';
 import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
 import { METHODS, TO_TARGET, type Method } from './methods.js';
@@ -64,17 +62,10 @@ export interface UploadRun {
 
 /** Uploads the plain qcow2 by each method in turns; the first round warms up, and its results are compared. */
 export async function runUpload({ images, quick, pairs, job }: UploadRun): Promise<UploadResult> {
-  using certificates = await makeCertificates();
-  const tls = (peer: DataPortPeer): string => peerDirectory(certificates.directory, peer);
-  const port = await startDataPort({
-    address: { host: '127.0.0.1', port: 0 },
-    tlsDirectory: tls('dvflow-node'),
-    logger: { info: () => undefined, warn: () => undefined, debug: () => undefined },
-    patienceMs: 5_000,
-  });
-  const options = clientOptions(certificates.directory, GATEWAY);
-  const server = { port: () => port, client: () => options };
-
+  await using loopback = await startLoopbackPort(5_000);
+  const { tls } = loopback;
+  const options = loopback.client(GATEWAY);
+  const server = { port: () => loopback.port, client: () => options };
   const secure = await startNginx({
     root: dirname(job.image.file),
     directory: join(job.workspace.directory, 'secure'),
@@ -122,6 +113,5 @@ export async function runUpload({ images, quick, pairs, job }: UploadRun): Promi
     return { title, samples, ratio, verdict: judge(ratio, { must: UPLOAD_MUST }, quick) };
   } finally {
     secure.stop();
-    await port.close();
   }
 }

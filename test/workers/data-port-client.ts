@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { dataPortClientOptions } from '../../activities/data-port/tls.js';
 import type { DataPortPeer } from '../../activities/types/data-port.js';
+import { startDataPort, type ServedDataPort } from '../../workers/data-port/server.js';
 import { ensureCertificateDirectory, peerDirectory } from '../../workers/pki/directory.js';
 
 /** An answer, read to its end. */
@@ -21,6 +22,36 @@ export async function makeCertificates(): Promise<Disposable & { readonly direct
   const directory = mkdtempSync(join(tmpdir(), 'dvflow-pki-'));
   await ensureCertificateDirectory(directory);
   return { directory, [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }) };
+}
+
+/** A node's data port on loopback with certificates of its own, which both go with it. */
+export interface LoopbackPort extends AsyncDisposable {
+  readonly port: ServedDataPort;
+  /** Directory of a peer's certificate. */
+  readonly tls: (peer: DataPortPeer) => string;
+  /** Options of a client that is this peer. */
+  readonly client: (peer: DataPortPeer) => RequestOptions;
+}
+
+/** Serves one; `patienceMs` as in `DataPortOptions`. */
+export async function startLoopbackPort(patienceMs: number): Promise<LoopbackPort> {
+  const certificates = await makeCertificates();
+  const { directory } = certificates;
+  const port = await startDataPort({
+    address: { host: '127.0.0.1', port: 0 },
+    tlsDirectory: peerDirectory(directory, 'dvflow-node'),
+    logger: { info: () => undefined, warn: () => undefined, debug: () => undefined },
+    patienceMs,
+  });
+  return {
+    port,
+    tls: (peer) => peerDirectory(directory, peer),
+    client: (peer) => clientOptions(directory, peer),
+    async [Symbol.asyncDispose]() {
+      await port.close();
+      certificates[Symbol.dispose]();
+    },
+  };
 }
 
 /** Options of a client that holds the certificate of a peer. */

@@ -8,7 +8,6 @@ import { servedUrl } from '../../../activities/image/clone/volume-protocol.js';
 import { createVolumeSource } from '../../../activities/image/clone/volume-source.js';
 import { dataPortClientOptions } from '../../../activities/data-port/tls.js';
 import type { SourceVolume } from '../../../activities/types/clone.js';
-import { peerDirectory } from '../../../workers/pki/directory.js';
 import { makeSource, reserveClone, sourceVolume } from '../support/clone.js';
 import { makePatterned, MIB, sha256, useDirectory } from '../support/images.js';
 import { readDevice, useLoopDevices } from '../support/loop-device.js';
@@ -117,7 +116,7 @@ describe('a source that is written to', function () {
     ] as const) {
       const { volume, disk } = makeSource(directory(), (path) => void makePatterned(path, 1));
       const { url } = await serve(volume);
-      const tls = dataPortClientOptions(peerDirectory(volumes.certificates.directory, 'dvflow-node'));
+      const tls = dataPortClientOptions(volumes.loopback.tls('dvflow-node'));
       const { signal } = new AbortController();
       const source = createRemoteVolume({ name: 'pv', url: servedUrl(url, 1), tls }, { signal });
       await source.settle?.();

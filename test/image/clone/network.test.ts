@@ -25,7 +25,7 @@ import { measureTree } from '../../../activities/image/clone/tree.js';
 import { createNodeActivities } from '../../../activities/node/index.js';
 import type { SourceVolume } from '../../../activities/types/clone.js';
 import type { DataPort } from '../../../activities/types/data-port.js';
-import { clientOptions, send } from '../../workers/data-port-client.js';
+import { send } from '../../workers/data-port-client.js';
 import { allocated, makeSource, makeSparse, sourceVolume, traceOf } from '../support/clone.js';
 import { makePatterned, MIB, sha256, useDirectory } from '../support/images.js';
 import { readDevice, useLoopDevices } from '../support/loop-device.js';
@@ -148,7 +148,7 @@ describe('a clone over the data port of another node', function () {
     const { url: located, stop } = await serve(volume);
     const url = `${located}.1`;
     const as = (peer: 'dvflow-gateway' | 'dvflow-node', more: object = {}) => ({
-      ...clientOptions(volumes.certificates.directory, peer),
+      ...volumes.loopback.client(peer),
       ...more,
     });
     assert.equal((await send(url, as('dvflow-gateway'))).status, 403);

@@ -4,13 +4,9 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { createServeActivities } from '../../../activities/image/clone/serve.js';
 import type { SourceVolume } from '../../../activities/types/clone.js';
 import type { DataPort } from '../../../activities/types/data-port.js';
-import { startDataPort, type ServedDataPort } from '../../../workers/data-port/server.js';
-import { peerDirectory } from '../../../workers/pki/directory.js';
-import { makeCertificates } from '../../workers/data-port-client.js';
+import { startLoopbackPort, type LoopbackPort } from '../../workers/data-port-client.js';
 import { reserveClone } from './clone.js';
 import { until } from './transfer.js';
-
-const logger = { info: () => undefined, warn: () => undefined, debug: () => undefined };
 
 /** How a volume is served. */
 export interface ServeOptions {
@@ -21,48 +17,42 @@ export interface ServeOptions {
   readonly through?: DataPort;
 }
 
+/** Serves a volume on this port as its node does, from when this resolves until `stop`. */
+export async function serveVolume(port: DataPort, volume: SourceVolume, options: ServeOptions = {}) {
+  const { uid = randomUUID(), contentType = 'kubevirt', generation = 1, through = port } = options;
+  const node = createServeActivities('source', through);
+  const { url } = await node.locateVolume({ uid });
+  const environment = new MockActivityEnvironment();
+  let beats = 0;
+  environment.on('heartbeat', () => (beats += 1));
+  const input = { uid, volume, contentType, generation, url };
+  const served = environment.run<[], void, () => Promise<void>>(() => node.serveVolume(input));
+  served.catch(() => undefined);
+  await until(served, () => beats > 0);
+  const stop = async (): Promise<void> => {
+    environment.cancel();
+    await served.catch(() => undefined);
+  };
+  return { url, uid, stop, served };
+}
+
 /** One data port for all tests of a suite; what a test serves ends with it. */
 export function useServedVolumes(directory: () => string) {
-  let certificates: Awaited<ReturnType<typeof makeCertificates>>;
-  let port: ServedDataPort;
+  let loopback: LoopbackPort;
   const closing: (() => void)[] = [];
 
   before(async () => {
-    certificates = await makeCertificates();
-    const tlsDirectory = peerDirectory(certificates.directory, 'dvflow-node');
-    port = await startDataPort({
-      address: { host: '127.0.0.1', port: 0 },
-      tlsDirectory,
-      logger,
-      patienceMs: 500,
-    });
+    loopback = await startLoopbackPort(500);
   });
-  after(async () => {
-    await port.close();
-    certificates[Symbol.dispose]();
-  });
+  after(() => loopback[Symbol.asyncDispose]());
   afterEach(() => {
     for (const close of closing.splice(0)) close();
   });
 
-  /** Serves a volume as its node does. */
   async function serve(volume: SourceVolume, options: ServeOptions = {}) {
-    const { uid = randomUUID(), contentType = 'kubevirt', generation = 1, through = port } = options;
-    const node = createServeActivities('source', through);
-    const { url } = await node.locateVolume({ uid });
-    const environment = new MockActivityEnvironment();
-    let beats = 0;
-    environment.on('heartbeat', () => (beats += 1));
-    const input = { uid, volume, contentType, generation, url };
-    const served = environment.run<[], void, () => Promise<void>>(() => node.serveVolume(input));
-    served.catch(() => undefined);
-    await until(served, () => beats > 0);
-    const stop = async (): Promise<void> => {
-      environment.cancel();
-      await served.catch(() => undefined);
-    };
-    closing.push(() => void stop());
-    return { url, uid, stop, served };
+    const served = await serveVolume(loopback.port, volume, options);
+    closing.push(() => void served.stop());
+    return served;
   }
 
   const reserveRemote = async (
@@ -76,7 +66,7 @@ export function useServedVolumes(directory: () => string) {
       { volume, method: 'network', url },
       {
         usableBytes,
-        tlsDirectory: peerDirectory(certificates.directory, 'dvflow-node'),
+        tlsDirectory: loopback.tls('dvflow-node'),
         ...(contentType ? { contentType } : {}),
       },
     );
@@ -85,10 +75,10 @@ export function useServedVolumes(directory: () => string) {
     serve,
     reserveRemote,
     get port() {
-      return port;
+      return loopback.port;
     },
-    get certificates() {
-      return certificates;
+    get loopback() {
+      return loopback;
     },
   };
 }

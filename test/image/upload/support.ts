@@ -1,7 +1,7 @@
 /** The receiving side of an upload as a node worker has it: a reserved directory, a real data port, and clients with certificates. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, statSync } from 'node:fs';
-import { request as httpsRequest } from 'node:https';
+import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { PassThrough, type Readable } from 'node:stream';
 import type { Info } from '@temporalio/activity';
 import { MockActivityEnvironment } from '@temporalio/testing';
@@ -11,33 +11,19 @@ import { createLocateActivities } from '../../../activities/image/upload/locate.
 import { createReceiveActivities } from '../../../activities/image/upload/receive.js';
 import type { ReceiveInput, Reception, UploadRequest } from '../../../activities/types/upload.js';
 import type { TransferProgress } from '../../../activities/types.js';
-import { startDataPort } from '../../../workers/data-port/server.js';
-import { peerDirectory } from '../../../workers/pki/directory.js';
-import { clientOptions, makeCertificates, send, type Answer } from '../../workers/data-port-client.js';
+import { send, startLoopbackPort, type Answer, type LoopbackPort } from '../../workers/data-port-client.js';
 import { reserve, USER } from '../support/transfer.js';
-
-const logger = { info: () => undefined, warn: () => undefined, debug: () => undefined };
 
 /** A data port for a suite. */
 export function useDataPort() {
-  let certificates: Awaited<ReturnType<typeof makeCertificates>> | undefined;
-  let port: Awaited<ReturnType<typeof startDataPort>> | undefined;
+  let served: LoopbackPort | undefined;
   before(async () => {
-    certificates = await makeCertificates();
-    port = await startDataPort({
-      address: { host: '127.0.0.1', port: 0 },
-      tlsDirectory: peerDirectory(certificates.directory, 'dvflow-node'),
-      logger,
-      patienceMs: 5_000,
-    });
+    served = await startLoopbackPort(5_000);
   });
-  after(async () => {
-    await port?.close();
-    certificates?.[Symbol.dispose]();
-  });
+  after(() => served?.[Symbol.asyncDispose]());
   return {
-    port: () => port ?? assertStarted(),
-    client: () => clientOptions(certificates?.directory ?? assertStarted(), 'dvflow-gateway'),
+    port: () => (served ?? assertStarted()).port,
+    client: () => (served ?? assertStarted()).client('dvflow-gateway'),
   };
 }
 
@@ -108,11 +94,7 @@ export function session(more: Partial<UploadRequest> = {}): UploadRequest {
 }
 
 /** A body that is sent piece by piece, and may be broken off. */
-export function openBody(
-  url: string,
-  options: ReturnType<typeof clientOptions>,
-  headers: Record<string, string> = {},
-) {
+export function openBody(url: string, options: RequestOptions, headers: Record<string, string> = {}) {
   const sent = httpsRequest(url, { ...options, method: 'PUT', headers });
   const answered = new Promise<number>((resolve, reject) => {
     sent.on('response', (response) => {
