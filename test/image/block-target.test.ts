@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { failureTypeOf } from '../../activities/failures.js';
 import { planImage } from '../../activities/image/plan-image.js';
+import { holdMount } from '../support/mounts.js';
 import { convertInto, type ConvertIntoOptions } from './support/convert-into.js';
 import { createFileSource, type FileSourceOptions } from './support/file-source.js';
 import { makeRaw, MIB, qemuIo, useDirectory } from './support/images.js';
@@ -144,14 +145,10 @@ describe('block device as target', function () {
     const mounted = loops.make(`${directory()}/mounted`, DEVICE_BYTES, { dirty: false });
     execFileSync('mkfs.ext4', ['-q', mounted]);
     mkdirSync(`${directory()}/mount`);
-    execFileSync('mount', [mounted, `${directory()}/mount`]);
-    try {
-      const before = readDevice(`${directory()}/mounted`, mounted);
-      await assert.rejects(fill(mounted, raw), refusal('ResourceExists', /is in use \(EBUSY\)$/));
-      assert.ok(readDevice(`${directory()}/mounted`, mounted).equals(before));
-    } finally {
-      execFileSync('umount', [`${directory()}/mount`]);
-    }
+    await using _ = await holdMount(mounted, `${directory()}/mount`);
+    const before = readDevice(`${directory()}/mounted`, mounted);
+    await assert.rejects(fill(mounted, raw), refusal('ResourceExists', /is in use \(EBUSY\)$/));
+    assert.ok(readDevice(`${directory()}/mounted`, mounted).equals(before));
   });
 
   it('keeps nothing of the disk of an earlier conversion', async () => {

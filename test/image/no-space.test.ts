@@ -1,30 +1,24 @@
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { failureTypeOf } from '../../activities/failures.js';
 import { createRecordStore, EMPTY_RECORD } from '../../activities/image/resume-record.js';
+import { holdMount, type HeldMount } from '../support/mounts.js';
 import { convertFile } from './support/convert.js';
 import { makePatterned, MIB, useDirectory } from './support/images.js';
 
 describe('a full file system', function () {
   this.timeout(60_000);
   const directory = useDirectory();
-  let holder: ChildProcess;
+  let holder: HeldMount;
   let full = '';
 
-  // the mount lives in a namespace of its own and goes with the process that holds it
   before(async () => {
     const mountPoint = `${directory()}/small`;
     mkdirSync(mountPoint);
-    const script = `mount -t tmpfs -o size=4m,mode=777 none '${mountPoint}' && echo ready && read _`;
-    holder = spawn('unshare', ['--map-root-user', '--mount', 'sh', '-c', script], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    await once(holder.stdout!, 'data');
-    full = `/proc/${holder.pid}/root${mountPoint}`;
+    holder = await holdMount('-t', 'tmpfs', '-o', 'size=4m,mode=777', 'none', mountPoint);
+    full = holder.path;
   });
-  after(() => holder.kill('SIGKILL'));
+  after(async () => await holder[Symbol.asyncDispose]());
 
   it('is NoSpace, though the record of the failed attempt finds no room either', async () => {
     const image = makePatterned(`${directory()}/disk.raw`, 16);

@@ -7,6 +7,7 @@ import { createNodeActivities } from '../../activities/node/index.js';
 import { attachLoopVolumes } from '../../activities/node/loop-volumes.js';
 import type { LocalVolumePlan } from '../../activities/types/local-volumes.js';
 import { refusal } from '../image/support/refused.js';
+import { holdMount } from '../support/mounts.js';
 import { HOST, inRun, isRoot, makePool, request, treeOf } from './support.js';
 
 const MIB = 2 ** 20;
@@ -251,12 +252,10 @@ describe('block volumes over files', function () {
     execFileSync('mkfs.ext4', ['-q', path]);
     const mounted = join(pool.base, 'mounted');
     execFileSync('mkdir', [mounted]);
-    execFileSync('mount', [path, mounted]);
-    try {
+    {
+      await using _ = await holdMount(path, mounted);
       const busy = refusal('ResourceExists', /in use: it is mounted/, true);
       await assert.rejects(node.removeLoopVolume({ name: 'block1' }), busy);
-    } finally {
-      execFileSync('umount', [mounted]);
     }
     assert.ok(existsSync(file()));
     await node.removeLoopVolume({ name: 'block1' });

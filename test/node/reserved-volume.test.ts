@@ -21,6 +21,7 @@ import { readDevice, useLoopDevices } from '../image/support/loop-device.js';
 import { refusal } from '../image/support/refused.js';
 import { serveFile } from '../image/support/serve.js';
 import { moversOf, startAttempt, until, USER } from '../image/support/transfer.js';
+import { holdMount } from '../support/mounts.js';
 import { tryMount } from './support.js';
 
 const DEVICE = 48 * MIB;
@@ -216,14 +217,12 @@ describe('a reserved block device', function () {
     execFileSync('mkfs.ext4', ['-q', device]);
     const place = `${directory()}/mounted`;
     mkdirSync(place);
-    execFileSync('mount', [device, place]);
-    try {
+    {
+      await using _ = await holdMount(device, place);
       await assert.rejects(
         reserve(directory(), device).prepare(),
         refusal('ResourceExists', /it is mounted/),
       );
-    } finally {
-      execFileSync('umount', [place]);
     }
     const small = refusal(
       'VolumeTooSmall',
