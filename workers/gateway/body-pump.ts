@@ -18,8 +18,8 @@ export interface PumpOptions {
   readonly onBytes?: (bytes: number) => void;
   /** Whether the source, which has ended, has ended as a whole; a broken connection may look like an end. */
   readonly isWhole?: () => boolean;
-  /** Pieces may be parts of what the source keeps: their memory is not given back as they are written. @default false */
-  readonly shared?: boolean;
+  /** Told each piece that has been written. @default gives its memory back: nobody else has it */
+  readonly onWritten?: (piece: Buffer) => void;
 }
 
 /** A body on its way. */
@@ -37,7 +37,7 @@ export interface Pump {
  * not whole; the source itself is left alone, since its connection still carries the answer.
  */
 export function pumpBody(source: Readable, sink: Writable, options: PumpOptions): Pump {
-  const { limitBytes, limitReason, stallMs = STALL_MS, onBytes, shared = false } = options;
+  const { limitBytes, limitReason, stallMs = STALL_MS, onBytes, onWritten = freePiece } = options;
   const isWhole = options.isWhole ?? (() => !(source instanceof IncomingMessage) || source.complete);
   const { promise: done, resolve, reject } = Promise.withResolvers<void>();
   let bytes = 0;
@@ -70,7 +70,7 @@ export function pumpBody(source: Readable, sink: Writable, options: PumpOptions)
       return fail(new UploadError(400, `the upload is larger than allowed: ${limitReason}`));
     onBytes?.(chunk.length);
     stall.refresh();
-    if (!sink.write(chunk, () => void (shared || freePiece(chunk)))) source.pause();
+    if (!sink.write(chunk, () => onWritten(chunk))) source.pause();
   };
   const resume = (): void => {
     stall.refresh();

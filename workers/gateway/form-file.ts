@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { Busboy, type BusboyFileStream } from '@fastify/busboy';
+import { freePiece } from '../../activities/data-port/free-piece.js';
 import { STALL_MS } from './body-pump.js';
 import { UploadError } from './upload-failures.js';
 
@@ -19,8 +20,8 @@ export interface FormFile {
   readonly source: Readable;
   /** Whether the file, which has ended, has ended by its boundary. */
   isWhole(): boolean;
-  /** Its pieces lie in the memory of the form's. */
-  readonly shared: true;
+  /** To be told each piece of the file that has been written: gives back the memory of the form's pieces that it shows to be over. */
+  readonly onWritten: (piece: Buffer) => void;
 }
 
 /**
@@ -48,7 +49,7 @@ export async function readFormFile(
     file = stream;
     // an error after the last byte was handed over is nobody's
     stream.on('error', () => undefined);
-    resolve({ source: stream, isWhole: () => whole, shared: true });
+    resolve({ source: stream, isWhole: () => whole, onWritten: freeFormPieces(request, stream) });
   });
   parser.on('error', () => fail('the form is malformed or has broken off'));
   parser.on('finish', () => reject(new UploadError(400, `the form has no part named ${PART}`)));
@@ -58,6 +59,23 @@ export async function readFormFile(
   request.pipe(parser);
   const unwatch = watchPreamble(request, stallMs, reject);
   return await promise.finally(() => unwatch());
+}
+
+/**
+ * Pieces of the file lie in the memory of the form's, or in the parser's own, and are written in their order: once one of them is
+ * written, nobody needs the pieces of the form before the one that it lies in.
+ */
+function freeFormPieces(form: Readable, file: Readable): FormFile['onWritten'] {
+  const pending: Buffer[] = [];
+  const add = (piece: Buffer): void => void pending.push(piece);
+  const stop = (): void => void form.off('data', add);
+  form.prependListener('data', add);
+  // what follows the file is passed over, however much it is
+  file.once('end', stop).once('close', stop);
+  return ({ buffer }) => {
+    const at = pending.findIndex((piece) => piece.buffer === buffer);
+    if (at > 0) for (const piece of pending.splice(0, at)) freePiece(piece);
+  };
 }
 
 /** Until the file begins nobody else looks after the request. */

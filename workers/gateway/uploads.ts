@@ -27,7 +27,7 @@ interface Body {
   /** Bytes of it, where known. */
   readonly length?: number;
   readonly isWhole?: () => boolean;
-  readonly shared?: boolean;
+  readonly onWritten?: (piece: Buffer) => void;
 }
 
 /** How the endpoint takes its body. */
