@@ -2,14 +2,13 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { dataPortClientOptions } from '../../activities/data-port/tls.js';
 import { servedUrl } from '../../activities/image/clone/volume-protocol.js';
 import { sourceVolume } from '../image/support/clone.js';
 import { serveVolume } from '../image/support/served.js';
 import { startLoopbackPort } from '../workers/data-port-client.js';
 import type { Images } from './images.js';
-import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
+import { CHILD, measure, verify, wallsOf, type Job, type Sample } from './measure.js';
 import type { Method } from './methods.js';
 import { prepareSparse, type SparseDisk, type SparseImage } from './sparse.js';
 import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics.js';
@@ -21,8 +20,6 @@ export type CloneMethodName = (typeof CLONE_METHODS)[number];
 
 /** What a clone must reach of `cp`, as a factor. */
 export const CLONE_MUST = 1;
-
-const CHILD = fileURLToPath(new URL('../../lib/activities/image/child.js', import.meta.url));
 
 /** The child that moves the bytes, told what this variable holds. It ends with its input: a FIFO that is held open has none. */
 const child = (job: string): string =>

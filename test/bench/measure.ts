@@ -60,7 +60,11 @@ export interface MeasureOptions {
 /** Longest that a method may take, in ms. */
 const TIMEOUT_MS = 20 * 60_000;
 
-const DVFLOW = fileURLToPath(new URL('../../lib/cli/bundled/main.js', import.meta.url));
+const BUNDLED = new URL('../../lib/cli/bundled/', import.meta.url);
+const DVFLOW = fileURLToPath(new URL('main.js', BUNDLED));
+
+/** The program that moves a node worker's bytes, as images run it. */
+export const CHILD = fileURLToPath(new URL('child.js', BUNDLED));
 
 interface Measured extends Pick<Sample, 'wallSeconds' | 'userSeconds' | 'systemSeconds' | 'maxRssBytes'> {
   /** Whether a process was left running. */

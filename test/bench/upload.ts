@@ -2,12 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { DataPortPeer } from '../../activities/types/data-port.js';
 import { makeTarget } from '../image/upload/support.js';
 import { startLoopbackPort } from '../workers/data-port-client.js';
 import type { Images } from './images.js';
-import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
+import { CHILD, measure, verify, wallsOf, type Job, type Sample } from './measure.js';
 import { METHODS, TO_TARGET, type Method } from './methods.js';
 import { startNginx } from './server.js';
 import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics.js';
@@ -20,7 +19,6 @@ export type UploadMethodName = (typeof UPLOAD_METHODS)[number];
 /** What an upload must reach of CDI's way, as a factor. */
 export const UPLOAD_MUST = 1;
 
-const CHILD = fileURLToPath(new URL('../../lib/activities/image/child.js', import.meta.url));
 const GATEWAY: DataPortPeer = 'dvflow-gateway';
 
 /**
