@@ -48,6 +48,8 @@ export interface SparseWriter {
   fill(work: (fd: number) => Promise<number>): Promise<number>;
   /** Fills `memory` with what the target holds at `offset`; beyond its end with zeros. */
   read(offset: number, memory: Buffer): Promise<void>;
+  /** Whether whole pages go past the page cache. */
+  readonly direct: boolean;
   /** Bytes of data written so far. */
   readonly bytesWritten: number;
   /** Empties the target and gives it its size: a file becomes a hole, a device becomes zeros if that is not left to {@link cover}. */
@@ -170,6 +172,9 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
     zero,
     fill,
     read: readBack,
+    get direct() {
+      return directFd !== undefined;
+    },
     get bytesWritten() {
       return bytesWritten;
     },

@@ -21,12 +21,16 @@ export type CloneMethodName = (typeof CLONE_METHODS)[number];
 /** What a clone must reach of `cp`, as a factor. */
 export const CLONE_MUST = 1;
 
+/** The target once more with O_DIRECT, as a node worker opens it: no shell can. */
+const DIRECT =
+  'use Fcntl; $^F = 9; open(my $target, "+<&=", 6); fcntl($target, F_SETFL, O_RDWR | O_DIRECT) or die $!; exec @ARGV or die $!';
+
 /** The child that moves the bytes, told what this variable holds. It ends with its input: a FIFO that is held open has none. */
 const child = (job: string): string =>
   [
     'mkfifo "$SCRATCH_DIRECTORY/in" && mkdir "$SCRATCH_DIRECTORY/state"',
     `exec 8<>"$SCRATCH_DIRECTORY/in"; echo "$${job}" >&8`,
-    '"$NODE" "$CHILD" <&8 3<>"$TARGET" 4<"$SCRATCH_DIRECTORY" 5<"$SCRATCH_DIRECTORY/state" 9<"$IMAGE" > "$SCRATCH_DIRECTORY/out"',
+    `perl -e '${DIRECT}' "$NODE" "$CHILD" <&8 3<>"$TARGET" 4<"$SCRATCH_DIRECTORY" 5<"$SCRATCH_DIRECTORY/state" 6<>"$TARGET" 9<"$IMAGE" > "$SCRATCH_DIRECTORY/out"`,
     'grep -q "^{\\"result\\"" "$SCRATCH_DIRECTORY/out"',
   ].join('\n');
 
@@ -125,6 +129,6 @@ function jobOf({ gib }: SparseDisk, elsewhere: object = {}): string {
     preallocation: false,
     fence: 1,
     attempt: 1,
-    fds: { file: 3, directory: 4, record: 5, volume: 9 },
+    fds: { file: 3, direct: 6, directory: 4, record: 5, volume: 9 },
   });
 }

@@ -22,11 +22,12 @@ export interface VolumeCopy {
 /** Copies the disk; progress and resume are one offset. */
 export async function copyVolume(copy: VolumeCopy, sink: Sink): Promise<ReadOutcome> {
   const { source, bytes, job } = copy;
-  // the kernel's own copy shares blocks where it can, too
   const toFile = source.kernel !== undefined && sink.deviceBytes === undefined && !job.preallocation;
   if (toFile && job.reflink && !sink.existing && (await shareBlocks(source, bytes, sink)))
     return { virtualSize: bytes };
-  if (!toFile || !(await copyExtents(source, bytes, sink)))
+  // The kernel's own copy shares blocks where it can, too. Where it cannot, it goes through the page cache, in one thread.
+  const byKernel = toFile && (job.reflink === true || !sink.writer.direct);
+  if (!byKernel || !(await copyExtents(source, bytes, sink)))
     return await copyRanged({ map: mapOf(source, bytes), source, fileBytes: bytes }, sink);
   return { virtualSize: bytes };
 }
