@@ -3,6 +3,7 @@ import { cancel } from '../../client/index.js';
 import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
 import { createBlanks, MiB, WAITS_FOR_CONSUMER, type Blanks } from './blank-scene.js';
+import { holdBinding, type Held } from './holding.js';
 import { recordHistory } from './record.js';
 import { createWorld, eventually, type DataVolume, type World } from './world.js';
 
@@ -28,11 +29,6 @@ describe('how a blank disk ends', function () {
   });
   afterEach(() => blanks.releaseAll());
 
-  interface Held {
-    readonly made: DataVolume;
-    readonly release?: () => Promise<void>;
-  }
-
   /** Ways to hold a run at one of its steps. */
   const steps: Record<string, (name: string) => Promise<Held>> = {
     'while it waits for room': async (name) => {
@@ -54,16 +50,8 @@ describe('how a blank disk ends', function () {
     },
     'while the disk is created': async (name) => await blanks.hold(name),
     'while the disk is preallocated': async (name) => await blanks.hold(name, { preallocation: true }),
-    'while the claim is bound': async (name) => {
-      // without the controller manager nothing is Bound
-      killProcess(stack.info, 'kube-controller-manager', 'SIGKILL');
-      const made = await blanks.create(name);
-      await eventually('the volume', 60_000, async () => {
-        const volumes = await world.core.listPersistentVolume();
-        return volumes.items.some(({ spec }) => spec?.claimRef?.name === name) ? true : undefined;
-      });
-      return { made, release: () => restartProcess(stack.info, 'kube-controller-manager') };
-    },
+    'while the claim is bound': async (name) =>
+      await holdBinding({ stack, world }, name, () => blanks.create(name)),
   };
 
   for (const [step, hold] of Object.entries(steps)) {

@@ -5,6 +5,7 @@ import { killProcess, restartProcess, type ProcessName } from '../../local/index
 import { useStack } from '../support/stack.js';
 import { WAITS_FOR_CONSUMER } from './blank-scene.js';
 import { createClones, type Clones } from './clone-scene.js';
+import { holdBinding, type Held } from './holding.js';
 import { recordHistory } from './record.js';
 import { createWorld, eventually, sha256, type DataVolume, type World } from './world.js';
 
@@ -46,7 +47,8 @@ describe('how a clone ends', function () {
     await world.assertUnchanged(inventory, 60_000);
   };
 
-  for (const victim of ['worker-node', 'worker-control', 'temporal'] satisfies ProcessName[]) {
+  const victims: readonly ProcessName[] = ['worker-node', 'worker-control', 'temporal', 'kube-apiserver'];
+  for (const victim of victims) {
     it(`goes on after kill -9 of ${victim}, and the disk is right`, async () => {
       const name = `killed-${victim}`;
       const made = await copying(name);
@@ -61,53 +63,64 @@ describe('how a clone ends', function () {
   }
 
   /** Ways to hold a clone at one of its steps. */
-  const steps: Record<string, (name: string) => Promise<DataVolume>> = {
+  const steps: Record<string, (name: string) => Promise<Held>> = {
     'while its source is missing': async (name) => {
       const made = await clones.clone(name, 'not-there');
       await clones.awaitReason(name, 'CloneWithoutSource', /not-there/);
-      return made;
+      return { made };
     },
     'while a pod uses its source': async (name) => {
       await clones.use('vm', 'large');
       const made = await clones.clone(name, 'large');
       await clones.awaitReason(name, 'CloneSourceInUse', /\/vm using PersistentVolumeClaim large$/);
-      return made;
+      return { made, release: () => clones.unuse('vm') };
+    },
+    'while its source cannot be measured': async (name) => {
+      killProcess(stack.info, 'worker-node', 'SIGKILL');
+      const made = await clones.clone(name, 'large');
+      await clones.awaitReason(name, 'NodeUnavailable', /^source on node/);
+      return { made, release: () => restartProcess(stack.info, 'worker-node') };
     },
     'while it waits for its consumer': async (name) => {
       const made = await clones.clone(name, 'large', { annotations: WAITS_FOR_CONSUMER });
       await world.awaitPhase(namespace, name, 'WaitForFirstConsumer', 60_000);
-      return made;
+      return { made };
     },
     'while it waits for room': async (name) => {
       const made = await clones.clone(name, 'large', { size: '4Pi' });
       await clones.awaitReason(name, 'InsufficientCapacity', /asks for \d+ bytes/);
-      return made;
+      return { made };
     },
-    'while it copies': copying,
+    'while it copies': async (name) => ({ made: await copying(name) }),
+    'while its claim is bound': async (name) =>
+      await holdBinding({ stack, world }, name, () => clones.clone(name, 'large')),
   };
 
-  /** What a step held a clone by may be gone. */
-  const noPod = async (): Promise<void> => await clones.unuse('vm').catch(() => undefined);
-
-  for (const [step, begin] of Object.entries(steps)) {
+  for (const [step, hold] of Object.entries(steps)) {
     const slug = step.replaceAll(' ', '-').replace('while-', '');
     it(`leaves nothing when it is cancelled ${step}`, async () => {
       const name = `cancelled-${slug}`;
-      const made = await begin(name);
-      await cancel(stack.temporal, { workflowId: clones.idOf(made) });
-      const ended = await world.awaitPhase(namespace, name, 'Failed');
-      const running = ended.status?.conditions?.find(({ type }) => type === 'Running');
-      assert.deepEqual([running?.reason, running?.message], ['Cancelled', 'the clone was cancelled']);
-      await noPod();
+      const { made, release } = await hold(name);
+      try {
+        await cancel(stack.temporal, { workflowId: clones.idOf(made) });
+        const ended = await world.awaitPhase(namespace, name, 'Failed');
+        const running = ended.status?.conditions?.find(({ type }) => type === 'Running');
+        assert.deepEqual([running?.reason, running?.message], ['Cancelled', 'the clone was cancelled']);
+      } finally {
+        await release?.();
+      }
       await world.assertUnchanged(inventory, 60_000);
       await recordHistory(stack, clones.idOf(made), `cloneDataVolume.cancelled.${slug}`);
     });
 
     it(`leaves nothing when the DataVolume is deleted ${step}`, async () => {
       const name = `deleted-${slug}`;
-      const made = await begin(name);
-      await world.remove(namespace, name);
-      await noPod();
+      const { made, release } = await hold(name);
+      try {
+        await world.remove(namespace, name);
+      } finally {
+        await release?.();
+      }
       await world.assertUnchanged(inventory, 60_000);
       await eventually('the run is over', 60_000, async () => {
         const run = await stack.temporal.workflow.getHandle(clones.idOf(made)).describe();

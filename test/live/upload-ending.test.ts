@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { cancel } from '../../client/index.js';
 import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
+import { holdBinding, type Held } from './holding.js';
 import { makeImages, type Images } from './images.js';
 import { recordHistory } from './record.js';
 import { createUploads, workflowOf, type Uploads } from './uploads.js';
@@ -49,26 +50,42 @@ describe('how an upload ends', function () {
     return { made, sending, path };
   }
 
-  const steps: Record<string, (name: string) => Promise<DataVolume>> = {
-    'while nobody has come': ready,
-    'while bytes come': async (name) => (await halfWay(name)).made,
+  const steps: Record<string, (name: string) => Promise<Held>> = {
+    'while nobody has come': async (name) => ({ made: await ready(name) }),
+    'while bytes come': async (name) => ({ made: (await halfWay(name)).made }),
+    'while offered to its claim': async (name) =>
+      await holdBinding({ stack, world }, name, async () => {
+        const made = await ready(name);
+        // answered when the disk is complete
+        const { status } = await uploads.sendFile(workflowOf(made), await images.as('raw'));
+        assert.equal(status, 200);
+        return made;
+      }),
   };
   for (const [step, hold] of Object.entries(steps)) {
+    const slug = step.replaceAll(' ', '-');
     it(`cancelled ${step}: Failed, reason Cancelled, nothing left`, async () => {
-      const name = `cancelled-${step.replaceAll(' ', '-')}`;
-      const made = await hold(name);
-      await cancel(stack.temporal, workflowOf(made));
-      const failed = await world.awaitPhase(namespace, name, 'Failed', 60_000);
-      const running = failed.status?.conditions?.find(({ type }) => type === 'Running');
-      assert.deepEqual([running?.reason, running?.message], ['Cancelled', 'the upload was cancelled']);
+      const name = `cancelled-${slug}`;
+      const { made, release } = await hold(name);
+      try {
+        await cancel(stack.temporal, workflowOf(made));
+        const failed = await world.awaitPhase(namespace, name, 'Failed', 60_000);
+        const running = failed.status?.conditions?.find(({ type }) => type === 'Running');
+        assert.deepEqual([running?.reason, running?.message], ['Cancelled', 'the upload was cancelled']);
+      } finally {
+        await release?.();
+      }
       await world.assertUnchanged(inventory);
       await recordHistory(stack, workflowOf(made), `uploadDataVolume.cancelled.${step.split(' ')[1]}`);
     });
 
     it(`deleted ${step}: nothing left`, async () => {
-      const name = `deleted-${step.replaceAll(' ', '-')}`;
-      await hold(name);
-      await world.remove(namespace, name);
+      const { release } = await hold(`deleted-${slug}`);
+      try {
+        await world.remove(namespace, `deleted-${slug}`);
+      } finally {
+        await release?.();
+      }
       await world.assertUnchanged(inventory, 60_000);
     });
   }
@@ -86,6 +103,7 @@ describe('how an upload ends', function () {
     ['worker-node', 'raw', false],
     ['worker-node', 'qcow2', true],
     ['worker-control', 'raw', false],
+    ['kube-apiserver', 'raw', false],
     ['temporal', 'qcow2', false],
   ] as readonly (readonly [ProcessName, string, boolean])[]) {
     const kept = spool ? ' that is spooled' : '';

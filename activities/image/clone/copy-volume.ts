@@ -1,4 +1,4 @@
-/** The disk of a volume into another one: its blocks shared, or its extents copied by the kernel, or read and written. */
+/** The disk of a volume into another one: its blocks shared, its extents read and written, or copied by the kernel. */
 import { transientFailure } from '../../failures.js';
 import { codeOf } from '../../node/directories.js';
 import type { ConvertJob } from '../convert-job.js';
