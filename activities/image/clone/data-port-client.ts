@@ -1,8 +1,10 @@
 /** Requests to the data port of another node: few connections, kept; what breaks off is tried again. */
 import { Agent, request as httpsRequest } from 'node:https';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { finished } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
+import { freePiece } from '../../data-port/free-piece.js';
 import { DATA_PORT_NAME, type TlsFiles } from '../../data-port/tls.js';
 import { awayFailure, FAILURE_TYPES, permanentFailure, transientFailure } from '../../failures.js';
 import { codeOf } from '../../node/directories.js';
@@ -146,14 +148,19 @@ async function gather(response: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+/** By events, and each piece's memory given back at once: TLS hands over 16 KiB at a time, and an iterator's turn costs as much. */
 async function fill(response: IncomingMessage, target: Uint8Array, name: string): Promise<Buffer> {
   let at = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    if (at + chunk.length > target.length)
-      throw transientFailure('SourceUnavailable', `${name}: more bytes came than were asked for`);
+  response.on('data', (chunk: Buffer) => {
+    if (at + chunk.length > target.length) {
+      const tooMany = `${name}: more bytes came than were asked for`;
+      return void response.destroy(transientFailure('SourceUnavailable', tooMany));
+    }
     target.set(chunk, at);
     at += chunk.length;
-  }
+    freePiece(chunk);
+  });
+  await finished(response);
   if (at < target.length)
     throw (
       failureBehind(response, name) ??

@@ -97,33 +97,38 @@ describe('a clone over the data port of another node', function () {
     execFileSync('cmp', [source, disk]);
   });
 
-  it('asks again for bytes that were damaged on the way', async () => {
-    const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 32));
-    let damaged = 0;
-    const through: DataPort = {
-      urlOf: (resource) => volumes.port.urlOf(resource),
-      open: (resource) =>
-        volumes.port.open({
-          ...resource,
-          async handle(request, response) {
-            const write = response.write.bind(response) as (body: Buffer, done: () => void) => boolean;
-            response.write = ((body: Buffer, done: () => void) => {
-              if (body.length === MIB && damaged < 3) {
-                damaged += 1;
-                body[4711] = (body[4711] ?? 0) ^ 1;
-              }
-              return write(body, done);
-            }) as typeof response.write;
-            await resource.handle(request, response);
-          },
-        }),
-    };
-    const { url } = await serve(volume, { through });
-    const { disk, start } = await reserveRemote(volume, url, 32 * MIB);
-    await start().done;
-    assert.equal(damaged, 3);
-    execFileSync('cmp', [source, disk]);
-  });
+  const wrongs: Record<string, (body: Buffer) => Buffer> = {
+    'that were damaged on the way': (body) =>
+      body.map((byte, at) => (at === 4711 ? byte ^ 1 : byte)) as Buffer,
+    'that are fewer than were asked for': (body) => body.subarray(100),
+    'that are more than were asked for': (body) => Buffer.concat([body, body]),
+  };
+  for (const [how, wrong] of Object.entries(wrongs))
+    it(`asks again for bytes ${how}`, async () => {
+      const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 32));
+      let times = 0;
+      const through: DataPort = {
+        urlOf: (resource) => volumes.port.urlOf(resource),
+        open: (resource) =>
+          volumes.port.open({
+            ...resource,
+            async handle(request, response) {
+              const write = response.write.bind(response) as (body: Buffer, done: () => void) => boolean;
+              response.write = ((body: Buffer, done: () => void) => {
+                const isWrong = body.length === MIB && times < 3;
+                if (isWrong) times += 1;
+                return write(isWrong ? wrong(body) : body, done);
+              }) as typeof response.write;
+              await resource.handle(request, response);
+            },
+          }),
+      };
+      const { url } = await serve(volume, { through });
+      const { disk, start } = await reserveRemote(volume, url, 32 * MIB);
+      await start().done;
+      assert.equal(times, 3);
+      execFileSync('cmp', [source, disk]);
+    });
 
   it('says that the source changed, and that it was removed', async () => {
     for (const [change, failure] of [
