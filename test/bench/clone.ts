@@ -1,10 +1,10 @@
-/** A sparse disk copied on one node and from another one: a clone, in the process that moves its bytes, beside what people copy disks with. */
-import { execFileSync } from 'node:child_process';
+/** A sparse disk copied on one node, also where the file system shares blocks, and from another one: a clone, in the process that moves its bytes, beside what people copy disks with. */
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataPortClientOptions } from '../../activities/data-port/tls.js';
 import { servedUrl } from '../../activities/image/clone/volume-protocol.js';
-import { sourceVolume } from '../image/support/clone.js';
+import { sourceVolume, tryFileSystem } from '../image/support/clone.js';
 import { serveVolume } from '../image/support/served.js';
 import { startLoopbackPort } from '../workers/data-port-client.js';
 import type { Images } from './images.js';
@@ -15,8 +15,10 @@ import { judge, ratios, spreadOf, type Spread, type Verdict } from './statistics
 import { takeTurns } from './turns.js';
 
 /** Ways to copy a disk. */
-export const CLONE_METHODS = ['clone', 'network', 'cp', 'tar'] as const;
-export type CloneMethodName = (typeof CLONE_METHODS)[number];
+export type CloneMethodName = 'clone' | 'network' | 'cp' | 'tar' | 'shared';
+
+const EVERYWHERE = ['clone', 'network', 'cp', 'tar'] as const satisfies readonly CloneMethodName[];
+const WHERE_SHARED = ['clone', 'cp', 'shared'] as const satisfies readonly CloneMethodName[];
 
 /** What a clone must reach of `cp`, as a factor. */
 export const CLONE_MUST = 1;
@@ -51,11 +53,16 @@ export const CLONES: Readonly<Record<CloneMethodName, Method>> = {
       'tar -C "${IMAGE%/*}" -cS "${IMAGE##*/}" | tar -C "$SCRATCH_DIRECTORY" -x && ' +
       'mv "$SCRATCH_DIRECTORY/${IMAGE##*/}" "$TARGET" && sync "$TARGET"',
   },
+  shared: {
+    title: 'cp --reflink=always',
+    script: 'cp --reflink=always "$IMAGE" "$TARGET" && sync "$TARGET"',
+  },
 };
 
 /** Counted runs of each method. */
 export interface CloneResult {
   readonly disk: SparseDisk;
+  readonly fileSystem: string;
   readonly samples: ReadonlyMap<CloneMethodName, readonly Sample[]>;
   /** Time of `cp` over ours. */
   readonly ratio: Spread;
@@ -83,21 +90,46 @@ export async function prepareClone({
   await prepareSparse(images, diskOf(quick), log);
 }
 
-/** Copies the disk by each method in turns; the first round warms up, and its results are compared. */
-export async function runClone({ images, quick, pairs, log, jobFor }: CloneRun): Promise<CloneResult> {
+/** Copies the disk by each method in turns; the first round warms up, and its results are compared. On a file system that shares blocks, too, where one can be mounted. */
+export async function runClones(run: CloneRun): Promise<readonly CloneResult[]> {
+  const { images, quick, log, jobFor } = run;
   const disk = diskOf(quick);
   const sparse = await prepareSparse(images, disk, log);
   await using source = await serveSource(sparse.image.file);
   const NETWORK_JOB = jobOf(disk, { remote: source.remote });
   const job = jobFor(sparse, { CHILD, JOB: jobOf(disk), NETWORK_JOB });
+  const plain = await compare(run, job, EVERYWHERE);
+  const { workspace } = job;
+  using xfs = tryFileSystem(workspace.directory, 'xfs', 3 * 1024 * disk.gib);
+  if (!xfs) return [plain];
+  workspace.atEnd(() => spawnSync('umount', ['--lazy', xfs.path], { stdio: 'ignore' }));
+  const file = join(xfs.path, 'source.img');
+  execFileSync('cp', ['--sparse=always', sparse.image.file, file]);
+  const there = {
+    ...job,
+    image: { ...job.image, file },
+    workspace: { ...workspace, directory: xfs.path },
+    env: { ...job.env, JOB: jobOf(disk, { reflink: true }) },
+  };
+  return [plain, await compare(run, there, WHERE_SHARED)];
+}
+
+async function compare(
+  { quick, pairs }: CloneRun,
+  job: Job,
+  names: readonly CloneMethodName[],
+): Promise<CloneResult> {
+  const { directory } = job.workspace;
   const samples = await takeTurns({
-    names: CLONE_METHODS,
+    names,
     rounds: pairs,
     measure: (name) => measure(CLONES[name], job),
     verify: (name) => verify(CLONES[name], job),
   });
+  const fileSystem = execFileSync('stat', ['-f', '-c', '%T', directory], { encoding: 'utf8' }).trim();
   const ratio = spreadOf(ratios(wallsOf(samples.get('clone')), wallsOf(samples.get('cp'))));
-  return { disk, samples, ratio, verdict: judge(ratio, { must: CLONE_MUST }, quick) };
+  const verdict = judge(ratio, { must: CLONE_MUST }, quick);
+  return { disk: diskOf(quick), fileSystem, samples, ratio, verdict };
 }
 
 /** The node that has the disk: its data port is in this process, and what it costs is in no figure but the time. */

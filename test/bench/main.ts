@@ -1,5 +1,5 @@
 /** `npm run bench`: the streaming engine against its peers, in turns, in one run. Ends with 1 when it is not fast or small enough. */
-import { prepareClone, runClone, type CloneResult } from './clone.js';
+import { prepareClone, runClones, type CloneResult } from './clone.js';
 import { growthPercent, prepareGrowth, runGrowth, type GrowthResult } from './growth.js';
 import { prepareImages, sizeOf, type Images } from './images.js';
 import { describeMachine } from './machine.js';
@@ -70,7 +70,7 @@ async function runParts(bench: Bench): Promise<BenchResults> {
     const result = await attempt(bench, row.name, () => runOne(bench, row));
     if (result !== undefined) rows.push(result);
   }
-  const clone = options.parts.includes('clone')
+  const clones = options.parts.includes('clone')
     ? await attempt(bench, 'clone', () => clonePart(bench))
     : undefined;
   const upload = options.parts.includes('upload')
@@ -89,7 +89,7 @@ async function runParts(bench: Bench): Promise<BenchResults> {
     pairs: options.pairs,
     quick: options.quick,
     rows,
-    clone,
+    clones: clones ?? [],
     upload,
     memory: memory ?? [],
     growth: growth ?? [],
@@ -169,18 +169,18 @@ async function memoryPart(bench: Bench): Promise<readonly MemoryResult[]> {
   return results;
 }
 
-async function clonePart(bench: Bench): Promise<CloneResult> {
+async function clonePart(bench: Bench): Promise<readonly CloneResult[]> {
   const { images, options } = bench;
-  say('\nclone on one node');
-  const result = await runClone({
+  say('\nclone');
+  const results = await runClones({
     images,
     quick: options.quick,
     pairs: options.pairs,
     log: say,
     jobFor: sparseJob(bench),
   });
-  say(cloneTable(result));
-  return result;
+  for (const result of results) say(cloneTable(result));
+  return results;
 }
 
 async function uploadPart(bench: Bench): Promise<UploadResult> {

@@ -99,9 +99,9 @@ export function memoryTable(results: readonly MemoryResult[]): string {
   );
 }
 
-/** A sparse disk, copied on one node. */
-export function cloneTable({ disk, samples, ratio, verdict }: CloneResult): string {
-  const what = `${disk.gib} GiB with ${disk.dataMib} MiB of data; against cp`;
+/** A sparse disk, copied on one file system and from another node. */
+export function cloneTable({ disk, fileSystem, samples, ratio, verdict }: CloneResult): string {
+  const what = `${disk.gib} GiB with ${disk.dataMib} MiB of data on ${fileSystem}; against cp`;
   return [
     besideOthers('clone', samples, CLONES),
     '',

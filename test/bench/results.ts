@@ -17,7 +17,8 @@ export interface BenchResults {
   readonly quick: boolean;
   readonly rows: readonly RowResult[];
   /** Absent where it was not measured. */
-  readonly clone?: CloneResult | undefined;
+  /** One for each file system. */
+  readonly clones: readonly CloneResult[];
   readonly upload?: UploadResult | undefined;
   readonly memory: readonly MemoryResult[];
   readonly growth: readonly GrowthResult[];
@@ -28,11 +29,11 @@ export interface BenchResults {
 }
 
 /** What the run comes to. */
-export function verdictOf({ rows, clone, upload, memory, failures }: BenchResults): Verdict {
+export function verdictOf({ rows, clones, upload, memory, failures }: BenchResults): Verdict {
   if (failures.length > 0) return 'fail';
   return worst([
     ...rows.map(({ verdict }) => verdict),
-    ...(clone ? [clone.verdict] : []),
+    ...clones.map(({ verdict }) => verdict),
     ...(upload ? [upload.verdict] : []),
     ...memory.flatMap(({ limits }) => limits.map(({ verdict }) => verdict)),
   ]);
