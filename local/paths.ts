@@ -22,12 +22,13 @@ function isPackage(directory: string): boolean {
 
 /**
  * Where the local stack keeps its state: `DVFLOW_LOCAL_DIR`, else below `XDG_STATE_HOME`, else below `~/.local/state`.
- * Root's own default is `/var/lib/dvflow/local`: transfers run as uid 107, which cannot enter root's home.
+ * Root's own default is `/var/lib/dvflow-local`: transfers run as uid 107, which cannot enter root's home, and a pool may not lie
+ * below `/var/lib/dvflow`, which is the workers' own.
  */
 export function stateDirectory(env: NodeJS.ProcessEnv = process.env): string {
   if (env['DVFLOW_LOCAL_DIR']) return resolve(env['DVFLOW_LOCAL_DIR']);
   if (env['XDG_STATE_HOME']) return resolve(env['XDG_STATE_HOME'], 'dvflow', 'local');
-  if (process.getuid?.() === 0) return '/var/lib/dvflow/local';
+  if (process.getuid?.() === 0) return '/var/lib/dvflow-local';
   return join(homedir(), '.local', 'state', 'dvflow', 'local');
 }
 
