@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
 import type { StackInfo } from '../local/types.js';
@@ -25,6 +26,13 @@ export async function runningStack(): Promise<StackInfo | undefined> {
  */
 export async function defaultStack(env: NodeJS.ProcessEnv = process.env): Promise<StackInfo | undefined> {
   return env.KUBECONFIG || env.TEMPORAL_ADDRESS || env.TEMPORAL_PROFILE ? undefined : await runningStack();
+}
+
+/** The running local stack where it is the cluster of this command: by default, or because `KUBECONFIG` is its own (`dvflow local env`). */
+export async function stackInUse(env: NodeJS.ProcessEnv = process.env): Promise<StackInfo | undefined> {
+  if (!env.KUBECONFIG) return await defaultStack(env);
+  const stack = await runningStack();
+  return stack?.kubeconfig === resolve(env.KUBECONFIG) ? stack : undefined;
 }
 
 /** Connects as Temporal's own variables and profiles say, else to the local stack; or to the stack that is given. */

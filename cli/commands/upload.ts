@@ -3,7 +3,7 @@ import { createReadStream, readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { defaultStack, loadKubernetes } from '../connections.js';
+import { loadKubernetes, stackInUse } from '../connections.js';
 import { CliError, EXIT } from '../errors.js';
 import { uploadManifestOf, type UploadManifestOptions } from '../manifest.js';
 import { print, printJson, type OutputOptions } from '../output.js';
@@ -102,7 +102,7 @@ async function trust({
 }: UploadOptions): Promise<{ readonly ca?: string; readonly insecure?: boolean }> {
   if (insecure) return { insecure };
   if (caFile !== undefined) return { ca: readFileSync(caFile, 'utf8') };
-  const stack = await defaultStack();
+  const stack = await stackInUse();
   if (!stack) return {};
   const { gatewayAuthority } = await import('../../local/gateway.js');
   return { ca: gatewayAuthority(stack.directory) };

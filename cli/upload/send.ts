@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DefaultHttpStack, DetailedError, Upload } from 'tus-js-client';
+import { isCertificateCode } from '../../activities/image/source/certificate-codes.js';
 import { CliError, EXIT } from '../errors.js';
 import { createUrlStore } from './url-store.js';
 
@@ -138,6 +139,7 @@ function createAttempts(
 
   async function judge(error: unknown, barren: number): Promise<void> {
     if (error instanceof CliError) throw error;
+    if (isNotTrusted(error)) throw notTrusted(endpoint, error);
     const status = statusOf(error);
     // the upload is not there any more: only then is another one made
     const gone = (status === 404 || status === 410) && addresses.read() !== undefined;
@@ -157,6 +159,18 @@ function createBearer({ token }: Sending): () => Promise<string> {
     if (!known || Date.now() - known.at > TOKEN_MS) known = { text: await token(), at: Date.now() };
     return known.text;
   };
+}
+
+/** No other try meets another server. */
+function isNotTrusted(error: unknown): boolean {
+  const cause = error instanceof DetailedError ? error.causingError : undefined;
+  return cause instanceof Error && 'code' in cause && isCertificateCode(String(cause.code));
+}
+
+function notTrusted(endpoint: string, error: unknown): CliError {
+  const cure = 'name its authorities by --ca-file, or do not verify it: --insecure';
+  const what = `the certificate of ${new URL(endpoint).origin} cannot be verified`;
+  return new CliError(`${what} (${reasonOf(error)}): ${cure}`, EXIT.permanent, { cause: error });
 }
 
 /** The upload itself is refused, and not what was sent last. */

@@ -123,6 +123,15 @@ describe('dvflow upload', function () {
       assert.match(error.message, /the upload was refused: Saving stream failed: not an image/);
       return true;
     });
+    // not trusted by this machine
+    await assert.rejects(send({ ca: '' }), (error: CliError) => {
+      assert.equal(error.exitCode, 3);
+      assert.match(
+        error.message,
+        /^the certificate of https:\/\/localhost:\d+ cannot be verified \(.*--ca-file/,
+      );
+      return true;
+    });
     assert.equal(notices.length, 0);
     gateway.claims.set('disk', uploadClaim({ size: '1' }));
     await writeFile(file, Buffer.alloc(0));

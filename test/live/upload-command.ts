@@ -37,7 +37,8 @@ export function startUpload(
       KUBECONFIG: stack.info.kubeconfig,
       TEMPORAL_ADDRESS: stack.info.temporalAddress,
       XDG_STATE_HOME: stateHome,
-      NODE_EXTRA_CA_CERTS: join(stack.info.directory, 'pki', 'data-port', 'dvflow-gateway', 'ca.crt'),
+      // whose authority is believed, since the kubeconfig is this stack's
+      DVFLOW_LOCAL_DIR: stack.info.directory,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { ApplicationFailure, permanentFailure, transientFailure } from '../../failures.js';
+import { isCertificateCode } from './certificate-codes.js';
 import { http } from './node-http.js';
 import type { Refusal } from './types.js';
 
@@ -11,10 +12,6 @@ const TRANSIENT_STATUSES = new Set([202, 408, 421, 425, 429]);
 
 /** A server that asks for more patience than this is not believed. */
 const LONGEST_RETRY_AFTER_MS = 3_600_000;
-
-/** Codes of `X509_verify_cert` and of Node's host name check: the server is not the one that the user named. */
-const CERTIFICATE_CODES =
-  /^(?:CERT_|ERR_TLS_CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_(?:GET_(?:ISSUER|CRL)|VERIFY_LEAF|DECRYPT|DECODE)|CRL_|ERROR_IN_C|HOSTNAME_MISMATCH|INVALID_(?:CA|PURPOSE)|PATH_LENGTH_EXCEEDED)/u;
 
 const OLD_TLS = 'server speaks no TLS of version 1.2 or later';
 /** What OpenSSL says of it where Node has no code for it but EPROTO. */
@@ -103,7 +100,7 @@ export function connectionFailure(error: unknown, doing: string, peer: string): 
   if (typed) return typed;
   const root = chain.at(-1);
   const codes = chain.map(codeOf).filter((code) => code !== undefined);
-  const certificate = codes.find((code) => CERTIFICATE_CODES.test(code));
+  const certificate = codes.find((code) => isCertificateCode(code));
   if (certificate !== undefined) {
     // what follows a semicolon is Node's advice to those who start Node
     const reason = root?.message.split(';')[0] ?? '';
