@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { killProcess, restartProcess } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
 import { makeImages, type Images } from './images.js';
-import { awaitProgress, startUpload } from './upload-command.js';
+import { awaitProgress, awaitWritten, startUpload } from './upload-command.js';
 import { assertSameDisk, createWorld, type World } from './world.js';
 
 const MIB = 1024 * 1024;
@@ -56,7 +56,7 @@ describe('dvflow upload against the real thing', function () {
     const file = await images.as('qcow2');
     const first = start(file, 'again');
     first.done.catch(() => undefined);
-    await progress('again', 20);
+    await awaitWritten(world, place(), 'again', 96 * MIB);
     first.child.kill('SIGKILL');
     const { resumed, bytes, bytesSent } = await start(file, 'again').done;
     assert.equal(resumed, true);

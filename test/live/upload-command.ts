@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { projectRoot } from '../../local/paths.js';
 import type { TestStack } from '../support/stack.js';
 import { eventually, type World } from './world.js';
@@ -65,4 +67,22 @@ export async function awaitProgress(
       ? true
       : undefined,
   );
+}
+
+/** Waits until so many bytes of the disk are there; looks more often than a quiet machine takes for a whole upload. */
+export async function awaitWritten(
+  world: World,
+  { stack, namespace }: Pick<CommandPlace, 'stack' | 'namespace'>,
+  name: string,
+  bytes: number,
+): Promise<void> {
+  const { pool } = stack.info;
+  const claim = await eventually(`claim ${name}`, 60_000, async () => await world.claim(namespace, name));
+  const uid = claim.metadata?.uid ?? 'none';
+  for (const end = Date.now() + 120_000; Date.now() < end; await pause(5)) {
+    const directory = (await readdir(pool)).find((entry) => entry.endsWith(uid));
+    const disk = directory && (await stat(join(pool, directory, 'disk.img')).catch(() => undefined));
+    if (disk && disk.blocks * 512 >= bytes) return;
+  }
+  assert.fail(`${name} has not come to ${bytes} bytes`);
 }
