@@ -170,7 +170,9 @@ function isNotTrusted(error: unknown): boolean {
 function notTrusted(endpoint: string, error: unknown): CliError {
   const cure = 'name its authorities by --ca-file, or do not verify it: --insecure';
   const what = `the certificate of ${new URL(endpoint).origin} cannot be verified`;
-  return new CliError(`${what} (${reasonOf(error)}): ${cure}`, EXIT.permanent, { cause: error });
+  // what follows a semicolon is Node's advice to those who start Node
+  const [why] = reasonOf(error).split(';');
+  return new CliError(`${what} (${why}): ${cure}`, EXIT.permanent, { cause: error });
 }
 
 /** The upload itself is refused, and not what was sent last. */
