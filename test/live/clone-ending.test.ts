@@ -20,10 +20,12 @@ describe('how a clone ends', function () {
   let namespace: string;
   let source: string;
   let content: string;
+  let untouched: readonly string[];
   let inventory: readonly string[];
 
   before(async () => {
     world = createWorld(stack);
+    untouched = await world.inventory();
     namespace = await world.createNamespace('clone-ending');
     clones = createClones(stack, world, namespace);
     source = await clones.makeSource('large', LARGE_MIB);
@@ -31,6 +33,8 @@ describe('how a clone ends', function () {
   });
   after(async () => {
     await world.remove(namespace, 'large');
+    // what the next suite counts must not be on its way out
+    await world.assertUnchanged(untouched, 60_000);
   });
   beforeEach(async () => {
     inventory = await world.inventory();

@@ -156,7 +156,7 @@ export function createWorld(stack: TestStack) {
       released.some((name) => entry.includes(name)) ||
       (released.length > 0 && entry.startsWith('pool .dvflow/promises/'));
     const stays = (entry: string): boolean =>
-      !/^pool \.dvflow\/([0-9a-f-]{36}|\.removing-[0-9a-f]+)(\/|$)/.test(entry) && !ofReleased(entry);
+      !/^pool \.dvflow\/[0-9a-f-]{36}(\/|$)/.test(entry) && !ofReleased(entry);
     let after: readonly string[] = [];
     const same = await eventually('the inventory as before', timeoutMs, async () => {
       after = await inventory();
