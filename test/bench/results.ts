@@ -16,9 +16,9 @@ export interface BenchResults {
   readonly pairs: number;
   readonly quick: boolean;
   readonly rows: readonly RowResult[];
-  /** Absent where it was not measured. */
   /** One for each file system. */
   readonly clones: readonly CloneResult[];
+  /** Absent where it was not measured. */
   readonly upload?: UploadResult | undefined;
   readonly memory: readonly MemoryResult[];
   readonly growth: readonly GrowthResult[];
