@@ -1,4 +1,4 @@
-import { constants, inflateRawSync, zstdDecompressSync } from 'node:zlib';
+import type * as Zlib from 'node:zlib';
 import { openLibrary } from './native.js';
 import { zstdFrameBytes } from './zstd-frame.js';
 
@@ -96,7 +96,11 @@ function signed(size: number | bigint): number {
   return Number(BigInt.asIntN(64, BigInt(size)));
 }
 
+/** Node's module when it is needed: it takes a thread 5 ms to load. */
+const zlib = (): typeof Zlib => process.getBuiltinModule('node:zlib');
+
 function nodeInflate(input: Uint8Array, output: Uint8Array): DecodeOutcome {
+  const { constants, inflateRawSync } = zlib();
   const limit = output.length;
   const plain = decoded(() =>
     inflateRawSync(input, {
@@ -112,6 +116,7 @@ function nodeInflate(input: Uint8Array, output: Uint8Array): DecodeOutcome {
 }
 
 function nodeZstd(input: Uint8Array, output: Uint8Array): DecodeOutcome {
+  const { zstdDecompressSync } = zlib();
   return frameByFrame(input, output, (rest, free) => {
     const frame = zstdFrameBytes(rest);
     if (frame === undefined) return 'damaged';
