@@ -50,6 +50,7 @@ export interface ConnectionParts {
  */
 export function connect({ session, facts, address, onAnswered, onEnded }: ConnectionParts): Connection {
   const jobs: RangeJob[] = [];
+  const requestFor = createRequests(session, address, facts);
   const head = Buffer.allocUnsafeSlow(MAX_HEAD_BYTES);
   let headBytes = 0;
   let current: ResponseHead | undefined;
@@ -141,7 +142,7 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
     if (jobs.length === 0) watch.arm();
     jobs.push(...more);
     for (const { target, filled } of more) bytes += target.length - filled;
-    socket.write(more.map((job) => requestFor(session, address, facts, job)).join(''), 'latin1');
+    socket.write(more.map(requestFor).join(''), 'latin1');
   }
 
   return {
@@ -160,16 +161,21 @@ function reasonOf(error: Error, { display }: Session): string {
   return networkFailure(error, display).message.replace(`GET ${display}: `, '');
 }
 
-function requestFor(session: Session, { url, headers }: Entrance, facts: SourceFacts, job: RangeJob): string {
+/** Writes requests for one place: all but the range is the same in each of them. */
+function createRequests(
+  session: Session,
+  { url, headers }: Entrance,
+  facts: SourceFacts,
+): (job: RangeJob) => string {
   const ifRange = ifRangeOf(facts.validators);
   const all = session.headers.for(url, {
     ...headers,
-    range: rangeHeader(missingOf(job)),
     ...(ifRange === undefined ? {} : { 'if-range': ifRange }),
   });
   const host = 'host' in all ? '' : `host: ${url.host}\r\n`;
   const lines = Object.entries(all).flatMap(([name, value]) =>
     [value].flat().map((one) => `${name}: ${one}\r\n`),
   );
-  return `GET ${url.pathname}${url.search} HTTP/1.1\r\n${host}${lines.join('')}\r\n`;
+  const same = `GET ${url.pathname}${url.search} HTTP/1.1\r\n${host}${lines.join('')}`;
+  return (job) => `${same}range: ${rangeHeader(missingOf(job))}\r\n\r\n`;
 }

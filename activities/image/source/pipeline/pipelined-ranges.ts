@@ -9,6 +9,8 @@ import type { RangeJob } from './range-job.js';
 const CONNECTIONS = 2;
 /** Requests under way on one connection, by number and by bytes: enough to keep it busy, little to lose with it. */
 const DEPTH = { requests: 32, bytes: 8 * 1024 * 1024 };
+/** Part of either that must be done before more is asked for: one write for several requests costs the server and us a third. */
+const REFILL = 3 / 4;
 /** A second connection is worth it when the first has so much to do. */
 const WORTH_ANOTHER = 256 * 1024;
 /** Broken connections under one job, and odd answers in a row, after which the patient reader takes over. */
@@ -32,6 +34,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   let oddAddress = '';
   let lonely = 0;
   let opening = false;
+  let pumping = false;
   let facts: SourceFacts | undefined;
 
   async function readInto(now: SourceFacts, start: number, target: Uint8Array): Promise<void> {
@@ -44,7 +47,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
     if (!address) return await patient.readInto(now, start, target);
     await new Promise<void>((resolve, reject) => {
       queue.push({ start, target, filled: 0, broken: 0, resolve, reject });
-      pump();
+      pumpTogether();
     });
   }
 
@@ -52,6 +55,16 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   async function straightAddress(): Promise<Entrance | undefined> {
     const address = await route.address();
     return address && !session.agents.isProxied(address.url) ? address : undefined;
+  }
+
+  /** The ranges of a window are asked for one after another: once all have come, they go out in one write. */
+  function pumpTogether(): void {
+    if (pumping) return;
+    pumping = true;
+    queueMicrotask(() => {
+      pumping = false;
+      pump();
+    });
   }
 
   function pump(): void {
@@ -78,6 +91,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   function takeFor(connection: Connection): RangeJob[] {
     const jobs: RangeJob[] = [];
     let { outstanding, outstandingBytes } = connection;
+    if (outstanding > depth * REFILL || outstandingBytes > DEPTH.bytes * REFILL) return jobs;
     for (let next = queue[0]; next; next = queue[0]) {
       const length = next.target.length - next.filled;
       if (outstanding > 0 && (outstanding >= depth || outstandingBytes + length > DEPTH.bytes)) break;

@@ -32,9 +32,9 @@ export function parseResponseHead(bytes: Buffer): ResponseHead | 'odd' | undefin
   if (!status) return 'odd';
   const headers: Record<string, string> = {};
   for (const line of lines) {
-    const [, name = '', value = ''] = FIELD.exec(line) ?? [];
-    const key = name.toLowerCase();
-    if (key === '') return 'odd';
+    const field = fieldOf(line);
+    if (!field) return 'odd';
+    const [key, value] = field;
     // cookies and the like may come twice; nothing that is read here may
     if (key in headers && RELIED_ON.has(key)) return 'odd';
     headers[key] = value;
@@ -45,6 +45,21 @@ export function parseResponseHead(bytes: Buffer): ResponseHead | 'odd' | undefin
     bytes: end + END.length,
     closes: status[1] === '0' || /\bclose\b/iu.test(headers['connection'] ?? ''),
   };
+}
+
+/** Lines seen lately: a server repeats most of a head in each of thousands of answers. */
+const fields = new Map<string, readonly [key: string, value: string]>();
+const MOST_FIELDS = 64;
+
+function fieldOf(line: string): readonly [key: string, value: string] | undefined {
+  const known = fields.get(line);
+  if (known) return known;
+  const [, name, value = ''] = FIELD.exec(line) ?? [];
+  if (!name) return undefined;
+  const field = [name.toLowerCase(), value] as const;
+  if (fields.size >= MOST_FIELDS) fields.clear();
+  fields.set(line, field);
+  return field;
 }
 
 const RELIED_ON = new Set([
