@@ -32,9 +32,12 @@ const GROUPS = [
 const VIRTUAL = '\0';
 const BUILTIN = `${VIRTUAL}builtin:`;
 
+/** Modules of Node's that are large, plain collections of functions, and not needed by every command. */
+const LARGE = /^node:(?:child_process|crypto|dns|https?|tls|worker_threads|zlib)$/u;
+
 /**
- * Node's own modules by `process.getBuiltinModule`: an `import` of one reads all its exports, those that load further modules
- * included, and takes a fifth of a small command's time.
+ * Node's own modules by `process.getBuiltinModule`, and the large ones when something of them is used first: an `import` loads a
+ * module at once and reads all its exports, those that load further modules included. That is a third of a small command's time.
  */
 const builtins: Plugin = {
   name: 'builtins',
@@ -44,7 +47,11 @@ const builtins: Plugin = {
   },
   load(id) {
     if (!id.startsWith(BUILTIN)) return undefined;
-    return `module.exports = process.getBuiltinModule(${JSON.stringify(id.slice(BUILTIN.length))});`;
+    const name = id.slice(BUILTIN.length);
+    const module = `process.getBuiltinModule('${name}')`;
+    if (!LARGE.test(name)) return `module.exports = ${module};`;
+    return `for (const name of ${JSON.stringify(Object.keys(process.getBuiltinModule(name) ?? {}))})
+  Object.defineProperty(exports, name, { enumerable: true, get: () => ${module}[name] });`;
   },
 };
 

@@ -14,7 +14,9 @@ const DEFAULT_REFUSALS = [
 ] as const;
 
 /** Prefixes of 96 bits whose last 32 bits are an IPv4 address: mapped, compatible, and NAT64 (RFC 6052 §2.1). */
-const EMBEDDING_PREFIXES = blockListOf(['::ffff:0:0/96', '::/96', '64:ff9b::/96']);
+const EMBEDDING_PREFIXES = ['::ffff:0:0/96', '::/96', '64:ff9b::/96'];
+/** Made for the first IPv6 address: Node compiles what it knows one by for longer than a whole command starts. */
+let embedding: BlockList | undefined;
 
 type LookupCallback = (
   error: NodeJS.ErrnoException | null,
@@ -107,7 +109,8 @@ function contains(list: BlockList, address: string): boolean {
 function spellingsOf(address: string): string[] {
   const bare = address.replace(/%.*$/u, '');
   if (isIPv4(bare)) return [bare];
-  if (!contains(EMBEDDING_PREFIXES, bare)) return [bare];
+  embedding ??= blockListOf(EMBEDDING_PREFIXES);
+  if (!contains(embedding, bare)) return [bare];
   // the URL parser writes the last 32 bits as two groups of hex digits, whatever spelling came in
   const groups = new URL(`http://[${bare}]`).hostname.slice(1, -1).split(':');
   const [high = 0, low = 0] = groups.slice(-2).map((group) => Number.parseInt(group || '0', 16));
