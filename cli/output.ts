@@ -1,3 +1,5 @@
+import { EXIT } from './errors.js';
+
 /** Format that a command was asked for. */
 export interface OutputOptions {
   readonly output?: 'json';
@@ -11,4 +13,23 @@ export function print(text: string): void {
 /** Prints the one JSON document of `--output json`. */
 export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, 2));
+}
+
+/**
+ * Watches standard output and error while `work` is done. A reader that has gone away, such as `head`, ends nothing that is under
+ * way, and is no failure; output that cannot be written for another reason is one.
+ * @returns what `work` returns, or 1 where something of it was not written
+ */
+export async function withOutput(work: () => Promise<number>): Promise<number> {
+  let failed = false;
+  const watch = (error: NodeJS.ErrnoException): void => {
+    if (error.code === 'EPIPE') return;
+    failed = true;
+    process.exitCode = EXIT.unknown;
+    if (!process.stderr.errored) process.stderr.write(`dvflow: output cannot be written: ${error.message}\n`);
+  };
+  process.stdout.on('error', watch);
+  process.stderr.on('error', watch);
+  const code = await work();
+  return failed && code === EXIT.ok ? EXIT.unknown : code;
 }

@@ -6,9 +6,14 @@ import { registerLocalVolumeCommands } from './commands/local-volume-options.js'
 import { registerLocalCommands } from './commands/local.js';
 import { registerUploadCommand } from './commands/upload-options.js';
 import { EXIT, judge } from './errors.js';
+import { withOutput } from './output.js';
 
 /** Runs the command line to its end; the returned number is the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
+  return await withOutput(() => runCommand(argv));
+}
+
+async function runCommand(argv: readonly string[]): Promise<number> {
   try {
     await createProgram().parseAsync([...argv]);
     return EXIT.ok;

@@ -46,6 +46,8 @@ export interface ResumeRecord {
   readonly preallocated?: boolean;
   /** What the files of a volume were when they were cloned into it: the result is that of this state, and of no other. */
   readonly state?: string;
+  /** The directory that an archive is unpacked into: what is in it is ours, what is in another one is not. */
+  readonly directory?: string;
 }
 
 /** What a DataVolume without a record starts with. */
@@ -63,7 +65,7 @@ export interface RecordStore {
  * A record that cannot be read counts as none: work starts over.
  */
 export function createRecordStore(directory: string, owner?: Owner): RecordStore {
-  const path = `${directory}/record.json`;
+  const path = recordIn(directory);
 
   async function load(): Promise<ResumeRecord> {
     const text = await readOwn(path).catch(() => '');
@@ -73,7 +75,7 @@ export function createRecordStore(directory: string, owner?: Owner): RecordStore
   async function save(record: ResumeRecord): Promise<void> {
     const current = await load();
     if (current.fence > record.fence) throw new FencedError(record.fence, current.fence);
-    if (current.fence < record.fence) await removeUnfinished(directory, record.fence);
+    if (current.fence < record.fence) await removeUnfinished(directory, (writer) => writer < record.fence);
     const temporary = `${directory}/record.${record.fence}.tmp`;
     await orNoSpace(replace(temporary, JSON.stringify(record)));
   }
@@ -85,6 +87,14 @@ export function createRecordStore(directory: string, owner?: Owner): RecordStore
   }
   return { load, save };
 }
+
+/** Removes the record of a directory, and what attempts that were killed over one have left; nothing else that it may hold. */
+export async function removeRecord(directory: string): Promise<void> {
+  await rm(recordIn(directory), { force: true });
+  await removeUnfinished(directory, () => true);
+}
+
+const recordIn = (directory: string): string => `${directory}/record.json`;
 
 /** A later attempt has taken over; this one stops and touches nothing more. */
 export class FencedError extends Error {
@@ -123,11 +133,11 @@ function isStrong({ etag, lastModified }: SourceValidators): boolean {
   return etag !== undefined || lastModified !== undefined;
 }
 
-/** Removes records that earlier attempts were killed over before they had their name. */
-async function removeUnfinished(directory: string, fence: number): Promise<void> {
+/** Removes records that attempts were killed over before they had their name. */
+async function removeUnfinished(directory: string, isOver: (writer: number) => boolean): Promise<void> {
   for (const name of await readdir(directory)) {
     const [, writer] = /^record\.(\d+)\.tmp$/u.exec(name) ?? [];
-    if (writer !== undefined && Number(writer) < fence) await rm(`${directory}/${name}`, { force: true });
+    if (writer !== undefined && isOver(Number(writer))) await rm(`${directory}/${name}`, { force: true });
   }
 }
 

@@ -1,15 +1,11 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import type { BigIntStats } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { assertContentType } from '../../activities/image/content-type.js';
 import type { ConvertJob } from '../../activities/image/convert-job.js';
 import { convertImage } from '../../activities/image/convert.js';
 import { createFileSource } from '../../activities/image/source/file-source.js';
-import {
-  createRecordStore,
-  withoutDurable,
-  type RecordStore,
-  type ResumeRecord,
-} from '../../activities/image/resume-record.js';
+import { FencedError } from '../../activities/image/resume-record.js';
 import { openSource } from '../../activities/image/source/open-source.js';
 import {
   openLocalDirectory,
@@ -17,7 +13,8 @@ import {
   type LocalTarget,
 } from '../../activities/image/target/local-target.js';
 import type { ContentType, ImageFormat, TransferResult } from '../../activities/types.js';
-import { CliError } from '../errors.js';
+import { openConversionState, type ConversionState } from '../conversion-state.js';
+import { CliError, EXIT } from '../errors.js';
 import { callerPolicy, sourceRequest, type SourceFlags } from '../local-source.js';
 import { print, printJson } from '../output.js';
 import { bytes, span } from '../render/figures.js';
@@ -62,6 +59,7 @@ export async function runConvert(address: string, path: string, flags: ConvertFl
   const view = await createTransferView(process.stderr, flags.json === true);
   const request = await sourceRequest(address, flags, process.env);
   assertContentType(request.kind, flags.contentType);
+  if (request.kind === 'file') await refuseSame(request.path, path);
   const source = await openSource(request, {
     policy: callerPolicy(flags),
     signal: stopping.signal,
@@ -95,11 +93,9 @@ async function convertInto(
 ): Promise<TransferResult> {
   if (flags.contentType === 'archive') return await unpackInto(path, flags, conversion);
   await using target = await openLocalTarget(path);
-  const state = flags.state ?? `${path}.dvflow`;
-  await mkdir(state, { recursive: true, mode: 0o700 });
-  const records = createRecordStore(state);
-  const { fence } = await beginning(records);
+  const state = await openConversionState(path, flags.state);
   try {
+    const { fence } = await state.begin();
     const result = await convertImage({
       ...conversion,
       target: target.file,
@@ -107,25 +103,16 @@ async function convertInto(
       preallocation: false,
       ...(flags.scratch === undefined ? {} : { scratch: flags.scratch }),
       ...(flags.format === undefined ? {} : { format: flags.format }),
-      records,
+      records: state.records,
       fence: fence + 1,
       attempt: 1,
     });
-    await rm(state, { recursive: true, force: true });
+    await state.remove();
     return result;
   } catch (error) {
     await leave(target, state, error);
     throw error;
   }
-}
-
-/** The record of what was interrupted; one of what was finished says nothing about this source, and is removed. */
-async function beginning(records: RecordStore): Promise<ResumeRecord> {
-  const { result, ...record } = await records.load();
-  if (!result) return record;
-  const begun = withoutDurable(record);
-  await records.save(begun);
-  return begun;
 }
 
 async function unpackInto(
@@ -134,23 +121,31 @@ async function unpackInto(
   conversion: Conversion,
 ): Promise<TransferResult> {
   const { unpackImage } = await import('../../activities/image/unpack-image.js');
-  const state = flags.state ?? `${path.replace(/\/+$/u, '')}.dvflow`;
-  const records = createRecordStore(state);
-  await mkdir(state, { recursive: true, mode: 0o700 });
-  const { fence, durable } = await beginning(records);
-  // only the record of a disk has something durable
-  await using directory = await openLocalDirectory(path, { ours: fence > 0 && !durable });
+  await using target = await openLocalDirectory(path);
+  const { handle: directory, identity } = target;
+  const state = await openConversionState(path, flags.state);
   try {
+    const { directory: begun, ...record } = await state.begin();
+    await target.refuseFilled(begun);
+    await state.records.save({ ...record, directory: identity });
     const size = { claimName: path, usableBytes: Number.MAX_SAFE_INTEGER };
-    return await unpackImage({ ...conversion, directory, size, records, fence: fence + 1, attempt: 1 });
-  } catch (error) {
-    // files of an archive cannot be gone on with: nothing is worth keeping
-    const { emptyVolume } = await import('../../activities/image/archive/unpack-empty.js');
-    const { dev: device } = await directory.stat({ bigint: true });
-    await emptyVolume(directory, { device }).catch(() => undefined);
-    throw error;
+    const { records } = state;
+    return await unpackImage({
+      ...conversion,
+      directory,
+      size,
+      records,
+      fence: record.fence + 1,
+      attempt: 1,
+    }).catch(async (error: unknown) => {
+      // files of an archive cannot be gone on with: nothing is worth keeping
+      const { emptyVolume } = await import('../../activities/image/archive/unpack-empty.js');
+      const { dev: device } = await directory.stat({ bigint: true });
+      await emptyVolume(directory, { device }).catch(() => undefined);
+      throw error;
+    });
   } finally {
-    await rm(state, { recursive: true, force: true });
+    await state.remove();
   }
 }
 
@@ -163,13 +158,31 @@ function sizeOf(path: string, { file }: LocalTarget): ConvertJob['size'] {
 }
 
 /** What no other try can cure leaves nothing behind; what was interrupted can be gone on with. */
-async function leave(target: LocalTarget, state: string, error: unknown): Promise<void> {
+async function leave(target: LocalTarget, state: ConversionState, error: unknown): Promise<void> {
+  // it is somebody else's state by now
+  if (error instanceof FencedError) return;
   const final = (error as { nonRetryable?: boolean | null }).nonRetryable === true;
-  const text = await readFile(`${state}/record.json`, 'utf8').catch(() => '');
-  const durable = /"completed":[1-9]/u.test(text);
-  if (!final && durable) return;
-  await rm(state, { recursive: true, force: true });
+  const { durable } = await state.records.load();
+  if (!final && durable && durable.completed > 0) return;
+  await state.remove();
   await target.discard();
+}
+
+/**
+ * A disk cannot be read from the file that it is written to: what is read would be written over, by another name as well.
+ * @throws {@link CliError}
+ */
+async function refuseSame(source: string, target: string): Promise<void> {
+  const [from, to] = await Promise.all(
+    [source, target].map((path) => stat(path, { bigint: true }).catch(() => undefined)),
+  );
+  const same = from && to && (from.isBlockDevice() ? from.rdev === to.rdev : isSameFile(from, to));
+  if (same)
+    throw new CliError(`${target} is the source itself: the disk needs a file of its own`, EXIT.usage);
+}
+
+function isSameFile(from: BigIntStats, to: BigIntStats): boolean {
+  return from.dev === to.dev && from.ino === to.ino;
 }
 
 async function sha256OfDisk(

@@ -74,11 +74,11 @@ describe('support matrix', function () {
     const state = `${directory()}/state-${states}`;
     if (contentType === 'kubevirt') return await convertInto(source, target, { state });
     try {
-      await using opened = await openLocalDirectory(target, { ours: false });
+      await using opened = await openLocalDirectory(target);
       mkdirSync(state);
       return await unpackImage({
         source,
-        directory: opened,
+        directory: opened.handle,
         size: { claimName: target, usableBytes: 64 * MIB },
         records: createRecordStore(state),
         fence: 1,

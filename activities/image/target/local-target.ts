@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { permanentFailure } from '../../failures.js';
 import { codeOf } from '../../node/directories.js';
+import { flock } from '../../node/flock.js';
 import { LOST_AND_FOUND } from '../archive/unpack-empty.js';
 import { blockDeviceSize, isReadOnlyDevice } from '../block-device.js';
 import type { TargetFile } from '../writer.js';
@@ -18,8 +19,9 @@ export interface LocalTarget extends AsyncDisposable {
 
 /**
  * Opens a target by its path: a new or an existing regular file, which is not emptied yet, or a block device that nobody has mounted.
- * @throws {@link FailureType} `ResourceExists` for a device in use, or for what is neither file nor device; `NotAuthorized` where it
- * may not be written
+ * It is ours alone as long as it is open.
+ * @throws {@link FailureType} `ResourceExists` for a device in use, for what another process fills, or for what is neither file nor
+ * device; `NotAuthorized` where it may not be written
  */
 export async function openLocalTarget(path: string): Promise<LocalTarget> {
   const found = await stat(path).catch(() => undefined);
@@ -32,9 +34,12 @@ export async function openLocalTarget(path: string): Promise<LocalTarget> {
   const file = opened.use(await openAs(path, isDevice ? O_RDWR | O_EXCL : O_RDWR | O_CREAT));
   if (isDevice && isReadOnlyDevice(file.fd))
     throw permanentFailure('NotAuthorized', `${path} cannot be written: the device is read-only`);
+  await lock(file, path);
   const direct = await open(path, O_RDWR | O_DIRECT).catch(() => undefined);
   if (direct) opened.use(direct);
   const directory = isDevice ? undefined : opened.use(await open(dirname(path), constants.O_RDONLY));
+  // a link to a file that was not there yet is the user's
+  const made = found ? undefined : await realpath(path);
   const handles = opened.move();
   return {
     file: {
@@ -45,18 +50,30 @@ export async function openLocalTarget(path: string): Promise<LocalTarget> {
     },
     existed: found !== undefined,
     async discard() {
-      if (found === undefined) await rm(path, { force: true });
+      if (made !== undefined) await rm(made, { force: true });
     },
     [Symbol.asyncDispose]: () => handles.disposeAsync(),
   };
 }
 
+/** A directory of this machine, open to be filled. */
+export interface LocalDirectory extends AsyncDisposable {
+  readonly handle: FileHandle;
+  /** Tells this directory from one that has its name, or its inode, later. */
+  readonly identity: string;
+  /**
+   * Refuses to fill it where something would be lost: anything, unless `identity` says that an attempt that was killed began here.
+   * @throws {@link FailureType} `ResourceExists`
+   */
+  refuseFilled(identity: string | undefined): Promise<void>;
+}
+
 /**
- * Opens a directory of this machine to be filled from an archive; makes it if it is missing.
- * @throws {@link FailureType} `ContentTypeNotSupported` for a block device; `ResourceExists` where it holds something that would
- * be lost, unless it is `ours`: what an attempt that was killed has left; or where it is no directory; `NotAuthorized`
+ * Opens a directory of this machine to be filled from an archive; makes it if it is missing. It is ours alone as long as it is open.
+ * @throws {@link FailureType} `ContentTypeNotSupported` for a block device; `ResourceExists` where it is no directory, or another
+ * process fills it; `NotAuthorized`
  */
-export async function openLocalDirectory(path: string, { ours }: { ours: boolean }): Promise<FileHandle> {
+export async function openLocalDirectory(path: string): Promise<LocalDirectory> {
   const found = await stat(path).catch(() => undefined);
   if (found?.isBlockDevice())
     throw permanentFailure(
@@ -68,18 +85,42 @@ export async function openLocalDirectory(path: string, { ours }: { ours: boolean
       'ResourceExists',
       `${path} is no directory that an archive could be unpacked into`,
     );
+  await using opened = new AsyncDisposableStack();
   await orRefused(path, mkdir(path, { recursive: true }));
-  const names = ours ? [] : await orRefused(path, readdir(path));
-  if (names.some((name) => name !== LOST_AND_FOUND))
-    throw permanentFailure('ResourceExists', `${path} is not empty: what it holds would be lost`);
-  return await openAs(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  const handle = opened.use(await openAs(path, constants.O_RDONLY | constants.O_DIRECTORY));
+  await lock(handle, path);
+  const { ino, birthtimeNs } = await handle.stat({ bigint: true });
+  const identity = `${ino}.${birthtimeNs}`;
+  const handles = opened.move();
+  return {
+    handle,
+    identity,
+    async refuseFilled(begun) {
+      const names = begun === identity ? [] : await orRefused(path, readdir(path));
+      if (names.some((name) => name !== LOST_AND_FOUND))
+        throw permanentFailure('ResourceExists', `${path} is not empty: what it holds would be lost`);
+    },
+    [Symbol.asyncDispose]: () => handles.disposeAsync(),
+  };
+}
+
+/** Two that write to one target at once would leave a mixture, and each remove what the other made. */
+async function lock(target: FileHandle, path: string): Promise<void> {
+  const { code, said } = await flock(target.fd, 0).catch((error: unknown) => {
+    // a machine without util-linux has nothing that could hold a lock either
+    if (codeOf(error) === 'ENOENT') return { code: 0, said: '' };
+    throw error;
+  });
+  if (code === 0) return;
+  throw permanentFailure('ResourceExists', `${path} is in use by another process${said && `: ${said}`}`);
 }
 
 async function openAs(path: string, flags: number): Promise<FileHandle> {
   return await orRefused(path, open(path, flags, 0o644));
 }
 
-async function orRefused<T>(path: string, work: Promise<T>): Promise<T> {
+/** Rejects with what a path that cannot be used is to its user. @throws {@link FailureType} `ResourceExists`, `NotAuthorized` */
+export async function orRefused<T>(path: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
@@ -87,7 +128,7 @@ async function orRefused<T>(path: string, work: Promise<T>): Promise<T> {
     if (code === 'EBUSY') throw permanentFailure('ResourceExists', `${path} is in use (${code})`, error);
     if (['EACCES', 'EPERM', 'EROFS'].includes(code))
       throw permanentFailure('NotAuthorized', `${path} cannot be written (${code})`, error);
-    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EEXIST')
+    if (['ENOENT', 'ENOTDIR', 'EISDIR', 'EEXIST', 'ELOOP', 'ENAMETOOLONG'].includes(code))
       throw permanentFailure('ResourceExists', `${path} is no place for it (${code})`, error);
     throw error;
   }

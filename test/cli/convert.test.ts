@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+const DISK = randomBytes(3 * 1024 * 1024 + 512);
+
+describe('dvflow convert leaves alone what is not its own', function () {
+  this.timeout(60_000);
+  let home: string;
+  let disk: string;
+  let slow: Server;
+  const running = new Set<ChildProcess>();
+
+  before(async () => {
+    home = mkdtempSync(join(tmpdir(), 'dvflow-convert-'));
+    disk = join(home, 'disk.raw');
+    writeFileSync(disk, DISK);
+    spawnSync('tar', ['-cf', join(home, 'disk.tar'), '-C', home, 'disk.raw']);
+    // begins to answer, and does not go on
+    slow = createServer(({ url }, response) => {
+      const content = readFileSync(join(home, `${url}`));
+      response
+        .writeHead(200, { 'content-length': content.length })
+        .write(content.subarray(0, 2 * 1024 * 1024));
+    }).listen(0, '127.0.0.1');
+    await once(slow, 'listening');
+  });
+  after(() => {
+    slow.closeAllConnections();
+    slow.close();
+    rmSync(home, { recursive: true });
+  });
+  afterEach(async () => {
+    for (const child of running) if (child.kill('SIGKILL')) await once(child, 'exit');
+    running.clear();
+  });
+
+  const command = (...args: string[]): string[] => ['--import=tsx', main, 'convert', ...args];
+  const env = (): NodeJS.ProcessEnv => ({ PATH: process.env.PATH, HOME: home });
+
+  function convert(...args: string[]) {
+    const options = { encoding: 'utf8', timeout: 30_000, env: env() } as const;
+    const { status, stdout, stderr } = spawnSync(process.execPath, command(...args), options);
+    return { status, stdout, stderr };
+  }
+
+  /** A conversion that is under way, and will not end by itself. */
+  async function begin(target: string, ...more: string[]): Promise<ChildProcess> {
+    const asked = once(slow, 'request');
+    const { port } = slow.address() as AddressInfo;
+    const url = `http://127.0.0.1:${port}/${more.includes('archive') ? 'disk.tar' : 'disk.raw'}`;
+    const child = spawn(process.execPath, command(url, target, ...more), { env: env(), stdio: 'ignore' });
+    running.add(child);
+    await asked;
+    return child;
+  }
+
+  function archive(name: string): string {
+    mkdirSync(join(home, `${name}-files`));
+    writeFileSync(join(home, `${name}-files`, 'file'), 'content');
+    const tar = join(home, `${name}.tar`);
+    assert.equal(spawnSync('tar', ['-cf', tar, '-C', join(home, `${name}-files`), 'file']).status, 0);
+    return tar;
+  }
+
+  it('what else lies in the directory that --state names, and the directory', () => {
+    const state = join(home, 'state');
+    mkdirSync(join(state, 'precious'), { recursive: true });
+    writeFileSync(join(state, 'precious', 'data'), 'keep');
+    assert.equal(convert(disk, join(home, 'stated'), '--state', state).status, 0);
+    const damaged = convert(
+      disk,
+      join(home, 'stated'),
+      '--state',
+      state,
+      '--checksum',
+      `md5:${'0'.repeat(32)}`,
+    );
+    assert.match(damaged.stderr, /ChecksumMismatch/);
+    assert.deepEqual(readdirSync(state), ['precious']);
+    assert.equal(readFileSync(join(state, 'precious', 'data'), 'utf8'), 'keep');
+  });
+
+  it('a target that another conversion fills', async () => {
+    const target = join(home, 'shared');
+    await begin(target);
+    const second = convert(disk, target);
+    assert.match(second.stderr, /ResourceExists: .* is in use by another process/);
+    assert.equal(second.status, 3);
+    assert.ok(existsSync(target) && existsSync(`${target}.dvflow`), 'what belongs to the first is gone');
+  });
+
+  it('a directory that another conversion fills', async () => {
+    const target = join(home, 'shared-directory');
+    await begin(target, '--content-type', 'archive');
+    const second = convert(archive('second'), target, '--content-type', 'archive');
+    assert.match(second.stderr, /ResourceExists: .* is in use by another process/);
+  });
+
+  it('its own source, by whatever name', () => {
+    const [copy, hard, soft] = ['copy', 'hard', 'soft'].map((name) => join(home, name)) as [
+      string,
+      string,
+      string,
+    ];
+    copyFileSync(disk, copy);
+    linkSync(copy, hard);
+    symlinkSync(copy, soft);
+    for (const name of [copy, hard, soft]) {
+      const { status, stderr } = convert(copy, name);
+      assert.match(stderr, /is the source itself/);
+      assert.equal(status, 2);
+    }
+    assert.ok(readFileSync(copy).equals(DISK));
+  });
+
+  it('a directory that has taken the place of one that a killed conversion began', async () => {
+    const target = join(home, 'unpacked');
+    const killed = await begin(target, '--content-type', 'archive');
+    killed.kill('SIGKILL');
+    await once(killed, 'exit');
+    rmSync(target, { recursive: true });
+    mkdirSync(target);
+    writeFileSync(join(target, 'thesis'), 'mine');
+    const refused = convert(archive('other'), target, '--content-type', 'archive');
+    assert.match(refused.stderr, /ResourceExists: .* is not empty/);
+    assert.deepEqual(readdirSync(target), ['thesis']);
+    assert.equal(existsSync(`${target}.dvflow`), false, 'the state of nothing is left');
+  });
+
+  it('but goes on in the directory that it began itself', async () => {
+    const target = join(home, 'again');
+    const killed = await begin(target, '--content-type', 'archive');
+    killed.kill('SIGKILL');
+    await once(killed, 'exit');
+    writeFileSync(join(target, 'half'), 'of a file');
+    assert.equal(convert(archive('again'), target, '--content-type', 'archive').status, 0);
+    assert.deepEqual(readdirSync(target), ['file']);
+  });
+
+  it("a user's link to a file that is not there", () => {
+    const link = join(home, 'link');
+    symlinkSync(join(home, 'nowhere'), link);
+    const { stderr } = convert(disk, link, '--checksum', `md5:${'0'.repeat(32)}`);
+    assert.match(stderr, /ChecksumMismatch/);
+    assert.ok(readdirSync(home).includes('link'));
+    assert.equal(existsSync(join(home, 'nowhere')), false);
+  });
+
+  it('and says in one typed line where a place is none', () => {
+    const file = join(home, 'file');
+    writeFileSync(file, '');
+    const { status, stderr } = convert(disk, join(home, 'new'), '--state', file);
+    assert.match(stderr, /^dvflow: ResourceExists: .*file is no place for it \(EEXIST\)$/m);
+    assert.equal(status, 3);
+    assert.match(
+      convert(disk, `${join(home, 'missing')}/`).stderr,
+      /ResourceExists: .* \((?:EISDIR|ENOENT)\)/,
+    );
+  });
+
+  it('goes on when nobody reads what it says, and fails where it cannot say it', () => {
+    const program = command(disk, join(home, 'unheard'))
+      .map((word) => `'${word}'`)
+      .join(' ');
+    const unheard = spawnSync(
+      'bash',
+      ['-c', `'${process.execPath}' ${program} | true; exit \${PIPESTATUS[0]}`],
+      {
+        env: env(),
+        encoding: 'utf8',
+      },
+    );
+    assert.deepEqual([unheard.status, unheard.stderr], [0, '']);
+    const full = spawnSync('bash', ['-c', `'${process.execPath}' ${program} > /dev/full`], {
+      env: env(),
+      encoding: 'utf8',
+    });
+    assert.equal(full.status, 1);
+    assert.match(full.stderr, /^dvflow: output cannot be written: ENOSPC[^\n]*\n$/);
+    assert.ok(readFileSync(join(home, 'unheard')).equals(DISK));
+  });
+});
