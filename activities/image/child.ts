@@ -82,7 +82,7 @@ async function open(job: ChildJob, notice: SourceNotice): Promise<ImageSource> {
       import('./upload/upload-source.js'),
       import('./upload/body-reader.js'),
     ]);
-    const bytes = readBody(fds.body ?? -1);
+    const bytes = readBody(fds.body ?? -1, signal);
     return createUploadSource(upload, { bytes, end: bodyEnd.promise, directory });
   }
   if (!request) throw new Error('a job has neither a request nor an upload');

@@ -10,9 +10,10 @@ const LINGER_MS = 20;
 
 /**
  * Reads `fd` to its end, in pieces that end on a boundary of 1 MiB of the body wherever it keeps coming: memory is allocated once for
- * each, and clusters in it need no copy. At most 4 MiB are read ahead. A connection that is reset ends as any other does.
+ * each, and clusters in it need no copy. At most 4 MiB are read ahead. A connection that is reset ends as any other does; so does the
+ * body after `signal`: who waits for its next byte then has time to keep what has come.
  */
-export async function* readBody(fd: number): AsyncGenerator<Buffer> {
+export async function* readBody(fd: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
   const ready: Buffer[] = [];
   let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   let filled = 0;
@@ -33,6 +34,8 @@ export async function* readBody(fd: number): AsyncGenerator<Buffer> {
     lingered();
   };
   socket.on('end', end).on('close', end).on('error', end);
+  signal?.addEventListener('abort', end, { once: true });
+  if (signal?.aborted) end();
 
   /** Whether more is wanted at once. The reader is woken for a whole slab, or for what has lingered. */
   function took(bytes: number): boolean {
@@ -62,6 +65,7 @@ export async function* readBody(fd: number): AsyncGenerator<Buffer> {
       socket.resume();
     }
   } finally {
+    signal?.removeEventListener('abort', end);
     clearTimeout(linger);
     socket.destroy();
   }

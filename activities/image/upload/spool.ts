@@ -6,7 +6,7 @@ import { codeOf } from '../../node/directories.js';
 import type { ScratchRoom } from '../scratch.js';
 import { createFileSource } from '../source/file-source.js';
 import type { ImageSource } from '../source/types.js';
-import { readUploadState, stateOf, writeUploadState } from './upload-state.js';
+import { readUploadState, stateOf, writeUploadState, type UploadState } from './upload-state.js';
 import type { UploadBody } from './upload-source.js';
 
 /** Synced, and told, after so many bytes or so much time. */
@@ -66,30 +66,76 @@ async function receive(source: ImageSource, file: FileHandle, options: SpoolOpti
       'the upload has to be sent from its start: what was kept of it is gone',
     );
   }
-  let at = body.start;
-  let synced = { at, time: performance.now() };
-  async function sync(whole: boolean): Promise<void> {
-    await inScratch(file.datasync());
-    await writeUploadState(directory, { ...known, spooled: at, ...(whole ? { whole } : {}) });
-    synced = { at, time: performance.now() };
-  }
-  await sync(false);
+  const keeper = createKeeper(file, body.start, (spooled) =>
+    writeUploadState(directory, { ...known, ...spooled }),
+  );
+  await keeper.keep();
   try {
     for await (const piece of source.stream(body.start)) {
       signal.throwIfAborted();
-      assertRoom(at + piece.length, room);
-      await inScratch(writeAll(file, piece, at));
-      at += piece.length;
-      onProgress(at);
-      if (at - synced.at >= EVERY_BYTES || performance.now() - synced.time >= EVERY_MS) await sync(false);
+      assertRoom(keeper.at + piece.length, room);
+      await inScratch(writeAll(file, piece, keeper.at));
+      await keeper.wrote(piece.length);
+      onProgress(keeper.at);
     }
+    await keeper.keep({ whole: true });
+    return keeper.at;
   } catch (error) {
-    // whoever sends the rest need not send this again
-    if (!signal.aborted) await sync(false).catch(() => undefined);
+    // whoever sends the rest, also after a cancel, need not send this again
+    await keeper.keep().catch(() => undefined);
     throw error;
+  } finally {
+    keeper.stop();
   }
-  await sync(true);
-  return at;
+}
+
+/** Makes durable what has been written of a file, and says so. */
+interface Keeper {
+  /** Offset behind what is written. */
+  readonly at: number;
+  /** So many bytes more are written. */
+  wrote(bytes: number): Promise<void>;
+  /** What is written is durable, and told. */
+  keep(more?: { readonly whole: true }): Promise<void>;
+  stop(): void;
+}
+
+/** Keeps after {@link EVERY_BYTES}, and after {@link EVERY_MS} also where the client pauses: it may come again on another connection. */
+function createKeeper(
+  file: FileHandle,
+  start: number,
+  tell: (spooled: Pick<UploadState, 'spooled' | 'whole'>) => Promise<void>,
+): Keeper {
+  let at = start;
+  let kept = start;
+  let last: Promise<void> = Promise.resolve();
+  let failure: { readonly error: unknown } | undefined;
+
+  async function keep(more: { readonly whole?: true } = {}): Promise<void> {
+    last = last.then(async () => {
+      const spooled = at;
+      await inScratch(file.datasync());
+      await tell({ spooled, ...more });
+      kept = spooled;
+    });
+    await last;
+  }
+
+  const timer = setInterval(() => {
+    if (at > kept && !failure) keep().catch((error: unknown) => (failure ??= { error }));
+  }, EVERY_MS);
+  return {
+    get at() {
+      return at;
+    },
+    async wrote(bytes) {
+      at += bytes;
+      if (failure) throw failure.error;
+      if (at - kept >= EVERY_BYTES) await keep();
+    },
+    keep,
+    stop: () => clearInterval(timer),
+  };
 }
 
 async function writeAll(file: FileHandle, piece: Buffer, start: number): Promise<void> {

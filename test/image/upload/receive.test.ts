@@ -300,7 +300,7 @@ describe('an upload that is resumed', function () {
     execFileSync('sh', ['-c', `gzip -1 -c < ${raw} > ${raw}.gz; zstd -q -1 -c < ${raw} > ${raw}.zst`]);
   });
   const limits = { lingerMs: 800 };
-  const make = () => makeTarget(directory(), SIZE, server, limits);
+  const make = (more = limits) => makeTarget(directory(), SIZE, server, more);
   const digestOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
 
   it('goes on where its client left, on any number of connections', async () => {
@@ -391,6 +391,32 @@ describe('an upload that is resumed', function () {
     );
     assert.equal(digestOf(target.disk), digestOf(raw));
   });
+
+  for (const [how, end] of [
+    ['is cancelled', (_: string, receiving: { cancel: () => void }) => receiving.cancel()],
+    [
+      'is killed, seconds after its client has paused',
+      async (disk: string) => {
+        await pause(2_500);
+        for (const pid of moversOf(disk)) process.kill(pid, 'SIGKILL');
+      },
+    ],
+  ] as const)
+    it(`keeps what was spooled when its reception ${how}`, async () => {
+      const target = await make({ lingerMs: 30_000 });
+      const content = readFileSync(`${raw}.gz`);
+      const scratch = await target.reserveScratch(SIZE);
+      const request = session({ length: content.length, resumable: true });
+      const receiving = target.receive(request, { scratch, spool: true });
+      const half = Math.floor(content.length / 2);
+      assert.equal((await target.put(request, content.subarray(0, half))).status, 202);
+      const spooled = `${target.pool}/${scratch.directory.directory}/upload-${request.session}`;
+      const sizeOf = (): number => statSync(spooled, { throwIfNoEntry: false })?.size ?? 0;
+      for (let tries = 0; tries < 100 && sizeOf() < half; tries += 1) await pause(20);
+      await end(target.disk, receiving);
+      await receiving.done.catch(() => undefined);
+      assert.equal((await target.locate(request)).offset, half);
+    });
 
   it('is finished by the next attempt when all of it had come', async () => {
     const target = await make();
