@@ -39,3 +39,12 @@ export function timeLeft({ fraction, bytesRead, rate }: TransferProgress): numbe
   if (fraction === undefined || fraction <= 0 || rate <= 0 || bytesRead <= 0) return undefined;
   return Math.ceil((((1 - fraction) / fraction) * bytesRead) / rate) * 1000;
 }
+
+/** `read 1.2 GiB of 2.7 GiB`. After attempts that read parts of the source again it is more than all of it, and said alone. */
+export function readFigure({
+  bytesRead,
+  bytesReadTotal,
+}: Pick<TransferProgress, 'bytesRead' | 'bytesReadTotal'>): string {
+  const known = bytesReadTotal !== undefined && bytesRead <= bytesReadTotal;
+  return `read ${bytes(bytesRead)}${known ? ` of ${bytes(bytesReadTotal)}` : ''}`;
+}

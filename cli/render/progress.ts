@@ -1,5 +1,5 @@
 import type { ImportStatus } from '../../client/index.js';
-import { bytes, duration, percent, timeLeft } from './figures.js';
+import { bytes, duration, percent, readFigure, timeLeft } from './figures.js';
 
 /** What moves while an import runs: the figures behind the bar, or of one line. */
 export function progressFigures({ progress, step, waiting, retrying }: ImportStatus): string {
@@ -8,10 +8,10 @@ export function progressFigures({ progress, step, waiting, retrying }: ImportSta
     return `attempt ${failed.attempt} of ${failed.activity}, the last one failed: ${failed.failure}`;
   if (waiting) return `waiting: ${waiting.for}`;
   if (!progress) return step;
-  const { bytesRead, bytesReadTotal, bytesWritten, rate, attempt, message, phase } = progress;
+  const { bytesWritten, rate, attempt, message, phase } = progress;
   const left = timeLeft(progress);
   return [
-    `read ${bytes(bytesRead)}${bytesReadTotal === undefined ? '' : ` of ${bytes(bytesReadTotal)}`}`,
+    readFigure(progress),
     `wrote ${bytes(bytesWritten)}`,
     ...(phase === 'transferring' || phase === 'waiting' ? [`${bytes(rate)}/s`] : [phase]),
     ...(left === undefined || phase !== 'transferring' ? [] : [`ETA ${duration(left)}`]),

@@ -1,5 +1,5 @@
 import type { TransferProgress } from '../../activities/types.js';
-import { bytes, duration, percent, timeLeft } from './figures.js';
+import { bytes, duration, percent, readFigure, timeLeft } from './figures.js';
 
 /** Shows a transfer of this process. */
 export interface TransferView {
@@ -58,10 +58,10 @@ function createLines(write: (line: string) => void): TransferView {
 
 /** `read 1.2 GiB of 2.7 GiB  wrote 3 GiB  700 MiB/s  ETA 2s`. */
 function figures(progress: TransferProgress): string {
-  const { bytesRead, bytesReadTotal, bytesWritten, rate, message, phase } = progress;
+  const { bytesWritten, rate, message, phase } = progress;
   const left = timeLeft(progress);
   return [
-    `read ${bytes(bytesRead)}${bytesReadTotal === undefined ? '' : ` of ${bytes(bytesReadTotal)}`}`,
+    readFigure(progress),
     `wrote ${bytes(bytesWritten)}`,
     ...(phase === 'transferring' ? [`${bytes(rate)}/s`] : []),
     ...(left === undefined || phase !== 'transferring' ? [] : [`ETA ${duration(left)}`]),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { duration, percent, span, timeLeft } from '../../cli/render/figures.js';
+import { duration, percent, readFigure, span, timeLeft } from '../../cli/render/figures.js';
 import { HALF_DONE } from './status.js';
 
 describe('figures', () => {
@@ -49,4 +49,10 @@ describe('figures', () => {
       assert.equal(timeLeft({ ...rest, ...(fraction === undefined ? {} : { fraction }) }), undefined);
     });
   }
+
+  it('say what is read of how much, while that can be so', () => {
+    assert.equal(readFigure({ bytesRead: 1024, bytesReadTotal: 2048 }), 'read 1 KiB of 2 KiB');
+    assert.equal(readFigure({ bytesRead: 4096, bytesReadTotal: 2048 }), 'read 4 KiB');
+    assert.equal(readFigure({ bytesRead: 4096 }), 'read 4 KiB');
+  });
 });
