@@ -66,8 +66,11 @@ export async function runConvert(address: string, path: string, flags: ConvertFl
     notice: (message) => view.notice(message),
   });
   try {
+    const asked = source.probe();
+    asked.catch(() => undefined);
     const result = await convertInto(path, flags, {
       source,
+      asked,
       ...(request.checksum === undefined ? {} : { checksum: request.checksum }),
       signal: stopping.signal,
       onProgress: (progress) => view.show(progress),
@@ -84,18 +87,22 @@ export async function runConvert(address: string, path: string, flags: ConvertFl
   }
 }
 
-type Conversion = Pick<ConvertJob, 'source' | 'checksum' | 'signal' | 'onProgress'>;
+interface Conversion extends Pick<ConvertJob, 'source' | 'checksum' | 'signal' | 'onProgress'> {
+  /** The source is asked what it is while the target is opened. */
+  readonly asked: Promise<unknown>;
+}
 
 async function convertInto(
   path: string,
   flags: ConvertFlags,
-  conversion: Conversion,
+  { asked, ...conversion }: Conversion,
 ): Promise<TransferResult> {
-  if (flags.contentType === 'archive') return await unpackInto(path, flags, conversion);
+  if (flags.contentType === 'archive') return await unpackInto(path, flags, { asked, ...conversion });
   await using target = await openLocalTarget(path);
   const state = await openConversionState(path, flags.state);
   try {
     const { fence } = await state.begin();
+    await asked;
     const result = await convertImage({
       ...conversion,
       target: target.file,
@@ -118,7 +125,7 @@ async function convertInto(
 async function unpackInto(
   path: string,
   flags: ConvertFlags,
-  conversion: Conversion,
+  { asked, ...conversion }: Conversion,
 ): Promise<TransferResult> {
   const { unpackImage } = await import('../../activities/image/unpack-image.js');
   await using target = await openLocalDirectory(path);
@@ -128,6 +135,7 @@ async function unpackInto(
     const { directory: begun, ...record } = await state.begin();
     await target.refuseFilled(begun);
     await state.records.save({ ...record, directory: identity });
+    await asked;
     const size = { claimName: path, usableBytes: Number.MAX_SAFE_INTEGER };
     const { records } = state;
     return await unpackImage({

@@ -18,6 +18,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
@@ -71,6 +72,7 @@ describe('dvflow convert leaves alone what is not its own', function () {
     const child = spawn(process.execPath, command(url, target, ...more), { env: env(), stdio: 'ignore' });
     running.add(child);
     await asked;
+    while (!existsSync(`${target}.dvflow/record.json`)) await pause(10);
     return child;
   }
 
