@@ -61,6 +61,11 @@ function head({ start, end }: Range, extra = ''): string {
   return `HTTP/1.1 206 Partial Content\r\netag: "v1"\r\n${range}${extra}\r\n`;
 }
 
+/** Keeps timers and sockets of this process waiting. */
+function holdUp(ms: number): void {
+  for (const until = performance.now() + ms; performance.now() < until;);
+}
+
 /** Head and body in one write, so that no answer waits for an acknowledgement of its head. */
 function whole(range: Range, extra = ''): Buffer {
   return Buffer.concat([Buffer.from(head(range, extra)), BYTES.subarray(range.start, range.end)]);
@@ -199,6 +204,28 @@ describe('pipelined ranges of an HTTP source', function () {
     assert.ok(bursts.filter((burst) => burst > 1).length <= 2, bursts.join(' '));
     assert.deepEqual(new Set(notices), new Set(['reconnecting: no byte for 150 ms (attempt 2)']));
     assert.equal(source.bytesRead, 1_048_576 + BYTES.length);
+  });
+
+  it('go on in bursts when this process was held up, not the server', async () => {
+    const server = await bench.serve(
+      startHandMade((socket, range, index) => {
+        if (index === 0) return void socket.write(whole(range));
+        const send = () => {
+          socket.write(whole(range));
+          if (index === 1) holdUp(300);
+        };
+        // in the phase of immediates, behind which timers come first, and only then sockets
+        setTimeout(() => setImmediate(send), 50);
+      }),
+    );
+    const { source, notices } = open(server.url, { stallMs: 2000 });
+    await source.probe();
+    // too little for a second connection, whose server would be held up as well
+    const target = Buffer.alloc(200_000);
+    const parts = [0, 50_000, 100_000, 150_000];
+    await Promise.all(parts.map((at) => source.readInto(at, target.subarray(at, at + 50_000))));
+    assert.ok(target.equals(BYTES.subarray(0, target.length)));
+    assert.deepEqual(notices, []);
   });
 
   for (const extra of ['', 'connection: close\r\n'])
