@@ -12,16 +12,22 @@ export interface StallWatch {
 export function createStallWatch(limitMs: number, onStall: () => void): StallWatch {
   let armed = false;
   let fired = false;
+  let waits = 0;
   const timer = setTimeout(() => {
-    if (!armed) return;
-    fired = true;
-    onStall();
+    const late = waits;
+    // a process that was held up finds its timers due before it has read what came meanwhile
+    setImmediate(() => {
+      if (!armed || waits !== late) return;
+      fired = true;
+      onStall();
+    });
   }, limitMs);
   // the connection keeps the process alive, not the watch over it
   timer.unref();
   return {
     arm() {
       armed = true;
+      waits += 1;
       timer.refresh();
     },
     disarm() {

@@ -15,23 +15,33 @@ import { BYTES, collect, fails, useBench } from './open.js';
 const PIECE = 50_021;
 
 /** Reads all of the source by ranges that are asked for at once. */
-async function readAll(source: ImageSource, target: Uint8Array = Buffer.alloc(BYTES.length)): Promise<void> {
+async function readAll(
+  source: ImageSource,
+  target: Uint8Array = Buffer.alloc(BYTES.length),
+  piece = PIECE,
+): Promise<void> {
   const reads: Promise<void>[] = [];
-  for (let at = 0; at < target.length; at += PIECE)
-    reads.push(source.readInto(at, target.subarray(at, at + PIECE)));
+  for (let at = 0; at < target.length; at += piece)
+    reads.push(source.readInto(at, target.subarray(at, at + piece)));
   await Promise.all(reads);
   assert.ok(Buffer.from(target).equals(BYTES));
 }
 
-/** A server that speaks HTTP by hand: `answer` gets each request's range and the socket. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A server that speaks HTTP by hand: `answer` gets each request's range, the socket, and its number on it and in its burst. */
 function startHandMade(
-  answer: (socket: Socket, range: { start: number; end: number }, index: number) => void,
+  answer: (socket: Socket, range: Range, index: number, inBurst: number) => void,
 ): Promise<RunningServer> {
   return startRawServer((socket) => {
     let text = '';
     let index = 0;
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('latin1');
+      let inBurst = 0;
       for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
         const [, start = '0', last = '0'] = /range: bytes=(\d+)-(\d+)/iu.exec(text.slice(0, end)) ?? [];
         text = text.slice(end + 4);
@@ -39,15 +49,26 @@ function startHandMade(
           socket,
           { start: Number(start), end: Math.min(Number(last) + 1, BYTES.length) },
           (index += 1) - 1,
+          (inBurst += 1) - 1,
         );
       }
     });
   });
 }
 
-function head({ start, end }: { start: number; end: number }, extra = ''): string {
+function head({ start, end }: Range, extra = ''): string {
   const range = `content-range: bytes ${start}-${end - 1}/${BYTES.length}\r\ncontent-length: ${end - start}\r\n`;
   return `HTTP/1.1 206 Partial Content\r\netag: "v1"\r\n${range}${extra}\r\n`;
+}
+
+/** Keeps timers and sockets of this process waiting. */
+function holdUp(ms: number): void {
+  for (const until = performance.now() + ms; performance.now() < until;);
+}
+
+/** Head and body in one write, so that no answer waits for an acknowledgement of its head. */
+function whole(range: Range, extra = ''): Buffer {
+  return Buffer.concat([Buffer.from(head(range, extra)), BYTES.subarray(range.start, range.end)]);
 }
 
 describe('pipelined ranges of an HTTP source', function () {
@@ -147,6 +168,84 @@ describe('pipelined ranges of an HTTP source', function () {
     await source.probe();
     await readAll(source);
   });
+
+  for (const kept of [1, 2, 5])
+    it(`ask one by one when a server forgets what it was asked behind ${kept} of a burst`, async () => {
+      let forgotten = 0;
+      const server = await bench.serve(
+        startHandMade((socket, range, _index, inBurst) => {
+          if (inBurst < kept) socket.write(whole(range));
+          else forgotten += 1;
+        }),
+      );
+      const { source, notices } = open(server.url, { stallMs: 5000 });
+      await source.probe();
+      const began = performance.now();
+      await readAll(source);
+      const tookMs = performance.now() - began;
+      assert.ok(tookMs < 3000, `${tookMs} ms`);
+      assert.ok(forgotten > 0 && forgotten <= 2 * 32, `${forgotten} requests forgotten`);
+      assert.deepEqual(new Set(notices), new Set(['reconnecting: no byte for 500 ms (attempt 2)']));
+      assert.equal(source.bytesRead, 1_048_576 + BYTES.length);
+    });
+
+  it('wait for a slow server with one request after the other', async () => {
+    const bursts: number[] = [];
+    const server = await bench.serve(
+      startHandMade((socket, range, _index, inBurst) => {
+        bursts.push(inBurst === 0 ? 1 : (bursts.pop() ?? 0) + 1);
+        setTimeout(() => socket.write(whole(range)), 300 * (inBurst + 1));
+      }),
+    );
+    const { source, notices } = open(server.url, { stallMs: 1500 });
+    await source.probe();
+    await readAll(source, undefined, 400_000);
+    // two connections had a burst under way; from then on nothing is sent ahead, and every answer has all the time it needs
+    assert.ok(bursts.filter((burst) => burst > 1).length <= 2, bursts.join(' '));
+    assert.deepEqual(new Set(notices), new Set(['reconnecting: no byte for 150 ms (attempt 2)']));
+    assert.equal(source.bytesRead, 1_048_576 + BYTES.length);
+  });
+
+  it('go on in bursts when this process was held up, not the server', async () => {
+    const server = await bench.serve(
+      startHandMade((socket, range, index) => {
+        if (index === 0) return void socket.write(whole(range));
+        const send = () => {
+          socket.write(whole(range));
+          if (index === 1) holdUp(300);
+        };
+        // in the phase of immediates, behind which timers come first, and only then sockets
+        setTimeout(() => setImmediate(send), 50);
+      }),
+    );
+    const { source, notices } = open(server.url, { stallMs: 2000 });
+    await source.probe();
+    // too little for a second connection, whose server would be held up as well
+    const target = Buffer.alloc(200_000);
+    const parts = [0, 50_000, 100_000, 150_000];
+    await Promise.all(parts.map((at) => source.readInto(at, target.subarray(at, at + 50_000))));
+    assert.ok(target.equals(BYTES.subarray(0, target.length)));
+    assert.deepEqual(notices, []);
+  });
+
+  for (const extra of ['', 'connection: close\r\n'])
+    it(`go on in bursts when connections are closed after two answers, ${extra ? 'with' : 'without'} a word`, async () => {
+      const bursts: number[] = [];
+      const server = await bench.serve(
+        startHandMade((socket, range, index, inBurst) => {
+          bursts.push(inBurst === 0 ? 1 : (bursts.pop() ?? 0) + 1);
+          if (index > 1) return;
+          socket.write(whole(range, index === 1 ? extra : ''));
+          if (index === 1) socket.end();
+        }),
+      );
+      const { source, notices } = open(server.url);
+      await source.probe();
+      await readAll(source);
+      assert.ok(bursts.filter((burst) => burst > 2).length > 20, bursts.join(' '));
+      assert.deepEqual(notices, []);
+      assert.equal(source.bytesRead, 1_048_576 + BYTES.length);
+    });
 
   it('read heads that come byte by byte, with long headers, and bodies glued to the next head', async () => {
     const server = await bench.serve(

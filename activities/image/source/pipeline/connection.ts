@@ -12,6 +12,11 @@ import { MAX_HEAD_BYTES, parseResponseHead, type ResponseHead } from './response
 
 /** Offered to a read while a head is expected: what of the body comes with it is copied, so it is kept small. */
 const HEAD_READ = 512;
+/**
+ * Part of the stall limit that the first byte of an answer may take when its request was sent ahead: 6 s of 60. A server that forgets
+ * such requests never answers, and one that is only slow loses no more than the pipelining.
+ */
+const AHEAD_PATIENCE = 1 / 10;
 
 /** Why a connection ended. */
 export interface Ending {
@@ -19,6 +24,8 @@ export interface Ending {
   readonly unanswered: readonly RangeJob[];
   /** The answer to the first of them was not what a plain range reader can take. */
   readonly odd: boolean;
+  /** The server fell silent at a request that was sent ahead of the answer before it: it may not keep a pipeline. */
+  readonly forgetful: boolean;
   /** What went wrong, in words; absent where the server only ended the connection after an answer. */
   readonly why?: string;
   /** Whole answers that this connection gave. */
@@ -57,10 +64,14 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
   let answered = 0;
   let bytes = 0;
   let ended = false;
-  const watch = createStallWatch(session.stallMs, () => end(false, `no byte for ${session.stallMs} ms`));
+  /** The first of the jobs was sent ahead of the answer before it. */
+  let ahead = false;
+  const watch = createStallWatch(session.stallMs, () => stalled(session.stallMs));
+  const aheadMs = session.stallMs * AHEAD_PATIENCE;
+  const aheadWatch = createStallWatch(aheadMs, () => stalled(aheadMs));
   const socket: Socket = dial(session.agents, address.url, { buffer: nextBuffer, callback: onRead });
   socket.setNoDelay(true);
-  socket.once('error', (error) => end(false, reasonOf(error, session)));
+  socket.once('error', (error) => end({ why: reasonOf(error, session) }));
   socket.once('end', lost).once('close', lost);
 
   /** Where the next bytes go: into the body's place, or behind what there is of a head. */
@@ -72,11 +83,18 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
 
   function onRead(count: number): boolean {
     watch.arm();
+    aheadWatch.disarm();
     if (current) took(count);
     else headBytes += count;
     while (!ended && !current && headBytes > 0 && readHead());
     if (jobs.length === 0) watch.disarm();
+    else if (ahead && !isWithin()) aheadWatch.arm();
     return true;
+  }
+
+  /** Bytes of an answer have come, but not all of it. */
+  function isWithin(): boolean {
+    return current !== undefined || headBytes > 0;
   }
 
   /** Reads one head, and what of its body came with it; false while there is none. */
@@ -85,7 +103,7 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
     if (!found) return false;
     const [job] = jobs;
     if (found === 'odd' || !job || !isExact(found, job)) {
-      end(true);
+      end({ odd: true });
       return false;
     }
     current = found;
@@ -116,26 +134,31 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
     session.received(count);
     if (job.filled < job.target.length) return;
     jobs.shift();
+    ahead = jobs.length > 0;
     answered += 1;
     const { closes } = current ?? { closes: true };
     current = undefined;
     job.resolve();
-    if (closes) end(false);
+    if (closes) end();
     else onAnswered();
   }
 
   /** The server may end a connection between two answers, but not in the middle of one. */
   function lost(): void {
-    const within = current !== undefined || headBytes > 0;
-    end(false, within || answered === 0 ? 'connection closed before the end of the body' : undefined);
+    end(isWithin() || answered === 0 ? { why: 'connection closed before the end of the body' } : {});
   }
 
-  function end(odd: boolean, why?: string): void {
+  function stalled(limitMs: number): void {
+    end({ why: `no byte for ${limitMs} ms`, forgetful: ahead });
+  }
+
+  function end(how: Partial<Omit<Ending, 'unanswered' | 'answered'>> = {}): void {
     if (ended) return;
     ended = true;
     watch.stop();
+    aheadWatch.stop();
     socket.destroy();
-    onEnded({ unanswered: jobs.splice(0), odd, answered, ...(why === undefined ? {} : { why }) });
+    onEnded({ odd: false, forgetful: false, ...how, unanswered: jobs.splice(0), answered });
   }
 
   function ask(more: readonly RangeJob[]): void {
@@ -153,7 +176,7 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
       return bytes;
     },
     ask,
-    destroy: () => end(false),
+    destroy: () => end(),
   };
 }
 

@@ -32,6 +32,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   let oddInARow = 0;
   /** Where the odd answers came from: another address deserves another try. */
   let oddAddress = '';
+  /** Connections that were closed after their first answer, with more asked of them. */
   let lonely = 0;
   let opening = false;
   let pumping = false;
@@ -135,13 +136,14 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   }
 
   /** What a connection left unanswered is asked again; the first of it, which may be to blame, by the patient reader. */
-  function recover({ unanswered, odd, answered, why }: Ending): void {
+  function recover(ending: Ending): void {
+    const { unanswered, odd, answered, why } = ending;
     if (session.signal.aborted) return rejectAll(unanswered);
     if (why !== undefined && unanswered.length > 0) session.notice(`reconnecting: ${why} (attempt 2)`);
     if (answered > 0) oddInARow = 0;
     if (odd) oddInARow += 1;
+    if (!keepsPipeline(ending)) depth = 1;
     const [first, ...rest] = unanswered;
-    if (first && rest.length > 0 && answered === 1 && !odd && (lonely += 1) > 1) depth = 1;
     queue.unshift(...rest);
     if (first) {
       first.broken += 1;
@@ -149,6 +151,15 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
       else queue.unshift(first);
     }
     pump();
+  }
+
+  /**
+   * False once the server should be asked one by one, which every server can do: after one stall, since each costs seconds, or two
+   * connections that were closed behind their first answer, since one may be by chance.
+   */
+  function keepsPipeline({ unanswered, odd, forgetful, answered }: Ending): boolean {
+    if (!forgetful && !odd && answered === 1 && unanswered.length > 1) lonely += 1;
+    return !forgetful && lonely < 2;
   }
 
   async function handOver(job: RangeJob): Promise<void> {
