@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { failureTypeOf } from '../../activities/failures.js';
+import { noSpaceOr } from '../../activities/image/no-space.js';
 import { createRecordStore, EMPTY_RECORD } from '../../activities/image/resume-record.js';
 import { holdMount, type HeldMount } from '../support/mounts.js';
 import { convertFile } from './support/convert.js';
@@ -44,5 +45,13 @@ describe('a full file system', function () {
       (error) => failureTypeOf(error) === 'NoSpace',
     );
     assert.equal(readFileSync(`${home}/record.json`, 'utf8'), before);
+  });
+});
+
+describe('a file system whose files cannot be as large as the disk', () => {
+  it('is LargerPVCRequired, for good', () => {
+    const found = noSpaceOr(Object.assign(new Error('EFBIG: file too large, ftruncate'), { code: 'EFBIG' }));
+    assert.equal(failureTypeOf(found), 'LargerPVCRequired');
+    assert.equal('nonRetryable' in found && found.nonRetryable, true);
   });
 });
