@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeRaw, MIB, sha256, useDirectory } from '../image/support/images.js';
@@ -27,5 +27,25 @@ describe('a command that reads an image of this machine', function () {
     const { status, stdout, stderr } = dvflow('convert', disk, at('disk.out'), '--sha256-of-disk');
     assert.equal(status, 0, stderr);
     assert.match(stdout, new RegExp(`^sha256 of the disk ${sha256(disk)}$`, 'm'));
+  });
+
+  describe('that lies in a tar of which only the beginning is wanted', () => {
+    before(() => {
+      makeRaw(at('disk.raw'), 12 * MIB);
+      execFileSync('tar', ['-C', directory(), '-cf', at('disk.tar'), 'disk.raw']);
+      execFileSync('xz', ['-1', '-k', at('disk.tar')]);
+    });
+
+    it('looks into xz and ends', () => {
+      const { status, stdout, stderr } = dvflow('inspect', at('disk.tar.xz'));
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^format +raw in tar in xz$/m);
+    });
+
+    it('refuses what is in xz and ends', () => {
+      const { status, stderr } = dvflow('convert', at('disk.tar.xz'), at('disk.out'), '--format', 'vmdk');
+      assert.match(stderr, /vmdk was expected/);
+      assert.ok(status, 'it ends by itself');
+    });
   });
 });
