@@ -59,7 +59,7 @@ async function attempt(
 ): Promise<TransferResult> {
   const source = retry.rangesLost ? withoutRanges(job.source) : job.source;
   const writer = createSparseWriter(job.target, job.signal);
-  const planned = await planImage(source, {
+  using planned = await planImage(source, {
     checksum: job.checksum,
     contentType: job.contentType,
     format: job.format,

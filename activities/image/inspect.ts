@@ -40,13 +40,14 @@ export async function inspectImage({
   const source = await openSource(request, { policy, signal });
   try {
     const { usableBytes, overhead, api } = target;
-    const { facts } = await planImage(source, {
+    using planned = await planImage(source, {
       checksum: request.checksum,
       contentType,
       target: { claimName, usableBytes, overhead, api },
       // whoever asks finds the need among the facts, and decides
       scratch: true,
     });
+    const { facts } = planned;
     const labels = (await source.labels?.()) ?? {};
     return Object.keys(labels).length === 0 ? facts : { ...facts, labels };
   } finally {

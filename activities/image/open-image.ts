@@ -21,8 +21,8 @@ export interface OpenOptions {
   readonly format?: ImageFormat | undefined;
 }
 
-/** An image with everything around it taken off. */
-export interface OpenedImage {
+/** An image with everything around it taken off. Disposing of it ends what was begun inside containers, and leaves the source open. */
+export interface OpenedImage extends Disposable {
   /** Outermost first. */
   readonly containers: readonly Container[];
   readonly format: ImageFormat;
@@ -41,6 +41,20 @@ export interface OpenedImage {
  * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, `UnsupportedFormat`, `ContentTypeNotSupported`
  */
 export async function openImage(source: ImageSource, options: OpenOptions = {}): Promise<OpenedImage> {
+  using layers = new DisposableStack();
+  const found = await findImage(source, options, layers);
+  const kept = layers.move();
+  return { ...found, [Symbol.dispose]: () => kept.dispose() };
+}
+
+type FoundImage = Omit<OpenedImage, keyof Disposable>;
+
+/** Each layer that is opened on the way is left in `layers`. */
+async function findImage(
+  source: ImageSource,
+  options: OpenOptions,
+  layers: DisposableStack,
+): Promise<FoundImage> {
   const archive = options.contentType === 'archive';
   let view = source;
   let facts = await source.probe();
@@ -63,7 +77,7 @@ export async function openImage(source: ImageSource, options: OpenOptions = {}):
       throw unsupported(`source has more than ${MAX_DEPTH} containers around each other`);
     if (archive && identity.container === 'zip') throw notAnArchive(where, 'zip');
     const outer = facts.provedInOrder ? withoutRanges(view) : view;
-    view = await openLayer(identity.container as Layer, outer);
+    view = layers.adopt(await openLayer(identity.container as Layer, outer), (layer) => layer.close());
     containers.push(identity.container);
     facts = await view.probe();
   }
@@ -71,7 +85,7 @@ export async function openImage(source: ImageSource, options: OpenOptions = {}):
 
 type Peeled = Pick<OpenedImage, 'containers' | 'view' | 'facts'>;
 
-async function openFormat(format: ImageFormat, peeled: Peeled): Promise<OpenedImage> {
+async function openFormat(format: ImageFormat, peeled: Peeled): Promise<FoundImage> {
   const { view, facts } = peeled;
   if (format === 'qcow2')
     return { ...peeled, format, qcow2: parseHeader(facts.head, facts.validators.length) };
@@ -86,7 +100,7 @@ async function openFormat(format: ImageFormat, peeled: Peeled): Promise<OpenedIm
 }
 
 /** Everything unknown is a raw disk; but a VHD of fixed size shows only by its last bytes. */
-async function openRaw(peeled: Peeled): Promise<OpenedImage> {
+async function openRaw(peeled: Peeled): Promise<FoundImage> {
   const { view, facts } = peeled;
   const vhd = await findFixedVhd(view, facts);
   return vhd ? { ...peeled, format: 'vhd', foreign: vhd } : { ...peeled, format: 'raw' };

@@ -33,8 +33,8 @@ export interface PlanOptions {
   readonly allocated?: boolean;
 }
 
-/** An opened image, the plan for it, and the source that the plan reads. */
-export interface PlannedImage {
+/** An opened image, the plan for it, and the source that the plan reads. Disposing of it disposes of the opened image. */
+export interface PlannedImage extends Disposable {
   readonly opened: OpenedImage;
   readonly facts: ImageFacts;
   /** What {@link OpenedImage.view} is made of: the source as given, verified where there is a checksum. */
@@ -55,6 +55,8 @@ export async function planImage(source: ImageSource, options: PlanOptions): Prom
   const root = checksum ? verifying(bounded, { checksum, ...(beginning ? { beginning } : {}) }) : bounded;
   const opened = await openChecked(root, options).catch(undefinedIfRangesAreLost);
   if (opened === undefined) return await planImage(withoutRanges(source), options);
+  using unplanned = new DisposableStack();
+  unplanned.use(opened);
   const virtualSize = virtualSizeOf(opened);
   const plan = planRead(opened, {
     verified: checksum !== undefined,
@@ -63,9 +65,11 @@ export async function planImage(source: ImageSource, options: PlanOptions): Prom
   });
   if (plan.scratch !== undefined && !options.scratch) throw scratchRequired(plan.scratch);
   const allocatedBytes = options.allocated ? await countAllocated(opened) : undefined;
+  const planned = unplanned.move();
   return {
     opened,
     root,
+    [Symbol.dispose]: () => planned.dispose(),
     facts: {
       displayUrl: outside.displayUrl,
       format: opened.format,
@@ -87,8 +91,9 @@ async function planVolume(source: ImageSource, { target }: PlanOptions): Promise
   if (target) assertFits(virtualSize, target);
   const reason = 'the disk of a volume is copied by its extents; no scratch space is needed';
   return {
-    opened: { containers: [], format: 'raw', view: source, facts },
+    opened: { containers: [], format: 'raw', view: source, facts, [Symbol.dispose]: () => undefined },
     root: source,
+    [Symbol.dispose]: () => undefined,
     facts: {
       displayUrl,
       format: 'raw',
@@ -105,10 +110,12 @@ async function planVolume(source: ImageSource, { target }: PlanOptions): Promise
 
 /** The image, if it fits its target and its first table is in order. */
 async function openChecked(root: ImageSource, options: PlanOptions): Promise<OpenedImage> {
-  const opened = await openImage(root, options);
+  using unchecked = new DisposableStack();
+  const opened = unchecked.use(await openImage(root, options));
   const virtualSize = virtualSizeOf(opened);
   if (virtualSize !== undefined && options.target) assertFits(virtualSize, options.target);
   await checkTables(opened);
+  unchecked.move();
   return opened;
 }
 

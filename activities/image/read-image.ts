@@ -77,7 +77,7 @@ async function readFromScratch(reading: Reading, why: string): Promise<Read> {
     ...(known === undefined ? {} : { mostBytes: mostImageBytes(known) }),
     onProgress: () => meter.at(half(keeping())),
   });
-  const opened = await openImage(copy.source);
+  using opened = await openImage(copy.source);
   if (opened.format !== format || opened.containers.length > 0)
     throw invalid(`${format} image turned out to be ${[...opened.containers, opened.format].join(' in ')}`);
   const virtualSize = opened.qcow2?.virtualSize ?? opened.foreign?.virtualSize;

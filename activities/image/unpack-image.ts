@@ -84,7 +84,8 @@ async function empty(directory: UnpackJob['directory']): Promise<void> {
 
 async function unpack(job: UnpackJob, meter: Meter, onBegin: () => void): Promise<TransferResult> {
   const { source, directory, size, checksum, signal } = job;
-  const { opened, facts } = await planImage(source, { checksum, contentType: 'archive', scratch: false });
+  using planned = await planImage(source, { checksum, contentType: 'archive', scratch: false });
+  const { opened, facts } = planned;
   onBegin();
   let written = 0;
   meter.begin(facts, { written: () => written });

@@ -17,12 +17,13 @@ export async function runInspect(address: string, flags: InspectFlags): Promise<
   const request = await sourceRequest(address, flags, process.env);
   const source = await openSource(request, { policy: callerPolicy(flags), signal });
   try {
-    const { facts } = await planImage(source, {
+    using planned = await planImage(source, {
       checksum: request.checksum,
       contentType: flags.contentType,
       scratch: true,
       allocated: true,
     });
+    const { facts } = planned;
     const { bytesRead } = source;
     if (flags.json) printJson({ ...facts, bytesRead });
     else for (const [name, text] of rowsOf(facts, bytesRead)) print(`${name.padEnd(10)} ${text}`);

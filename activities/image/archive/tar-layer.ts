@@ -67,7 +67,7 @@ function createRangedImage(inner: ImageSource, facts: SourceFacts, place: Place)
     get bytesRead() {
       return inner.bytesRead;
     },
-    close: () => inner.close(),
+    close: () => undefined,
   };
 }
 
@@ -139,7 +139,6 @@ function createStreamedImage(inner: ImageSource, facts: SourceFacts, options: Ta
       return factsOf(facts, found.map);
     },
     bytesRead: () => inner.bytesRead,
-    close: () => inner.close(),
   });
 }
 

@@ -88,7 +88,6 @@ function createEntry(
     facts: async () => factsOf(facts, place.size),
     ...(head ? { head } : {}),
     bytesRead: () => inner.bytesRead,
-    close: () => inner.close(),
   });
 }
 
@@ -109,7 +108,6 @@ function createStreamedImage(inner: ImageSource, facts: SourceFacts): ImageSourc
     open: () => streamZip(inner.stream(0), (header) => (size = saidBefore(header).size)),
     facts: async () => factsOf(facts, size),
     bytesRead: () => inner.bytesRead,
-    close: () => inner.close(),
   });
 }
 

@@ -32,7 +32,6 @@ export async function openCompressed(
     },
     head: () => headInside(outside, decompress),
     bytesRead: () => inner.bytesRead,
-    close: () => inner.close(),
   });
 
   async function* enter(point: RestartPoint, start: number): AsyncGenerator<Buffer> {

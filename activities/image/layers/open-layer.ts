@@ -7,6 +7,7 @@ export type Layer = Exclude<Container, 'oci'>;
 
 /**
  * The bytes inside a container as a source of its own; what reads it is loaded when there is one. `from` is where an earlier attempt left a compressed stream.
+ * Closing it ends what it has begun, and leaves `inner` open.
  * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, `UnsupportedFormat`
  */
 export async function openLayer(layer: Layer, inner: ImageSource, from?: RestartPoint): Promise<ImageSource> {

@@ -21,7 +21,6 @@ export async function openXz(inner: ImageSource): Promise<ImageSource> {
     // one thread: several would hold a block back until all of it is there
     head: () => headInside(facts, (bytes) => unxz(bytes, { threads: 1 })),
     bytesRead: () => inner.bytesRead,
-    close: () => inner.close(),
   });
   if (!index || parallel === 0) return streamed;
   return {

@@ -12,7 +12,8 @@ const PIECE = 1024 * 1024;
 export type FileOrigin = { readonly path: string } | { readonly fd: number; readonly name: string };
 
 /**
- * A regular file or block device as a source, with ranges.
+ * A regular file or block device as a source, with ranges. Once it is closed no further read begins; the file itself is closed when
+ * none is under way any more.
  * @throws {@link FailureType} `SourceNotFound`, `SourceForbidden`
  */
 export function createFileSource(
@@ -24,15 +25,32 @@ export function createFileSource(
   const size = sizeOf(fd, name);
   const { dev, ino, mtimeNs } = fstatSync(fd, { bigint: true });
   let bytesRead = 0;
+  let underway = 0;
+  let closed = false;
+
+  /** Not under a read: the descriptor's number may be another file's by then. */
+  function release(): void {
+    if (closed && underway === 0 && 'path' in origin) close(fd, () => undefined);
+  }
+
+  async function readOnce(target: Uint8Array, offset: number, position: number): Promise<number> {
+    if (closed) throw new Error(`${name} is read after it was closed`);
+    underway += 1;
+    try {
+      return await readSome(fd, target, offset, position);
+    } catch (error) {
+      const message = `${name} cannot be read: ${String(codeOf(error))}`;
+      throw transientFailure('SourceUnavailable', message, { cause: error });
+    } finally {
+      underway -= 1;
+      release();
+    }
+  }
 
   async function readAll(start: number, target: Uint8Array): Promise<void> {
     for (let filled = 0; filled < target.length;) {
       signal.throwIfAborted();
-      const count = await readSome(fd, target, filled, start + filled).catch((error: unknown) => {
-        throw transientFailure('SourceUnavailable', `${name} cannot be read: ${String(codeOf(error))}`, {
-          cause: error,
-        });
-      });
+      const count = await readOnce(target, filled, start + filled);
       if (count === 0)
         throw transientFailure(
           'SourceChanged',
@@ -57,12 +75,19 @@ export function createFileSource(
     return piece;
   }
 
+  /** A piece that is asked for later, or never: until then nobody hears that it cannot be read. */
+  function ahead(start: number): Promise<Buffer> {
+    const piece = pieceAt(start);
+    piece.catch(() => undefined);
+    return piece;
+  }
+
   async function* stream(start: number): AsyncGenerator<Buffer> {
-    let next = pieceAt(start);
+    let next = ahead(start);
     try {
       for (let at = start; at < size; at += PIECE) {
         const piece = await next;
-        next = pieceAt(at + PIECE);
+        next = ahead(at + PIECE);
         yield piece;
       }
     } finally {
@@ -77,7 +102,11 @@ export function createFileSource(
     get bytesRead() {
       return bytesRead;
     },
-    close: () => ('path' in origin ? close(fd, () => undefined) : undefined),
+    close() {
+      if (closed) return;
+      closed = true;
+      release();
+    },
   };
 }
 

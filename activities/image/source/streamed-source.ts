@@ -12,7 +12,8 @@ export interface StreamedSourceOptions {
   /** The first bytes where they are known without opening the stream. */
   readonly head?: () => Promise<Buffer | undefined>;
   readonly bytesRead: () => number;
-  readonly close: () => void;
+  /** Closes what the bytes come from. @default that is for whoever opened it */
+  readonly close?: () => void;
 }
 
 /** A stream under way, and what was taken from it before anybody asked. */
@@ -23,9 +24,10 @@ interface Begun {
 
 /**
  * A source that can only be read from its start: a decompressor's output, the body of an upload. What the probe had to read is
- * delivered by the first `stream`, not read again.
+ * delivered by the first `stream`, not read again. Closing it ends every stream that nobody has read to its end.
  */
 export function createStreamedSource(options: StreamedSourceOptions): ImageSource {
+  const open = new Set<AsyncIterator<Buffer>>();
   let begun: Begun | undefined;
   let probing: Promise<SourceFacts> | undefined;
 
@@ -34,8 +36,19 @@ export function createStreamedSource(options: StreamedSourceOptions): ImageSourc
     return { ...(await options.facts()), ranges: false, seekable: false, head };
   }
 
-  async function beginning(): Promise<Buffer> {
+  function begin(): AsyncIterator<Buffer> {
     const iterator = options.open()[Symbol.asyncIterator]();
+    open.add(iterator);
+    return iterator;
+  }
+
+  async function end(iterator: AsyncIterator<Buffer>): Promise<void> {
+    open.delete(iterator);
+    await iterator.return?.();
+  }
+
+  async function beginning(): Promise<Buffer> {
+    const iterator = begin();
     const pieces: Buffer[] = [];
     for (let length = 0; length < HEAD_BYTES;) {
       const next = await iterator.next();
@@ -48,7 +61,7 @@ export function createStreamedSource(options: StreamedSourceOptions): ImageSourc
   }
 
   async function* stream(start: number): AsyncGenerator<Buffer> {
-    const { iterator, pieces } = begun ?? { iterator: options.open()[Symbol.asyncIterator](), pieces: [] };
+    const { iterator, pieces } = begun ?? { iterator: begin(), pieces: [] };
     begun = undefined;
     let skip = start;
     try {
@@ -61,7 +74,7 @@ export function createStreamedSource(options: StreamedSourceOptions): ImageSourc
         skip -= Math.min(skip, next.value.length);
       }
     } finally {
-      await iterator.return?.();
+      await end(iterator);
     }
   }
 
@@ -78,9 +91,10 @@ export function createStreamedSource(options: StreamedSourceOptions): ImageSourc
       return options.bytesRead();
     },
     close() {
-      void begun?.iterator.return?.();
+      // one that waits for its source ends with that: nobody is told any more what went wrong
+      for (const iterator of open) end(iterator).catch(() => undefined);
       begun = undefined;
-      options.close();
+      options.close?.();
     },
   };
 }

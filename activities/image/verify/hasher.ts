@@ -40,8 +40,17 @@ export function createHasher(algorithm: ChecksumAlgorithm): Hasher {
     digest.reject(failure);
   };
   worker.on('error', fail).on('exit', fail);
-  // the thread keeps nobody from ending
   worker.unref();
+
+  /** The thread keeps the process from ending while somebody waits for it, and at no other time. */
+  async function answered<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    worker.ref();
+    try {
+      return await answer;
+    } finally {
+      worker.unref();
+    }
+  }
 
   async function slot(): Promise<number> {
     if (failure) throw failure;
@@ -49,7 +58,7 @@ export function createHasher(algorithm: ChecksumAlgorithm): Hasher {
     if (index !== undefined) return index;
     const next = Promise.withResolvers<number>();
     waiting.push(next);
-    return await next.promise;
+    return await answered(next.promise);
   }
 
   async function update(bytes: Buffer): Promise<void> {
@@ -64,7 +73,7 @@ export function createHasher(algorithm: ChecksumAlgorithm): Hasher {
     update,
     async digest() {
       worker.postMessage({ digest: true } satisfies HashOrder);
-      return await digest.promise;
+      return await answered(digest.promise);
     },
     close: async () => void (await worker.terminate()),
   };

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { closeSync, fstatSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createFileSource } from '../../../activities/image/source/file-source.js';
+import { makePatterned, MIB, useDirectory } from '../support/images.js';
+
+describe('a local file as a source', () => {
+  const directory = useDirectory();
+  const { signal } = new AbortController();
+  let path: string;
+
+  before(() => (path = makePatterned(`${directory()}/disk.raw`, 8)));
+
+  function isOpen(): boolean {
+    return readdirSync('/proc/self/fd').some((fd) => linkOf(fd) === path);
+  }
+
+  it('is closed after the reads under way', async () => {
+    const source = createFileSource({ path }, { signal });
+    const target = Buffer.alloc(8 * MIB);
+    const reading = source.readInto(0, target);
+    source.close();
+    assert.ok(isOpen(), 'not under a read');
+    await reading;
+    assert.equal(target.toString('latin1', 7 * MIB, 7 * MIB + 3), '<7>');
+    for (let tries = 0; tries < 50 && isOpen(); tries += 1) await pause(10);
+    assert.ok(!isOpen());
+    await assert.rejects(source.readInto(0, target), /read after it was closed/);
+  });
+
+  it('may be closed while a stream has read ahead that nobody goes on with', async () => {
+    const source = createFileSource({ path }, { signal });
+    const stream = source.stream(0)[Symbol.asyncIterator]();
+    await stream.next();
+    source.close();
+    // time for a rejection that nobody handles
+    await pause(50);
+    const next = await stream.next();
+    assert.ok(!next.done && next.value.toString('latin1', 0, 3) === '<1>', 'it was under way');
+    await assert.rejects(stream.next(), /read after it was closed/);
+  });
+
+  it('leaves a descriptor open that it was given', async () => {
+    const fd = openSync(path, 'r');
+    const source = createFileSource({ fd, name: 'disk' }, { signal });
+    await source.probe();
+    source.close();
+    await pause(20);
+    assert.equal(fstatSync(fd).size, 8 * MIB);
+    closeSync(fd);
+  });
+});
+
+function linkOf(fd: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
+}
