@@ -9,7 +9,8 @@ const LOST = ['EIO', 'EROFS', 'EPERM', 'ENXIO', 'ENODEV'];
 
 /**
  * An error of the target by its type: a full file system or quota is `NoSpace`, which is waited for, whatever ran into it; one that
- * fails is `NodeUnavailable`; one whose files cannot be so large is `LargerPVCRequired`. Any other error is itself. `doing` ends the sentence about the target: `cannot be <doing>`.
+ * fails is `NodeUnavailable`; one whose files cannot be so large is `LargerPVCRequired`. Any other error is itself. `doing` ends the
+ * sentence about the target: `cannot be <doing>`.
  */
 export function noSpaceOr<E>(error: E, doing: 'written' | 'read' = 'written'): E | ApplicationFailure {
   const code = String(codeOf(error));

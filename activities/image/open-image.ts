@@ -1,4 +1,5 @@
 import type { ContentType, Container, ImageFormat } from '../types.js';
+import { createDisposables, type Disposables } from '../disposables.js';
 import { failureTypeOf, permanentFailure } from '../failures.js';
 import { beginsTar } from './archive/tar-header.js';
 import type { ForeignImage } from './formats/foreign/types.js';
@@ -41,10 +42,10 @@ export interface OpenedImage extends Disposable {
  * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, `UnsupportedFormat`, `ContentTypeNotSupported`
  */
 export async function openImage(source: ImageSource, options: OpenOptions = {}): Promise<OpenedImage> {
-  using layers = new DisposableStack();
+  using layers = createDisposables();
   const found = await findImage(source, options, layers);
   const kept = layers.move();
-  return { ...found, [Symbol.dispose]: () => kept.dispose() };
+  return { ...found, [Symbol.dispose]: () => kept[Symbol.dispose]() };
 }
 
 type FoundImage = Omit<OpenedImage, keyof Disposable>;
@@ -53,7 +54,7 @@ type FoundImage = Omit<OpenedImage, keyof Disposable>;
 async function findImage(
   source: ImageSource,
   options: OpenOptions,
-  layers: DisposableStack,
+  layers: Disposables,
 ): Promise<FoundImage> {
   const archive = options.contentType === 'archive';
   let view = source;

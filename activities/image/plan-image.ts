@@ -1,3 +1,4 @@
+import { createDisposables } from '../disposables.js';
 import type { ContentType, ImageFacts, ImageFormat } from '../types.js';
 import { countAllocated } from './formats/qcow2/allocated.js';
 import { readL1 } from './formats/qcow2/tables.js';
@@ -55,7 +56,7 @@ export async function planImage(source: ImageSource, options: PlanOptions): Prom
   const root = checksum ? verifying(bounded, { checksum, ...(beginning ? { beginning } : {}) }) : bounded;
   const opened = await openChecked(root, options).catch(undefinedIfRangesAreLost);
   if (opened === undefined) return await planImage(withoutRanges(source), options);
-  using unplanned = new DisposableStack();
+  using unplanned = createDisposables();
   unplanned.use(opened);
   const virtualSize = virtualSizeOf(opened);
   const plan = planRead(opened, {
@@ -69,7 +70,7 @@ export async function planImage(source: ImageSource, options: PlanOptions): Prom
   return {
     opened,
     root,
-    [Symbol.dispose]: () => planned.dispose(),
+    [Symbol.dispose]: () => planned[Symbol.dispose](),
     facts: {
       displayUrl: outside.displayUrl,
       format: opened.format,
@@ -110,7 +111,7 @@ async function planVolume(source: ImageSource, { target }: PlanOptions): Promise
 
 /** The image, if it fits its target and its first table is in order. */
 async function openChecked(root: ImageSource, options: PlanOptions): Promise<OpenedImage> {
-  using unchecked = new DisposableStack();
+  using unchecked = createDisposables();
   const opened = unchecked.use(await openImage(root, options));
   const virtualSize = virtualSizeOf(opened);
   if (virtualSize !== undefined && options.target) assertFits(virtualSize, options.target);

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { createAsyncDisposables } from '../disposables.js';
 import { permanentFailure } from '../failures.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { takeTransferLock } from '../node/transfer-lock.js';
@@ -31,7 +32,7 @@ export async function openReservedTarget(
   volume: ReservedVolume,
   { owner, contentType, stateDirectory, untouched = false }: ReservedTargetOptions,
 ): Promise<TransferTarget> {
-  const opened = new AsyncDisposableStack();
+  const opened = createAsyncDisposables();
   try {
     const keep = <T extends AsyncDisposable>(handle: T): T => opened.use(handle);
     const found = await findTransferState(stateDirectory, volume.dataVolume.uid);
@@ -46,9 +47,9 @@ export async function openReservedTarget(
         : await openTree(marker, { state, owner, archive: contentType === 'archive' }, keep);
     const stack = opened.move();
     const readRecord = () => readRecordIn(state);
-    return { ...disk, state, lock, readRecord, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+    return { ...disk, state, lock, readRecord, [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose]() };
   } catch (error) {
-    await opened.disposeAsync();
+    await opened[Symbol.asyncDispose]();
     throw error;
   }
 }

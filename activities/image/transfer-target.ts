@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { createAsyncDisposables } from '../disposables.js';
 import { permanentFailure } from '../failures.js';
 import { childPath, codeOf, findDirectory, readJson, type Owner } from '../node/directories.js';
 import { markerIn } from '../node/marker.js';
@@ -45,7 +46,7 @@ export async function openTransferTarget(
   reserved: ReservedDirectory,
   { owner, contentType }: TargetOptions = {},
 ): Promise<TransferTarget> {
-  const opened = new AsyncDisposableStack();
+  const opened = createAsyncDisposables();
   try {
     const keep = <T extends AsyncDisposable>(handle: T): T => opened.use(handle);
     const pool = keep(await openPool(reserved.pool, reserved.node));
@@ -65,10 +66,10 @@ export async function openTransferTarget(
       state,
       lock,
       readRecord,
-      [Symbol.asyncDispose]: () => stack.disposeAsync(),
+      [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose](),
     };
   } catch (error) {
-    await opened.disposeAsync();
+    await opened[Symbol.asyncDispose]();
     throw error;
   }
 }

@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataPortClientOptions } from '../../activities/data-port/tls.js';
+import { createAsyncDisposables } from '../../activities/disposables.js';
 import { servedUrl } from '../../activities/image/clone/volume-protocol.js';
 import { sourceVolume, tryFileSystem } from '../image/support/clone.js';
 import { serveVolume } from '../image/support/served.js';
@@ -134,7 +135,7 @@ async function compare(
 
 /** The node that has the disk: its data port is in this process, and what it costs is in no figure but the time. */
 async function serveSource(file: string): Promise<AsyncDisposable & { readonly remote: object }> {
-  await using stack = new AsyncDisposableStack();
+  await using stack = createAsyncDisposables();
   const { port, tls } = stack.use(await startLoopbackPort(5_000));
   const path = mkdtempSync(`${file}.volume-`);
   stack.defer(() => rmSync(path, { recursive: true }));
@@ -146,7 +147,7 @@ async function serveSource(file: string): Promise<AsyncDisposable & { readonly r
   const ending = stack.move();
   return {
     remote: { url: servedUrl(url, 1), tls: { ca, cert, key } },
-    [Symbol.asyncDispose]: () => ending.disposeAsync(),
+    [Symbol.asyncDispose]: () => ending[Symbol.asyncDispose](),
   };
 }
 

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { createAsyncDisposables } from '../../disposables.js';
 import { permanentFailure } from '../../failures.js';
 import { codeOf } from '../../node/directories.js';
 import { flock } from '../../node/flock.js';
@@ -28,7 +29,7 @@ export async function openLocalTarget(path: string): Promise<LocalTarget> {
   if (found && !found.isFile() && !found.isBlockDevice())
     throw permanentFailure('ResourceExists', `${path} is neither a regular file nor a block device`);
   const isDevice = found?.isBlockDevice() ?? false;
-  await using opened = new AsyncDisposableStack();
+  await using opened = createAsyncDisposables();
   const { O_RDWR, O_CREAT, O_EXCL, O_DIRECT } = constants;
   // exclusive use of a device fails while a file system on it is mounted
   const file = opened.use(await openAs(path, isDevice ? O_RDWR | O_EXCL : O_RDWR | O_CREAT));
@@ -52,7 +53,7 @@ export async function openLocalTarget(path: string): Promise<LocalTarget> {
     async discard() {
       if (made !== undefined) await rm(made, { force: true });
     },
-    [Symbol.asyncDispose]: () => handles.disposeAsync(),
+    [Symbol.asyncDispose]: () => handles[Symbol.asyncDispose](),
   };
 }
 
@@ -85,7 +86,7 @@ export async function openLocalDirectory(path: string): Promise<LocalDirectory> 
       'ResourceExists',
       `${path} is no directory that an archive could be unpacked into`,
     );
-  await using opened = new AsyncDisposableStack();
+  await using opened = createAsyncDisposables();
   await orRefused(path, mkdir(path, { recursive: true }));
   const handle = opened.use(await openAs(path, constants.O_RDONLY | constants.O_DIRECTORY));
   await lock(handle, path);
@@ -100,7 +101,7 @@ export async function openLocalDirectory(path: string): Promise<LocalDirectory> 
       if (names.some((name) => name !== LOST_AND_FOUND))
         throw permanentFailure('ResourceExists', `${path} is not empty: what it holds would be lost`);
     },
-    [Symbol.asyncDispose]: () => handles.disposeAsync(),
+    [Symbol.asyncDispose]: () => handles[Symbol.asyncDispose](),
   };
 }
 
@@ -111,8 +112,9 @@ async function lock(target: FileHandle, path: string): Promise<void> {
     if (codeOf(error) === 'ENOENT') return { code: 0, said: '' };
     throw error;
   });
-  if (code === 0) return;
-  throw permanentFailure('ResourceExists', `${path} is in use by another process${said && `: ${said}`}`);
+  // what it says then is that this file system has no locks
+  if (code !== 1 || said !== '') return;
+  throw permanentFailure('ResourceExists', `${path} is in use by another process`);
 }
 
 async function openAs(path: string, flags: number): Promise<FileHandle> {
