@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import type { BigIntStats } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
 import type { AddressPolicy, ProxySettings, SourceRequest } from '../activities/image/source/types.js';
 import { CliError, EXIT } from './errors.js';
 import type { ImportSource } from './manifest.js';
@@ -65,6 +66,32 @@ export async function sourceRequest(
 /** Where the caller may connect: everywhere the caller's machine can, but to what was denied. */
 export function callerPolicy({ deniedSources = [] }: SourceFlags): AddressPolicy {
   return { allowed: [], denied: deniedSources, unrestricted: true };
+}
+
+/**
+ * A disk cannot be read from the file that it is written to: what is read would be written over, by another name as well.
+ * @throws {@link CliError}
+ */
+export async function refuseSame(request: SourceRequest, target: string): Promise<void> {
+  const source = await localFileOf(request);
+  if (source === undefined) return;
+  const [from, to] = await Promise.all(
+    [source, target].map((path) => stat(path, { bigint: true }).catch(() => undefined)),
+  );
+  if (from && to && isSame(from, to))
+    throw new CliError(`${target} is the source itself: the disk needs a file of its own`, EXIT.usage);
+}
+
+async function localFileOf(request: SourceRequest): Promise<string | undefined> {
+  if (request.kind === 'file') return request.path;
+  if (request.kind !== 'registry') return undefined;
+  const { parseReference } = await import('../activities/image/registry/reference.js');
+  const reference = parseReference(request.url);
+  return reference.kind === 'oci-archive' ? reference.path : undefined;
+}
+
+function isSame(from: BigIntStats, to: BigIntStats): boolean {
+  return from.isBlockDevice() ? from.rdev === to.rdev : from.dev === to.dev && from.ino === to.ino;
 }
 
 function kindOf(address: string): SourceRequest['kind'] {

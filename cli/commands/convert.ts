@@ -1,5 +1,3 @@
-import type { BigIntStats } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { assertContentType } from '../../activities/image/content-type.js';
 import type { ConvertJob } from '../../activities/image/convert-job.js';
@@ -14,8 +12,8 @@ import {
 } from '../../activities/image/target/local-target.js';
 import type { ContentType, ImageFormat, TransferResult } from '../../activities/types.js';
 import { openConversionState, type ConversionState } from '../conversion-state.js';
-import { CliError, EXIT } from '../errors.js';
-import { callerPolicy, sourceRequest, type SourceFlags } from '../local-source.js';
+import { CliError } from '../errors.js';
+import { callerPolicy, refuseSame, sourceRequest, type SourceFlags } from '../local-source.js';
 import { print, printJson } from '../output.js';
 import { bytes, span } from '../render/figures.js';
 import { createTransferView } from '../render/transfer.js';
@@ -59,7 +57,7 @@ export async function runConvert(address: string, path: string, flags: ConvertFl
   const view = await createTransferView(process.stderr, flags.json === true);
   const request = await sourceRequest(address, flags, process.env);
   assertContentType(request.kind, flags.contentType);
-  if (request.kind === 'file') await refuseSame(request.path, path);
+  await refuseSame(request, path);
   const source = await openSource(request, {
     policy: callerPolicy(flags),
     signal: stopping.signal,
@@ -174,23 +172,6 @@ async function leave(target: LocalTarget, state: ConversionState, error: unknown
   if (!final && durable && durable.completed > 0) return;
   await state.remove();
   await target.discard();
-}
-
-/**
- * A disk cannot be read from the file that it is written to: what is read would be written over, by another name as well.
- * @throws {@link CliError}
- */
-async function refuseSame(source: string, target: string): Promise<void> {
-  const [from, to] = await Promise.all(
-    [source, target].map((path) => stat(path, { bigint: true }).catch(() => undefined)),
-  );
-  const same = from && to && (from.isBlockDevice() ? from.rdev === to.rdev : isSameFile(from, to));
-  if (same)
-    throw new CliError(`${target} is the source itself: the disk needs a file of its own`, EXIT.usage);
-}
-
-function isSameFile(from: BigIntStats, to: BigIntStats): boolean {
-  return from.dev === to.dev && from.ino === to.ino;
 }
 
 async function sha256OfDisk(

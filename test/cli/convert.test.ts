@@ -127,8 +127,13 @@ describe('dvflow convert leaves alone what is not its own', function () {
     copyFileSync(disk, copy);
     linkSync(copy, hard);
     symlinkSync(copy, soft);
-    for (const name of [copy, hard, soft]) {
-      const { status, stderr } = convert(copy, name);
+    for (const [source, name] of [
+      [copy, copy],
+      [copy, hard],
+      [soft, copy],
+      [`oci-archive:${copy}`, hard],
+    ] as const) {
+      const { status, stderr } = convert(source, name);
       assert.match(stderr, /is the source itself/);
       assert.equal(status, 2);
     }
