@@ -9,6 +9,9 @@ import { LOST_AND_FOUND } from '../archive/unpack-empty.js';
 import { blockDeviceSize, isReadOnlyDevice } from '../block-device.js';
 import type { TargetFile } from '../writer.js';
 
+/** Udev looks at a device that was written to under a lock of its own, for a moment. In seconds. */
+const LOCK_WAIT_S = 2;
+
 /** A file or block device of this machine, open to be filled. */
 export interface LocalTarget extends AsyncDisposable {
   readonly file: TargetFile;
@@ -107,7 +110,7 @@ export async function openLocalDirectory(path: string): Promise<LocalDirectory> 
 
 /** Two that write to one target at once would leave a mixture, and each remove what the other made. */
 async function lock(target: FileHandle, path: string): Promise<void> {
-  const { code, said } = await flock(target.fd, 0).catch((error: unknown) => {
+  const { code, said } = await flock(target.fd, LOCK_WAIT_S).catch((error: unknown) => {
     // a machine without util-linux has nothing that could hold a lock either
     if (codeOf(error) === 'ENOENT') return { code: 0, said: '' };
     throw error;
