@@ -86,7 +86,7 @@ export function createBlankActivities({
       Context.current().cancellationSignal,
     );
     await writer.reset(input.usableBytes, true).catch((error: unknown) => {
-      throw codeOf(error) === 'EFBIG' ? tooLarge(input, error) : error;
+      throw codeOf((error as Error).cause) === 'EFBIG' ? tooLarge(input, error) : error;
     });
     if (input.preallocation) await allocate(input, target);
     await writer.syncAll();

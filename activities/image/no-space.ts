@@ -22,6 +22,7 @@ export function noSpaceOr<E>(error: E, doing: 'written' | 'read' = 'written'): E
     return permanentFailure(
       'LargerPVCRequired',
       "the target's file system cannot hold a file as large as the disk (EFBIG)",
+      error,
     );
   if (LOST.includes(code))
     return transientFailure('NodeUnavailable', `the target cannot be ${doing} (${code})`, { cause: error });

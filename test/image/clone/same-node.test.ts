@@ -106,9 +106,9 @@ describe('a clone on one node', function () {
   it('notices that the source is written to, and says so', async () => {
     const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 512));
     const { disk, start } = await reserveClone(directory(), { volume }, { usableBytes: 512 * MIB });
+    const touched = readFileSync(source).subarray(0, 4096);
     const attempt = start();
     await until(attempt.done, () => existsSync(disk) && allocated(disk) > 0);
-    const touched = readFileSync(source).subarray(0, 4096);
     execFileSync('dd', [`of=${source}`, 'conv=notrunc', 'bs=4096', 'count=1'], {
       input: touched,
       stdio: ['pipe', 'ignore', 'ignore'],
