@@ -1,8 +1,8 @@
-import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { transientFailure } from '../failures.js';
 import { childPath } from './directories.js';
+import { flock } from './flock.js';
 import type { Pool } from './pool.js';
 
 /** Longest wait for the pool's lock, in seconds: removing a large disk under it takes a few. */
@@ -30,23 +30,10 @@ export async function withPoolLock<T>(pool: Pool, work: () => Promise<T>): Promi
 async function locked<T>(pool: Pool, work: () => Promise<T>): Promise<T> {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
   await using file = await open(childPath(pool.books, 'lock'), flags, 0o600);
-  const { code, stderr } = await flock(file.fd);
+  const { code, said } = await flock(file.fd, LOCK_WAIT_S);
   if (code !== 0) {
-    const reason = stderr.trim() || `not free within ${LOCK_WAIT_S} s`;
+    const reason = said || `not free within ${LOCK_WAIT_S} s`;
     throw transientFailure('NodeUnavailable', `lock of pool ${pool.path}: ${reason}`);
   }
   return await work();
-}
-
-/** util-linux' tool locks the description that it inherits as descriptor 3, which stays locked after it ends. */
-async function flock(fd: number): Promise<{ code: number | null; stderr: string }> {
-  return await new Promise((resolve, reject) => {
-    const child = spawn('flock', ['-x', '-w', String(LOCK_WAIT_S), '3'], {
-      stdio: ['ignore', 'ignore', 'pipe', fd],
-    });
-    let stderr = '';
-    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.once('error', reject);
-    child.once('close', (code) => resolve({ code, stderr }));
-  });
 }

@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { transientFailure } from '../failures.js';
 import type { DataVolumeRef } from '../types.js';
 import { childPath } from './directories.js';
+import { flock } from './flock.js';
 
 /** An earlier attempt's child that was told to stop is gone by then. In seconds. */
 const LOCK_WAIT_S = 10;
@@ -19,19 +19,11 @@ export async function takeTransferLock(
 ): Promise<FileHandle> {
   const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
   const lock = await open(childPath(state, 'lock'), O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
-  const code = await flock(lock.fd);
+  const { code } = await flock(lock.fd, LOCK_WAIT_S);
   if (code === 0) return lock;
   await lock.close();
   throw transientFailure(
     'NodeUnavailable',
     `an earlier attempt still writes to the disk of ${namespace}/${name} after ${LOCK_WAIT_S} s`,
   );
-}
-
-/** util-linux' tool locks the description that it inherits as descriptor 3, which stays locked after it ends. */
-async function flock(fd: number): Promise<number | null> {
-  const child = spawn('flock', ['--exclusive', '--wait', `${LOCK_WAIT_S}`, '3'], {
-    stdio: ['ignore', 'ignore', 'ignore', fd],
-  });
-  return new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
 }
