@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
-import { permanentFailure, transientFailure } from '../failures.js';
-import { codeOf, type Owner } from '../node/directories.js';
+import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
+import type { Owner } from '../node/directories.js';
 import { STATE_DIRECTORY } from '../node/volume-state.js';
 import type { BlankActivities, BlankDiskInput } from '../types/blank.js';
 import type { TransferProgress, TransferResult } from '../types.js';
@@ -86,7 +86,7 @@ export function createBlankActivities({
       Context.current().cancellationSignal,
     );
     await writer.reset(input.usableBytes, true).catch((error: unknown) => {
-      throw codeOf((error as Error).cause) === 'EFBIG' ? tooLarge(input, error) : error;
+      throw failureTypeOf(error) === 'LargerPVCRequired' ? tooLarge(input, error) : error;
     });
     if (input.preallocation) await allocate(input, target);
     await writer.syncAll();
