@@ -19,9 +19,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { apart, commandLine, runDvflow } from './command.js';
 
-const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const DISK = randomBytes(3 * 1024 * 1024 + 512);
 
 describe('dvflow convert leaves alone what is not its own', function () {
@@ -55,14 +54,9 @@ describe('dvflow convert leaves alone what is not its own', function () {
     running.clear();
   });
 
-  const command = (...args: string[]): string[] => ['--import=tsx', main, 'convert', ...args];
-  const env = (): NodeJS.ProcessEnv => ({ PATH: process.env.PATH, HOME: home });
-
-  function convert(...args: string[]) {
-    const options = { encoding: 'utf8', timeout: 30_000, env: env() } as const;
-    const { status, stdout, stderr } = spawnSync(process.execPath, command(...args), options);
-    return { status, stdout, stderr };
-  }
+  const command = (...args: string[]): string[] => commandLine('convert', ...args);
+  const env = (): NodeJS.ProcessEnv => apart(home);
+  const convert = (...args: string[]) => runDvflow(['convert', ...args], { env: env(), timeoutMs: 30_000 });
 
   /** A conversion that is under way, and will not end by itself. */
   async function begin(target: string, ...more: string[]): Promise<ChildProcess> {

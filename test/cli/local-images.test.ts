@@ -1,26 +1,16 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { makeRaw, MIB, sha256, useDirectory } from '../image/support/images.js';
-
-const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+import { apart, runDvflow } from './command.js';
 
 describe('a command that reads an image of this machine', function () {
   this.timeout(60_000);
   const directory = useDirectory();
   const at = (name: string): string => join(directory(), name);
 
-  /** Runs it to its own end; one that has none is killed, and has no status. */
-  function dvflow(...args: readonly string[]) {
-    const { status, stdout, stderr } = spawnSync(process.execPath, ['--import=tsx', MAIN, ...args], {
-      encoding: 'utf8',
-      timeout: 15_000,
-      killSignal: 'SIGKILL',
-      env: { PATH: process.env.PATH, HOME: directory(), DVFLOW_LOCAL_DIR: at('local') },
-    });
-    return { status, stdout, stderr };
-  }
+  const dvflow = (...args: readonly string[]) =>
+    runDvflow(args, { env: apart(directory()), timeoutMs: 15_000 });
 
   it('tells the digest of the disk that it has written', () => {
     const disk = makeRaw(at('disk.raw'), 12 * MIB);

@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-
-const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
+import { apart, runDvflow } from './command.js';
 
 describe('the program', function () {
   this.timeout(30_000);
@@ -16,15 +13,8 @@ describe('the program', function () {
   });
   after(() => rmSync(home, { recursive: true }));
 
-  /** Runs the command line away from every cluster and stack of whoever runs the tests. */
-  function dvflow(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    const { status, stdout, stderr } = spawnSync(process.execPath, ['--import=tsx', main, ...args], {
-      encoding: 'utf8',
-      timeout: 25_000,
-      env: { PATH: process.env.PATH, HOME: home, DVFLOW_LOCAL_DIR: join(home, 'local'), ...env },
-    });
-    return { status, stdout, stderr };
-  }
+  const dvflow = (args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
+    runDvflow(args, { env: { ...apart(home), ...env }, timeoutMs: 25_000 });
 
   it('explains itself and every command', () => {
     const { status, stdout } = dvflow(['--help']);
