@@ -1,5 +1,6 @@
 /** Blank disks: types only. */
-import type { ClaimRef, TransferResult } from '../types.js';
+import type { ClaimRef } from './target.js';
+import type { TransferResult } from './transfer.js';
 import type { FillTarget } from './local-volumes.js';
 
 /** Input of `createBlankDisk`. */

@@ -1,5 +1,5 @@
 /** What a DataVolume is cloned from, by its own source or by the DataSource that it names. */
-import type { DataVolumeRef } from '../types.js';
+import type { DataVolumeRef } from './data-volume.js';
 
 /** A claim or VolumeSnapshot that is cloned, by name; it need not exist yet. */
 export interface CloneSource {

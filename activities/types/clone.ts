@@ -1,6 +1,7 @@
 /** What is cloned and how: the vocabulary of `cloneDataVolume`; types only. */
 import type { FillTarget } from './local-volumes.js';
-import type { ClaimRef, ContentType, DataVolumeEvent, DataVolumeRef, TargetPlan } from '../types.js';
+import type { ContentType, DataVolumeEvent, DataVolumeRef } from './data-volume.js';
+import type { ClaimRef, TargetPlan } from './target.js';
 
 /** A PersistentVolume that is read, and never written. */
 export interface SourceVolume {

@@ -2,7 +2,8 @@
  * Static local volumes: PersistentVolumes that somebody made and no provisioner serves, whose `local.path` is a directory or a
  * block device of one node. Types of their import, and of the block volumes that dvflow itself makes over a file; types only.
  */
-import type { ClaimRef, DataVolumeRef, ReservedDirectory, TargetPlan } from '../types.js';
+import type { DataVolumeRef } from './data-volume.js';
+import type { ClaimRef, ReservedDirectory, TargetPlan } from './target.js';
 
 /** A static local volume that is reserved for one DataVolume, by a `claimRef` to a claim that nobody creates. */
 export interface ReservedVolume {

@@ -1,5 +1,5 @@
 /** What nodes tell operators about themselves: `dvflow doctor` and the metrics of pools. */
-import type { PoolRef } from '../types.js';
+import type { PoolRef } from './target.js';
 
 /** One pool as it is on one node; nothing was made or changed to learn it. */
 export interface PoolReport {

@@ -1,5 +1,6 @@
 /** The vocabulary of volumes for plain claims: a volume is provisioned empty, without a DataVolume. */
-import type { ClaimRef, DataVolumeEvent, NodeCandidate, PoolFacts, PoolRef, TargetPlan } from '../types.js';
+import type { DataVolumeEvent } from './data-volume.js';
+import type { ClaimRef, NodeCandidate, PoolFacts, PoolRef, TargetPlan } from './target.js';
 
 /** What a volume of a hostpath class will be, whoever asks for it: a DataVolume's target, or a plain claim's volume. */
 export type VolumePlan = Pick<

@@ -1,12 +1,7 @@
 /** Scratch space: room for a second copy of an image that cannot be streamed, in a claim of dvflow's own while it is needed. */
-import type {
-  ClaimRef,
-  DataVolumeRef,
-  ImageFacts,
-  PoolRef,
-  ReservedDirectory,
-  TargetPlan,
-} from '../types.js';
+import type { DataVolumeRef } from './data-volume.js';
+import type { ImageFacts } from './image.js';
+import type { ClaimRef, PoolRef, ReservedDirectory, TargetPlan } from './target.js';
 
 /** Which of CDI's three rules chose the class, in their order (`cdi.md` §5). */
 export type ScratchChoice = 'scratchSpaceStorageClass' | 'default StorageClass' | "target's StorageClass";

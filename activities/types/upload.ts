@@ -1,14 +1,8 @@
 /** Uploads: what the gateway, the workflow and the node that receives tell one another. */
-import type {
-  ClaimRef,
-  ContentType,
-  DataVolumeEvent,
-  DataVolumeFacts,
-  FillTarget,
-  ReservedVolume,
-  TargetPlan,
-  TransferResult,
-} from '../types.js';
+import type { ContentType, DataVolumeEvent, DataVolumeFacts } from './data-volume.js';
+import type { FillTarget, ReservedVolume } from './local-volumes.js';
+import type { ClaimRef, TargetPlan } from './target.js';
+import type { TransferResult } from './transfer.js';
 import type { ScratchSpace } from './scratch.js';
 
 /** Argument of the Update `openUpload`: somebody has begun to send. */
