@@ -9,7 +9,8 @@ import type {
 } from '../activities/types.js';
 import { control, creating, transferring } from './activity-options.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
-import { runLifecycle, type Lifecycle } from './lifecycle.js';
+import { runLifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, verify } from './publication.js';
 import { prepareStaticVolume, reserveStaticVolume } from './static-volume.js';

@@ -1,7 +1,7 @@
 /** The user's claim in the life of a lifecycle: planned, adopted or made, undone if the run fails, and the wait for its consumer. */
 import type { ClaimRef, ImageFacts, Phase, ReservedVolume, TargetPlan } from '../activities/types.js';
 import { claiming, control } from './activity-options.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';
 

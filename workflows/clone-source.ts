@@ -3,7 +3,7 @@ import { ActivityFailure, ApplicationFailure, isCancellation } from '@temporalio
 import type { CloneOrigin, OriginAwaited, SourceContent } from '../activities/types/clone.js';
 import type { FailureType } from '../activities/types.js';
 import { control, measuring } from './activity-options.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { whySilent } from './placement.js';
 import { refOf } from './run-state.js';
 

@@ -3,7 +3,7 @@ import { ActivityFailure, ApplicationFailure, CancellationScope, isCancellation 
 import type { CloneInput, CloneOrigin, CloneStrategy, SourceContent } from '../activities/types/clone.js';
 import type { FailureType, ImageFacts, TransferResult } from '../activities/types.js';
 import { onNode, serving, transferring } from './activity-options.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { refOf } from './run-state.js';
 import { bytesMoved, type Filling } from './transfer.js';
 

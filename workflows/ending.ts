@@ -11,7 +11,7 @@ import type { Condition, DataVolumeRef } from '../activities/types.js';
 import { control } from './activity-options.js';
 import { statusFor } from './conditions.js';
 import { wordsFor } from './lifecycle-words.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { SEARCH_ATTRIBUTES } from './messages.js';
 import { leavePhase, recordMetric } from './metrics.js';
 import type { Run } from './run-state.js';

@@ -1,7 +1,8 @@
 import type { ImageFacts, ImportResult, LifecycleInput, Missing, TargetPlan } from '../activities/types.js';
 import { control, inspecting } from './activity-options.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
-import { runLifecycle, type Lifecycle } from './lifecycle.js';
+import { runLifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, verify } from './publication.js';
 import { resultOf } from './result.js';

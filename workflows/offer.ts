@@ -4,7 +4,7 @@ import type { ControlActivities } from '../activities/interfaces.js';
 import type { FailureType, PublishedVolume } from '../activities/types.js';
 import { control, publishing } from './activity-options.js';
 import { deferCleanup } from './ending.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 
 /** What is published. */
 export type Publication = Parameters<ControlActivities['publishVolume']>[0];

@@ -17,7 +17,7 @@ import type {
 import type { ScratchPlan } from '../activities/types/scratch.js';
 import { cleaningUp, control, probing, reserving, type Patience } from './activity-options.js';
 import type { VolumePlan } from '../activities/types/provision.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { refOf } from './run-state.js';
 
 /** What NAME_MAX leaves for the prefix of a directory's name: 255 bytes less `-pvc-` and a uid (`directoryName` of the node). */

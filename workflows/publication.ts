@@ -9,7 +9,7 @@ import type {
 } from '../activities/types.js';
 import { cleaningUp, finishing } from './activity-options.js';
 import { deferCleanup } from './ending.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { offer } from './offer.js';
 import { refOf } from './run-state.js';
 

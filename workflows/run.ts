@@ -1,7 +1,7 @@
 /** What all runs have in common, whatever they fill: their state, which the query answers with, and the steps that change it alone. */
 import { setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { LifecycleStatus } from '../activities/types.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { statusQuery, wakeSignal } from './messages.js';
 import type { Run } from './run-state.js';
 

@@ -16,7 +16,7 @@ import type {
 import type { ScratchClaim, ScratchPlan, ScratchSpace } from '../activities/types/scratch.js';
 import { claiming, cleaningUp, control, probing, reserving } from './activity-options.js';
 import { deferCleanup } from './ending.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { whySilent } from './placement.js';
 import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';

@@ -2,7 +2,7 @@
 import type { FillTarget, ReservedVolume } from '../activities/types/local-volumes.js';
 import type { ClaimRef, DataVolumeRef, TargetPlan } from '../activities/types.js';
 import { control, emptying, onNode } from './activity-options.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { refOf } from './run-state.js';
 
 /** Reserves a volume that fits; while there is none it waits, and says why. `undefined` where the claim gets a new volume. */

@@ -3,7 +3,7 @@ import { workflowInfo } from '@temporalio/workflow';
 import type { ClaimRef, ImageFacts, FillTarget, TargetPlan, TransferResult } from '../activities/types.js';
 import type { ScratchSpace } from '../activities/types/scratch.js';
 import { control, transferring } from './activity-options.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { obtainScratch, planScratch, releaseScratch, whyScratch } from './scratch.js';
 
 /** What is filled with what. */

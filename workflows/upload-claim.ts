@@ -12,7 +12,7 @@ import { control, emptying, onNode } from './activity-options.js';
 import { awaitConsumer } from './claim.js';
 import { statusFor } from './conditions.js';
 import { failureOf, undoAll } from './ending.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { isClaimLost } from './offer.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, unmark } from './publication.js';

@@ -4,7 +4,7 @@ import type { ScratchPlan, ScratchSpace } from '../activities/types/scratch.js';
 import type { UploadRequest } from '../activities/types/upload.js';
 import type { ClaimRef, FailureType, FillTarget, ImageFacts, TargetPlan } from '../activities/types.js';
 import { cleaningUp, onNode } from './activity-options.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { obtainScratch, planScratch } from './scratch.js';
 import type { Trouble } from './upload-desk.js';
 

@@ -4,7 +4,7 @@ import type { ScratchSpace } from '../activities/types/scratch.js';
 import type { CarriedUpload, Reception, UploadRequest } from '../activities/types/upload.js';
 import type { ClaimRef, FailureType, TransferResult } from '../activities/types.js';
 import { control, transferring } from './activity-options.js';
-import type { Lifecycle } from './lifecycle.js';
+import type { Lifecycle } from './volume-lifecycle.js';
 import { releaseScratch } from './scratch.js';
 import type { Trouble, UploadDesk } from './upload-desk.js';
 import { dismiss, makeScratch, type Need, type Uploading } from './upload-scratch.js';

@@ -10,6 +10,7 @@ import type { DataVolumeRef } from '../types.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { resolveDataSource, type BrokenReference, type DataSourceName } from './data-source-chain.js';
+import { cloneSourceOf, sourceRefOf } from './clone-names.js';
 import { readDataVolume } from './data-volumes.js';
 import { CDI_GROUP, CDI_VERSION } from './names.js';
 import type { DataSource, DataVolume } from './objects.js';
@@ -64,28 +65,6 @@ export function createCloneSourceActivities({
   }
 
   return { resolveCloneSource };
-}
-
-/** The DataSource that `spec.sourceRef` names; without a namespace it is of the DataVolume's own. */
-export function sourceRefOf({
-  metadata,
-  spec,
-}: Pick<DataVolume, 'metadata' | 'spec'>): DataSourceName | undefined {
-  const { sourceRef } = spec;
-  return sourceRef && { namespace: sourceRef.namespace || metadata.namespace, name: sourceRef.name };
-}
-
-/** The claim or snapshot that `spec.source` names, if it names one. */
-export function cloneSourceOf({ spec }: Pick<DataVolume, 'spec'>): CloneSource | undefined {
-  const { pvc, snapshot } = spec.source ?? {};
-  if (pvc) return { kind: 'pvc', ...pvc };
-  return snapshot && { kind: 'snapshot', ...snapshot };
-}
-
-/** `namespace/name` of the claim, snapshot or DataSource that a DataVolume is cloned from, if it is. */
-export function cloneName(dataVolume: Pick<DataVolume, 'metadata' | 'spec'>): string | undefined {
-  const named = sourceRefOf(dataVolume) ?? cloneSourceOf(dataVolume);
-  return named && `${named.namespace}/${named.name}`;
 }
 
 function ownSource(dataVolume: DataVolume): CloneSource {

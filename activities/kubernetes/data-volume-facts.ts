@@ -2,7 +2,7 @@
 import { permanentFailure } from '../failures.js';
 import type { DataVolumeFacts, Phase } from '../types.js';
 import { displayUrl } from '../image/source/display-url.js';
-import { cloneName } from './clone-sources.js';
+import { cloneName } from './clone-names.js';
 import { lifecycleWorkflowId, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
 import { sourceKind, sourceUrl } from './sources.js';

@@ -9,7 +9,7 @@ import { NO_PROVISIONER, PROVISION_ON_NODE } from './names.js';
 import type { CdiConfig, ClaimTemplate, DataVolume } from './objects.js';
 import { filesystemOverhead, usableSpace } from './overhead.js';
 import { chooseStorageClass, readModeDefaults, readStorageProfile } from './storage-classes.js';
-import { refuseContent, requestOf, templateOf } from './targets.js';
+import { refuseContent, requestOf, templateOf } from './claim-template.js';
 import { refuseForGood, type WantedVolume } from './volume-choice.js';
 
 /** What decides such a plan, read from the cluster. */

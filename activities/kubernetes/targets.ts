@@ -12,9 +12,9 @@ import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { CDI_ANNOTATIONS, HOSTPATH_ACCESS_MODES, HOSTPATH_PROVISIONERS } from './names.js';
 import type { CdiConfig, ClaimTemplate, DataVolume, StorageProfile } from './objects.js';
+import { refuseContent, requestOf, templateOf } from './claim-template.js';
 import { choosePool, listUsablePools } from './pools.js';
-import { filesystemOverhead, requiredSpace, usableSpace } from './overhead.js';
-import { sizeBytes } from './quantity.js';
+import { filesystemOverhead, usableSpace } from './overhead.js';
 import {
   chooseStorageClass,
   readCdiConfig,
@@ -139,11 +139,6 @@ export function plan(facts: TargetFacts): TargetPlan {
   };
 }
 
-/** The part of the spec that describes the claim. */
-export function templateOf({ spec }: DataVolume): { api: 'pvc' | 'storage'; template: ClaimTemplate } {
-  return spec.storage ? { api: 'storage', template: spec.storage } : { api: 'pvc', template: spec.pvc ?? {} };
-}
-
 function modesOf(facts: TargetFacts, template: ClaimTemplate, api: string): ClaimModes {
   const { dataVolume, modeDefaults, profile, storageClass } = facts;
   if (api === 'storage') {
@@ -161,24 +156,6 @@ function modesOf(facts: TargetFacts, template: ClaimTemplate, api: string): Clai
   };
 }
 
-/** The claim's storage request, in bytes. @throws {@link FailureType} `InvalidDataVolume` */
-export function requestOf(
-  template: ClaimTemplate,
-  api: 'pvc' | 'storage',
-  overhead: number,
-  profile: StorageProfile | undefined,
-): number {
-  const asked = template.resources?.requests?.storage;
-  if (asked === undefined)
-    throw permanentFailure('InvalidDataVolume', `spec.${api}.resources.requests.storage is missing`);
-  const bytes = sizeBytes(asked, `spec.${api}.resources.requests.storage`);
-  if (api === 'pvc') return bytes;
-  const minimum = profile?.metadata?.annotations?.[CDI_ANNOTATIONS.minimumClaimSize];
-  const least =
-    minimum === undefined ? 0 : sizeBytes(minimum, `annotation ${CDI_ANNOTATIONS.minimumClaimSize}`);
-  return Math.max(requiredSpace(overhead, bytes), least);
-}
-
 function waitsForConsumer({ metadata }: DataVolume, config: CdiConfig | undefined): boolean {
   const honoured = config?.spec?.featureGates?.includes('HonorWaitForFirstConsumer') ?? false;
   return honoured && metadata.annotations?.[CDI_ANNOTATIONS.immediate] === undefined;
@@ -189,15 +166,6 @@ function refuseForeign({ metadata, provisioner }: V1StorageClass): void {
   throw incompatible(
     `StorageClass "${metadata?.name}" belongs to provisioner ${provisioner}: this release fills volumes of ` +
       `${HOSTPATH_PROVISIONERS[0]} only`,
-  );
-}
-
-/** @throws {@link FailureType} `ContentTypeNotSupported` for an archive on a Block volume */
-export function refuseContent({ spec }: DataVolume, { volumeMode }: Pick<ClaimTemplate, 'volumeMode'>): void {
-  if (spec.contentType !== 'archive' || volumeMode !== 'Block') return;
-  throw permanentFailure(
-    'ContentTypeNotSupported',
-    `contentType archive is unpacked into a file system, and volumeMode is ${volumeMode}: use volumeMode Filesystem`,
   );
 }
 

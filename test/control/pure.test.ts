@@ -8,7 +8,8 @@ import { backOff, createKeyQueue } from '../../workers/control/key-queue.js';
 import { pickLifecycle, startOptions } from '../../workers/control/lifecycles.js';
 import { formatProgress, nextProgress } from '../../workers/control/progress.js';
 import { createRuns } from '../../workers/control/runs.js';
-import { failedLately, isFree } from '../../workers/control/volumes.js';
+import { failedLately } from '../../workers/control/runs.js';
+import { isFree } from '../../workers/control/volumes.js';
 
 const logger = { warn: () => undefined };
 const spec = (fields: object): Pick<DataVolume, 'spec'> => ({ spec: fields });

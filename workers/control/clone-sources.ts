@@ -4,7 +4,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from '@temporalio/common';
-import { cloneSourceOf, sourceRefOf } from '../../activities/kubernetes/clone-sources.js';
+import { cloneSourceOf, sourceRefOf } from '../../activities/kubernetes/clone-names.js';
 import { MARKS } from '../../activities/kubernetes/names.js';
 import type { DataVolume, DataVolumeCondition } from '../../activities/kubernetes/objects.js';
 import { ApplicationFailure } from '../../activities/failures.js';

@@ -2,7 +2,7 @@
 import type { KubeConfig, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import type { Logger } from '@temporalio/common';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
-import { cloneSourceOf, sourceRefOf } from '../../activities/kubernetes/clone-sources.js';
+import { cloneSourceOf, sourceRefOf } from '../../activities/kubernetes/clone-names.js';
 import { namedBy, nextOf } from '../../activities/kubernetes/data-source-chain.js';
 import { CDI_GROUP, CDI_VERSION } from '../../activities/kubernetes/names.js';
 import type { DataSource, DataVolume } from '../../activities/kubernetes/objects.js';

@@ -2,7 +2,7 @@ import type { WorkflowStartOptions } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import { displayUrl } from '../../activities/image/source/display-url.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
-import { cloneName } from '../../activities/kubernetes/clone-sources.js';
+import { cloneName } from '../../activities/kubernetes/clone-names.js';
 import { sourceKind, sourceUrl } from '../../activities/kubernetes/sources.js';
 import type { DataVolumeRef, DataVolumeStart, SourceKind } from '../../activities/types.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';

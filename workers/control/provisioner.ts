@@ -11,8 +11,7 @@ import { CONTROL_QUEUE, provisionWorkflowId } from '../../workflows/task-queues.
 import { claimFingerprint } from './fingerprints.js';
 import { createKeyQueue } from './key-queue.js';
 import { startListWatch, type WatchedObject } from './list-watch.js';
-import type { Runs } from './runs.js';
-import { failedLately } from './volumes.js';
+import { failedLately, type Runs } from './runs.js';
 
 type Claim = V1PersistentVolumeClaim & WatchedObject;
 type StorageClass = V1StorageClass & WatchedObject;

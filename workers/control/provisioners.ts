@@ -20,8 +20,8 @@ import {
   type LatestRun,
 } from '../../activities/kubernetes/preparation/runs.js';
 import { createKeyQueue } from './key-queue.js';
+import { failedLately } from './runs.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
-import { failedLately } from './volumes.js';
 
 /** How old a finished preparation may be before the nodes are looked at again without a reason, in ms. */
 const PREPARED_AGAIN_MS = 6 * 3_600_000;

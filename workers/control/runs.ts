@@ -39,6 +39,17 @@ export interface Runs {
 /** Names of the activities whose heartbeats carry {@link TransferProgress}. */
 const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk', 'receiveUpload'];
 
+/** How long a run that failed is not followed by another one, although every list tells of its volume again. In ms. */
+const FAILED_REST_MS = 3_600_000;
+
+/** Whether a run failed for good so short a time ago that another one would only repeat it. */
+export function failedLately(
+  { status, closedAt }: Pick<RunFacts, 'status' | 'closedAt'>,
+  at: number,
+): boolean {
+  return status === 'FAILED' && closedAt !== undefined && at - closedAt.getTime() < FAILED_REST_MS;
+}
+
 type Attributes = Pick<WorkflowExecutionDescription, 'typedSearchAttributes'>;
 
 /** Asks through this client. */

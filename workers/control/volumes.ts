@@ -11,7 +11,7 @@ import type { DataVolumeWatch } from './data-volumes.js';
 import { createKeyQueue } from './key-queue.js';
 import { startListWatch, type ListWatch, type WatchedObject } from './list-watch.js';
 import type { Provisioner } from './provisioner.js';
-import type { RunFacts, Runs } from './runs.js';
+import { failedLately, type Runs } from './runs.js';
 
 /** A volume as raw JSON. */
 type Volume = V1PersistentVolume & WatchedObject;
@@ -30,17 +30,6 @@ export function isFree(volume: Pick<V1PersistentVolume, 'spec' | 'status'> | und
   const { claimRef } = volume?.spec ?? {};
   const taken = claimRef?.uid !== undefined || claimRef?.name?.startsWith(reservationName(''));
   return volume?.status?.phase === 'Available' && !taken;
-}
-
-/** How long a run that failed is not followed by another one, although every list tells of its volume again. In ms. */
-const FAILED_REST_MS = 3_600_000;
-
-/** Whether a run failed for good so short a time ago that another one would only repeat it. */
-export function failedLately(
-  { status, closedAt }: Pick<RunFacts, 'status' | 'closedAt'>,
-  at: number,
-): boolean {
-  return status === 'FAILED' && closedAt !== undefined && at - closedAt.getTime() < FAILED_REST_MS;
 }
 
 /**

@@ -4,6 +4,12 @@ import { BlockList, isIP, isIPv4 } from 'node:net';
 import { permanentFailure } from '../../failures.js';
 import type { AddressPolicy } from './types.js';
 
+/**
+ * Where a name has several addresses, Node gives each but the last so long, in ms. Its own 250 are less than a handshake takes
+ * on a long way, or after one lost SYN (1 s): with an IPv6 address that leads nowhere, no try would ever succeed.
+ */
+export const ADDRESS_ATTEMPT_MS = 2500;
+
 /** Refused unless an operator lifts them: nothing behind them is a source that a user of a cluster may read. */
 const DEFAULT_REFUSALS = [
   ['loopback', ['127.0.0.0/8', '::1/128']],

@@ -2,7 +2,7 @@ import type { Agent as HttpAgent } from 'node:http';
 import type { Agent as HttpsAgent } from 'node:https';
 import type { ConnectionOptions } from 'node:tls';
 import type { AddressGuard } from './addresses.js';
-import { ADDRESS_ATTEMPT_MS } from './dial.js';
+import { ADDRESS_ATTEMPT_MS } from './addresses.js';
 import { createProxyBypass } from './no-proxy.js';
 import { createForwardAgent, createTunnelAgent, parseProxy } from './proxies.js';
 import { http, https } from './node-http.js';

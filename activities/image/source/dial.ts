@@ -1,13 +1,8 @@
 import { connect as connectTcp, isIP, Socket } from 'node:net';
 import type { OnReadOpts } from 'node:net';
 import type { SourceAgents } from './agents.js';
+import { ADDRESS_ATTEMPT_MS } from './addresses.js';
 import { tls as nodeTls } from './node-http.js';
-
-/**
- * Where a name has several addresses, Node gives each but the last so long, in ms. Its own 250 are less than a handshake takes
- * on a long way, or after one lost SYN (1 s): with an IPv6 address that leads nowhere, no try would ever succeed.
- */
-export const ADDRESS_ATTEMPT_MS = 2500;
 
 /**
  * A connection to a source's server, straight (no proxy), whose reads land where `onread` says; every address is judged by the

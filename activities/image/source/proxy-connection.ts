@@ -5,7 +5,7 @@ import type { SecureContext } from 'node:tls';
 import type { ApplicationFailure } from '@temporalio/common';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import type { AddressGuard } from './addresses.js';
-import { ADDRESS_ATTEMPT_MS } from './dial.js';
+import { ADDRESS_ATTEMPT_MS } from './addresses.js';
 import { connectionFailure, statusText } from './http-failures.js';
 import { http, tls } from './node-http.js';
 

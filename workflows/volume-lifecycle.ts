@@ -1,0 +1,44 @@
+/** What a lifecycle offers to the workflow that runs in it. */
+import type { DataVolumeEvent, DataVolumeFacts, LifecycleStatus, Phase } from '../activities/types.js';
+import type { StatusFacts } from './conditions.js';
+import type { HandedOn } from './run-state.js';
+import type { Wait } from './waiting.js';
+
+/** What a phase may carry besides itself. */
+export interface Entered {
+  /** Attempts of the transfer after the first. */
+  readonly restartCount?: number;
+  /** What is being done, in words, shown by condition `Running` while bytes move. */
+  readonly doing?: string;
+  /** What is being waited for in this phase from its beginning. */
+  readonly waiting?: NonNullable<StatusFacts['waiting']>;
+}
+
+/** A lifecycle as its workflow sees it. */
+export interface Lifecycle {
+  readonly facts: DataVolumeFacts;
+  /** Enters a phase of CDI: status, conditions, event, search attribute. */
+  enter(phase: Phase, more?: Entered): Promise<void>;
+  /** Says what is being done, for the query and the Temporal UI. */
+  step(text: string): void;
+  /** What was said last by `step`. */
+  doing(): string;
+  /** What the run had found that this one goes on for; a run that goes on for this one gets what stands here then. */
+  readonly handedOn: HandedOn;
+  /** Has a wait look again, as the signal `wake` does. */
+  wake(): void;
+  /** Adds what the query answers. */
+  note(facts: Partial<Pick<LifecycleStatus, 'claim' | 'node' | 'image' | 'scratch'>>): void;
+  /** Something to undo when the run fails or is cancelled; last in, first out. */
+  onFailure(what: string, undo: () => Promise<unknown>): void;
+  /** From here on nothing is undone: the disk is the user's. */
+  commit(): void;
+  /** An event that does not change the phase. */
+  event(event: DataVolumeEvent): Promise<void>;
+  /** Looks until something is found; between looks it waits for `wake` or the re-check. @throws `DeadlineExceeded` */
+  until<T>(wait: Wait, look: () => Promise<T | undefined>): Promise<T>;
+  /** Continues as new. */
+  leave(): Promise<never>;
+  /** Awaits `work` as long as `measure` grows within each deadline; else cancels it. @throws `DeadlineExceeded` */
+  within<T>(what: string, work: () => Promise<T>, measure: () => Promise<number>): Promise<T>;
+}
