@@ -179,6 +179,17 @@ describe('dvflow convert leaves alone what is not its own', function () {
     );
   });
 
+  it('and ends where the system has no place for a directory, whatever lies around it', () => {
+    for (const args of [
+      [disk, join(home, 'placeless'), '--state', '/proc/none'],
+      [join(home, 'disk.tar'), '/proc/none', '--content-type', 'archive'],
+    ]) {
+      const { status, stderr } = convert(...args);
+      assert.match(stderr, /^dvflow: ResourceExists: \/proc\/none is no place for it \(ENOENT\)$/m);
+      assert.equal(status, 3);
+    }
+  });
+
   it('goes on when nobody reads what it says, and fails where it cannot say it', () => {
     const program = command(disk, join(home, 'unheard'))
       .map((word) => `'${word}'`)
