@@ -173,6 +173,7 @@ describe('dvflow convert leaves alone what is not its own', function () {
     const { status, stderr } = convert(disk, join(home, 'new'), '--state', file);
     assert.match(stderr, /^dvflow: ResourceExists: .*file is no place for it \(EEXIST\)$/m);
     assert.equal(status, 3);
+    assert.equal(existsSync(join(home, 'new')), false, 'the target that was made for nothing');
     assert.match(
       convert(disk, `${join(home, 'missing')}/`).stderr,
       /ResourceExists: .* \((?:EISDIR|ENOENT)\)/,
