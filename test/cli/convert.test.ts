@@ -191,6 +191,17 @@ describe('dvflow convert leaves alone what is not its own', function () {
     }
   });
 
+  it('and keeps to itself what an address with a space before it holds', () => {
+    const { stderr } = convert(
+      ' http://u:pass@127.0.0.1:1/x?token=secret',
+      join(home, 'new'),
+      '--denied-sources',
+      '127.0.0.0/8',
+    );
+    assert.match(stderr, /^dvflow: Source/m);
+    assert.doesNotMatch(stderr, /pass|secret/);
+  });
+
   it('goes on when nobody reads what it says, and fails where it cannot say it', () => {
     const program = command(disk, join(home, 'unheard'))
       .map((word) => `'${word}'`)
