@@ -1,4 +1,4 @@
-import { mkdir, rmdir } from 'node:fs/promises';
+import { rmdir } from 'node:fs/promises';
 import {
   createRecordStore,
   removeRecord,
@@ -6,7 +6,7 @@ import {
   type RecordStore,
   type ResumeRecord,
 } from '../activities/image/resume-record.js';
-import { orRefused } from '../activities/image/target/local-target.js';
+import { makeDirectories, orRefused } from '../activities/image/target/local-target.js';
 
 /** Where `dvflow convert` keeps the resume record of one target. */
 export interface ConversionState {
@@ -27,7 +27,7 @@ export async function openConversionState(
   named: string | undefined,
 ): Promise<ConversionState> {
   const directory = named ?? `${target.replace(/(?<=.)\/+$/u, '')}.dvflow`;
-  await orRefused(directory, mkdir(directory, { recursive: true, mode: 0o700 }));
+  await orRefused(directory, makeDirectories(directory, 0o700));
   const records = createRecordStore(directory);
 
   async function begin(): Promise<ResumeRecord> {

@@ -30,7 +30,7 @@ export async function sourceRequest(
   flags: SourceFlags,
   env: ProxyEnvironment,
 ): Promise<SourceRequest> {
-  const kind = flags.source ?? kindOf(address);
+  const kind = flags.source ?? kindOf(address.trimStart());
   const checksum = flags.checksum === undefined ? {} : { checksum: flags.checksum };
   if (kind === 'file') return { kind, path: address, ...checksum };
   const shared = {

@@ -48,10 +48,11 @@ export interface PlannedImage extends Disposable {
  * `ContentTypeNotSupported`
  */
 export async function planImage(source: ImageSource, options: PlanOptions): Promise<PlannedImage> {
-  const { checksum, beginning } = options;
+  const { beginning } = options;
   if (options.verbatim) return await planVolume(source, options);
   const outside = await source.probe();
   // a source that knows its own digests verifies them itself
+  const checksum = source.verifiesItself ? undefined : options.checksum;
   const bounded = options.target && !outside.ranges ? boundedBy(source, options.target) : source;
   const root = checksum ? verifying(bounded, { checksum, ...(beginning ? { beginning } : {}) }) : bounded;
   const opened = await openChecked(root, options).catch(undefinedIfRangesAreLost);

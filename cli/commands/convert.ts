@@ -97,7 +97,10 @@ async function convertInto(
 ): Promise<TransferResult> {
   if (flags.contentType === 'archive') return await unpackInto(path, flags, { asked, ...conversion });
   await using target = await openLocalTarget(path);
-  const state = await openConversionState(path, flags.state);
+  const state = await openConversionState(path, flags.state).catch(async (error: unknown) => {
+    await target.discard();
+    throw error;
+  });
   try {
     const { fence } = await state.begin();
     await asked;

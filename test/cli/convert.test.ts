@@ -173,10 +173,33 @@ describe('dvflow convert leaves alone what is not its own', function () {
     const { status, stderr } = convert(disk, join(home, 'new'), '--state', file);
     assert.match(stderr, /^dvflow: ResourceExists: .*file is no place for it \(EEXIST\)$/m);
     assert.equal(status, 3);
+    assert.equal(existsSync(join(home, 'new')), false, 'the target that was made for nothing');
     assert.match(
       convert(disk, `${join(home, 'missing')}/`).stderr,
       /ResourceExists: .* \((?:EISDIR|ENOENT)\)/,
     );
+  });
+
+  it('and ends where the system has no place for a directory, whatever lies around it', () => {
+    for (const args of [
+      [disk, join(home, 'placeless'), '--state', '/proc/none'],
+      [join(home, 'disk.tar'), '/proc/none', '--content-type', 'archive'],
+    ]) {
+      const { status, stderr } = convert(...args);
+      assert.match(stderr, /^dvflow: ResourceExists: \/proc\/none is no place for it \(ENOENT\)$/m);
+      assert.equal(status, 3);
+    }
+  });
+
+  it('and keeps to itself what an address with a space before it holds', () => {
+    const { stderr } = convert(
+      ' http://u:pass@127.0.0.1:1/x?token=secret',
+      join(home, 'new'),
+      '--denied-sources',
+      '127.0.0.0/8',
+    );
+    assert.match(stderr, /^dvflow: Source/m);
+    assert.doesNotMatch(stderr, /pass|secret/);
   });
 
   it('goes on when nobody reads what it says, and fails where it cannot say it', () => {

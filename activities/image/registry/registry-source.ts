@@ -64,6 +64,7 @@ export async function createRegistrySource(
   }
 
   return {
+    verifiesItself: true,
     probe,
     stream,
     readInto: (start, target) => inner.readInto(start, target),

@@ -95,8 +95,16 @@ export function createFileSource(
     }
   }
 
+  /** A file that was written to while it was read has given a mixture; a device does not tell. */
+  function requireSame(): void {
+    const now = fstatSync(fd, { bigint: true });
+    if (now.isFile() && (now.mtimeNs !== mtimeNs || now.size !== BigInt(size)))
+      throw transientFailure('SourceChanged', `${name}: source changed: it was written to while it was read`);
+  }
+
   return {
     probe: () => (probing ??= probe()),
+    settle: async () => requireSame(),
     stream,
     readInto: readAll,
     get bytesRead() {

@@ -176,6 +176,8 @@ export interface ImageSource {
   stretches?(start: number, end: number): Promise<readonly Stretch[]>;
   /** The source is a file of this machine, which the kernel can copy from. */
   readonly kernel?: KernelCopy;
+  /** Holds itself to the request's checksum, which is not one of the bytes that it delivers; of container images only. */
+  readonly verifiesItself?: true;
   /** Proves, when all is read, that all of it was one state of the source. */
   settle?(): Promise<void>;
   /**

@@ -90,7 +90,7 @@ export async function openLocalDirectory(path: string): Promise<LocalDirectory> 
       `${path} is no directory that an archive could be unpacked into`,
     );
   await using opened = createAsyncDisposables();
-  await orRefused(path, mkdir(path, { recursive: true }));
+  await orRefused(path, makeDirectories(path));
   const handle = opened.use(await openAs(path, constants.O_RDONLY | constants.O_DIRECTORY));
   await lock(handle, path);
   const { ino, birthtimeNs } = await handle.stat({ bigint: true });
@@ -122,6 +122,24 @@ async function lock(target: FileHandle, path: string): Promise<void> {
 
 async function openAs(path: string, flags: number): Promise<FileHandle> {
   return await orRefused(path, open(path, flags, 0o644));
+}
+
+/**
+ * Makes a directory and what it lies in, as far as they are missing. Node's own way never ends where the system says `ENOENT` of a
+ * directory whose parent is there: below `/proc`, and in a working directory that was removed.
+ * @throws what the system says, `EEXIST` for something that is no directory
+ */
+export async function makeDirectories(path: string, mode = 0o777): Promise<void> {
+  if (await isDirectory(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) await makeDirectories(parent, mode);
+  await mkdir(path, { mode }).catch(async (error: unknown) => {
+    if (!(await isDirectory(path))) throw error;
+  });
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
 /** Rejects with what a path that cannot be used is to its user. @throws {@link FailureType} `ResourceExists`, `NotAuthorized` */

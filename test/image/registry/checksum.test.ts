@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { planImage } from '../../../activities/image/plan-image.js';
 import { collect, fails } from '../source/open.js';
 import { digestOf, imageOf, layerOf, type LayerFile } from './images.js';
 import { startNodeRegistry } from './node-registry.js';
@@ -17,6 +19,17 @@ describe('a checksum of the user for a container disk', () => {
       const hex = createHash(algorithm).update(layers[0].blob).digest('hex');
       const { source } = await bench.open(addressOf(server), { checksum: `${algorithm}:${hex}` });
       await assertDelivers(source);
+    }
+  });
+
+  it('is not asked of the disk that is read out of the blob', async () => {
+    const layer = await layerOf([FILE]);
+    const server = await bench.serve(startNodeRegistry({ 'team/disk:v1': imageOf([layer]) }));
+    for (const algorithm of ['md5', 'sha256']) {
+      const checksum = `${algorithm}:${createHash(algorithm).update(layer.blob).digest('hex')}`;
+      const { source } = await bench.open(addressOf(server), { checksum });
+      using planned = await planImage(source, { checksum, scratch: false });
+      assert.ok(DISK.equals(await collect(planned.root.stream(0))));
     }
   });
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, fstatSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, copyFileSync, fstatSync, openSync, readdirSync, readlinkSync, utimesSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createFileSource } from '../../../activities/image/source/file-source.js';
 import { makePatterned, MIB, useDirectory } from '../support/images.js';
@@ -26,6 +26,17 @@ describe('a local file as a source', () => {
     for (let tries = 0; tries < 50 && isOpen(); tries += 1) await pause(10);
     assert.ok(!isOpen());
     await assert.rejects(source.readInto(0, target), /read after it was closed/);
+  });
+
+  it('says when it was written to while it was read', async () => {
+    const copy = `${directory()}/written.raw`;
+    copyFileSync(path, copy);
+    const source = createFileSource({ path: copy }, { signal });
+    await source.probe();
+    await source.settle?.();
+    utimesSync(copy, 1, 1);
+    await assert.rejects(async () => source.settle?.(), /SourceChanged|written to while it was read/);
+    source.close();
   });
 
   it('may be closed while a stream has read ahead that nobody goes on with', async () => {
