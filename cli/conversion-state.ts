@@ -1,4 +1,6 @@
+import { hash } from 'node:crypto';
 import { rmdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import {
   createRecordStore,
   removeRecord,
@@ -17,6 +19,17 @@ export interface ConversionState {
   remove(): Promise<void>;
 }
 
+/** Longest name of a file that Linux' file systems take, in bytes (`NAME_MAX`). */
+const LONGEST_NAME = 255;
+
+/** `TARGET.dvflow`; where that is too long for a name, the target's digest stands for its name. */
+function directoryBeside(target: string): string {
+  const path = target.replace(/(?<=.)\/+$/u, '');
+  const name = `${basename(path)}.dvflow`;
+  if (Buffer.byteLength(name) <= LONGEST_NAME) return `${path}.dvflow`;
+  return join(dirname(path), `${hash('sha256', basename(path))}.dvflow`);
+}
+
 /**
  * Opens the state for `target`: in `TARGET.dvflow`, or in the directory that the user has named, which stays his with all that it
  * holds.
@@ -26,7 +39,7 @@ export async function openConversionState(
   target: string,
   named: string | undefined,
 ): Promise<ConversionState> {
-  const directory = named ?? `${target.replace(/(?<=.)\/+$/u, '')}.dvflow`;
+  const directory = named ?? directoryBeside(target);
   await orRefused(directory, makeDirectories(directory, 0o700));
   const records = createRecordStore(directory);
 

@@ -4,6 +4,8 @@ import type { AddressPolicy, ProxySettings, SourceRequest } from '../activities/
 import { CliError, EXIT } from './errors.js';
 import type { ImportSource } from './manifest.js';
 
+type Kind = SourceRequest['kind'];
+
 /** How a source is reached from the command line. */
 export interface SourceFlags {
   readonly source?: ImportSource;
@@ -18,6 +20,18 @@ export interface SourceFlags {
   readonly deniedSources?: readonly string[];
 }
 
+/** Kinds of source that a flag means something to; the rest is for all. */
+const FITS: Partial<Record<keyof SourceFlags, { readonly option: string; readonly kinds: readonly Kind[] }>> =
+  {
+    caFile: { option: '--ca-file', kinds: ['http', 's3', 'gcs', 'registry'] },
+    insecureSkipVerify: { option: '--insecure-skip-verify', kinds: ['http', 'registry'] },
+    header: { option: '--header', kinds: ['http'] },
+    authFile: { option: '--auth-file', kinds: ['gcs', 'registry'] },
+    arch: { option: '--arch', kinds: ['registry'] },
+    proxy: { option: '--proxy', kinds: ['http', 's3', 'gcs', 'registry'] },
+    noProxyFor: { option: '--no-proxy-for', kinds: ['http', 's3', 'gcs', 'registry'] },
+  };
+
 /** Environment that command line programs take their proxy from. */
 export type ProxyEnvironment = Readonly<Record<string, string | undefined>>;
 
@@ -31,6 +45,7 @@ export async function sourceRequest(
   env: ProxyEnvironment,
 ): Promise<SourceRequest> {
   const kind = flags.source ?? kindOf(address.trimStart());
+  refuseMisfits(kind, flags);
   const checksum = flags.checksum === undefined ? {} : { checksum: flags.checksum };
   if (kind === 'file') return { kind, path: address, ...checksum };
   const shared = {
@@ -94,17 +109,27 @@ function isSame(from: BigIntStats, to: BigIntStats): boolean {
   return from.isBlockDevice() ? from.rdev === to.rdev : from.dev === to.dev && from.ino === to.ino;
 }
 
-function kindOf(address: string): SourceRequest['kind'] {
+/** A flag that does nothing is a misunderstanding, and some of them are about whom to trust. */
+function refuseMisfits(kind: Kind, flags: SourceFlags): void {
+  for (const [flag, { option, kinds }] of Object.entries(FITS))
+    if (flags[flag as keyof SourceFlags] !== undefined && !kinds.includes(kind))
+      throw new CliError(`${option} is for sources of kind ${kinds.join(', ')}; this is ${kind}`, EXIT.usage);
+}
+
+function kindOf(address: string): Kind {
   if (/^https?:\/\//iu.test(address)) return 'http';
   if (/^s3:\/\//iu.test(address)) return 's3';
   if (/^gs:\/\//iu.test(address)) return 'gcs';
-  if (/^(?:docker:\/\/|oci-archive:)/iu.test(address)) return 'registry';
+  if (/^(?:docker:\/\/|oci-archive:)/u.test(address)) return 'registry';
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//iu.exec(address)?.[1];
   if (scheme !== undefined)
     throw new CliError(
       `source has scheme ${scheme}: http, https, s3, gs, docker, oci-archive or a path is expected`,
       EXIT.usage,
     );
+  // by a slip of one key a password would be part of a path, which messages show
+  if (/^(?:https?|s3|gs|docker):|^\/\/[^/]*@/iu.test(address))
+    throw new CliError('source is an address without :// between its scheme and its host', EXIT.usage);
   return 'file';
 }
 

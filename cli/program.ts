@@ -7,6 +7,7 @@ import { registerLocalCommands } from './commands/local.js';
 import { registerUploadCommand } from './commands/upload-options.js';
 import { EXIT, judge } from './errors.js';
 import { withOutput } from './output.js';
+import { repeated } from './repeated.js';
 
 /** Runs the command line to its end; the returned number is the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -74,7 +75,11 @@ function addImport(program: Command): void {
     .addOption(namespace())
     .requiredOption('--size <quantity>', 'size of the disk, such as 10Gi')
     .option('--storage-class <class>', 'StorageClass of the claim')
-    .option('--access-mode <mode...>', 'access modes of the claim (with --pvc: ReadWriteOnce by default)')
+    .option(
+      '--access-mode <mode>',
+      'access modes of the claim (with --pvc: ReadWriteOnce by default), repeatable',
+      repeated,
+    )
     .option('--checksum <algorithm:hex>', 'checksum of the bytes that the server sends')
     .addOption(sourceKind('URL'))
     .addOption(contentType('archive: a tar that is unpacked'))
@@ -84,10 +89,11 @@ function addImport(program: Command): void {
     )
     .option('--cert-config-map <name>', 'ConfigMap with the certificate authorities of the server')
     .option(
-      '--header <header...>',
-      'extra request header; one with a credential belongs into --secret-header',
+      '--header <header>',
+      'extra request header; one with a credential belongs into --secret-header, repeatable',
+      repeated,
     )
-    .option('--secret-header <secret...>', 'Secret that holds extra request headers')
+    .option('--secret-header <secret>', 'Secret that holds extra request headers, repeatable', repeated)
     .option('--insecure-skip-verify', 'do not verify the certificate of the server')
     .option('--arch <architecture>', 'docker: architecture to choose')
     .addOption(
@@ -111,12 +117,12 @@ function addImages(program: Command): void {
       .addOption(sourceKind('SOURCE'))
       .option('--ca-file <file>', 'certificate authorities of the server, in PEM')
       .option('--insecure-skip-verify', 'do not verify certificates; registries also by plain HTTP')
-      .option('--header <header...>', 'request header, sent to the named server only')
+      .option('--header <header>', 'request header, sent to the named server only, repeatable', repeated)
       .option('--auth-file <file>', "gs: key of a service account; docker: a docker client's config.json")
       .option('--arch <architecture>', 'docker, oci-archive: architecture to choose')
       .option('--proxy <url>', 'proxy (default: http_proxy, https_proxy)')
       .option('--no-proxy-for <hosts>', 'hosts asked without the proxy (default: no_proxy)')
-      .option('--denied-sources <cidr...>', 'addresses that are not connected to')
+      .option('--denied-sources <cidr>', 'addresses that are not connected to, repeatable', repeated)
       .addOption(contentType('archive: a tar that is unpacked, TARGET is a directory'))
       .option('--json', 'for programs: one JSON document');
   source(program.command('convert <source> <target>'))

@@ -1,4 +1,5 @@
 import { Option, type Command } from 'commander';
+import { repeated } from '../repeated.js';
 
 /** Adds `dvflow blank`; its code is loaded when it is called. */
 export function registerBlankCommand(program: Command): void {
@@ -9,7 +10,11 @@ export function registerBlankCommand(program: Command): void {
     .addOption(new Option('-n, --namespace <namespace>', 'namespace of the DataVolume').default('default'))
     .requiredOption('--size <quantity>', 'size of the disk, such as 10Gi')
     .option('--storage-class <class>', 'StorageClass of the claim')
-    .option('--access-mode <mode...>', 'access modes of the claim (with --pvc: ReadWriteOnce by default)')
+    .option(
+      '--access-mode <mode>',
+      'access modes of the claim (with --pvc: ReadWriteOnce by default), repeatable',
+      repeated,
+    )
     .addOption(
       new Option('--volume-mode <mode>', 'Block: the device is the disk').choices(['Filesystem', 'Block']),
     )

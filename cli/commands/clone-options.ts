@@ -1,4 +1,5 @@
 import { Option, type Command } from 'commander';
+import { repeated } from '../repeated.js';
 
 /** Adds `dvflow clone`; its code is loaded when it is called. */
 export function registerCloneCommand(program: Command): void {
@@ -12,7 +13,11 @@ export function registerCloneCommand(program: Command): void {
     .option('--size <quantity>', 'size of the disk, such as 10Gi (default: that of the source)')
     .option('--data-source', 'SOURCE is a DataSource, which names the claim')
     .option('--storage-class <class>', 'StorageClass of the claim')
-    .option('--access-mode <mode...>', 'access modes of the claim (with --pvc: ReadWriteOnce by default)')
+    .option(
+      '--access-mode <mode>',
+      'access modes of the claim (with --pvc: ReadWriteOnce by default), repeatable',
+      repeated,
+    )
     .addOption(
       new Option('--volume-mode <mode>', 'Block: the device is the disk').choices(['Filesystem', 'Block']),
     )

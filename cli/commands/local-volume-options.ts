@@ -15,7 +15,7 @@ export function registerLocalVolumeCommands(program: Command): void {
     .option('--class <class>', 'StorageClass that no provisioner serves (default: local)')
     .option('--pool <path>', 'pool that gets the file (default: the first)')
     .option('--preallocate', 'allocate every block of the file now')
-    .option('--label <key=value...>', 'label of the PersistentVolume, for selectors', collectLabel)
+    .option('--label <key=value>', 'label of the PersistentVolume, for selectors, repeatable', collectLabel)
     .addOption(output())
     .action(async (options) => {
       const { runCreate } = await import('./local-volume.js');

@@ -1,4 +1,5 @@
 import { Option, type Command } from 'commander';
+import { repeated } from '../repeated.js';
 
 /** Adds `dvflow upload`. */
 export function registerUploadCommand(program: Command): void {
@@ -11,7 +12,7 @@ export function registerUploadCommand(program: Command): void {
     .addOption(new Option('-n, --namespace <namespace>', 'namespace of the DataVolume').default('default'))
     .option('--size <quantity>', 'size of the disk, such as 10Gi')
     .option('--storage-class <class>', 'StorageClass of the claim')
-    .option('--access-mode <mode...>', 'access modes of the claim')
+    .option('--access-mode <mode>', 'access modes of the claim, repeatable', repeated)
     .addOption(
       new Option('--volume-mode <mode>', 'volume mode of the claim').choices(['Filesystem', 'Block']),
     )

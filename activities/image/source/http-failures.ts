@@ -13,9 +13,13 @@ const TRANSIENT_STATUSES = new Set([202, 408, 421, 425, 429]);
 /** A server that asks for more patience than this is not believed. */
 const LONGEST_RETRY_AFTER_MS = 3_600_000;
 
+const NO_TLS = 'server does not speak TLS';
 const OLD_TLS = 'server speaks no TLS of version 1.2 or later';
-/** What OpenSSL says of it where Node has no code for it but EPROTO. */
-const OLD_TLS_ALERT = /alert protocol version|unsupported protocol/u;
+/** What OpenSSL says where Node has no code for it but EPROTO. */
+const TLS_WORDS: readonly (readonly [said: RegExp, cause: string])[] = [
+  [/alert protocol version|unsupported protocol/u, OLD_TLS],
+  [/wrong version number|packet length too long|http request/u, NO_TLS],
+];
 
 /** What happened, in words, for the codes that users meet most. */
 const CAUSES: Readonly<Record<string, string>> = {
@@ -31,8 +35,8 @@ const CAUSES: Readonly<Record<string, string>> = {
   ERR_STREAM_PREMATURE_CLOSE: 'connection closed before the end of the body',
   HPE_INVALID_EOF_STATE: 'connection closed before the end of the body',
   HPE_HEADER_OVERFLOW: `headers are larger than ${MAX_HEADER_BYTES} bytes`,
-  ERR_SSL_WRONG_VERSION_NUMBER: 'server does not speak TLS',
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'server does not speak TLS',
+  ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
   ERR_SSL_UNSUPPORTED_PROTOCOL: OLD_TLS,
   ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: OLD_TLS,
 };
@@ -111,8 +115,12 @@ export function connectionFailure(error: unknown, doing: string, peer: string): 
   const why =
     code === undefined
       ? root?.message || 'connection failed'
-      : `${CAUSES[code] ?? (OLD_TLS_ALERT.test(root?.message ?? '') ? OLD_TLS : 'connection failed')} (${code})`;
+      : `${CAUSES[code] ?? causeInWords(root?.message ?? '') ?? 'connection failed'} (${code})`;
   return transientFailure('SourceUnavailable', `${doing}: ${why}`, { cause: bare(root) });
+}
+
+function causeInWords(message: string): string | undefined {
+  return TLS_WORDS.find(([said]) => said.test(message))?.[1];
 }
 
 /** Retry-After (RFC 9110 §10.2.3) in ms. */
