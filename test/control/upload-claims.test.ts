@@ -73,6 +73,17 @@ describe('claims that ask for an upload', () => {
     await uploads.stop();
   });
 
+  it('that are deleted lose their run when their deletion begins, which a finalizer makes a change of its own', async () => {
+    const { said, change, uploads } = setup();
+    await change(claim(TARGET));
+    const { metadata, ...rest } = claim(TARGET);
+    await change({ ...rest, metadata: { ...metadata, deletionTimestamp: new Date() } });
+    await change(undefined);
+    assert.equal(said[0], FIRST);
+    assert.ok(said.includes('cancel'), said.join());
+    await uploads.stop();
+  });
+
   it('that have failed get another run for each value of dvflow.io/retry, when the last one has ended', async () => {
     const { said, change, uploads, end } = setup();
     await change(claim(TARGET));

@@ -54,8 +54,9 @@ export function createUploadClaims({
 
   function changed(key: string, { before, after }: { before?: Claim; after?: Claim }): void {
     const known = asking.get(key) ?? (before && isUploadTarget(before) ? before : undefined);
-    const { uid = '' } = after?.metadata ?? {};
-    const alive = known?.metadata.uid === uid;
+    const { uid = '', deletionTimestamp } = after?.metadata ?? {};
+    // a finalizer keeps every claim for a moment, in which it asks as before and is lost already
+    const alive = known?.metadata.uid === uid && !deletionTimestamp;
     if (known && !(alive && after && asksForUpload(after))) gone.set(key, { claim: known, alive });
     if (after && isUploadTarget(after)) asking.set(key, after);
     else {
