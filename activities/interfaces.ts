@@ -139,6 +139,8 @@ export interface ControlActivities
     dataVolume: DataVolumeRef;
     claim: ClaimRef;
   }): Promise<KeptVolume | undefined>;
+  /** Whether the claim is still that one, and alive. @throws {@link FailureType} `ClaimLost` */
+  confirmClaim(input: { claim: ClaimRef }): Promise<void>;
   /** Removes the claim by name and uid; absent or another uid is success. Never a claim that is Bound and published. */
   deleteClaim(input: { dataVolume: DataVolumeRef; claim: ClaimRef }): Promise<void>;
   /** Applies phase, conditions, progress, annotations and the event; a DataVolume that is gone is success. */

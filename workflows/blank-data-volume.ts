@@ -10,6 +10,7 @@ import type {
 import { control, creating, transferring } from './activity-options.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
 import { runLifecycle } from './lifecycle.js';
+import { whileClaimIsThere } from './claim-watch.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, verify } from './publication.js';
@@ -69,5 +70,6 @@ async function createDisk(volume: Lifecycle, { claim, target, directory }: Blank
     `a blank disk on node ${node}`,
     work,
     async () => (await control.observeTransfer({ workflowId })).bytes,
+    whileClaimIsThere(claim),
   );
 }

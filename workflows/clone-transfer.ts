@@ -3,6 +3,7 @@ import { ActivityFailure, ApplicationFailure, CancellationScope, isCancellation 
 import type { CloneInput, CloneOrigin, CloneStrategy, SourceContent } from '../activities/types/clone.js';
 import type { FailureType, ImageFacts, TransferResult } from '../activities/types.js';
 import { onNode, serving, transferring } from './activity-options.js';
+import { whileClaimIsThere } from './claim-watch.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { refOf } from './run-state.js';
 import { bytesMoved, type Filling } from './transfer.js';
@@ -118,5 +119,5 @@ async function move(volume: Lifecycle, cloning: Cloning, url?: string): Promise<
       clone,
     });
   const { namespace, name } = origin.claim;
-  return await volume.within(`clone of ${namespace}/${name}`, run, bytesMoved);
+  return await volume.within(`clone of ${namespace}/${name}`, run, bytesMoved, whileClaimIsThere(claim));
 }

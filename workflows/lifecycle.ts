@@ -142,7 +142,7 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
     },
     until: (wait, look) =>
       until({ facts, run, enter: (phase, waiting) => enter(phase, waiting ? { waiting } : {}) }, wait, look),
-    within: (what, work, measure) => within({ facts, run }, what, work, measure),
+    within: (what, work, measure, look) => within({ facts, run }, { what, look }, work, measure),
     leave: () => leave({ facts, run }),
   };
 }

@@ -19,6 +19,8 @@ export interface Run {
   status: LifecycleStatus;
   undo: Undo[];
   woken: boolean;
+  /** The signal `wake` has come; cleared by work that looks around when it does. */
+  signalled: boolean;
   /** Time of the last progress, ms since the epoch. */
   progressAt: number;
   /** What a run that continues as new hands on besides. */

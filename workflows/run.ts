@@ -12,12 +12,14 @@ export function openRun(status: LifecycleStatus, progressAt = Date.now()): Run {
     undo: [],
     handedOn: {},
     woken: false,
+    signalled: false,
     progressAt,
     phaseAt: Date.now(),
   };
   setHandler(statusQuery, () => run.status);
   setHandler(wakeSignal, () => {
     run.woken = true;
+    run.signalled = true;
   });
   return run;
 }

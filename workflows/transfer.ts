@@ -3,6 +3,7 @@ import { workflowInfo } from '@temporalio/workflow';
 import type { ClaimRef, ImageFacts, FillTarget, TargetPlan, TransferResult } from '../activities/types.js';
 import type { ScratchSpace } from '../activities/types/scratch.js';
 import { control, transferring } from './activity-options.js';
+import { whileClaimIsThere } from './claim-watch.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { obtainScratch, planScratch, releaseScratch, whyScratch } from './scratch.js';
 
@@ -57,7 +58,12 @@ async function move(
       ...(scratch ? { scratch } : {}),
     });
   volume.step(`transferring ${image.displayUrl} to node ${directory.node}`);
-  const transferred = await volume.within(`transfer of ${image.displayUrl}`, run, bytesMoved);
+  const transferred = await volume.within(
+    `transfer of ${image.displayUrl}`,
+    run,
+    bytesMoved,
+    whileClaimIsThere(claim),
+  );
   if (scratch) await releaseScratch(volume, scratch);
   return transferred;
 }

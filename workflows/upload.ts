@@ -4,6 +4,7 @@ import type { ScratchSpace } from '../activities/types/scratch.js';
 import type { CarriedUpload, Reception, UploadRequest } from '../activities/types/upload.js';
 import type { ClaimRef, FailureType, TransferResult } from '../activities/types.js';
 import { control, transferring } from './activity-options.js';
+import { whileClaimIsThere } from './claim-watch.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { releaseScratch } from './scratch.js';
 import type { Trouble, UploadDesk } from './upload-desk.js';
@@ -180,5 +181,6 @@ async function serve(volume: Lifecycle, serving: Serving): Promise<Reception | '
     'upload',
     () => desk.serve(request, work),
     async () => (await control.observeTransfer({ workflowId })).bytes,
+    whileClaimIsThere(claim),
   );
 }

@@ -39,6 +39,14 @@ export interface Lifecycle {
   until<T>(wait: Wait, look: () => Promise<T | undefined>): Promise<T>;
   /** Continues as new. */
   leave(): Promise<never>;
-  /** Awaits `work` as long as `measure` grows within each deadline; else cancels it. @throws `DeadlineExceeded` */
-  within<T>(what: string, work: () => Promise<T>, measure: () => Promise<number>): Promise<T>;
+  /**
+   * Awaits `work` as long as `measure` grows within each deadline; else cancels it. So it does when `look`, asked whenever the signal
+   * `wake` comes meanwhile, rejects. @throws `DeadlineExceeded`, what `look` rejects with
+   */
+  within<T>(
+    what: string,
+    work: () => Promise<T>,
+    measure: () => Promise<number>,
+    look?: () => Promise<void>,
+  ): Promise<T>;
 }

@@ -4,6 +4,7 @@ import {
   CancellationScope,
   condition,
   continueAsNew,
+  patched,
   setCurrentDetails,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -70,6 +71,9 @@ export async function leave({ facts, run }: Pick<Waiting, 'facts' | 'run'>): Pro
   return await continueAsNew({ ...refOf(facts), progressAt, ...handedOn } satisfies DataVolumeStart);
 }
 
+/** Mark of the histories in which work looks around when its run is woken. */
+const LOOKS_AROUND = 'look-around-while-working';
+
 /**
  * See {@link Lifecycle.within}. However it ends, the work has ended too: nobody may undo what somebody still does. Work that
  * was finished before its cancellation came counts as finished.
@@ -77,7 +81,7 @@ export async function leave({ facts, run }: Pick<Waiting, 'facts' | 'run'>): Pro
  */
 export async function within<T>(
   { facts, run }: Pick<Waiting, 'facts' | 'run'>,
-  what: string,
+  { what, look }: { readonly what: string; readonly look?: (() => Promise<void>) | undefined },
   work: () => Promise<T>,
   measure: () => Promise<number>,
 ): Promise<T> {
@@ -86,12 +90,19 @@ export async function within<T>(
   let ended = false;
   const end = (): void => void (ended = true);
   const watched = done.then(end, end);
+  let failure: { readonly error: unknown } | undefined;
+  if (look)
+    lookAround(run, () => ended, look).catch((error: unknown) => {
+      failure = { error };
+    });
+  const isOver = (): boolean => ended || failure !== undefined;
   try {
-    for (let before = 0; !(await condition(() => ended, facts.deadlineMs));) {
+    for (let before = 0; !(await condition(isOver, facts.deadlineMs));) {
       const now = await measure();
       if (now <= before) throw deadlineExceeded(facts, what);
       before = now;
     }
+    if (failure && !ended) throw failure.error;
   } catch (error) {
     scope.cancel();
     await CancellationScope.nonCancellable(() => watched);
@@ -99,6 +110,17 @@ export async function within<T>(
   }
   run.progressAt = Date.now();
   return await done;
+}
+
+/** Looks whenever the signal `wake` comes, until the work is over. */
+async function lookAround(run: Run, over: () => boolean, look: () => Promise<void>): Promise<void> {
+  for (;;) {
+    run.signalled = false;
+    await condition(() => over() || run.signalled);
+    // asked no sooner: a history without such a signal stays as it was
+    if (over() || !patched(LOOKS_AROUND)) return;
+    await look();
+  }
 }
 
 function deadlineExceeded(facts: Waiting['facts'], what: string): ApplicationFailure {

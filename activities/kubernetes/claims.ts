@@ -65,7 +65,7 @@ export function createClaimActivities({
   kubernetes,
 }: {
   kubernetes: Kubernetes;
-}): Pick<ControlActivities, 'ensureClaim' | 'adoptClaim' | 'deleteClaim'> {
+}): Pick<ControlActivities, 'ensureClaim' | 'adoptClaim' | 'confirmClaim' | 'deleteClaim'> {
   const { core } = kubernetes;
 
   async function ensureClaim(input: Parameters<ControlActivities['ensureClaim']>[0]): Promise<ClaimRef> {
@@ -191,7 +191,11 @@ export function createClaimActivities({
     await deleteVolumeObject(kubernetes, name, { uid: volume.metadata.uid ?? '' });
   }
 
-  return { ensureClaim, adoptClaim, deleteClaim };
+  async function confirmClaim({ claim }: { claim: ClaimRef }): Promise<void> {
+    await readClaim(kubernetes, claim);
+  }
+
+  return { ensureClaim, adoptClaim, confirmClaim, deleteClaim };
 }
 
 /** A disk is made as large as its plan says, and the claim that an earlier run made must say the same. */

@@ -282,6 +282,20 @@ describe('resumable uploads', function () {
     await broken.catch(() => undefined);
   }
 
+  it('are not said to be complete when the claim was deleted while the disk came', async () => {
+    const path = await created(2 * MIB);
+    const body = new PassThrough();
+    body.write(randomBytes(MIB));
+    const sent = patch(path, 0, body, 2 * MIB);
+    while (gateway.opened.length === 0) await pause(5);
+    gateway.claims.delete('disk');
+    body.end(randomBytes(MIB));
+    const { status, text } = await sent;
+    // for good: no client tries again
+    assert.equal(status, 410);
+    assert.match(text, /PVC disk was deleted while the upload came/);
+  });
+
   describe('whose last byte has come', () => {
     const content = randomBytes(MIB);
     const refuse = {

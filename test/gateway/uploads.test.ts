@@ -10,6 +10,8 @@ import { permanentFailure } from '../../activities/failures.js';
 import { readFormFile } from '../../workers/gateway/form-file.js';
 import { ALICE, startTestGateway, uploadClaim, type TestGateway } from './support.js';
 
+type Claim = ReturnType<typeof uploadClaim>;
+
 const MIB = 1024 * 1024;
 const SYNC = '/v1beta1/upload';
 
@@ -285,6 +287,28 @@ describe("CDI's upload endpoints", function () {
       assert.equal(status, 400);
       assert.equal(text, `Saving stream failed: ${message}`);
     });
+
+    for (const [what, after] of [
+      ['deleted', () => undefined],
+      [
+        'being deleted',
+        ({ metadata, ...rest }) => ({ ...rest, metadata: { ...metadata, deletionTimestamp: new Date() } }),
+      ],
+      ['replaced by another one', () => uploadClaim({ uid: 'another' })],
+    ] as readonly (readonly [string, (claim: Claim) => Claim | undefined])[])
+      it(`503 when its claim was ${what} while the disk came, complete as it is`, async () => {
+        const body = new PassThrough();
+        body.write(randomBytes(MIB));
+        const sent = gateway.send({ path: SYNC, token, body });
+        while (gateway.opened.length === 0) await pause(5);
+        const left = after(gateway.claims.get('disk')!);
+        if (left) gateway.claims.set('disk', left);
+        else gateway.claims.delete('disk');
+        body.end(randomBytes(MIB));
+        const { status, text } = await sent;
+        assert.equal(status, 503);
+        assert.match(text, /PVC disk was deleted while the upload came/);
+      });
 
     it('500, 503 and 409 for what is not the fault of the client', async () => {
       const refused = async (status: number, type: string): Promise<number> => {

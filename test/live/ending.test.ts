@@ -105,6 +105,16 @@ describe('how a run ends', function () {
     'while bytes move': async (name) => (await transferring(name)).made,
   };
 
+  it('its claim deleted while bytes move: Failed, reason ClaimLost, long before the last byte', async () => {
+    const { made, server } = await transferring('claim-lost');
+    await world.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: 'claim-lost' });
+    const failed = await world.awaitPhase(namespace, 'claim-lost', 'Failed', 60_000);
+    assert.equal(failed.status?.conditions?.find(({ type }) => type === 'Running')?.reason, 'ClaimLost');
+    assert.ok(server.bytesSent() < 40 * MiB, `${server.bytesSent()} bytes were sent`);
+    await world.assertUnchanged(inventory);
+    await recordHistory(stack, idOf(made), 'importDataVolume.failed.claim-lost-in-transfer');
+  });
+
   for (const [step, hold] of Object.entries(steps)) {
     it(`cancelled ${step}: Failed, reason Cancelled, nothing left`, async () => {
       const name = `cancelled-${step.replaceAll(' ', '-')}`.toLowerCase().slice(0, 50);

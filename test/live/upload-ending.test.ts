@@ -99,6 +99,18 @@ describe('how an upload ends', function () {
     await recordHistory(stack, workflowOf(made), 'uploadDataVolume.failed.claim-lost');
   });
 
+  it('fails at once when its claim is deleted while bytes come, and its client is not told otherwise', async () => {
+    const { made, sending } = await halfWay('claim-lost-midway');
+    await world.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: 'claim-lost-midway' });
+    const failed = await world.awaitPhase(namespace, 'claim-lost-midway', 'Failed', 60_000);
+    assert.equal(failed.status?.conditions?.find(({ type }) => type === 'Running')?.reason, 'ClaimLost');
+    assert.ok(sending.bytesSent() < 80 * MiB, `${sending.bytesSent()} bytes were sent`);
+    const status = await sending.answered.then((answer) => answer.status).catch(() => undefined);
+    assert.notEqual(status, 200);
+    await world.assertUnchanged(inventory);
+    await recordHistory(stack, workflowOf(made), 'uploadDataVolume.failed.claim-lost-in-reception');
+  });
+
   for (const [victim, form, spool] of [
     ['worker-node', 'raw', false],
     ['worker-node', 'qcow2', true],

@@ -35,7 +35,7 @@ export function watchClaims(options: {
       if (claimFingerprint(before) === claimFingerprint(after)) return;
       // A claim has its DataVolume's name, before it has an owner too; one of another name only by its owner or its mark.
       for (const name of new Set([key, ...servedBy(after ?? before)])) {
-        if (options.dataVolumes.get(name)) options.dataVolumes.wake(name);
+        if (options.dataVolumes.get(name)) options.dataVolumes.wake(name, isLost(change));
       }
     },
     listed() {
@@ -43,6 +43,12 @@ export function watchClaims(options: {
       options.uploads.listed();
     },
   });
+}
+
+/** The claim is gone, or going: a finalizer keeps it for a moment only. */
+function isLost({ before, after }: { before?: Claim; after?: Claim }): boolean {
+  const gone = before !== undefined && before.metadata.uid !== after?.metadata.uid;
+  return gone || after?.metadata.deletionTimestamp !== undefined;
 }
 
 /** DataVolumes that a claim is of: by its owners, and by the mark on a claim of dvflow's own, which has none. */

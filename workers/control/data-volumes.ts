@@ -35,8 +35,8 @@ export interface DataVolumeWatch {
   served(): readonly ServedDataVolume[];
   /** The DataVolume as last heard of. */
   get(key: string): DataVolume | undefined;
-  /** Something that this DataVolume's run may be waiting for has changed. */
-  wake(key: string): void;
+  /** Something that this DataVolume's run may be waiting for has changed; `lost`: what it fills is gone, even while bytes move. */
+  wake(key: string, lost?: boolean): void;
   /** The run that was known is not: look again. */
   doubt(key: string): void;
   synced(): boolean;
@@ -63,6 +63,8 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
   /** Value of `dvflow.io/retry` for which a run was started, by uid. */
   const answered = new Map<string, string>();
   const wakes = new Set<string>();
+  /** Those of {@link wakes} whose claim is gone. */
+  const losses = new Set<string>();
   const reaper = createWorkflowReaper({ runs, writes, logger });
   const queue = createKeyQueue((key) => (key === ORPHANS ? reaper.cancelOrphans() : reconcile(key)), logger);
 
@@ -108,6 +110,7 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     const { annotations = {}, uid } = dataVolume.metadata;
     serving.delete(uid);
     wakes.delete(key);
+    losses.delete(key);
     const retry = annotations[MARKS.retry];
     const { workflowType, source } = pickLifecycle(dataVolume);
     if (!workflowType || !retry || retry === annotations[MARKS.retried]) return;
@@ -173,9 +176,10 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     const workflowId = serving.get(uid);
     if (!wakes.has(key) || workflowId === undefined) return;
     wakes.delete(key);
+    const lost = losses.delete(key);
     // While bytes move nothing is waited for, and claim and volume change by our own hand.
     const phase = list.get(key)?.status?.phase;
-    if (phase === 'ImportInProgress' || phase === 'CloneInProgress') return;
+    if (!lost && (phase === 'ImportInProgress' || phase === 'CloneInProgress')) return;
     try {
       if (!(await runs.wake(workflowId))) {
         serving.delete(uid);
@@ -183,6 +187,7 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
       }
     } catch (error) {
       wakes.add(key);
+      if (lost) losses.add(key);
       throw error;
     }
   }
@@ -194,8 +199,9 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
         return workflowId === undefined ? [] : [{ dataVolume, workflowId }];
       }),
     get: (key) => list.get(key),
-    wake(key) {
+    wake(key, lost = false) {
       wakes.add(key);
+      if (lost) losses.add(key);
       queue.add(key);
     },
     doubt(key) {

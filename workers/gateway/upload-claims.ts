@@ -85,6 +85,23 @@ export async function awaitUploadClaim(
   }
 }
 
+/**
+ * Holds back the good news of an upload whose claim was deleted while it came: its disk goes with it. Where Kubernetes does not
+ * answer, the node's word stands.
+ * @throws ClaimNotReadyError
+ */
+export async function assertKept(
+  { core }: Pick<Kubernetes, 'core'>,
+  { namespace, name, uid }: Pick<UploadClaim, 'namespace' | 'name' | 'uid'>,
+): Promise<void> {
+  const doing = `reading claim ${namespace}/${name}`;
+  const request = core.readNamespacedPersistentVolumeClaim({ namespace, name });
+  const found = await callIfFound(doing, request).catch(() => 'unknown' as const);
+  if (found === 'unknown') return;
+  if (found?.metadata?.uid === uid && !found.metadata.deletionTimestamp) return;
+  throw new ClaimNotReadyError(`PVC ${name} was deleted while the upload came: its disk is gone with it`);
+}
+
 /** @throws TokenError `invalid`: a token outlives the claim that it was made for */
 function assertBound({ claimUid, dataVolumeUid, name }: UploadToken, claim: V1PersistentVolumeClaim): void {
   const { uid } = claim.metadata ?? {};

@@ -12,7 +12,7 @@ import type { GatewayParts } from './parts.js';
 import { awaitFirstByte, expectsContinue, goneSignal, sendAnswer } from './requests.js';
 import { countReceived } from './received-bytes.js';
 import { readFormFile } from './form-file.js';
-import { awaitUploadClaim, type UploadClaim } from './upload-claims.js';
+import { assertKept, awaitUploadClaim, type UploadClaim } from './upload-claims.js';
 import { answerOf, logUnforeseen, UploadError } from './upload-failures.js';
 import { mayUpload } from './upload-token-requests.js';
 import { TokenError, type UploadToken } from './tokens.js';
@@ -114,6 +114,7 @@ async function receive(
         500,
         `Saving stream failed: the node has ${answer.offset} bytes and waits for more`,
       );
+    await assertKept(parts.kubernetes, claim);
     const { namespace, name } = claim;
     logger.info('upload complete', {
       namespace,

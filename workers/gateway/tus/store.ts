@@ -8,7 +8,7 @@ import { byteLimit } from '../byte-limit.js';
 import { sendToDataPort, type DataPortBody } from '../data-port.js';
 import type { GatewayParts } from '../parts.js';
 import { countReceived } from '../received-bytes.js';
-import type { UploadClaim } from '../upload-claims.js';
+import { assertKept, type UploadClaim } from '../upload-claims.js';
 import { Sessions } from './sessions.js';
 import { requireName, type UploadName } from './upload-id.js';
 import { createWhereabouts, VERDICT_MS, type TusRequest, type Whereabouts } from './whereabouts.js';
@@ -112,8 +112,10 @@ export class DataPortStore extends DataStore {
   private async send(name: UploadName, place: OpenedUpload, body: DataPortBody): Promise<number> {
     const answer = await sendToDataPort(place, body, this.parts.dataPortTls());
     if (!answer.complete) return answer.offset;
+    const { claim: filled } = currentRequest();
+    await assertKept(this.parts.kubernetes, filled);
     this.sessions.complete(name.session);
-    const { namespace, name: claim } = currentRequest().claim;
+    const { namespace, name: claim } = filled;
     this.parts.logger.info('resumable upload complete', { namespace, name: claim, ...answer });
     return name.length;
   }
