@@ -54,6 +54,23 @@ describe('claims and volumes', function () {
     assert.equal((await world.claim(namespace, 'taken'))?.metadata?.ownerReferences, undefined);
   });
 
+  it('says of a disk that was complete and whose claim is deleted that there is none: not Bound, not Ready', async () => {
+    await world.createImport(namespace, 'gone', { url: server.url });
+    await world.awaitPhase(namespace, 'gone', 'Succeeded', 60_000);
+    await world.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: 'gone' });
+    const found = await eventually('the conditions', 30_000, async () => {
+      const read = await world.read(namespace, 'gone');
+      return read?.status?.conditions?.some(({ reason }) => reason === 'NotFound') ? read : undefined;
+    });
+    assert.equal(found.status?.phase, 'Succeeded');
+    const said = found.status?.conditions?.map(({ type, status, reason }) => [type, status, reason]);
+    assert.deepEqual(said?.sort(), [
+      ['Bound', 'False', 'NotFound'],
+      ['Ready', 'False', 'NotFound'],
+      ['Running', 'False', 'Completed'],
+    ]);
+  });
+
   it('adopts a claim that a backup restored (populatedFor): Succeeded at once, owner set, nothing read', async () => {
     await existingClaim('restored', { 'cdi.kubevirt.io/storage.populatedFor': 'restored' });
     const asked = server.requests().length;

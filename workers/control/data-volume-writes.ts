@@ -1,7 +1,7 @@
 /** What the watch itself writes about DataVolumes: progress, the end of a run that could not write it, and one event. */
 import { createHash } from 'node:crypto';
 import { PatchStrategy, setHeaderOptions, type CoreV1Event } from '@kubernetes/client-node';
-import { callForOutcome, type Kubernetes } from '../../activities/kubernetes/client.js';
+import { callForOutcome, callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { dataVolumePath, findDataVolume } from '../../activities/kubernetes/data-volumes.js';
 import { CDI_GROUP, CDI_VERSION } from '../../activities/kubernetes/names.js';
 import type { DataVolume, DataVolumeStatus } from '../../activities/kubernetes/objects.js';
@@ -23,6 +23,8 @@ export interface DataVolumeWrites {
   ): Promise<boolean>;
   /** Phase `Failed` with condition and event onto exactly this version. @throws Error where it has changed since */
   fail(found: DataVolume, failure: { type: string; message: string }): Promise<void>;
+  /** Conditions of a disk that was complete and whose claim somebody deleted; its phase stays. Nothing where that is said, or not so. */
+  loseClaim(found: DataVolume): Promise<void>;
   /** Says something once for each DataVolume and reason. */
   sayOnce(dataVolume: DataVolume, event: DataVolumeEvent): Promise<void>;
 }
@@ -52,6 +54,20 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
     await sayOnce(found, { type: 'Warning', reason: failure.type, message: failure.message });
   }
 
+  async function loseClaim(found: DataVolume): Promise<void> {
+    const bound = found.status?.conditions?.find(({ type }) => type === 'Bound');
+    if (bound?.status !== 'True') return;
+    const { namespace, name } = found.metadata;
+    const claim = await callIfFound(
+      `reading claim ${namespace}/${name}`,
+      kubernetes.core.readNamespacedPersistentVolumeClaim({ namespace, name }),
+    );
+    if (claim) return;
+    const update = { dataVolume: refOf(found), conditions: lostConditions() };
+    // one that has changed since is looked at again
+    await patchStatus(found, statusOf(found.status, update, new Date()));
+  }
+
   async function sayOnce(dataVolume: DataVolume, event: DataVolumeEvent): Promise<void> {
     const { namespace } = dataVolume.metadata;
     const doing = `recording event ${event.reason} on DataVolume ${namespace}/${dataVolume.metadata.name}`;
@@ -60,12 +76,19 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
     await callForOutcome(doing, kubernetes.core.createNamespacedEvent({ namespace, body }));
   }
 
-  return { find: (ref) => findDataVolume(kubernetes, ref), progress: patchStatus, fail, sayOnce };
+  return { find: (ref) => findDataVolume(kubernetes, ref), progress: patchStatus, fail, loseClaim, sayOnce };
+}
+
+const NO_CLAIM: Condition = { type: 'Bound', status: 'False', reason: 'NotFound', message: 'No PVC found' };
+
+/** Whoever waits for `Ready` waits for a disk. */
+function lostConditions(): readonly Condition[] {
+  return [NO_CLAIM, { ...NO_CLAIM, type: 'Ready' }];
 }
 
 function failedConditions({ type, message }: { type: string; message: string }): readonly Condition[] {
   return [
-    { type: 'Bound', status: 'False', reason: 'NotFound', message: 'No PVC found' },
+    NO_CLAIM,
     { type: 'Running', status: 'False', reason: type, message },
     { type: 'Ready', status: 'False', reason: type, message },
   ];

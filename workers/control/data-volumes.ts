@@ -51,6 +51,8 @@ export interface DataVolumeWatchOptions {
   readonly writes: DataVolumeWrites;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
+  /** Whether a claim of this key is there; undefined while that is not known. */
+  hasClaim?(key: string): boolean | undefined;
   /** Told of every DataVolume that is listed, changed or gone. */
   changed?(key: string, change: { before?: DataVolume; after?: DataVolume }): void;
 }
@@ -100,7 +102,10 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
       forget(dataVolume);
       return await reaper.cancelRunsOf(key);
     }
-    if (isTerminal(dataVolume.status?.phase)) return await answerRetry(key, dataVolume);
+    if (isTerminal(dataVolume.status?.phase)) {
+      if (options.hasClaim?.(key) === false) await writes.loseClaim(dataVolume);
+      return await answerRetry(key, dataVolume);
+    }
     await serve(dataVolume);
     await tell(key, dataVolume.metadata.uid);
   }
