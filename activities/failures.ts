@@ -13,6 +13,7 @@ export const FAILURE_TYPES = {
   NotAuthorized: 'permanent',
   SourceNotAllowed: 'permanent',
   InvalidLocalVolume: 'permanent',
+  InvalidArgument: 'permanent',
   SourceNotFound: 'permanent',
   SourceForbidden: 'permanent',
   SourceCertificateInvalid: 'permanent',

@@ -1,5 +1,6 @@
 import { setCurrentDetails } from '@temporalio/workflow';
 import { cleaningUp, control } from './activity-options.js';
+import { requireArgument } from './arguments.js';
 import { nodeFailure } from './silent-node.js';
 
 /** What was removed. */
@@ -11,13 +12,18 @@ export interface DeleteLocalBlockVolumeResult {
 /**
  * Removes a block volume that dvflow made: no claim can get it any more, then its device is detached and its file removed, then
  * the PersistentVolume. `node` finds the file of one whose PersistentVolume somebody has deleted.
- * @throws `ResourceExists` while it is bound, reserved or in use, and for volumes that dvflow did not make; `NodeUnavailable` where the
- * node is silent for two minutes
+ * @throws `InvalidLocalVolume`; `ResourceExists` while it is bound, reserved or in use, and for volumes that dvflow did not make;
+ * `NodeUnavailable` where the node is silent for two minutes
  */
 export async function deleteLocalBlockVolume(input: {
   name: string;
   node?: string;
 }): Promise<DeleteLocalBlockVolumeResult> {
+  requireArgument(input, {
+    type: 'InvalidLocalVolume',
+    give: '{"name":"..."} of a block volume that dvflow made, with "node":"..." where its PersistentVolume is gone',
+    members: { name: 'name', node: 'name?' },
+  });
   const { volume } = await control.retireLocalVolume(input);
   if (!volume) return { deleted: false };
   const { name, uid, node, pool } = volume;

@@ -1,11 +1,5 @@
 /** What the lifecycles share: opening the DataVolume, status, waiting, the deadline, compensation and how a run ends. */
-import {
-  ApplicationFailure,
-  CancellationScope,
-  ContinueAsNew,
-  upsertSearchAttributes,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { CancellationScope, ContinueAsNew, upsertSearchAttributes } from '@temporalio/workflow';
 import type {
   DataVolumeFacts,
   DataVolumeManifest,
@@ -15,6 +9,7 @@ import type {
   Phase,
 } from '../activities/types.js';
 import { control } from './activity-options.js';
+import { continues, requireArgument, type Wanted } from './arguments.js';
 import { statusFor } from './conditions.js';
 import { fail } from './ending.js';
 import { SEARCH_ATTRIBUTES } from './messages.js';
@@ -53,16 +48,12 @@ export async function runLifecycle<T>(
 }
 
 async function openStart(start: DataVolumeStart, run: Run): Promise<DataVolumeFacts> {
-  run.progressAt = start.progressAt ?? run.progressAt;
-  if (start.clone && continues()) run.handedOn.clone = start.clone;
+  if (continues()) {
+    run.progressAt = start.progressAt ?? run.progressAt;
+    if (start.clone) run.handedOn.clone = start.clone;
+  }
   identify(start, run);
   return await opened(control.openDataVolume({ start }), run);
-}
-
-/** Whether another run's own words are the input; whoever starts one, or has it started again and again, is not believed what was found. */
-function continues(): boolean {
-  const { continuedFromExecutionRunId, attempt, cronSchedule } = workflowInfo();
-  return continuedFromExecutionRunId !== undefined && attempt === 1 && !cronSchedule;
 }
 
 async function openManifest(manifest: DataVolumeManifest | string, run: Run): Promise<DataVolumeFacts> {
@@ -91,24 +82,49 @@ function identify({ namespace, name }: { namespace: string; name: string }, run:
   ]);
 }
 
-function asStart(input: unknown): DataVolumeStart | undefined {
+/** What starts a lifecycle by reference. */
+const START: Wanted = {
+  type: 'InvalidDataVolume',
+  give: 'a DataVolume manifest, which has no uid beside its metadata, as one JSON object, or namespace, name and uid of a DataVolume',
+  members: { namespace: 'name', name: 'name', uid: 'name', retry: 'text?' },
+};
+
+/** What starts one by manifest: the API server judges all but its name. */
+const MANIFEST = {
+  type: 'InvalidDataVolume',
+  give: 'a DataVolume manifest as one JSON object, or its JSON or YAML text',
+  members: {},
+} as const satisfies Wanted;
+
+const METADATA: Wanted = {
+  ...MANIFEST,
+  members: { name: 'name', namespace: 'name?' },
+  within: 'metadata',
+};
+
+/**
+ * The reference that the argument is, if it is no manifest.
+ * @throws {@link FailureType} `InvalidDataVolume` for half a reference: nobody could be told of its failure
+ */
+export function asStart(input: unknown): DataVolumeStart | undefined {
   if (typeof input === 'string') return undefined;
-  if (typeof input !== 'object' || input === null) {
-    throw ApplicationFailure.create({
-      type: 'InvalidDataVolume',
-      message: `the argument is ${input === null ? 'null' : typeof input}: give a DataVolume manifest as one JSON object`,
-      nonRetryable: true,
-    });
+  requireArgument(input, MANIFEST);
+  if (!('uid' in (input as object))) {
+    requireArgument((input as { metadata?: unknown }).metadata, METADATA);
+    return undefined;
   }
-  return 'uid' in input ? (input as DataVolumeStart) : undefined;
+  requireArgument(input, START);
+  return input as DataVolumeStart;
 }
 
 async function nameOf(manifest: DataVolumeManifest | string): Promise<{ namespace: string; name: string }> {
-  if (typeof manifest === 'string') return await control.nameDataVolume({ manifest });
-  return {
-    namespace: String(manifest.metadata?.namespace ?? 'default'),
-    name: String(manifest.metadata?.name ?? ''),
-  };
+  if (typeof manifest === 'string') {
+    const named = await control.nameDataVolume({ manifest });
+    requireArgument(named, METADATA);
+    return named;
+  }
+  const { namespace = 'default', name = '' } = manifest.metadata;
+  return { namespace, name };
 }
 
 function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {

@@ -14,6 +14,7 @@ import type {
   LoopVolume,
 } from '../activities/types/local-volumes.js';
 import { cleaningUp, control, reserving } from './activity-options.js';
+import { requireArgument } from './arguments.js';
 import { defaultVolumeName } from './local-volume-name.js';
 import { nodeFailure } from './silent-node.js';
 
@@ -24,10 +25,14 @@ import { nodeFailure } from './silent-node.js';
  * @throws `InvalidLocalVolume`, `StorageClassNotFound`, `ResourceExists`, `NodeUnavailable`, `NoSpace`, `NotAuthorized`
  */
 export async function localBlockVolume(input: LocalBlockVolumeInput): Promise<LocalBlockVolumeResult> {
-  const volume = requireObject(input);
-  const name = volume.name ?? defaultVolumeName(volume.node, uuid4().slice(0, 8));
+  requireArgument(input, {
+    type: 'InvalidLocalVolume',
+    give: 'one JSON object such as {"node":"node01","size":"2Gi"}',
+    members: { node: 'name', name: 'name?' },
+  });
+  const name = input.name ?? defaultVolumeName(input.node, uuid4().slice(0, 8));
   setCurrentDetails(`planning volume ${name}`);
-  const plan = await control.planLocalVolume({ volume, name });
+  const plan = await control.planLocalVolume({ volume: input, name });
   try {
     setCurrentDetails(`making the device of volume ${name} on node ${plan.node}`);
     const device = await makeDevice(plan);
@@ -70,15 +75,6 @@ async function undo({ name, node }: LocalVolumePlan): Promise<void> {
   } catch (error) {
     log.error('what was made is left: dvflow local-volume delete NAME --node NODE', { name, node, error });
   }
-}
-
-function requireObject(input: unknown): LocalBlockVolumeInput {
-  if (typeof input === 'object' && input !== null && !Array.isArray(input))
-    return input as LocalBlockVolumeInput;
-  throw failure(
-    'InvalidLocalVolume',
-    'the argument is not one JSON object such as {"node":"node01","size":"2Gi"}',
-  );
 }
 
 function failure(type: FailureType, message: string): ApplicationFailure {

@@ -18,6 +18,7 @@ import type {
   ProvisionerFacts,
 } from '../activities/types/preparation.js';
 import { control, following } from './activity-options.js';
+import { continues, requireArgument } from './arguments.js';
 import { isSettled, type Failure } from './preparation-conditions.js';
 import {
   createPreparationRun,
@@ -47,7 +48,7 @@ export async function prepareStorage(input: PreparationInput): Promise<Preparati
   const run = createPreparationRun();
   try {
     const opening = readInput(input);
-    if (opening.ref) resume(run, opening.ref);
+    if (opening.ref) resume(run, believed(opening.ref));
     return await prepareAll(run, opening);
   } catch (error) {
     if (error instanceof ContinueAsNew) throw error;
@@ -64,17 +65,24 @@ interface Opening {
 /** Tells a reference from a manifest. @throws {@link FailureType} `InvalidHostPathProvisioner` for what is neither */
 export function readInput(input: unknown): Opening {
   if (typeof input === 'string') return { manifest: input };
-  if (typeof input !== 'object' || input === null) {
-    const given = input === null ? 'null' : typeof input;
-    throw refusal(`the argument is ${given}: give a HostPathProvisioner manifest as one JSON object`);
-  }
-  if (!('uid' in input)) return { manifest: input as HostPathProvisionerManifest };
-  const { name, uid } = input as { name?: unknown; uid?: unknown };
-  if (typeof name !== 'string' || name === '' || typeof uid !== 'string' || uid === '')
-    throw refusal(
-      'the argument has a uid: give name and uid of a HostPathProvisioner as text, or a manifest',
-    );
+  const type = 'InvalidHostPathProvisioner';
+  requireArgument(input, {
+    type,
+    give: 'a HostPathProvisioner manifest as one JSON object, or its JSON or YAML text',
+    members: {},
+  });
+  if (!('uid' in (input as object))) return { manifest: input as HostPathProvisionerManifest };
+  requireArgument(input, {
+    type,
+    give: 'a HostPathProvisioner manifest, which has no uid beside its metadata, or give name and uid of one as text',
+    members: { name: 'name', uid: 'name' },
+  });
   return { ref: input as PreparationStart };
+}
+
+/** What was made, and when, is known to a run that goes on for another one. */
+function believed({ name, uid, ...handedOn }: PreparationStart): PreparationStart {
+  return continues() ? { name, uid, ...handedOn } : { name, uid };
 }
 
 async function prepareAll(run: PreparationRun, { ref, manifest }: Opening): Promise<PreparationResult> {

@@ -7,6 +7,7 @@ import type {
   VolumePlan,
 } from '../activities/types/provision.js';
 import { control } from './activity-options.js';
+import { continues, requireArgument } from './arguments.js';
 import { failureOf, undoAll } from './ending.js';
 import { NEXT_CHOICE, reserveOnSomeNode, type Placing } from './placement.js';
 import { isClaimLost, offer } from './offer.js';
@@ -19,10 +20,17 @@ import { until } from './waiting.js';
  * Gives a plain claim of a hostpath class its volume: an empty directory on the node that its user or the scheduler names, else on
  * the live node with the most room. While there is no room, no pool or no node it waits as long as the claim does, and says why on
  * the claim. A claim that goes takes everything with it.
+ * @throws {@link FailureType} `InvalidArgument`
  */
 export async function provisionVolume(input: ProvisionInput): Promise<ProvisionResult> {
+  requireArgument(input, {
+    type: 'InvalidArgument',
+    give: '{"namespace":"...","name":"...","uid":"..."} of a claim',
+    members: { namespace: 'name', name: 'name', uid: 'name' },
+  });
   const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
-  const run = openRun({ ...claim, phase: 'Pending', step: 'starting', conditions: [] }, input.progressAt);
+  const begun = { phase: 'Pending', step: 'starting', conditions: [] } as const;
+  const run = openRun({ ...claim, ...begun }, continues() ? input.progressAt : undefined);
   const volume = createProvisioning(claim, run);
   try {
     return await provision(volume, claim);

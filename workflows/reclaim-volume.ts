@@ -9,6 +9,7 @@ import {
 } from '@temporalio/workflow';
 import type { ReleasedVolume } from '../activities/types.js';
 import { control, reclaiming } from './activity-options.js';
+import { requireArgument } from './arguments.js';
 import { wakeSignal } from './messages.js';
 
 /** What came of a released volume. */
@@ -28,8 +29,14 @@ const SAY_AGAIN_MS = 3_600_000;
  * object which is gone never stands for data which is not. A node that is away is waited for, and so is one whose Node object is
  * gone: whoever knows that it never comes back deletes the PersistentVolume. The volume is read anew before each try, so that a
  * policy which has become `Retain` is honoured.
+ * @throws {@link FailureType} `InvalidArgument`, and what no further try of the node can cure
  */
 export async function reclaimVolume(input: { name: string; uid: string }): Promise<ReclaimResult> {
+  requireArgument(input, {
+    type: 'InvalidArgument',
+    give: '{"name":"...","uid":"..."} of a PersistentVolume',
+    members: { name: 'name', uid: 'name' },
+  });
   let woken = false;
   setHandler(wakeSignal, () => {
     woken = true;

@@ -2,6 +2,7 @@ import { isCancellation, log } from '@temporalio/workflow';
 import type { PoolRef, UnpublishedItem } from '../activities/types.js';
 import { poolsOn } from './examine-nodes.js';
 import { cleaningUp, control, probing, sweeping } from './activity-options.js';
+import { requireArgument } from './arguments.js';
 import { recordMetric } from './metrics.js';
 import { takeMark } from './stale-marks.js';
 import { returnVolume } from './static-volume.js';
@@ -18,8 +19,11 @@ export interface SweepResult {
  * Removes what terminated lifecycles left: unpublished claims, volumes, Secret copies, directories and block volumes whose four conditions
  * hold (`design.md` §6, How a workflow ends). A finished disk is never among them; one that a user has loses the mark. With `node`, only that node's directories:
  * run when a node answers again.
+ * @throws {@link FailureType} `InvalidArgument`
  */
 export async function sweep(input: { node?: string } = {}): Promise<SweepResult> {
+  const give = 'no argument, or {"node":"..."} of a node of the cluster';
+  requireArgument(input, { type: 'InvalidArgument', give, members: { node: 'name?' } });
   const { nodes, pools, placed } = await control.listNodes();
   const asked = input.node === undefined ? nodes : [input.node];
   const silentNodes: string[] = [];

@@ -9,6 +9,7 @@ import type {
   TargetPlan,
 } from '../activities/types.js';
 import { control, emptying, onNode } from './activity-options.js';
+import { continues, requireArgument } from './arguments.js';
 import { awaitConsumer } from './claim.js';
 import { statusFor } from './conditions.js';
 import { failureOf, undoAll } from './ending.js';
@@ -27,15 +28,21 @@ import { leave, until, within } from './waiting.js';
  * Fills a claim that asks for an upload (`cdi.kubevirt.io/storage.upload.target`) and has no DataVolume: a Pending one gets a volume
  * when its disk is complete, a Bound one is filled in place. What a DataVolume would say is said by annotations and events on it. The
  * claim is its user's and is never removed.
- * @throws every {@link FailureType} of a target and of time, as the `type` of an `ApplicationFailure`
+ * @throws every {@link FailureType} of a target and of time, as the `type` of an `ApplicationFailure`; `InvalidArgument`
  */
 export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult | undefined> {
+  requireArgument(input, {
+    type: 'InvalidArgument',
+    give: '{"namespace":"...","name":"...","uid":"..."} of a claim',
+    members: { namespace: 'name', name: 'name', uid: 'name', retry: 'text?' },
+  });
   const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
+  const handedOn = continues() ? input : undefined;
   const begun = { source: 'upload', phase: '', step: 'reading the claim', conditions: [] } as const;
-  const run = openRun({ ...claim, ...begun }, input.progressAt);
+  const run = openRun({ ...claim, ...begun }, handedOn?.progressAt);
   const desk = createUploadDesk({ wake: () => (run.woken = true), step: () => run.status.step });
   try {
-    return await upload(run, { claim, desk, input });
+    return await upload(run, { claim, desk, retry: input.retry, carried: handedOn?.upload });
   } catch (error) {
     if (error instanceof ContinueAsNew) {
       // no end for its clients
@@ -56,8 +63,14 @@ async function upload(
   {
     claim,
     desk,
-    input: { retry, upload: carried },
-  }: { claim: ClaimRef; desk: UploadDesk; input: UploadClaimInput },
+    retry,
+    carried,
+  }: {
+    claim: ClaimRef;
+    desk: UploadDesk;
+    retry: string | undefined;
+    carried: UploadClaimInput['upload'];
+  },
 ): Promise<ImportResult | undefined> {
   const opened = await control.openUploadClaim({ claim, ...(retry === undefined ? {} : { retry }) });
   const volume = createLifecycle(opened.facts, claim, run);

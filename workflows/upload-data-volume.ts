@@ -1,8 +1,9 @@
 import { ContinueAsNew } from '@temporalio/workflow';
 import type { CarriedUpload } from '../activities/types/upload.js';
-import type { DataVolumeStart, ImportResult, LifecycleInput } from '../activities/types.js';
+import type { ImportResult, LifecycleInput } from '../activities/types.js';
+import { continues } from './arguments.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
-import { runLifecycle } from './lifecycle.js';
+import { asStart, runLifecycle } from './lifecycle.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish } from './publication.js';
@@ -17,6 +18,7 @@ import { receiveDisk } from './upload.js';
  * @throws every {@link FailureType} of the request, of the target and of time, as the `type` of an `ApplicationFailure`
  */
 export async function uploadDataVolume(input: LifecycleInput): Promise<ImportResult | undefined> {
+  const carried = carriedIn(input);
   // before anything else: a client may come with the first task
   let lifecycle: Lifecycle | undefined;
   const desk = createUploadDesk({
@@ -24,7 +26,7 @@ export async function uploadDataVolume(input: LifecycleInput): Promise<ImportRes
     step: () => lifecycle?.doing() ?? 'opening the DataVolume',
   });
   try {
-    return await runLifecycle(input, (volume) => upload((lifecycle = volume), desk, carriedIn(input)));
+    return await runLifecycle(input, (volume) => upload((lifecycle = volume), desk, carried));
   } catch (error) {
     // no end for its clients
     if (error instanceof ContinueAsNew) await desk.handOver();
@@ -34,13 +36,10 @@ export async function uploadDataVolume(input: LifecycleInput): Promise<ImportRes
   }
 }
 
-/** What the run has handed on that this one continues. */
+/** What the run has handed on that this one continues. @throws `InvalidDataVolume`, before any client is let in */
 function carriedIn(input: LifecycleInput): CarriedUpload | undefined {
-  // what a person gives is judged elsewhere
-  const given: unknown = input;
-  return typeof given === 'object' && given !== null && 'uid' in given
-    ? (given as DataVolumeStart).upload
-    : undefined;
+  const start = asStart(input);
+  return continues() ? start?.upload : undefined;
 }
 
 async function upload(

@@ -18,6 +18,7 @@ export type PermanentFailureType =
   | 'NotAuthorized'
   | 'SourceNotAllowed'
   | 'InvalidLocalVolume'
+  | 'InvalidArgument'
   // the source
   | 'SourceNotFound'
   | 'SourceForbidden'

@@ -1,0 +1,258 @@
+import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
+import { startTemporal, type TestServer } from '../client/temporal.js';
+
+const PATIENCE_MS = 20_000;
+/** End of a run that has none in that time. */
+const RUNS = 'neither failed nor ended';
+/** More than a search attribute holds. */
+const LONG = 'x'.repeat(3_000);
+const MANIFEST = {
+  metadata: { name: 'disk', namespace: 'default' },
+  spec: { source: { blank: {} }, storage: { resources: { requests: { storage: '1Gi' } } } },
+};
+/** An object that no string can be made of. */
+const NO_TEXT = { toString: 1, valueOf: 1 };
+
+/** Arguments that are nothing at all. */
+const NOTHING: readonly unknown[] = [undefined, null, 5, true, [], [{}]];
+
+/** Half a reference, and what is no reference, to an object with these members. */
+function wrongReferences(...members: readonly string[]): readonly unknown[] {
+  const whole = Object.fromEntries(members.map((member) => [member, 'x']));
+  return members.flatMap((member) => {
+    const { [member]: _, ...rest } = whole;
+    const values = ['', null, 5, ['x'], {}, NO_TEXT, '..', 'a/b', LONG];
+    return [rest, ...values.map((value) => ({ ...whole, [member]: value }))];
+  });
+}
+
+const DATA_VOLUME = {
+  type: 'InvalidDataVolume',
+  inputs: [
+    ...NOTHING,
+    {},
+    { uid: 'x' },
+    { uid: 'x', metadata: { name: 'a' } },
+    { ...MANIFEST, uid: null },
+    { uid: 'a', namespace: 'default' },
+    { uid: 5, name: [1], namespace: {} },
+    { namespace: 'default', name: 'a', uid: 'x', retry: 5 },
+    ...wrongReferences('namespace', 'name', 'uid'),
+    { name: 'a', namespace: 'default' },
+    { ...MANIFEST, metadata: null },
+    { ...MANIFEST, metadata: 'disk' },
+    { ...MANIFEST, metadata: {} },
+    { ...MANIFEST, metadata: { name: NO_TEXT } },
+    { ...MANIFEST, metadata: { name: LONG } },
+    { ...MANIFEST, metadata: { name: 'disk', namespace: LONG } },
+    { ...MANIFEST, metadata: { name: 'disk', namespace: '..' } },
+    { ...MANIFEST, metadata: { name: 'disk', namespace: NO_TEXT } },
+  ],
+};
+const CLAIM = {
+  type: 'InvalidArgument',
+  inputs: [...NOTHING, 'x', {}, ...wrongReferences('namespace', 'name', 'uid')],
+};
+
+/** By workflow: the type of the failure, and arguments that it refuses. */
+const REFUSED: Readonly<Record<string, { readonly type: string; readonly inputs: readonly unknown[] }>> = {
+  importDataVolume: DATA_VOLUME,
+  blankDataVolume: DATA_VOLUME,
+  cloneDataVolume: DATA_VOLUME,
+  uploadDataVolume: DATA_VOLUME,
+  provisionVolume: CLAIM,
+  uploadClaim: {
+    ...CLAIM,
+    inputs: [...CLAIM.inputs, { namespace: 'a', name: 'b', uid: 'c', retry: 5 }],
+  },
+  reclaimVolume: {
+    type: 'InvalidArgument',
+    inputs: [...NOTHING, 'x', {}, ...wrongReferences('name', 'uid')],
+  },
+  // without an argument it sweeps everything
+  sweep: {
+    type: 'InvalidArgument',
+    inputs: [...NOTHING.slice(1), 'n1', ...[5, null, '', [], {}, NO_TEXT, LONG].map((node) => ({ node }))],
+  },
+  deleteLocalBlockVolume: {
+    type: 'InvalidLocalVolume',
+    inputs: [
+      ...NOTHING,
+      'x',
+      {},
+      ...wrongReferences('name'),
+      { name: 'x', node: 5 },
+      { name: 'x', node: '' },
+    ],
+  },
+  localBlockVolume: {
+    type: 'InvalidLocalVolume',
+    inputs: [...NOTHING, 'x', {}, ...wrongReferences('node'), { node: 'n1', name: NO_TEXT, size: '1Gi' }],
+  },
+  // what has no uid is a manifest, which the activity judges
+  prepareStorage: {
+    type: 'InvalidHostPathProvisioner',
+    inputs: [...NOTHING, ...wrongReferences('name', 'uid').filter((input) => 'uid' in (input as object))],
+  },
+};
+
+/** Workflows that look at no argument, whatever is given. */
+const INDIFFERENT = ['examineNodes', 'publishCapacity', 'recheckNode'];
+
+describe('the argument of a workflow', function () {
+  this.timeout(120_000);
+  let server: TestServer;
+  let connection: NativeConnection;
+  let worker: Worker;
+  let running: Promise<void>;
+  /** Activities that ran. */
+  const ran: string[] = [];
+
+  before(async () => {
+    server = await startTemporal();
+    connection = await NativeConnection.connect({ address: server.address });
+    worker = await Worker.create({
+      connection,
+      taskQueue: CONTROL_QUEUE,
+      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+      activities: activities((name) => ran.push(name)),
+      sinks: { dvflowMetrics: { record: { fn: () => undefined } } },
+    });
+    running = worker.run();
+  });
+  after(async () => {
+    worker?.shutdown();
+    await running;
+    await connection?.close();
+    await server?.close();
+  });
+  beforeEach(() => ran.splice(0));
+
+  let count = 0;
+  async function start(type: string, input: unknown): Promise<WorkflowHandle> {
+    return await server.client.workflow.start(type, {
+      workflowId: `${type}-${(count += 1)}`,
+      taskQueue: CONTROL_QUEUE,
+      args: input === undefined ? [] : [input],
+    });
+  }
+
+  it('is of workflows that are all looked at here', async () => {
+    const types = Object.keys(await import('../../workflows/index.js'));
+    assert.deepEqual(types.sort(), [...Object.keys(REFUSED), ...INDIFFERENT].sort());
+  });
+
+  for (const [type, { type: failureType, inputs }] of Object.entries(REFUSED))
+    it(`${type}: what is wrong, missing or half is refused at once, with ${failureType}`, async () => {
+      await Promise.all(
+        inputs.map(async (input) => {
+          const given = `${type} ${JSON.stringify(input)?.slice(0, 80)}`;
+          const handle = await start(type, input);
+          const failure = await failureOf(handle, given);
+          assert.equal(failure.type, failureType, `${given}: ${failure.message}`);
+          assert.equal(failure.nonRetryable, true);
+          assert.match(failure.message, /^(the argument|"[\w.]+") is .+: give .+/, given);
+          assert.ok(failure.message.length < 400, failure.message);
+          const { events } = await handle.fetchHistory();
+          // started, its one task in three events, failed: nothing was told to anybody
+          assert.equal(events?.length, 5, given);
+        }),
+      );
+      assert.deepEqual(ran, []);
+    });
+
+  for (const type of Object.keys(REFUSED).filter((name) => name.endsWith('DataVolume')))
+    it(`${type}: a name in the text of a manifest that no search attribute holds is refused, too`, async () => {
+      const failure = await failureOf(await start(type, 'the text of a manifest'), type);
+      assert.equal(failure.type, 'InvalidDataVolume');
+      assert.match(failure.message, /^"metadata.name" is of 3000 characters, more than 253: give /);
+      assert.deepEqual(ran, ['nameDataVolume']);
+    });
+
+  for (const type of INDIFFERENT)
+    it(`${type}: nobody looks at it`, async () => {
+      for (const input of [...NOTHING, 'x', { node: 5 }]) await (await start(type, input)).result();
+    });
+
+  it('sweep: everything is swept without one', async () => {
+    for (const input of [undefined, {}]) {
+      const result: unknown = await (await start('sweep', input)).result();
+      assert.deepEqual(result, { found: 0, removed: [], silentNodes: [] });
+    }
+  });
+
+  it('is not believed to come from another run: what that hands on is left alone', async () => {
+    const claim = { namespace: 'a', name: 'b', uid: 'c' };
+    // a deadline of NaN, or scratch space that is none, would fail the workflow's task
+    const handedOn = { progressAt: 'never', upload: null, clone: 5, made: { machineConfigs: 5 } };
+    for (const [type, ref] of [
+      ['provisionVolume', claim],
+      ['uploadClaim', claim],
+      ['uploadDataVolume', claim],
+      ['prepareStorage', { name: 'b', uid: 'c' }],
+    ] as const) {
+      const handle = await start(type, { ...ref, ...handedOn });
+      assert.notEqual(await endOf(handle), RUNS, type);
+      const { events } = await handle.fetchHistory();
+      assert.ok(
+        events?.every(({ workflowTaskFailedEventAttributes: failed }) => !failed),
+        type,
+      );
+    }
+  });
+});
+
+/** What the workflow failed of, within seconds. */
+async function failureOf(handle: WorkflowHandle, given: string): Promise<ApplicationFailure> {
+  const end = await endOf(handle);
+  assert.ok(end instanceof WorkflowFailedError, `${given}: ${String(end)}`);
+  const { cause } = end;
+  assert.ok(cause instanceof ApplicationFailure, `${given}: ${String(cause)}`);
+  return cause;
+}
+
+/** How the workflow ended: an error, or in words. */
+async function endOf(handle: WorkflowHandle): Promise<unknown> {
+  const late = new AbortController();
+  const succeeded = (): unknown => 'succeeded';
+  try {
+    return await Promise.race([
+      handle.result().then(succeeded, (error: unknown) => error),
+      pause(PATIENCE_MS, RUNS, { signal: late.signal }),
+    ]);
+  } finally {
+    late.abort();
+  }
+}
+
+/** Answers of a cluster with nothing in it; `called` hears of each. */
+function activities(called: (name: string) => unknown): Record<string, (input: never) => Promise<unknown>> {
+  const answers: Readonly<Record<string, unknown>> = {
+    nameDataVolume: { namespace: 'default', name: LONG },
+    listNodes: { nodes: [], pools: [] },
+    listUnpublished: [],
+    listNodePools: [],
+    publishCapacity: undefined,
+    listHostPathProvisioners: [],
+    planVolume: { done: 'the claim is gone' },
+    openUploadClaim: { facts: { namespace: 'a', name: 'b', uid: 'c', phase: '' } },
+    openDataVolume: { namespace: 'a', name: 'b', uid: 'c', source: 'upload', phase: '', finished: true },
+    openHostPathProvisioner: {},
+    removePreparation: { machineConfigs: [], pools: [], storageClasses: [] },
+  };
+  return Object.fromEntries(
+    Object.entries(answers).map(([name, answer]) => [
+      name,
+      async () => {
+        called(name);
+        return answer;
+      },
+    ]),
+  );
+}
