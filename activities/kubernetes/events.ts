@@ -19,7 +19,7 @@ const WRITTEN_BY = `${MARK_PREFIX}written-by`;
 /** Namespace of events about objects that have none. */
 const CLUSTER_NAMESPACE = 'default';
 
-/** Says `event` about an object. An activity that runs twice says it once; an object whose namespace is gone is no error. */
+/** Says `event` about an object. An activity that says the same twice says it once; an object whose namespace is gone is no error. */
 export async function recordEvent(
   { core }: Kubernetes,
   about: V1ObjectReference,
@@ -38,9 +38,16 @@ export async function recordEvent(
     );
   // a patch that changes nothing answers with the object: the right to read everybody's events is not needed
   const found = await callForOutcome(doing, patch({}));
-  if (typeof found === 'string' || found.metadata.annotations?.[WRITTEN_BY] === annotations?.[WRITTEN_BY])
-    return;
+  if (typeof found === 'string' || isRepetition(found, body)) return;
   await callForOutcome(doing, patch({ ...countUp(found), message: body.message, metadata: { annotations } }));
+}
+
+/** An attempt that follows another one repeats its words; the failure of each attempt has words of its own. */
+function isRepetition(found: CoreV1Event, { metadata, message }: CoreV1Event): boolean {
+  return (
+    found.message === message &&
+    found.metadata.annotations?.[WRITTEN_BY] === metadata.annotations?.[WRITTEN_BY]
+  );
 }
 
 function countUp({ count = 1 }: CoreV1Event): object {

@@ -2,6 +2,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
 import type { AddressPolicy } from '../image/source/types.js';
 import type { ControlActivities } from '../interfaces.js';
+import { createAttemptTeller } from './attempts.js';
 import { createCapacityActivities } from './capacity.js';
 import { createClaimActivities } from './claims.js';
 import { createKubernetes } from './client.js';
@@ -51,15 +52,19 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
   const executions = createExecutionObserver(dependencies.temporal);
   const cloneSources = createCloneSourceActivities({ kubernetes });
   const transferNamespace = namespaces.transfers;
-  const { readSourceRequest, ...credentials } = createCredentialActivities({
+  const { readSourceRequest, copyCredentials, deleteCredentials } = createCredentialActivities({
     kubernetes,
     transferNamespace,
     ambientCredentials,
   });
+  const { planTarget } = createTargetActivities({ kubernetes });
+  const { inspectSource } = createInspectActivities({ policy, readSourceRequest });
+  const status = createStatusActivities({ kubernetes });
+  const telling = createAttemptTeller(status);
   return {
     ...createDataVolumeActivities({ kubernetes, temporalNamespace }),
-    ...createTargetActivities({ kubernetes }),
-    ...createInspectActivities({ policy, readSourceRequest }),
+    planTarget: telling('planTarget', planTarget),
+    inspectSource: telling('inspectSource', inspectSource),
     ...createClaimActivities({ kubernetes }),
     ...cloneSources,
     ...createCloneActivities({
@@ -67,11 +72,12 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
       resolve: async (input) => await cloneSources.resolveCloneSource(input),
     }),
     ...createNodeActivities({ kubernetes }),
-    ...credentials,
+    copyCredentials: telling('copyCredentials', copyCredentials),
+    deleteCredentials,
     ...createUploadClaimActivities({ kubernetes, executions }),
     ...createVolumeActivities({ kubernetes }),
     ...createScratchActivities({ kubernetes, transferNamespace }),
-    ...createStatusActivities({ kubernetes }),
+    ...status,
     ...createSweepActivities({
       kubernetes,
       executions,

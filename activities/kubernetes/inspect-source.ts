@@ -6,9 +6,7 @@ import { inspectImage } from '../image/inspect.js';
 import type { AddressPolicy, SourceRequest } from '../image/source/types.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { DataVolumeRef, ImageFacts, Missing } from '../types.js';
-
-/** Attempt from which a source that does not answer is believed to be away. */
-const SOURCE_ATTEMPTS = 10;
+import { SOURCE_ATTEMPTS } from './attempts.js';
 
 /** What the probe needs. */
 export interface InspectDependencies {

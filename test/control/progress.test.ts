@@ -3,19 +3,32 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
+import { transientFailure } from '../../activities/failures.js';
 import type { TransferProgress } from '../../activities/types.js';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import { eventually, useControlStack } from './support.js';
 
 describe('progress of a transfer that heartbeats', function () {
   this.timeout(120_000);
+  const workers: Worker[] = [];
+  const running: Promise<void>[] = [];
+  let connection: NativeConnection | undefined;
+  // Before the servers end.
+  after('workers', async function () {
+    this.timeout(30_000);
+    for (const worker of workers) worker.shutdown();
+    await Promise.all(running);
+    await connection?.close();
+  });
   const stack = useControlStack();
   /** What the activity reports; the test moves it. */
   let fraction = 0.1;
-  let failNow = false;
-  const workers: Worker[] = [];
-  const running: Promise<void>[] = [];
-  let connection: NativeConnection;
+  let failNow: Error | undefined;
+  let reachable = true;
+
+  async function inspectSource(): Promise<void> {
+    if (!reachable) throw transientFailure('SourceUnavailable', 'https://host/disk.img: connection refused');
+  }
 
   /** Heartbeats what the test says, until it is told to fail or is cancelled. */
   async function transferImage(): Promise<void> {
@@ -32,9 +45,10 @@ describe('progress of a transfer that heartbeats', function () {
       };
       Context.current().heartbeat(progress);
       if (failNow) {
-        failNow = false;
+        const failure = failNow;
+        failNow = undefined;
         fraction = 0.2;
-        throw new Error('connection reset');
+        throw failure;
       }
       await Context.current().sleep(100);
     }
@@ -51,20 +65,13 @@ describe('progress of a transfer that heartbeats', function () {
     const transfer = await Worker.create({
       connection,
       taskQueue: 'transfers-of-the-test',
-      activities: { transferImage },
+      activities: { inspectSource, transferImage },
       maxHeartbeatThrottleInterval: '200ms',
       defaultHeartbeatThrottleInterval: '200ms',
     });
     workers.push(lifecycle, transfer);
     running.push(...workers.map((worker) => worker.run()));
     await Promise.all([stack.startWatch(), stack.startWatch()]);
-  });
-  // Before the servers end.
-  afterEach(async function () {
-    this.timeout(30_000);
-    for (const worker of workers) worker.shutdown();
-    await Promise.all(running);
-    await connection?.close();
   });
 
   const awaitProgress = async (progress: string, restartCount: number): Promise<void> =>
@@ -86,7 +93,7 @@ describe('progress of a transfer that heartbeats', function () {
     fraction = 0.3;
     await pause(2_500);
     await awaitProgress('45.30%', 0);
-    failNow = true;
+    failNow = new Error('connection reset');
     await awaitProgress('20.00%', 1);
     const { resourceVersion } = (await stack.find('vm'))!.metadata;
     await pause(2_500);
@@ -101,6 +108,50 @@ describe('progress of a transfer that heartbeats', function () {
     });
     await stack.temporal.workflow
       .getHandle(`datavolume/${stack.namespace}/vm/${made.metadata.uid}`)
+      .terminate();
+  });
+
+  it('tells in condition Running why an attempt failed, as long as it is tried again', async () => {
+    reachable = false;
+    fraction = 0.1;
+    const made = await stack.create('away');
+    const condition = { type: 'Running', lastTransitionTime: '2030-01-01T00:00:00Z' };
+    const conditionOf = async (): Promise<object | undefined> => {
+      const { status, reason, message, lastTransitionTime } =
+        (await stack.find('away'))?.status?.conditions?.find(({ type }) => type === 'Running') ?? {};
+      return { status, reason, message, lastTransitionTime };
+    };
+    const awaitMessage = async (message: RegExp): Promise<void> =>
+      void (await eventually(
+        `${message}`,
+        async () => message.test(JSON.stringify(await conditionOf())),
+        15_000,
+      ));
+    const pending = { ...condition, status: 'False', reason: 'Pending', message: '' };
+    const { type: _, ...unchanged } = pending;
+    await stack.setStatus('away', { phase: 'Pending', conditions: [pending] });
+    await awaitMessage(
+      /"https:\/\/host\/disk.img: connection refused \(attempt \d of 10 failed, trying again\)"/,
+    );
+    const { message: told, ...others } = (await conditionOf()) as { message: string };
+    assert.deepEqual({ ...others, message: '' }, unchanged, told);
+    reachable = true;
+    await eventually(
+      'told no longer',
+      async () => JSON.stringify(await conditionOf()).includes('""'),
+      40_000,
+    );
+    assert.deepEqual(await conditionOf(), unchanged);
+
+    const moving = { ...condition, status: 'True', reason: 'Pod is running', message: '' };
+    await stack.setStatus('away', { phase: 'ImportInProgress', conditions: [moving] });
+    await eventually('progress', async () => (await stack.find('away'))?.status?.progress === '10.00%');
+    failNow = transientFailure('SourceUnavailable', 'reset by host', { nextRetryDelayMs: 4_000 });
+    await awaitMessage(/"reset by host \(attempt 1 failed, trying again\)"/);
+    await eventually('moves', async () => (await stack.find('away'))?.status?.progress === '20.00%', 15_000);
+    await awaitMessage(/"message":""/);
+    await stack.temporal.workflow
+      .getHandle(`datavolume/${stack.namespace}/away/${made.metadata.uid}`)
       .terminate();
   });
 });

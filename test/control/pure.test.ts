@@ -6,7 +6,7 @@ import { Client } from '@temporalio/client';
 import { claimFingerprint, fingerprint } from '../../workers/control/fingerprints.js';
 import { backOff, createKeyQueue } from '../../workers/control/key-queue.js';
 import { pickLifecycle, startOptions } from '../../workers/control/lifecycles.js';
-import { formatProgress, nextProgress } from '../../workers/control/progress.js';
+import { formatProgress, nextMessage, nextProgress } from '../../workers/control/progress.js';
 import { createRuns } from '../../workers/control/runs.js';
 import { failedLately } from '../../workers/control/runs.js';
 import { isFree } from '../../workers/control/volumes.js';
@@ -125,6 +125,42 @@ describe('progress of a DataVolume', () => {
       assert.equal(nextProgress({ phase }, transfer(0.5)), undefined);
     }
     assert.equal(nextProgress(moving, undefined), undefined);
+  });
+});
+
+describe('message of a DataVolume whose run tries again', () => {
+  const at = new Date('2030-01-01T00:00:09Z');
+  const times = { lastTransitionTime: '2030-01-01T00:00:01Z', lastHeartbeatTime: '2030-01-01T00:00:01Z' };
+  const ready = { type: 'Ready', status: 'False', reason: 'Pending', message: '', ...times };
+  const saying = (message: string) => ({
+    conditions: [{ type: 'Running', status: 'False', reason: 'Pending', message, ...times }, ready],
+  });
+  const failed = {
+    activity: 'inspectSource',
+    attempt: 2,
+    type: 'SourceUnavailable',
+    message: 'no answer',
+  } as const;
+  const told = 'no answer (attempt 2 of 10 failed, trying again)';
+
+  it('tells the last failure once, then that of the next attempt, then nothing', () => {
+    const first = nextMessage(saying(''), failed, at);
+    assert.deepEqual(first?.conditions, [
+      { ...saying(told).conditions[0], lastHeartbeatTime: '2030-01-01T00:00:09Z' },
+      ready,
+    ]);
+    assert.equal(nextMessage(first, failed, at), undefined);
+    const next = nextMessage(first, { ...failed, attempt: 3 }, at);
+    assert.match(next?.conditions[0]?.message ?? '', /attempt 3 of 10/);
+    assert.equal(nextMessage(next, undefined, at)?.conditions[0]?.message, '');
+  });
+
+  it('leaves alone what the workflow says, and what nobody has said yet', () => {
+    assert.equal(nextMessage(saying('waiting for Secret a/b'), failed, at), undefined);
+    assert.equal(nextMessage(saying('waiting for Secret a/b'), undefined, at), undefined);
+    assert.equal(nextMessage(saying(''), undefined, at), undefined);
+    assert.equal(nextMessage({ phase: 'Pending' }, failed, at), undefined);
+    assert.equal(nextMessage(undefined, failed, at), undefined);
   });
 });
 

@@ -4,8 +4,12 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createKubernetesActivities } from '../../activities/kubernetes/index.js';
 import type { ControlActivities } from '../../activities/interfaces.js';
+import { createKubernetes } from '../../activities/kubernetes/client.js';
+import { createStatusActivities } from '../../activities/kubernetes/status.js';
 import { createInspectActivities } from '../../activities/kubernetes/inspect-source.js';
-import { transientFailure } from '../../activities/failures.js';
+import { permanentFailure, transientFailure } from '../../activities/failures.js';
+import { createAttemptTeller } from '../../activities/kubernetes/attempts.js';
+import { lifecycleWorkflowId } from '../../activities/kubernetes/names.js';
 import { useControlPlane } from './support/control-plane.js';
 import {
   act,
@@ -96,6 +100,65 @@ describe('inspectSource on a real API server', function () {
       'LargerPVCRequired',
     );
     await rejects(act(withPolicy([]), [input]), 'SourceNotAllowed');
+  });
+
+  it('tells of each attempt that is followed by another one, in one event without a secret', async function () {
+    this.timeout(60_000);
+    const source = { http: { url: 'http://user:word@127.0.0.1:1/disk.raw?token=hunter2' } };
+    const dataVolume = refOf(await createDataVolume(plane().admin, manifest(namespace, 'told', { source })));
+    const told = async (): Promise<readonly unknown[]> => {
+      const { items } = await plane().admin.core.listNamespacedEvent({ namespace });
+      return items
+        .filter(({ involvedObject }) => involvedObject.uid === dataVolume.uid)
+        .map(({ type, reason, message, count }) => ({ type, reason, message, count }));
+    };
+    const input = { dataVolume, target: TARGET };
+    const run = { workflowId: lifecycleWorkflowId(dataVolume) };
+    // The probe itself takes a while to believe that nobody answers: once will do.
+    await rejectsForNow(act(inspectSource, [input], run), 'SourceUnavailable');
+    const [first] = (await told()) as { message: string }[];
+    assert.match(first?.message ?? '', /127\.0\.0\.1.* \(attempt 1 of 10 failed, trying again\)$/);
+    assert.doesNotMatch(first?.message ?? '', /word|hunter2/);
+    const message = first?.message.replace(/ \(attempt.*/, '') ?? '';
+    let failure = transientFailure('SourceUnavailable', message);
+    const telling = createAttemptTeller(
+      createStatusActivities({ kubernetes: createKubernetes(plane().control) }),
+    );
+    const again = telling('inspectSource', () => Promise.reject<never>(failure));
+    for (const attempt of [1, 2])
+      await rejectsForNow(act(again, [input], { ...run, attempt }), 'SourceUnavailable');
+    const event = {
+      type: 'Warning',
+      reason: 'SourceUnavailable',
+      message: `${message} (attempt 2 of 10 failed, trying again)`,
+      count: 2,
+    };
+    assert.deepEqual(await told(), [event]);
+    failure = permanentFailure('SourceUnavailable', message);
+    await rejects(act(again, [input], { ...run, attempt: 10 }), 'SourceUnavailable');
+    assert.deepEqual(await told(), [event], 'the workflow tells of the last attempt');
+  });
+
+  it('fails by what failed, also where that cannot be told, and tells of no failure that is not its own', async () => {
+    const events: unknown[] = [];
+    const telling = createAttemptTeller({
+      recordStatus: ({ event }) => {
+        events.push(event);
+        return Promise.reject(transientFailure('KubernetesUnavailable', 'away'));
+      },
+    });
+    const input = { dataVolume: { namespace, name: 'a', uid: 'b' } };
+    const failing = (error: Error): Promise<never> =>
+      act(
+        telling('copyCredentials', () => Promise.reject<never>(error)),
+        [input],
+      );
+    await rejectsForNow(failing(transientFailure('SourceUnavailable', 'no answer')), 'SourceUnavailable');
+    const message = 'no answer (attempt 1 failed, trying again)';
+    assert.deepEqual(events, [{ type: 'Warning', reason: 'SourceUnavailable', message }]);
+    await assert.rejects(failing(new Error('who knows')), /who knows/);
+    await rejects(failing(permanentFailure('SourceNotFound', 'gone')), 'SourceNotFound');
+    assert.equal(events.length, 1);
   });
 
   it('gives a source up at the tenth attempt, Kubernetes never', async () => {

@@ -16,10 +16,10 @@ const MAX_MESSAGE = 1024;
 export interface DataVolumeWrites {
   /** The DataVolume now, whoever has that name. */
   find(ref: { namespace: string; name: string }): Promise<DataVolume | undefined>;
-  /** Writes progress onto exactly this version. `false` where it has changed since. */
+  /** Writes progress, or what is told beside it, onto exactly this version. `false` where it has changed since. */
   progress(
     dataVolume: DataVolume,
-    status: Pick<DataVolumeStatus, 'progress' | 'restartCount'>,
+    status: Pick<DataVolumeStatus, 'progress' | 'restartCount' | 'conditions'>,
   ): Promise<boolean>;
   /** Phase `Failed` with condition and event onto exactly this version. @throws Error where it has changed since */
   fail(found: DataVolume, failure: { type: string; message: string }): Promise<void>;

@@ -1,12 +1,14 @@
 /**
- * Carries the heartbeats of transfers into `.status.progress`, which is all that is written here, and notices runs that ended
- * without a word.
+ * Carries the heartbeats of transfers into `.status.progress`, and why an attempt failed into the message of condition `Running`
+ * where the workflow left that empty: all that is written here. Notices runs that ended without a word.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from '@temporalio/common';
+import { tellsOfAttempt, wordsOf, type FailedAttempt } from '../../activities/kubernetes/attempts.js';
 import { isTerminal } from '../../activities/kubernetes/data-volume-facts.js';
 import type { DataVolumeStatus } from '../../activities/kubernetes/objects.js';
-import type { Phase, TransferProgress } from '../../activities/types.js';
+import { mergeConditions } from '../../activities/kubernetes/status.js';
+import type { Condition, Phase, TransferProgress } from '../../activities/types.js';
 import type { DataVolumeWrites } from './data-volume-writes.js';
 import type { DataVolumeWatch, ServedDataVolume } from './data-volumes.js';
 import { keyOf } from './list-watch.js';
@@ -88,8 +90,10 @@ export function startProgress(options: ProgressOptions): { stop(): Promise<void>
     // As it is now: the answer took a while.
     const dataVolume = options.watch.get(key);
     if (dataVolume?.metadata.uid !== uid || isTerminal(dataVolume.status?.phase)) return;
-    const next = nextProgress(dataVolume.status, run.transfer);
-    if (next) await options.writes.progress(dataVolume, next);
+    const { status } = dataVolume;
+    const progress = nextProgress(status, run.transfer);
+    const message = nextMessage(status, run.failed, new Date());
+    if (progress || message) await options.writes.progress(dataVolume, { ...progress, ...message });
   }
 
   async function run(): Promise<void> {
@@ -121,6 +125,23 @@ export function nextProgress(
   const next = restarts === restartCount ? later(progress, told) : told;
   if (next === progress && restarts === restartCount) return undefined;
   return { progress: next, restartCount: restarts };
+}
+
+/**
+ * Conditions that tell of the attempt that failed last, or no longer tell of it, or `undefined` where nothing is new. Nothing but
+ * the message of `Running` changes, and only one that was empty: whatever the workflow says goes before.
+ */
+export function nextMessage(
+  status: DataVolumeStatus | undefined,
+  failed: FailedAttempt | undefined,
+  at: Date,
+): Required<Pick<DataVolumeStatus, 'conditions'>> | undefined {
+  const { conditions = [] } = status ?? {};
+  const running = conditions.find(({ type }) => type === 'Running');
+  const { message: before = '' } = running ?? {};
+  const message = failed ? wordsOf(failed) : '';
+  if (!running || message === before || !(before === '' || tellsOfAttempt(before))) return undefined;
+  return { conditions: mergeConditions(conditions, [{ ...running, message } as Condition], at) };
 }
 
 /** `45.30%`, as CDI writes it; `N/A` without an honest denominator. Never 100 %: that is said after verification. */

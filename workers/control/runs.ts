@@ -1,8 +1,10 @@
 /** What Temporal says about the runs of DataVolumes: asked by id, believed only for the DataVolume that a run itself names. */
 import { WorkflowFailedError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
+import { FAILURE_TYPES } from '../../activities/failures.js';
+import type { FailedAttempt } from '../../activities/kubernetes/attempts.js';
 import { unlessMissing } from '../../activities/kubernetes/executions.js';
-import type { DataVolumeRef, TransferProgress } from '../../activities/types.js';
+import type { DataVolumeRef, FailureType, TransferProgress } from '../../activities/types.js';
 import { SEARCH_ATTRIBUTES, wakeSignal } from '../../workflows/messages.js';
 
 /** Latest run of a workflow id. */
@@ -20,6 +22,8 @@ export interface RunFacts {
   readonly names: Partial<DataVolumeRef>;
   /** Last heartbeat of a transfer under way; between two attempts it is that of the one before. */
   readonly transfer?: TransferProgress;
+  /** Why the probe of the source, or the transfer, is tried again: the attempt that failed last, until a transfer moves again. */
+  readonly failed?: FailedAttempt;
 }
 
 /** Questions to Temporal; every method rejects while Temporal is away. */
@@ -38,6 +42,9 @@ export interface Runs {
 
 /** Names of the activities whose heartbeats carry {@link TransferProgress}. */
 const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk', 'receiveUpload'];
+
+/** Temporal's `PENDING_ACTIVITY_STATE_STARTED`: an attempt is under way. */
+const STARTED = 2;
 
 /** How long a run that failed is not followed by another one, although every list tells of its volume again. In ms. */
 const FAILED_REST_MS = 3_600_000;
@@ -61,6 +68,7 @@ export function createRuns(client: Client): Runs {
     if (!found) return undefined;
     const status = found.status.name;
     const transfer = transferOf(found);
+    const failed = failedAttemptOf(found);
     return {
       workflowId,
       runId: found.runId,
@@ -71,6 +79,7 @@ export function createRuns(client: Client): Runs {
       names: namesOf(found),
       ...(found.closeTime ? { closedAt: found.closeTime } : {}),
       ...(transfer ? { transfer } : {}),
+      ...(failed ? { failed } : {}),
     };
   }
 
@@ -138,6 +147,25 @@ export function isRunOf(
   { namespace, name, uid }: DataVolumeRef,
 ): boolean {
   return names.namespace === namespace && names.name === name && (names.uid ?? uid) === uid;
+}
+
+function failedAttemptOf({ raw }: Pick<WorkflowExecutionDescription, 'raw'>): FailedAttempt | undefined {
+  for (const { activityType, attempt, state, lastFailure } of raw.pendingActivities ?? []) {
+    const activity = activityType?.name ?? '';
+    const type = lastFailure?.applicationFailureInfo?.type;
+    // a probe that is under way takes moments, and fails again as a rule; a transfer may run for hours
+    const told =
+      activity === 'inspectSource' || (TRANSFER_ACTIVITIES.includes(activity) && Number(state) !== STARTED);
+    // only dvflow's own failures are known to hold nothing secret
+    if (!told || !type || !(type in FAILURE_TYPES)) continue;
+    return {
+      activity,
+      attempt: (attempt ?? 1) - 1,
+      type: type as FailureType,
+      message: lastFailure.message ?? '',
+    };
+  }
+  return undefined;
 }
 
 function namesOf({ typedSearchAttributes: attributes }: Attributes): Partial<DataVolumeRef> {
