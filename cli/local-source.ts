@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import type { AddressPolicy, ProxySettings, SourceRequest } from '../activities/image/source/types.js';
 import { CliError, EXIT } from './errors.js';
 import type { ImportSource } from './manifest.js';
+import { findMisfit } from './misfits.js';
 
 type Kind = SourceRequest['kind'];
 
@@ -20,17 +21,18 @@ export interface SourceFlags {
   readonly deniedSources?: readonly string[];
 }
 
-/** Kinds of source that a flag means something to; the rest is for all. */
-const FITS: Partial<Record<keyof SourceFlags, { readonly option: string; readonly kinds: readonly Kind[] }>> =
-  {
-    caFile: { option: '--ca-file', kinds: ['http', 's3', 'gcs', 'registry'] },
-    insecureSkipVerify: { option: '--insecure-skip-verify', kinds: ['http', 'registry'] },
-    header: { option: '--header', kinds: ['http'] },
-    authFile: { option: '--auth-file', kinds: ['gcs', 'registry'] },
-    arch: { option: '--arch', kinds: ['registry'] },
-    proxy: { option: '--proxy', kinds: ['http', 's3', 'gcs', 'registry'] },
-    noProxyFor: { option: '--no-proxy-for', kinds: ['http', 's3', 'gcs', 'registry'] },
-  };
+const REMOTE: readonly Kind[] = ['http', 's3', 'gcs', 'registry'];
+
+/** Flags that do nothing for some kinds of source. */
+const ONLY_OF = {
+  caFile: REMOTE,
+  insecureSkipVerify: ['http', 'registry'],
+  header: ['http'],
+  authFile: ['gcs', 'registry'],
+  arch: ['registry'],
+  proxy: REMOTE,
+  noProxyFor: REMOTE,
+} as const satisfies Partial<Record<keyof SourceFlags, readonly Kind[]>>;
 
 /** Environment that command line programs take their proxy from. */
 export type ProxyEnvironment = Readonly<Record<string, string | undefined>>;
@@ -111,9 +113,10 @@ function isSame(from: BigIntStats, to: BigIntStats): boolean {
 
 /** A flag that does nothing is a misunderstanding, and some of them are about whom to trust. */
 function refuseMisfits(kind: Kind, flags: SourceFlags): void {
-  for (const [flag, { option, kinds }] of Object.entries(FITS))
-    if (flags[flag as keyof SourceFlags] !== undefined && !kinds.includes(kind))
-      throw new CliError(`${option} is for sources of kind ${kinds.join(', ')}; this is ${kind}`, EXIT.usage);
+  const misfit = findMisfit<Kind>(kind, flags, ONLY_OF);
+  if (!misfit) return;
+  const { flag, kinds } = misfit;
+  throw new CliError(`${flag} is for sources of kind ${kinds.join(', ')}; this is ${kind}`, EXIT.usage);
 }
 
 function kindOf(address: string): Kind {

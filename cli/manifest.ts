@@ -1,6 +1,7 @@
 import { parseS3Url } from '../activities/image/source/s3-address.js';
 import type { DataVolumeManifest } from '../client/index.js';
 import { CliError, EXIT } from './errors.js';
+import { findMisfit } from './misfits.js';
 
 /** Sources that an import reads from, as `spec.source` names them. */
 export type ImportSource = 'http' | 's3' | 'gcs' | 'registry';
@@ -159,9 +160,8 @@ const ONLY_OF = {
 } as const satisfies Partial<Record<keyof ManifestOptions, readonly ImportSource[]>>;
 
 function refuseOptions(kind: ImportSource, options: ManifestOptions): void {
-  for (const [name, kinds] of Object.entries(ONLY_OF)) {
-    if (options[name as keyof typeof ONLY_OF] === undefined || kinds.some((one) => one === kind)) continue;
-    const flag = `--${name.replaceAll(/[A-Z]/gu, (letter) => `-${letter.toLowerCase()}`)}`;
-    throw new CliError(`${flag} is no option of source ${kind}, only of ${kinds.join(', ')}`, EXIT.usage);
-  }
+  const misfit = findMisfit<ImportSource>(kind, options, ONLY_OF);
+  if (!misfit) return;
+  const { flag, kinds } = misfit;
+  throw new CliError(`${flag} is no option of source ${kind}, only of ${kinds.join(', ')}`, EXIT.usage);
 }
