@@ -1,4 +1,3 @@
-import { workflowInfo } from '@temporalio/workflow';
 import type { BlankResult } from '../activities/types/blank.js';
 import type {
   ClaimRef,
@@ -7,10 +6,11 @@ import type {
   TargetPlan,
   TransferResult,
 } from '../activities/types.js';
-import { control, creating, transferring } from './activity-options.js';
+import { creating, transferring } from './activity-options.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
 import { runLifecycle } from './lifecycle.js';
 import { whileClaimIsThere } from './claim-watch.js';
+import { bytesMoved } from './transfer.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, verify } from './publication.js';
@@ -65,11 +65,5 @@ async function createDisk(volume: Lifecycle, { claim, target, directory }: Blank
   const input = { target: directory, claim, usableBytes, preallocation };
   const work = (): Promise<TransferResult> =>
     preallocation ? transferring(node).createBlankDisk(input) : creating(node).createBlankDisk(input);
-  const { workflowId } = workflowInfo();
-  return await volume.within(
-    `a blank disk on node ${node}`,
-    work,
-    async () => (await control.observeTransfer({ workflowId })).bytes,
-    whileClaimIsThere(claim),
-  );
+  return await volume.within(`a blank disk on node ${node}`, work, bytesMoved, whileClaimIsThere(claim));
 }

@@ -1,10 +1,11 @@
 /** Receives an upload: waits for clients, one after another, until one of them has sent a file that is the disk. */
-import { ApplicationFailure, workflowInfo } from '@temporalio/workflow';
+import { ApplicationFailure } from '@temporalio/workflow';
 import type { ScratchSpace } from '../activities/types/scratch.js';
 import type { CarriedUpload, Reception, UploadRequest } from '../activities/types/upload.js';
 import type { ClaimRef, FailureType, TransferResult } from '../activities/types.js';
 import { control, transferring } from './activity-options.js';
 import { whileClaimIsThere } from './claim-watch.js';
+import { bytesMoved } from './transfer.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { releaseScratch } from './scratch.js';
 import type { Trouble, UploadDesk } from './upload-desk.js';
@@ -166,7 +167,6 @@ interface Serving extends Uploading {
 async function serve(volume: Lifecycle, serving: Serving): Promise<Reception | 'replaced'> {
   const { claim, target, directory, desk, request, scratch, spool } = serving;
   volume.step(`receiving an upload on node ${directory.node}`);
-  const { workflowId } = workflowInfo();
   const work = (): Promise<Reception> =>
     transferring(directory.node).receiveUpload({
       target: directory,
@@ -177,10 +177,5 @@ async function serve(volume: Lifecycle, serving: Serving): Promise<Reception | '
       ...(scratch ? { scratch } : {}),
       ...(spool ? { spool } : {}),
     });
-  return await volume.within(
-    'upload',
-    () => desk.serve(request, work),
-    async () => (await control.observeTransfer({ workflowId })).bytes,
-    whileClaimIsThere(claim),
-  );
+  return await volume.within('upload', () => desk.serve(request, work), bytesMoved, whileClaimIsThere(claim));
 }
