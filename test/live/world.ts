@@ -16,6 +16,7 @@ import {
 } from '@kubernetes/client-node';
 import { machinePath } from '../../local/index.js';
 import type { TestStack } from '../support/stack.js';
+import { describeStuck } from './stuck.js';
 
 const run = promisify(execFile);
 
@@ -78,14 +79,20 @@ export function createWorld(stack: TestStack) {
     phase: string,
     timeoutMs = 120_000,
   ): Promise<DataVolume> {
-    return await eventually(`phase ${phase} of ${namespace}/${name}`, timeoutMs, async () => {
-      const found = await read(namespace, name);
-      if (found?.status?.phase === phase) return found;
-      if (['Succeeded', 'Failed'].includes(found?.status?.phase ?? '')) {
-        assert.fail(`phase is ${found?.status?.phase}, not ${phase}: ${JSON.stringify(found?.status)}`);
-      }
-      return undefined;
-    });
+    let found: DataVolume | undefined;
+    return await eventually(
+      `phase ${phase} of ${namespace}/${name}`,
+      timeoutMs,
+      async () => {
+        found = await read(namespace, name);
+        if (found?.status?.phase === phase) return found;
+        if (['Succeeded', 'Failed'].includes(found?.status?.phase ?? '')) {
+          assert.fail(`phase is ${found?.status?.phase}, not ${phase}: ${JSON.stringify(found?.status)}`);
+        }
+        return undefined;
+      },
+      () => describeStuck(stack.temporal, found),
+    );
   }
 
   async function remove(namespace: string, name: string): Promise<void> {
@@ -223,17 +230,19 @@ async function poolEntries(pool: string): Promise<readonly string[]> {
   return names.filter((name) => !/^\.dvflow(\/(lock|promises))?$/.test(name)).map((name) => `pool ${name}`);
 }
 
-/** Looks every 200 ms until something is found. */
+/** Looks every 200 ms until something is found; what is not found in time is described, where somebody can. */
 export async function eventually<T>(
   what: string,
   timeoutMs: number,
   look: () => Promise<T | undefined>,
+  describe?: () => Promise<string>,
 ): Promise<T> {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;
-    if (Date.now() > end) throw new Error(`${what}: not within ${timeoutMs} ms`);
+    if (Date.now() > end)
+      throw new Error(`${what}: not within ${timeoutMs} ms${describe ? `\n${await describe()}` : ''}`);
     await pause(200);
   }
 }

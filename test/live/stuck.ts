@@ -1,0 +1,42 @@
+/** What is known of a DataVolume that does not get on, for the message of the test that waits for it. */
+import type { Client } from '@temporalio/client';
+import type { DataVolume } from './world.js';
+
+/** Its status, the last steps of its run and the attempts that are open; never throws. */
+export async function describeStuck(temporal: Client, found: DataVolume | undefined): Promise<string> {
+  if (!found) return 'there is no such DataVolume';
+  const { namespace, name, uid } = found.metadata;
+  const run = await describeRun(temporal, `datavolume/${namespace}/${name}/${uid}`).catch(
+    (error: unknown) => `its run: ${String(error)}`,
+  );
+  return `${JSON.stringify(found.status)}\n${run}`;
+}
+
+async function describeRun(temporal: Client, workflowId: string): Promise<string> {
+  const handle = temporal.workflow.getHandle(workflowId);
+  const [{ status, raw }, { events }] = await Promise.all([handle.describe(), handle.fetchHistory()]);
+  const open = (raw.pendingActivities ?? []).map(
+    ({ activityType, attempt, state, lastStartedTime, lastHeartbeatTime, lastFailure, lastWorkerIdentity }) =>
+      JSON.stringify({
+        activity: activityType?.name,
+        state,
+        attempt,
+        started: stamp(lastStartedTime),
+        heartbeat: stamp(lastHeartbeatTime),
+        failure: lastFailure?.message,
+        worker: lastWorkerIdentity,
+      }),
+  );
+  const last = (events ?? []).slice(-8).map((event) => {
+    const kind = Object.keys(event).find((key) => key.endsWith('EventAttributes')) ?? '';
+    return `${stamp(event.eventTime)} ${kind.replace('EventAttributes', '')}`;
+  });
+  return [`its run ${workflowId} is ${status.name} at ${new Date().toISOString()}`, ...last, ...open].join(
+    '\n',
+  );
+}
+
+function stamp(time: { seconds?: unknown; nanos?: number | null } | null | undefined): string | undefined {
+  if (!time) return undefined;
+  return new Date(Number(time.seconds) * 1000 + (time.nanos ?? 0) / 1e6).toISOString();
+}
