@@ -7,9 +7,11 @@ import { UploadDesk } from '../activities/image/upload/desk.js';
 import { createLocateActivities } from '../activities/image/upload/locate.js';
 import { createReceiveActivities } from '../activities/image/upload/receive.js';
 import { createCredentialReader } from '../activities/kubernetes/credentials.js';
+import type { NodeActivities } from '../activities/interfaces.js';
 import { createNodeActivities } from '../activities/node/index.js';
 import type { UploadPort } from '../activities/types/data-port.js';
 import { nodeQueue, servingQueue, transferQueue } from '../workflows/task-queues.js';
+import { BEAT_THROTTLE_MS, beatWhileWorking } from './beats.js';
 import type { WorkerConfig } from './config.js';
 import type { TemporalAccess } from './connection.js';
 import { activityMetrics } from './metrics/activities.js';
@@ -31,6 +33,13 @@ const NODE_SLOTS = 500;
  * wait for them. What is read shares a bounded memory.
  */
 const SERVING_SLOTS = 1000;
+
+/** Short steps that beat for themselves, with what they have done. */
+const REPORTING = [
+  'createBlankDisk',
+  'emptyReservedVolume',
+  'labelBackingDirectory',
+] as const satisfies readonly (keyof NodeActivities)[];
 
 /** What the workers of a node are made with. */
 export interface NodeWorkerParts {
@@ -77,8 +86,12 @@ export async function createNodeWorkers(
       },
       maxConcurrentActivityTaskExecutions: NODE_SLOTS,
       interceptors: {
-        activity: [activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName, config.selinuxfs))],
+        activity: [
+          activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName, config.selinuxfs)),
+          beatWhileWorking(REPORTING),
+        ],
       },
+      maxHeartbeatThrottleInterval: BEAT_THROTTLE_MS,
     }),
     Worker.create({
       ...options,

@@ -11,11 +11,19 @@ import { CONTROL_QUEUE, nodeQueue, servingQueue, transferQueue } from './task-qu
 /** Quick at first, since most misses are a conflict or a restarting API server; then out of the way of an outage. */
 const retry = { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '30s' } as const;
 
+/**
+ * An activity that is not heard of for so long is lost, however long it may take: its worker died, or never got it. (Temporal counts
+ * a task as started when it hands it out; where the answer to the poll does not arrive, nobody works on it.) Workers beat for what
+ * they do, see `workers/beats.ts`.
+ */
+const LIVENESS = '10s';
+
 /** Talks to Kubernetes. */
 export const control = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
   // API calls take milliseconds; the rest is a server under load.
   startToCloseTimeout: '2m',
+  heartbeatTimeout: LIVENESS,
   // An API server that is away for a day needs a person.
   scheduleToCloseTimeout: '24h',
   // A cancelled run must know what its last step made, or it cannot undo it; these steps are short.
@@ -27,6 +35,7 @@ export const control = proxyActivities<ControlActivities>({
 export const sweeping = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
   startToCloseTimeout: '2m',
+  heartbeatTimeout: LIVENESS,
   retry: { ...retry, maximumAttempts: 5 },
 });
 
@@ -34,6 +43,7 @@ export const sweeping = proxyActivities<ControlActivities>({
 export const claiming = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
   startToCloseTimeout: '2m',
+  heartbeatTimeout: LIVENESS,
   scheduleToCloseTimeout: '24h',
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   retry: { ...retry, nonRetryableErrorTypes: ['ExceededQuota' satisfies FailureType] },
@@ -44,17 +54,17 @@ export const inspecting = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
   // Redirects, reconnects and the source's own stall limit of 60 s.
   startToCloseTimeout: '5m',
+  heartbeatTimeout: LIVENESS,
   scheduleToCloseTimeout: '24h',
   retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m' },
 });
 
-/** Waits for a claim to be Bound; polls and heartbeats, so that a dead worker is noticed and a cancel arrives. */
+/** Waits for a claim to be Bound. */
 export const publishing = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
   // Bounded by the lifecycle's deadline, not by this.
   startToCloseTimeout: '30d',
-  // Two calls of the API server's own time limit of 20 s may pass between two beats.
-  heartbeatTimeout: '45s',
+  heartbeatTimeout: LIVENESS,
   // Whether the claim is Bound must be known before anything is undone.
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   retry,
@@ -79,6 +89,7 @@ export function reserving(node: string): NodeActivities {
     taskQueue: nodeQueue(node),
     // Milliseconds of work, behind at most a hundred others under the pool's lock.
     startToCloseTimeout: '1m',
+    heartbeatTimeout: LIVENESS,
     scheduleToCloseTimeout: '2m',
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry,
@@ -91,28 +102,30 @@ export function onNode(node: string): NodeActivities {
     taskQueue: nodeQueue(node),
     // Removing a large directory; everything else is milliseconds.
     startToCloseTimeout: '5m',
+    heartbeatTimeout: LIVENESS,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry,
   });
 }
 
-/** Makes a sparse disk: a moment's work, which beats, so that a worker that dies over it is noticed as in a transfer. */
+/** Makes a sparse disk: a moment's work. */
 export function creating(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(node),
     startToCloseTimeout: '5m',
-    heartbeatTimeout: '10s',
+    heartbeatTimeout: LIVENESS,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry,
   });
 }
 
-/** Proves a disk: a moment's work, so that a worker which dies over it is noticed within a minute. */
+/** Proves a disk: a moment's work. */
 export function finishing(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(node),
     // A thousand disks at once take twenty seconds.
     startToCloseTimeout: '1m',
+    heartbeatTimeout: LIVENESS,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry,
   });
@@ -126,8 +139,7 @@ export function reclaiming(node: string): NodeActivities {
     scheduleToStartTimeout: '30s',
     // A user's files may be many millions.
     startToCloseTimeout: '1h',
-    // Removing beats every second: ten missed ones mean that the worker is gone.
-    heartbeatTimeout: '10s',
+    heartbeatTimeout: LIVENESS,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry: { ...retry, maximumAttempts: 3 },
   });
@@ -139,6 +151,7 @@ export function cleaningUp(node: string): NodeActivities {
     taskQueue: nodeQueue(node),
     scheduleToStartTimeout: '2m',
     startToCloseTimeout: '5m',
+    heartbeatTimeout: LIVENESS,
     scheduleToCloseTimeout: '15m',
     retry,
   });
@@ -167,6 +180,7 @@ export function preparing(node: string): NodeActivities {
     scheduleToStartTimeout: '10s',
     // semanage rebuilds the policy, which takes a minute on a small node; labelling has its own heartbeat.
     startToCloseTimeout: '10m',
+    heartbeatTimeout: LIVENESS,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry: { ...retry, maximumAttempts: 3 },
   });
@@ -184,12 +198,12 @@ export function labelling(node: string): NodeActivities {
   });
 }
 
-/** Follows a rollout; polls and heartbeats, as {@link publishing}. */
+/** Follows a rollout; polls, as {@link publishing}. */
 export const following = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
   // The activity answers after 10 minutes at the latest.
   startToCloseTimeout: '15m',
-  heartbeatTimeout: '45s',
+  heartbeatTimeout: LIVENESS,
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   retry,
 });
@@ -201,8 +215,7 @@ export function measuring(node: string): NodeActivities {
     // a node that does not answer is shown, and asked again
     scheduleToStartTimeout: '10s',
     startToCloseTimeout: '30m',
-    // A walk beats every second, so that a cancel reaches it and a worker that dies over it is noticed.
-    heartbeatTimeout: '10s',
+    heartbeatTimeout: LIVENESS,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry: { maximumAttempts: 1 },
   });
@@ -214,7 +227,7 @@ export function serving(node: string): NodeActivities {
     taskQueue: servingQueue(node),
     // as long as whoever reads it has something to read
     startToCloseTimeout: '30d',
-    heartbeatTimeout: '10s',
+    heartbeatTimeout: LIVENESS,
     cancellationType: ActivityCancellationType.TRY_CANCEL,
     retry,
   });
@@ -227,7 +240,7 @@ export function transferring(node: string): TransferActivities {
     // Terabytes over a slow line; what bounds a transfer is the deadline since its last progress, not this.
     startToCloseTimeout: '30d',
     // The worker beats every second: ten missed ones mean that it is gone.
-    heartbeatTimeout: '10s',
+    heartbeatTimeout: LIVENESS,
     // A half-written disk may only be removed when nobody writes to it any more.
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m' },

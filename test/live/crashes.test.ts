@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
 import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
 import { useStack } from '../support/stack.js';
 import { startFileServer, type FileServer } from '../support/servers/index.js';
 import { makeImages, type Images } from './images.js';
 import { recordHistory } from './record.js';
-import { assertSameDisk, createWorld, eventually, type World } from './world.js';
+import { workflowOf } from './uploads.js';
+import { assertSameDisk, createWorld, eventually, type DataVolume, type World } from './world.js';
 
 const MiB = 1 << 20;
+
+/** Within this an import gets over a step that was lost, on a busy machine; without heartbeats it takes one to five minutes. */
+const LOST_MS = 45_000;
 
 describe('kill -9 during a transfer', function () {
   this.timeout(240_000);
@@ -26,15 +32,17 @@ describe('kill -9 during a transfer', function () {
     await images.remove();
   });
 
+  async function importFrom({ url }: FileServer, name: string): Promise<DataVolume> {
+    const resources = { requests: { storage: '128Mi' } };
+    const storage = { resources, storageClassName: 'hostpath-provisioner' };
+    return await world.createImport(namespace, name, { url }, { storage });
+  }
+
   /** Starts a slow import and returns when its server has sent some of it. */
   async function halfWay(name: string, form: string): Promise<{ server: FileServer; uid: string }> {
     const server = await startFileServer({ path: await images.as(form), bytesPerSecond: 6 * MiB });
     servers.push(server);
-    const storage = {
-      resources: { requests: { storage: '128Mi' } },
-      storageClassName: 'hostpath-provisioner',
-    };
-    const made = await world.createImport(namespace, name, { url: server.url }, { storage });
+    const made = await importFrom(server, name);
     await eventually('half of the bytes', 60_000, async () =>
       server.bytesSent() > 32 * MiB ? true : undefined,
     );
@@ -73,6 +81,40 @@ describe('kill -9 during a transfer', function () {
       if (victim !== 'worker-node') assert.ok(total <= length * 1.05, `${total} of ${length}`);
     });
   }
+
+  it('of worker-control over the probe of a source: the probe is made again within seconds, not minutes', async () => {
+    const server = await startFileServer({ path: await images.as('qcow2'), bytesPerSecond: 1 });
+    servers.push(server);
+    await importFrom(server, 'probed');
+    await eventually('the probe', 30_000, async () => (server.bytesSent() > 0 ? true : undefined));
+    killProcess(stack.info, 'worker-control', 'SIGKILL');
+    server.setRate(undefined);
+    await restartProcess(stack.info, 'worker-control');
+    await world.awaitPhase(namespace, 'probed', 'Succeeded', LOST_MS);
+  });
+
+  it('of worker-node over a reservation: it is made again within seconds, not minutes', async () => {
+    const server = await startFileServer({ path: await images.as('qcow2') });
+    servers.push(server);
+    const pool = join(stack.info.pool, '.dvflow', 'lock');
+    const holder = spawn('flock', [pool, 'sleep', '300'], { stdio: 'ignore', detached: true });
+    try {
+      const made = await importFrom(server, 'reserved');
+      const run = stack.temporal.workflow.getHandle(workflowOf(made));
+      await eventually('the reservation', 30_000, async () => {
+        const { raw } = await run.describe().catch(() => ({ raw: undefined }));
+        const begun = raw?.pendingActivities?.find(
+          ({ activityType, lastStartedTime }) => activityType?.name === 'reserveDirectory' && lastStartedTime,
+        );
+        return begun ? true : undefined;
+      });
+      killProcess(stack.info, 'worker-node', 'SIGKILL');
+      await restartProcess(stack.info, 'worker-node');
+    } finally {
+      process.kill(-holder.pid!);
+    }
+    await world.awaitPhase(namespace, 'reserved', 'Succeeded', LOST_MS);
+  });
 
   it('is not needed: a node worker that is stopped hands its transfer over', async () => {
     const { server } = await halfWay('stopped', 'raw');

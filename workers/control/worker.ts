@@ -5,6 +5,7 @@ import { createKubernetesActivities } from '../../activities/kubernetes/index.js
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import type { WorkerConfig } from '../config.js';
 import type { TemporalAccess } from '../connection.js';
+import { beatWhileWorking } from '../beats.js';
 import { activityMetrics } from '../metrics/activities.js';
 import { metricSinks, type Metrics } from '../metrics/index.js';
 import { sourcePolicy } from '../source-policy.js';
@@ -41,7 +42,7 @@ export async function createControlWorker(
     }),
     maxConcurrentActivityTaskExecutions: CONTROL_SLOTS,
     sinks: metricSinks(metrics),
-    interceptors: { activity: [activityMetrics(metrics, 'control')] },
+    interceptors: { activity: [activityMetrics(metrics, 'control'), beatWhileWorking()] },
     // An activity hears of a cancel with the answer to a heartbeat: it is not to wait for most of its timeout.
     maxHeartbeatThrottleInterval: '1s',
     shutdownGraceTime: '10s',
