@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { runParts, type Part } from './support/parts.js';
+import { SOURCE_LOADER } from './support/source-loader.js';
 
 const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js');
 
@@ -26,7 +27,7 @@ const prebuild = fileURLToPath(new URL('support/prebuild.ts', import.meta.url));
 const filtered = args.some((arg) => /^(-g|-f|--f?grep|--dry-run)/.test(arg));
 const building = filtered
   ? undefined
-  : spawn(process.execPath, ['--import', 'tsx', prebuild], { stdio: 'ignore', detached: true });
+  : spawn(process.execPath, [...SOURCE_LOADER, prebuild], { stdio: 'ignore', detached: true });
 
 const { passed, failed, skipped, status } = await runParts(
   availableParallelism() < 2 ? [all] : parts,

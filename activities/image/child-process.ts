@@ -1,9 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createRequire } from 'node:module';
 import { extname } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Writable } from 'node:stream';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { awayFailure, permanentFailure, transientFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
 import type { TransferProgress, TransferResult, TransientFailureType } from '../types.js';
@@ -143,10 +142,8 @@ function commandLine({ user, path = siblingPath() }: ChildOptions): [string, ...
         '--inh-caps=-all',
       ]
     : [];
-  const loader =
-    extname(path) === '.ts'
-      ? ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href]
-      : [];
+  // a source needs what this process was given to run sources
+  const loader = extname(path) === '.ts' ? process.execArgv : [];
   const node = [process.execPath, `--max-old-space-size=${HEAP_MIB}`, ...loader, path];
   return ['setpriv', ...privileges, '--no-new-privs', '--pdeathsig', 'KILL', '--', ...node];
 }

@@ -56,11 +56,11 @@ export async function readTool(
 /** A tool ended with another code than 0. */
 export class ToolError extends Error {
   override readonly name = 'ToolError';
-  constructor(
-    file: string,
-    readonly code: number | null,
-    readonly stderr: string,
-  ) {
+  readonly code: number | null;
+  readonly stderr: string;
+  constructor(file: string, code: number | null, stderr: string) {
     super(`${file} ended with code ${code}${stderr === '' ? '' : `: ${stderr}`}`);
+    this.code = code;
+    this.stderr = stderr;
   }
 }

@@ -1,11 +1,12 @@
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 
 /** What `process.execPath` is started with for a command line of dvflow, from its sources. */
 export function commandLine(...args: readonly string[]): string[] {
-  return ['--import=tsx', MAIN, ...args];
+  return [...SOURCE_LOADER, MAIN, ...args];
 }
 
 /** Environment away from every cluster and stack of whoever runs the tests. */

@@ -17,6 +17,7 @@ import {
 } from '../../client/index.js';
 import type { DataVolumeManifest, TransferProgress } from '../../activities/types.js';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 import { startTemporal, type TestServer } from './temporal.js';
 
 function manifest(
@@ -225,7 +226,7 @@ describe('client, against a Temporal server', function () {
   /** Runs the program of the README, as another service would. */
   async function runExample(name: string) {
     const program = fileURLToPath(new URL('../docs/start-import.ts', import.meta.url));
-    const child = spawn(process.execPath, ['--import=tsx', program, name, 'http://images.example/a'], {
+    const child = spawn(process.execPath, [...SOURCE_LOADER, program, name, 'http://images.example/a'], {
       env: { ...process.env, TEMPORAL_ADDRESS: server.address },
     });
     const chunks: Buffer[] = [];

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { projectPath } from '../docs/documents.js';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 import { TABLE } from './checker/hook.js';
 import { judgeRun, summary, type Outcome, type Run } from './checker/run.js';
 import { judgeTable, parseTable, type TableRules } from './checker/table.js';
@@ -199,7 +200,7 @@ describe('the hook that checks the coverage, in a run of mocha', function () {
     const fixed = ['--no-config', '--no-package', '--require', join(directory, 'hooks.ts')];
     const { status, stdout, stderr } = spawnSync(
       process.execPath,
-      ['--import', 'tsx', mocha, ...fixed, ...args, join(directory, 'test/a.test.ts')],
+      [...SOURCE_LOADER, mocha, ...fixed, ...args, join(directory, 'test/a.test.ts')],
       { encoding: 'utf8', cwd: projectPath('.') },
     );
     return { status, output: stdout + stderr };

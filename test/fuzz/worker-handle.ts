@@ -1,6 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 import type { FuzzAnswer, FuzzJob } from './job.js';
 import { cpuSecondsOf, forgetPeak, peakOf } from './process-facts.js';
 
@@ -43,7 +44,7 @@ export function createWorker(engine: EngineModule = ENGINE): WorkerHandle {
       fileURLToPath(new URL('./worker.ts', import.meta.url)),
       [engine.url, engine.word ?? ''],
       {
-        execArgv: ['--import', 'tsx'],
+        execArgv: [...SOURCE_LOADER],
         stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       },
     );

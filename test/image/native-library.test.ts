@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 import { useDirectory } from './support/images.js';
 
 const DECODER = fileURLToPath(new URL('../../activities/image/decode/cluster-decoder.ts', import.meta.url));
@@ -19,7 +20,7 @@ describe("the distribution's libraries", function () {
   const directory = useDirectory();
 
   it('call their own code, and not the zstd that Node has and exports under the same names', () => {
-    execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', PROGRAM], {
+    execFileSync(process.execPath, [...SOURCE_LOADER, '--input-type=module', '--eval', PROGRAM], {
       env: { ...process.env, LD_DEBUG: 'bindings', LD_DEBUG_OUTPUT: `${directory()}/bindings` },
     });
     const bindings = readdirSync(directory())

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ApplicationFailure } from '@temporalio/common';
 import { runChild, type ChildOptions } from '../../activities/image/child-process.js';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 import { makePatterned, makeRaw, MIB, qemuImg, sha256, useDirectory } from './support/images.js';
 import { serveFile } from './support/serve.js';
 import { refusal } from './support/refused.js';
@@ -238,7 +239,7 @@ describe('transferImage', function () {
 
   it('says by class only what nobody foresaw, and prints nothing', () => {
     const program = fileURLToPath(new URL('../../activities/image/child.ts', import.meta.url));
-    const child = spawnSync(process.execPath, ['--import', 'tsx', program], {
+    const child = spawnSync(process.execPath, [...SOURCE_LOADER, program], {
       input: '{"password":hunter2}\n',
       encoding: 'utf8',
     });

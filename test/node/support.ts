@@ -8,6 +8,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { EMPTY_RECORD, type ResumeRecord } from '../../activities/image/resume-record.js';
 import type { NodeActivities } from '../../activities/interfaces.js';
 import type { ReservedDirectory, TransferResult } from '../../activities/types.js';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 
 export const HOST = 'host-1';
 
@@ -104,7 +105,7 @@ export async function inProcess(
 ): Promise<readonly ReservedDirectory[]> {
   const child = spawn(
     process.execPath,
-    ['--import=tsx', fileURLToPath(new URL('child.ts', import.meta.url)), JSON.stringify(task)],
+    [...SOURCE_LOADER, fileURLToPath(new URL('child.ts', import.meta.url)), JSON.stringify(task)],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
       cwd: fileURLToPath(new URL('../..', import.meta.url)),

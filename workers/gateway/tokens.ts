@@ -50,11 +50,10 @@ export interface UploadToken extends TokenTarget {
  */
 export class TokenError extends Error {
   override readonly name = 'TokenError';
-  constructor(
-    readonly kind: 'invalid' | 'unfit' | 'expired' | 'forbidden',
-    message: string,
-  ) {
+  readonly kind: 'invalid' | 'unfit' | 'expired' | 'forbidden';
+  constructor(kind: TokenError['kind'], message: string) {
     super(message);
+    this.kind = kind;
   }
 }
 

@@ -28,12 +28,11 @@ export interface UploadClaim {
 /** A claim that takes no upload; answered by 503 with this text, as CDI does. */
 export class ClaimNotReadyError extends Error {
   override readonly name = 'ClaimNotReadyError';
-  /** @param later whether it may take one after a while */
-  constructor(
-    message: string,
-    readonly later = false,
-  ) {
+  /** Whether it may take one after a while. */
+  readonly later: boolean;
+  constructor(message: string, later = false) {
     super(message);
+    this.later = later;
   }
 }
 

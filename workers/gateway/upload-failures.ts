@@ -18,13 +18,15 @@ export interface UploadAnswer {
 /** An upload that ends with this answer. */
 export class UploadError extends Error implements UploadAnswer {
   override readonly name = 'UploadError';
+  readonly status: number;
   readonly offset?: number;
   constructor(
-    readonly status: number,
+    status: number,
     message: string,
     options: { readonly type?: string; readonly offset?: number; readonly cause?: unknown } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.status = status;
     if (options.type !== undefined) this.type = options.type;
     if (options.offset !== undefined) this.offset = options.offset;
   }

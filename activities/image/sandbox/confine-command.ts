@@ -1,6 +1,5 @@
-import { createRequire } from 'node:module';
 import { extname } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 
 /**
  * The command line that confines a program by Landlock and seccomp, as everybody may, wherever the kernel has them; `sockets`
@@ -8,10 +7,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
  */
 export function confineCommand(sockets: number): readonly string[] {
   const extension = extname(import.meta.url);
-  const loader =
-    extension === '.ts'
-      ? ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href]
-      : [];
+  // a source needs what this process was given to run sources
+  const loader = extension === '.ts' ? process.execArgv : [];
   const path = fileURLToPath(new URL(`./confine${extension}`, import.meta.url));
   return [process.execPath, ...loader, path, `${sockets}`];
 }

@@ -17,11 +17,10 @@ export interface LabelAccess {
 /** The kernel refused; `code` is the error's name, as of Node's own errors. */
 export class XattrError extends Error {
   override readonly name = 'XattrError';
-  constructor(
-    readonly code: string,
-    doing: string,
-  ) {
+  readonly code: string;
+  constructor(code: string, doing: string) {
     super(`${code}: ${doing}`);
+    this.code = code;
   }
 }
 

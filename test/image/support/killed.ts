@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createRecordStore, type Durable } from '../../../activities/image/resume-record.js';
 import { createRandom, type Random } from '../../support/random.js';
+import { SOURCE_LOADER } from '../../support/source-loader.js';
 import type { ConvertOrder, HoldingPoint } from './convert-process.js';
 import type { KilledWay } from './killed-ways.js';
 import { MIB, sha256 } from './images.js';
@@ -135,7 +136,7 @@ interface Watching {
 
 async function runOrder(order: ConvertOrder, { server, afterBytes, onSent }: Watching): Promise<Attempt> {
   const before = server.sent;
-  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, JSON.stringify(order)], {
+  const child = spawn(process.execPath, [...SOURCE_LOADER, PROGRAM, JSON.stringify(order)], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let said = '';

@@ -23,9 +23,11 @@ export const tusRequest = new AsyncLocalStorage<TusRequest>();
 export class DataPortStore extends DataStore {
   private readonly sessions = new Sessions();
   private readonly whereabouts: Whereabouts;
+  private readonly parts: GatewayParts;
 
-  constructor(private readonly parts: GatewayParts) {
+  constructor(parts: GatewayParts) {
     super();
+    this.parts = parts;
     this.whereabouts = createWhereabouts(parts, this.sessions);
     this.extensions = ['creation', 'expiration'];
   }
