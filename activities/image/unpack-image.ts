@@ -99,6 +99,7 @@ async function unpack(job: UnpackJob, meter: Meter, onBegin: () => void): Promis
       meter.at(length ? source.bytesRead / length : undefined);
     },
   });
+  await source.settle?.();
   return {
     virtualSize: bytes,
     diskBytes: 0,
