@@ -1,4 +1,4 @@
-import { EXIT } from './errors.js';
+import { EXIT, judge } from './errors.js';
 
 /** Format that a command was asked for. */
 export interface OutputOptions {
@@ -13,6 +13,20 @@ export function print(text: string): void {
 /** Prints the one JSON document of `--output json`. */
 export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, 2));
+}
+
+/** Does `work`; where a JSON document was asked for, one that says the failure is printed too, beside the line for people. */
+export async function tellingFailure<T>(
+  json: boolean,
+  work: () => Promise<T>,
+  facts: object = {},
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (json) printJson({ ...facts, failure: (await judge(error)).message });
+    throw error;
+  }
 }
 
 /**

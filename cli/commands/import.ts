@@ -5,10 +5,9 @@ import {
   type LifecycleHandle,
 } from '../../client/index.js';
 import { withTemporal } from '../connections.js';
-import { judge } from '../errors.js';
 import { createView, follow, SILENT, type View } from '../follow.js';
 import { manifestOf, type ManifestOptions } from '../manifest.js';
-import { print, printJson, type OutputOptions } from '../output.js';
+import { print, printJson, tellingFailure, type OutputOptions } from '../output.js';
 import { bytes } from '../render/figures.js';
 
 /** Options of `dvflow import`. */
@@ -36,14 +35,14 @@ export async function show(
       ? printJson({ workflowId, runId })
       : print(`started ${workflowId} (run ${runId})`);
   }
-  try {
-    const result = await follow(handle.result(), () => handle.status(), viewOf(options), name);
-    if (options.output === 'json') printJson({ workflowId, runId, ...result });
-    else print(resultText(result));
-  } catch (error) {
-    if (options.output === 'json') printJson({ workflowId, runId, failure: (await judge(error)).message });
-    throw error;
-  }
+  const json = options.output === 'json';
+  const result = await tellingFailure(
+    json,
+    () => follow(handle.result(), () => handle.status(), viewOf(options), name),
+    { workflowId, runId },
+  );
+  if (json) printJson({ workflowId, runId, ...result });
+  else print(resultText(result));
 }
 
 /** Where progress goes: the result's own stream, or the terminal beside a JSON document. */

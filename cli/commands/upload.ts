@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { loadKubernetes, stackInUse } from '../connections.js';
 import { CliError, EXIT } from '../errors.js';
 import { uploadManifestOf, type UploadManifestOptions } from '../manifest.js';
-import { print, printJson, type OutputOptions } from '../output.js';
+import { print, printJson, tellingFailure, type OutputOptions } from '../output.js';
 import { bytes, span } from '../render/figures.js';
 import { openUploadCluster } from '../upload/cluster.js';
 import { createUploadView, type UploadView } from '../upload/view.js';
@@ -31,6 +31,10 @@ const ALGORITHM = /^(?:md5|sha1|sha256|sha512)$/;
  * arrived, and the same command goes on.
  */
 export async function runUpload(file: string, options: UploadOptions): Promise<void> {
+  await tellingFailure(options.output === 'json', () => upload(file, options));
+}
+
+async function upload(file: string, options: UploadOptions): Promise<void> {
   const path = resolve(file);
   await requireFile(path);
   const stopping = new AbortController();

@@ -75,6 +75,18 @@ describe('the program', function () {
     assert.equal(status, 7);
   });
 
+  for (const [args, code] of [
+    [['convert', 'none.qcow2', 'disk.img', '--json'], 3],
+    [['inspect', 'none.qcow2', '--json'], 3],
+    [['upload', 'none.qcow2', '--dv', 'vm1', '-o', 'json'], 2],
+  ] as const)
+    it(`tells of its failure in JSON where it was asked for: ${args[0]}`, () => {
+      const { status, stdout, stderr } = dvflow([...args]);
+      assert.equal(`dvflow: ${(JSON.parse(stdout) as { failure: string }).failure}\n`, stderr);
+      assert.match(stderr, /none\.qcow2/);
+      assert.equal(status, code);
+    });
+
   it('adds the stack for --debug', () => {
     const { stderr } = dvflow(['describe', 'vm1', '--debug'], { TEMPORAL_ADDRESS: '127.0.0.1:1' });
     assert.match(stderr, /CliError: Temporal does not answer[\s\S]*\n {4}at [\s\S]*caused by: /);
