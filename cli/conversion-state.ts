@@ -9,6 +9,7 @@ import {
   type ResumeRecord,
 } from '../activities/image/resume-record.js';
 import { makeDirectories, orRefused } from '../activities/image/target/local-target.js';
+import { plainDirectory } from '../activities/without-end.js';
 
 /** Where `dvflow convert` keeps the resume record of one target. */
 export interface ConversionState {
@@ -24,7 +25,7 @@ const LONGEST_NAME = 255;
 
 /** `TARGET.dvflow`; where that is too long for a name, the target's digest stands for its name. */
 function directoryBeside(target: string): string {
-  const path = target.replace(/(?<=.)\/+$/u, '');
+  const path = plainDirectory(target);
   const name = `${basename(path)}.dvflow`;
   if (Buffer.byteLength(name) <= LONGEST_NAME) return `${path}.dvflow`;
   return join(dirname(path), `${hash('sha256', basename(path))}.dvflow`);

@@ -10,6 +10,7 @@ import type {
   LoopVolume,
   RetiredVolume,
 } from '../types/local-volumes.js';
+import { withoutEnd } from '../without-end.js';
 import { callForOutcome, callIfFound, callUnlessConflict, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { HOSTNAME_LABEL, MARKS, NO_PROVISIONER } from './names.js';
@@ -162,7 +163,7 @@ function refuseClaimed({ metadata, spec, status }: V1PersistentVolume, retired: 
 
 /** The pool of this path, or the first one. @throws {@link FailureType} `InvalidLocalVolume` where there is none */
 function choosePool(path: string | undefined, { pools, refusals }: UsablePools): PoolRef {
-  const pool = path === undefined ? pools[0] : pools.find((found) => found.path === path.replace(/\/+$/, ''));
+  const pool = path === undefined ? pools[0] : pools.find((found) => found.path === withoutEnd(path, '/'));
   if (pool) return pool;
   const offer = pools.map((found) => found.path).join(', ') || 'there is no HostPathProvisioner';
   const none = 'no HostPathProvisioner says in which directory of the node the file is made: create one';

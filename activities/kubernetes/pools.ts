@@ -2,6 +2,7 @@
 import type { V1Node, V1StorageClass } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
 import type { PoolRef } from '../types.js';
+import { plainDirectory } from '../without-end.js';
 import { call } from './client.js';
 import type { Kubernetes } from './client.js';
 import { HPP_GROUP } from './names.js';
@@ -100,7 +101,7 @@ export function poolsOf({ spec }: Pick<HostPathProvisioner, 'spec'>): PoolRef[] 
     return [
       {
         name,
-        path: path.replace(/(?<=.)\/+$/, ''),
+        path: plainDirectory(path),
         // a boolean in v1beta1, a string in v1alpha1; named pools have none
         useNamingPrefix: 'useNamingPrefix' in more && String(more.useNamingPrefix).toLowerCase() === 'true',
         ...(overcommit !== undefined && overcommit > 1 ? { overcommit } : {}),

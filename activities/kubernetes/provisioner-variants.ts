@@ -37,7 +37,7 @@ const VARIANTS: Readonly<Record<string, VariantOf>> = {
   'csi.trident.netapp.io': ({ backendType = '', selector = '' }) => {
     const known = ['ontap-nas', 'ontap-san'].find((type) => backendType.startsWith(type));
     if (known) return known;
-    const asked = selector.split(/\s*[;,]\s*/);
+    const asked = selector.split(/[;,]/).map((part) => part.trim());
     const isFlex = backendType === 'google-cloud-netapp-volumes' && asked.includes('performance=flex');
     return isFlex ? 'gcnv-flex' : UNKNOWN;
   },

@@ -1,12 +1,11 @@
 /** What Secrets and ConfigMaps hold, and the way it is read. */
 import type { V1ConfigMap, V1Secret } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
+import { withoutEnd } from '../without-end.js';
 
 /** A value without the line end that `echo` and editors leave: no header and no password may end in one; `''` where there is none. */
 export function valueOf(secret: V1Secret | undefined, key: string): string {
-  return Buffer.from(secret?.data?.[key] ?? '', 'base64')
-    .toString('utf8')
-    .replace(/[\r\n]+$/, '');
+  return withoutEnd(Buffer.from(secret?.data?.[key] ?? '', 'base64').toString('utf8'), '\r\n');
 }
 
 /** @throws {@link FailureType} `InvalidDataVolume` for a Secret in which one of the keys is missing or empty */

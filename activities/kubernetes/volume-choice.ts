@@ -4,6 +4,7 @@
  */
 import type { V1LabelSelector, V1Node, V1PersistentVolume } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
+import { withoutEnd } from '../without-end.js';
 import { selects } from './label-selector.js';
 import { nodesOf } from './node-affinity.js';
 import { parseQuantity } from './quantity.js';
@@ -135,7 +136,7 @@ function isTwin(volume: V1PersistentVolume, other: V1PersistentVolume, nodes: re
 }
 
 function pathOf({ spec }: V1PersistentVolume): string {
-  return (spec?.local?.path ?? spec?.hostPath?.path ?? '').replace(/\/+$/, '');
+  return withoutEnd(spec?.local?.path ?? spec?.hostPath?.path ?? '', '/');
 }
 
 function describe(

@@ -3,6 +3,7 @@ import { createReadStream, readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { withoutEnd } from '../../activities/without-end.js';
 import { loadKubernetes, stackInUse } from '../connections.js';
 import { CliError, EXIT } from '../errors.js';
 import { uploadManifestOf, type UploadManifestOptions } from '../manifest.js';
@@ -96,7 +97,7 @@ function manifestOf(options: UploadOptions): object | undefined {
 
 function endpointOf(url: string): string {
   const base = url.includes('://') ? url : `https://${url}`;
-  return `${base.replace(/\/+$/, '')}/tus/uploads`;
+  return `${withoutEnd(base, '/')}/tus/uploads`;
 }
 
 /** The local stack's own authority is nobody's but its user's. */

@@ -1,4 +1,5 @@
 import { permanentFailure } from '../../failures.js';
+import { withoutEnd } from '../../without-end.js';
 import type { RegistryRequest } from '../source/types.js';
 import { asRecord, asText, parseRecord } from './json.js';
 import { canonicalDomain, type DockerReference } from './reference.js';
@@ -56,8 +57,7 @@ function credentialsIn(entry: Readonly<Record<string, unknown>>, domain: string)
   const colon = decoded.indexOf(':');
   if (colon > 0) {
     // some tools end the password with NUL bytes
-    const secret = decoded.slice(colon + 1).replace(/\0+$/u, '');
-    return { username: decoded.slice(0, colon), password: secret };
+    return { username: decoded.slice(0, colon), password: withoutEnd(decoded.slice(colon + 1), '\0') };
   }
   if (decoded !== '') throw refused(`the entry of ${domain} is not a user name and a password`);
   if (asText(entry['identitytoken']) || asText(entry['registrytoken']))

@@ -57,8 +57,8 @@ export function createOriginHeaders(request: HttpRequest, origin: URL): OriginHe
 
 function checked([rawName, rawValue]: Header): Header {
   const name = rawName.trim();
-  // secrets are written with editors and `echo`: their last line feed is not meant
-  const value = rawValue.replace(/[\r\n]+$/u, '').trim();
+  // secrets are written with editors and `echo`: their last line feed, which is white space too, is not meant
+  const value = rawValue.trim();
   try {
     http.validateHeaderName(name);
   } catch {

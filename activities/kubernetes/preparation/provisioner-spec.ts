@@ -1,6 +1,7 @@
 /** What the specification of a HostPathProvisioner says, and what is refused in it before a node is touched. */
 import { refusalOf } from '../../backing-path.js';
 import type { BackingDirectory, ProvisionerFacts, StorageClassRequest } from '../../types/preparation.js';
+import { plainDirectory } from '../../without-end.js';
 import { invalidDeadline, parseDeadline } from '../data-volume-facts.js';
 import { MARKS } from '../names.js';
 import type { WatchedProvisioner } from './objects.js';
@@ -47,7 +48,7 @@ export function directoriesOf(spec: WatchedProvisioner['spec']): readonly Backin
   const path: unknown = spec?.pathConfig?.path;
   const legacy = typeof path === 'string' ? [{ pool: LEGACY_POOL, path }] : [];
   const pools = poolsOf(spec).map(({ name, path: at }) => ({ pool: name, path: at }));
-  return [...legacy, ...pools].map(({ pool, path: at }) => ({ pool, path: at.replace(/(?<=.)\/+$/, '') }));
+  return [...legacy, ...pools].map(({ pool, path: at }) => ({ pool, path: plainDirectory(at) }));
 }
 
 type Pool = NonNullable<NonNullable<WatchedProvisioner['spec']>['storagePools']>[number];

@@ -100,6 +100,15 @@ describe('registry credentials', () => {
     assert.equal(forImage({ auths })?.username, 'team');
   });
 
+  it('are without the NUL bytes that some tools end them with, however many are within', () => {
+    const found = (password: string) =>
+      forImage({ auths: { 'q.example:5000': { auth: auth(`me:${password}`) } } })?.password;
+    assert.equal(found('a\0b\0\0'), 'a\0b');
+    // a regexp takes minutes for it
+    const long = `${'\0'.repeat(200_000)}x`;
+    assert.equal(found(long), long);
+  });
+
   it('are none where the entry is empty or there is none', () => {
     assert.equal(forImage({ auths: { 'q.example:5000': {} } }), undefined);
     assert.equal(forImage({}), undefined);

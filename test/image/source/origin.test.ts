@@ -208,6 +208,13 @@ describe('headers, credentials and redirects of an HTTP source', () => {
     });
   }
 
+  it('refuses a value with line ends within in no time', async () => {
+    // a regexp takes minutes for it, in which the control role does nothing else
+    const make = async () =>
+      bench.open('http://127.0.0.1/', { secretHeaders: [['X-Bad', `sesame${'\n'.repeat(200_000)}x`]] });
+    await fails(make(), 'InvalidDataVolume', /^value of header X-Bad holds characters/u);
+  });
+
   for (const [url, message] of [
     ['disk.img', /not an absolute URL/u],
     ['ftp://me:pass-word@host/disk', /scheme ftp, expected http or https/u],
