@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { withoutEnd } from '../../../without-end.js';
 
 /** A head longer than this is refused by node:http too, which is asked then. */
 export const MAX_HEAD_BYTES = 16 * 1024;
@@ -15,7 +16,9 @@ export interface ResponseHead {
 
 const END = '\r\n\r\n';
 /** Field names and values as RFC 9110 §5.1 and §5.5 allow them; what is stranger is node:http's to judge. */
-const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/u;
+const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/u;
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/u;
+const BLANKS = ' \t';
 
 /**
  * The head at the start of `bytes`: `undefined` while it is incomplete, `'odd'` where it is anything but a plain HTTP/1.x head
@@ -54,8 +57,11 @@ const MOST_FIELDS = 64;
 function fieldOf(line: string): readonly [key: string, value: string] | undefined {
   const known = fields.get(line);
   if (known) return known;
-  const [, name, value = ''] = FIELD.exec(line) ?? [];
-  if (!name) return undefined;
+  const colon = line.indexOf(':');
+  const name = line.slice(0, Math.max(colon, 0));
+  // one regexp for both would look at blanks within the value once from each of them
+  const value = withoutEnd(line.slice(colon + 1).replace(/^[ \t]+/u, ''), BLANKS);
+  if (!NAME.test(name) || !VALUE.test(value)) return undefined;
   const field = [name.toLowerCase(), value] as const;
   if (fields.size >= MOST_FIELDS) fields.clear();
   fields.set(line, field);
