@@ -24,7 +24,7 @@ export interface ProxySettings {
   readonly https?: string;
   /** Hosts, domains, addresses and CIDRs that are asked directly, comma separated, by the rules of Go's `httpproxy`. */
   readonly noProxy?: string;
-  /** PEM bundle that the proxies' own certificates are verified by, besides the system's roots. */
+  /** PEM bundle, added to the system's roots for the proxies and for every server behind them or without them. */
   readonly ca?: string;
 }
 
