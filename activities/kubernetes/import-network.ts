@@ -7,9 +7,10 @@ import type { CdiConfig } from './objects.js';
 import { bundleOf } from './secret-values.js';
 
 /**
- * The proxy that sources are asked by: what the specification of CDIConfig says, else what its status says (CDI finds an
- * OpenShift cluster's own there). `trustedCAProxy` names a ConfigMap in dvflow's namespace, as it is one in CDI's for CDI: what
- * an operator configures is not to lie where users write.
+ * The proxy that sources are asked by, and what is trusted on the way: what the specification of CDIConfig says, else what its
+ * status says (CDI finds an OpenShift cluster's own there). `trustedCAProxy` counts without a proxy as well: some intercept TLS
+ * unasked. It names a ConfigMap in dvflow's namespace, as it is one in CDI's for CDI: what an operator configures is not to lie
+ * where users write.
  */
 export async function proxyOf(
   config: CdiConfig | undefined,
@@ -17,7 +18,7 @@ export async function proxyOf(
 ): Promise<ProxySettings | undefined> {
   const { HTTPProxy, HTTPSProxy, noProxy, trustedCAProxy } =
     config?.spec?.importProxy ?? config?.status?.importProxy ?? {};
-  if (!HTTPProxy && !HTTPSProxy) return undefined;
+  if (!HTTPProxy && !HTTPSProxy && !trustedCAProxy) return undefined;
   const authorities = await named.configMap(trustedCAProxy, OWN_NAMESPACE);
   return {
     ...(HTTPProxy ? { http: HTTPProxy } : {}),

@@ -192,7 +192,7 @@ export interface ImportProxy {
   readonly HTTPProxy?: string;
   readonly HTTPSProxy?: string;
   readonly noProxy?: string;
-  /** ConfigMap with the authorities that the proxies' certificates are verified by. */
+  /** ConfigMap with authorities that are trusted besides the system's: for the proxies, and for all sources. */
   readonly trustedCAProxy?: string;
 }
 

@@ -17,12 +17,41 @@ const DEFAULT_REFUSALS = [
   ['unspecified', ['0.0.0.0/8', '::/128']],
   ['multicast', ['224.0.0.0/4', 'ff00::/8']],
   ['broadcast', ['255.255.255.255/32']],
+  [
+    'metadata service',
+    [
+      // those that are not link-local: Alibaba Cloud, Azure, Oracle Cloud, Google Cloud; at AWS the identities of pods as well
+      '100.100.100.200/32',
+      '168.63.129.16/32',
+      '192.0.0.192/32',
+      'fd20:ce::254/128',
+      'fd00:ec2::/32',
+    ],
+  ],
 ] as const;
 
-/** Prefixes of 96 bits whose last 32 bits are an IPv4 address: mapped, compatible, and NAT64 (RFC 6052 §2.1). */
-const EMBEDDING_PREFIXES = ['::ffff:0:0/96', '::/96', '64:ff9b::/96'];
+/** IPv6 addresses with an IPv4 address inside, and which of their bytes may be it. */
+const EMBEDDINGS: readonly (readonly [
+  prefixes: readonly string[],
+  places: readonly (readonly number[])[],
+])[] = [
+  // mapped, compatible, translated, and NAT64 (RFC 6052 §2.1)
+  [['::ffff:0:0/96', '::/96', '::ffff:0:0:0/96', '64:ff9b::/96'], [[12, 13, 14, 15]]],
+  // 6to4
+  [['2002::/16'], [[2, 3, 4, 5]]],
+  // NAT64 with a prefix of the site's own, whose length only the site knows: 48, 56, 64 or 96 bits (RFC 8215, RFC 6052 §2.2)
+  [
+    ['64:ff9b:1::/48'],
+    [
+      [6, 7, 9, 10],
+      [7, 9, 10, 11],
+      [9, 10, 11, 12],
+      [12, 13, 14, 15],
+    ],
+  ],
+];
 /** Made for the first IPv6 address: Node compiles what it knows one by for longer than a whole command starts. */
-let embedding: BlockList | undefined;
+let embedding: readonly (readonly [list: BlockList, places: readonly (readonly number[])[]])[] | undefined;
 
 type LookupCallback = (
   error: NodeJS.ErrnoException | null,
@@ -42,7 +71,8 @@ export interface AddressGuard {
 
 /**
  * Makes the guard of one source. What `allowed` names is allowed whatever else refuses it, because an operator wrote it for
- * that purpose; then `denied` refuses, then the defaults do, unless the policy is `unrestricted`.
+ * that purpose; then `denied` refuses, then the defaults do, unless the policy is `unrestricted`. An IPv4 address inside of an
+ * IPv6 one is judged as well; where several may be meant, all of them must be allowed, and none refused.
  *
  * @throws TypeError for a CIDR that is none.
  */
@@ -56,9 +86,11 @@ export function createAddressGuard(policy: AddressPolicy): AddressGuard {
   ];
 
   function refusal(address: string): string | undefined {
-    const spellings = spellingsOf(address);
-    if (spellings.some((spelling) => contains(allowed, spelling))) return undefined;
-    return refusals.find(([, list]) => spellings.some((spelling) => contains(list, spelling)))?.[0];
+    const bare = address.replace(/%.*$/u, '');
+    const inside = isIPv4(bare) ? [] : addressesInside(bare);
+    const isAllowed = (spelling: string): boolean => contains(allowed, spelling);
+    if (isAllowed(bare) || (inside.length > 0 && inside.every(isAllowed))) return undefined;
+    return refusals.find(([, list]) => [bare, ...inside].some((spelling) => contains(list, spelling)))?.[0];
   }
 
   function refuseLiteral(host: string): Error | undefined {
@@ -111,14 +143,24 @@ function contains(list: BlockList, address: string): boolean {
   return list.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
 }
 
-/** The address as it is, and the IPv4 address inside it where a router or kernel would use that one. */
-function spellingsOf(address: string): string[] {
-  const bare = address.replace(/%.*$/u, '');
-  if (isIPv4(bare)) return [bare];
-  embedding ??= blockListOf(EMBEDDING_PREFIXES);
-  if (!contains(embedding, bare)) return [bare];
-  // the URL parser writes the last 32 bits as two groups of hex digits, whatever spelling came in
-  const groups = new URL(`http://[${bare}]`).hostname.slice(1, -1).split(':');
-  const [high = 0, low = 0] = groups.slice(-2).map((group) => Number.parseInt(group || '0', 16));
-  return [bare, `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`];
+/** The IPv4 addresses that a router or kernel may find in an IPv6 address. */
+function addressesInside(address: string): string[] {
+  embedding ??= EMBEDDINGS.map(([prefixes, places]) => [blockListOf(prefixes), places] as const);
+  const places = embedding.find(([list]) => contains(list, address))?.[1] ?? [];
+  if (places.length === 0) return [];
+  const bytes = bytesOf(address);
+  const readings = places.map((place) => place.map((index) => bytes[index] ?? 0));
+  // of several readings all but one are wrong, and mostly begin in the zeros of a prefix or a suffix; nothing is at 0.0.0.0/8
+  const usable = readings.length > 1 ? readings.filter(([first]) => first !== 0) : readings;
+  return usable.map((reading) => reading.join('.'));
+}
+
+/** The 16 bytes of an IPv6 address. */
+function bytesOf(address: string): number[] {
+  // the URL parser writes groups of hex digits, whatever spelling came in
+  const [before = '', after] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::');
+  const groupsOf = (text: string): string[] => (text === '' ? [] : text.split(':'));
+  const [head, tail] = [groupsOf(before), groupsOf(after ?? '')];
+  const groups = [...head, ...Array<string>(8 - head.length - tail.length).fill('0'), ...tail];
+  return groups.map((group) => Number.parseInt(group, 16)).flatMap((group) => [group >> 8, group & 255]);
 }

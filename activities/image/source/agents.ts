@@ -17,6 +17,9 @@ export interface AgentPair {
   readonly https: HttpsAgent;
 }
 
+/** Names a bundle in messages. */
+const PROXIES_BUNDLE = "the proxies' CA bundle";
+
 /** The connections of one source; every one of them goes through its {@link AddressGuard}. */
 export interface SourceAgents {
   /** The agents for a request to `url`. Whether it goes through a proxy is judged by its host, so ask anew for each redirect. */
@@ -33,8 +36,9 @@ export interface SourceAgents {
 }
 
 /**
- * Makes the agents of one source: kept-alive connections, TLS 1.2 or later, the DataVolume's CA besides the system's roots,
- * and the operator's proxies.
+ * Makes the agents of one source: kept-alive connections, TLS 1.2 or later, the DataVolume's CA and that of the operator's
+ * proxies besides the system's roots, and the proxies themselves. A proxy that intercepts TLS signs for every origin by its own
+ * CA, and one that does so unasked is named nowhere: that CA is trusted with and without a proxy (CDI's rule).
  *
  * Without a proxy each address is judged: those of names as they are resolved, and literal ones. With a proxy the addresses of
  * the proxy and literal targets are judged the same way; **what a name stands for is resolved by the proxy and seen by it only**,
@@ -46,7 +50,7 @@ export function createAgents(
   request: Pick<HttpRequest, 'ca' | 'insecureSkipVerify' | 'proxy'>,
   guard: AddressGuard,
 ): SourceAgents {
-  const trust = createTrust(request.ca, 'CA bundle');
+  const trust = createTrust({ 'CA bundle': request.ca, [PROXIES_BUNDLE]: request.proxy?.ca });
   const rejectUnauthorized = !request.insecureSkipVerify;
   // reading hundreds of roots takes its time: only for sources that need them
   const tls = (): OriginTls => ({ secureContext: trust(), rejectUnauthorized });
@@ -109,7 +113,7 @@ function lazily(make: { readonly http: () => HttpAgent; readonly https: () => Ht
 
 function proxiesOf(settings: ProxySettings | undefined): { readonly http?: Proxy; readonly https?: Proxy } {
   if (!settings) return {};
-  const secure = createTrust(settings.ca, "the proxies' CA bundle");
+  const secure = createTrust({ [PROXIES_BUNDLE]: settings.ca });
   const proxyOf = (address: string | undefined): Proxy | undefined =>
     address ? { ...parseProxy(address), secure } : undefined;
   const [http, https] = [proxyOf(settings.http), proxyOf(settings.https)];

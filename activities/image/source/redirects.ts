@@ -22,15 +22,20 @@ const DOWNGRADE = 'ERR_TLS_DOWNGRADE';
  * Asks the URL that the user named and follows its redirects; each hop gets the headers that are meant for it. A step from https
  * down to http is refused, unless the user does without proof of who answers (`insecureSkipVerify`): anybody on the way could answer.
  *
+ * @param isFinal the user's URL has given an answer that is not to be followed. @default never
  * @throws `SourceNotFound` after 10 redirects or for one to no URL, `SourceNotAllowed` for a redirect to another scheme or from https
  * to http, and what {@link awaitHead} throws.
  */
-export async function resolveFromOrigin(session: Session, own: OwnHeaders): Promise<Answer> {
+export async function resolveFromOrigin(
+  session: Session,
+  own: OwnHeaders,
+  isFinal: (answer: Answer) => boolean = () => false,
+): Promise<Answer> {
   const entrance = await session.entrance();
   const home = withoutUserInfo(entrance.url);
   const answer = await requestOnce(session, home, { ...entrance.headers, ...own });
   const { location } = answer.headers;
-  if (location === undefined || !REDIRECTS.has(answer.status)) return answer;
+  if (location === undefined || !REDIRECTS.has(answer.status) || isFinal(answer)) return answer;
   discard(answer);
   return await follow(session, { entrance, own, first: firstHop(home, location, session) });
 }

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { failureTypeOf, transientFailure } from '../../failures.js';
 import { discard, requestOnce } from './answer.js';
 import type { Answer } from './answer.js';
@@ -71,15 +72,15 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
 
   /** Begins at the source's own address; a signature or token that was refused there is renewed once. */
   async function entered(own: Readonly<Record<string, string>>): Promise<Answer> {
-    const answer = await resolveFromOrigin(session, own);
+    const answer = await resolveFromOrigin(session, own, isRefused);
     if (!isRefused(answer)) return answer;
     discard(answer);
     await session.entrance(answer);
     return await resolveFromOrigin(session, own);
   }
 
-  function isRefused({ status, target }: Answer): boolean {
-    return session.renewable && !target && REFUSED.has(status);
+  function isRefused({ status, target, headers }: Answer): boolean {
+    return session.renewable && !target && (REFUSED.has(status) || isInAnotherRegion(status, headers));
   }
 
   async function addressOf(way: Way): Promise<Entrance> {
@@ -124,6 +125,11 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
   }
 
   return { open, address: async () => (pinned ? await addressOf(pinned) : undefined) };
+}
+
+/** S3's redirect to another region's host, where the signature, which is over the host, is worth nothing. */
+function isInAnotherRegion(status: number, headers: IncomingHttpHeaders): boolean {
+  return status >= 300 && status < 400 && headers['x-amz-bucket-region'] !== undefined;
 }
 
 function ownHeaders({ range, ifRange }: Ask): Record<string, string> {

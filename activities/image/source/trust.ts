@@ -3,14 +3,16 @@ import { permanentFailure } from '../../failures.js';
 import { crypto, tls } from './node-http.js';
 
 /**
- * Whom a client trusts: the system's roots and the certificates of a bundle; TLS 1.2 or later. The bundle is checked at once,
+ * Whom a client trusts: the system's roots and the certificates of bundles; TLS 1.2 or later. The bundles are checked at once,
  * the context made when it is asked for: reading hundreds of roots takes its time.
  *
- * @param whose names the bundle in messages: `CA bundle`
- * @throws `InvalidDataVolume` when the bundle holds no certificate or one that cannot be read.
+ * @param bundles PEM bundles by the names that messages give them: `CA bundle`
+ * @throws `InvalidDataVolume` when a bundle holds no certificate or one that cannot be read.
  */
-export function createTrust(bundle: string | undefined, whose: string): () => SecureContext {
-  const own = bundle === undefined ? [] : certificatesIn(bundle, whose);
+export function createTrust(bundles: Readonly<Record<string, string | undefined>>): () => SecureContext {
+  const own = Object.entries(bundles).flatMap(([whose, bundle]) =>
+    bundle === undefined ? [] : certificatesIn(bundle, whose),
+  );
   let context: SecureContext | undefined;
   return () => (context ??= secureContextOf(own));
 }

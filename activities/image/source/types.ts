@@ -24,7 +24,7 @@ export interface ProxySettings {
   readonly https?: string;
   /** Hosts, domains, addresses and CIDRs that are asked directly, comma separated, by the rules of Go's `httpproxy`. */
   readonly noProxy?: string;
-  /** PEM bundle that the proxies' own certificates are verified by, besides the system's roots. */
+  /** PEM bundle, added to the system's roots for the proxies and for every server behind them or without them. */
   readonly ca?: string;
 }
 
@@ -226,7 +226,7 @@ export interface SourceOptions {
   readonly succeededBefore?: boolean;
   /**
    * Asked before each request to the source's own address, for signatures and tokens that end. Asked anew, once, after the
-   * address itself has answered 400, 401, 403 or a redirect to nowhere: `refused`, with the answer.
+   * address itself has answered 400, 401, 403, a redirect to nowhere or to another region: `refused`, with the answer.
    * @default the request's URL, without headers
    */
   readonly entrance?: (refused: boolean, refusal?: Refusal) => Promise<Entrance>;

@@ -18,7 +18,33 @@ describe('address policy', () => {
       '::ffff:7f00:1',
       '64:ff9b::127.0.0.1',
     ],
-    ['link-local', '169.254.169.254', 'fe80::1', 'fe80::1%eth0', '::ffff:a9fe:a9fe', '::169.254.169.254'],
+    [
+      'link-local',
+      '169.254.169.254',
+      'fe80::1',
+      'fe80::1%eth0',
+      '::ffff:a9fe:a9fe',
+      '::169.254.169.254',
+      '::ffff:0:169.254.169.254',
+      '2002:a9fe:a9fe::1',
+      // NAT64 by prefixes of 48, 56, 64 and 96 bits
+      '64:ff9b:1:a9fe:a9:fe00::',
+      '64:ff9b:1:aba9:fe:a9fe::',
+      '64:ff9b:1:abcd:a9:fea9:fe00:0',
+      '64:ff9b:1::a9fe:a9fe',
+    ],
+    [
+      'metadata service',
+      '100.100.100.200',
+      '168.63.129.16',
+      '192.0.0.192',
+      'fd00:ec2::254',
+      'fd00:ec2::23',
+      'fd20:ce::254',
+      '::ffff:168.63.129.16',
+      '64:ff9b::100.100.100.200',
+      '2002:a83f:8110::',
+    ],
     ['unspecified', '0.0.0.0', '0.1.2.3', '::', '::ffff:0.0.0.0'],
     ['multicast', '224.0.0.1', '239.1.2.3', 'ff02::1'],
     ['broadcast', '255.255.255.255'],
@@ -38,6 +64,15 @@ describe('address policy', () => {
       '2001:db8::1',
       '::ffff:8.8.8.8',
       'fd00::1',
+      'fd20:ce::253',
+      '100.100.100.201',
+      '::ffff:0:8.8.8.8',
+      '2002:808:808::7f00:1',
+      '64:ff9b:1:808:8:800::',
+      '64:ff9b:1:8:8:808::',
+      '64:ff9b:1:0:8:808:800:0',
+      '64:ff9b:1::8.8.8.8',
+      '64:ff9b:2::127.0.0.1',
     ]) {
       assert.equal(guard.refusal(address), undefined, address);
     }
@@ -50,11 +85,32 @@ describe('address policy', () => {
     });
     assert.equal(guard.refusal('10.1.2.3'), 'denied by the operator');
     assert.equal(guard.refusal('::ffff:10.1.2.3'), 'denied by the operator');
+    for (const address of [
+      '2002:a01:203::1',
+      '::ffff:0:10.1.2.3',
+      '64:ff9b:1::10.1.2.3',
+      '64:ff9b:1:a01:2:300::',
+    ])
+      assert.equal(guard.refusal(address), 'denied by the operator', address);
     assert.equal(guard.refusal('10.2.2.3'), undefined);
     assert.equal(guard.refusal('127.0.0.1'), undefined);
     assert.equal(guard.refusal('::ffff:127.0.0.1'), undefined);
     assert.equal(guard.refusal('127.0.0.2'), 'denied by the operator');
     assert.equal(guard.refusal('fe80::2'), undefined);
+  });
+
+  it('lets operators lift the addresses of metadata services', () => {
+    const guard = createAddressGuard({ allowed: ['100.100.100.200', 'fd00:ec2::/64'], denied: [] });
+    assert.equal(guard.refusal('100.100.100.200'), undefined);
+    assert.equal(guard.refusal('64:ff9b:1::100.100.100.200'), undefined);
+    assert.equal(guard.refusal('fd00:ec2::254'), undefined);
+    assert.equal(guard.refusal('168.63.129.16'), 'metadata service');
+  });
+
+  it('allows no address by one reading of it while another one is refused', () => {
+    const guard = createAddressGuard({ allowed: ['10.0.0.5'], denied: [] });
+    assert.equal(guard.refusal('64:ff9b:1:a00:0:500::'), undefined);
+    assert.equal(guard.refusal('64:ff9b:1:a00:0:500:a9fe:a9fe'), 'link-local');
   });
 
   it('has no defaults for callers with their own rights, but their denials', () => {

@@ -21,7 +21,7 @@ describe('an HTTP source behind a proxy', () => {
   let proxies: TestAuthority;
   before(async () => {
     origins = await createAuthority();
-    proxies = await createAuthority();
+    proxies = await createAuthority('Authority of the proxies');
   });
 
   const content = bufferContent(BYTES);
@@ -106,6 +106,16 @@ describe('an HTTP source behind a proxy', () => {
       );
     }
     assert.ok(https.requests().every(({ headers }) => headers['proxy-authorization'] === undefined));
+  });
+
+  it('is trusted by the certificates of the proxies too, behind one and without one', async () => {
+    const origin = await secure('images.test', 'localhost');
+    const by = await proxy(to(origin));
+    await readsAll(bench.open('https://images.test/', { proxy: { https: by.url, ca: origins.ca } }).source);
+    const direct = origin.url.replace('127.0.0.1', 'localhost');
+    await readsAll(bench.open(direct, { proxy: { ca: origins.ca } }).source);
+    await readsAll(bench.open(direct, { ca: proxies.ca, proxy: { ca: origins.ca } }).source);
+    await readsAll(bench.open(direct, { ca: origins.ca, proxy: { ca: proxies.ca } }).source);
   });
 
   it('is refused without the right credentials of the proxy, which nobody else gets to see', async () => {

@@ -147,6 +147,36 @@ describe('an S3 source', () => {
     });
   }
 
+  it('is signed anew for the region that a redirect names, whose target would not take the old signature', async () => {
+    const elsewhere = await serve({ region: 'eu-west-3' });
+    const server = await serve({
+      region: 'eu-west-3',
+      elsewhere: 307,
+      location: `${elsewhere.url}/images/disk.img`,
+    });
+    await readsAll(await open(`${server.url}/images/disk.img`));
+    assert.equal(elsewhere.connections(), 0);
+  });
+
+  it('is read where a redirect leads that names a region for nothing', async () => {
+    const elsewhere = await serve({ isPublic: true });
+    const location = `${elsewhere.url}/images/disk.img`;
+    let asked = 0;
+    const fickle = await bench.serve(
+      startS3Server({
+        store,
+        ...LETS_IN,
+        elsewhere: 307,
+        location,
+        get region() {
+          return `eu-west-${(asked += 1)}`;
+        },
+      }),
+    );
+    await readsAll(await open(`${fickle.url}/images/disk.img`));
+    assert.equal(fickle.requests().length, 2);
+  });
+
   it('is found at AWS by bucket and key alone, in the region where the bucket is, with and without keys', async () => {
     const authority = await createAuthority();
     for (const isPublic of [false, true]) {

@@ -14,13 +14,16 @@ export interface TestAuthority {
   issue(names: readonly string[], options?: { readonly expired?: boolean }): Promise<ServerTls>;
 }
 
-/** Makes an authority that nobody trusts unless told to. */
-export async function createAuthority(): Promise<TestAuthority> {
+/**
+ * Makes an authority that nobody trusts unless told to. Two that are trusted together need a name each: OpenSSL finds the issuer
+ * of a certificate by it.
+ */
+export async function createAuthority(name = 'Test authority'): Promise<TestAuthority> {
   const keys = await newKeys();
   const root = await x509.X509CertificateGenerator.createSelfSigned({
     ...validity(false),
     serialNumber: '01',
-    name: 'CN=Test authority',
+    name: `CN=${name}`,
     keys,
     signingAlgorithm: ALGORITHM,
     extensions: [

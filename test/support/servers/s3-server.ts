@@ -19,7 +19,9 @@ export interface S3ServerOptions extends ListenOptions {
   /** Region of the bucket; others are answered with its name. @default any */
   readonly region?: string;
   /** Status of the answer to another region. @default 400 */
-  readonly elsewhere?: 301 | 400;
+  readonly elsewhere?: 301 | 307 | 400;
+  /** Where the answer to another region leads. @default nowhere */
+  readonly location?: string;
 }
 
 /**
@@ -51,7 +53,8 @@ interface S3Refusal {
 function refusalOf(request: IncomingMessage, options: S3ServerOptions): S3Refusal | undefined {
   const { region, keys = {}, sessions = {}, elsewhere = 400 } = options;
   const { method = '', url: target = '', headers } = request;
-  const moved = { status: elsewhere, headers: { 'x-amz-bucket-region': region ?? '' } };
+  const location = options.location === undefined ? {} : { location: options.location };
+  const moved = { status: elsewhere, headers: { 'x-amz-bucket-region': region ?? '', ...location } };
   const query = new URL(target, 'http://any').searchParams;
   const signature = query.get('X-Amz-Signature');
   if (headers.authorization !== undefined) return { status: 400 };
