@@ -38,6 +38,11 @@ export interface ResumeRecord {
   readonly barren: number;
   /** Times the source changed under a transfer. */
   readonly changes: number;
+  /**
+   * A change left the length as it was: answers to ranges may never agree, so that the source is read in one answer where it can
+   * be, from zero each time.
+   */
+  readonly contradicted?: boolean;
   /** Bytes fetched, all attempts together. */
   readonly bytesRead: number;
   readonly durable?: Durable;

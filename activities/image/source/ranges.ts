@@ -88,6 +88,11 @@ export function differenceBetween(before: SourceValidators, now: SourceValidator
   return undefined;
 }
 
+/** Whether nothing says that two versions have different lengths. */
+export function mayHaveSameLength(before: SourceValidators, now: SourceValidators): boolean {
+  return !differs(before.length, now.length);
+}
+
 /** Front ends that compress weaken an ETag in passing (RFC 9110 §8.8.3.2: weak comparison). */
 function weak(etag: string | undefined): string | undefined {
   return etag?.replace(/^W\//u, '');
