@@ -5,13 +5,14 @@ import { createCheckpoints } from './checkpoints.js';
 import type { ConvertJob } from './convert-job.js';
 import { createMeter, type Meter } from './meter.js';
 import { fileFacts, hasSize, openDisk } from './open-disk.js';
-import { planImage, type PlannedImage } from './plan-image.js';
+import { planImage, type PlannedImage, type PlanOptions } from './plan-image.js';
 import { readImage, type Read } from './read-image.js';
 import { changedTooOften } from './refusals.js';
-import { withoutDurable, type Durable, type ResumeRecord } from './resume-record.js';
+import { withoutDurable, type Durable, type RecordStore, type ResumeRecord } from './resume-record.js';
 import { largerPvcRequired } from './size.js';
+import { isContradiction } from './source/http-failures.js';
 import { RangesLostError } from './source/types.js';
-import { RANGES_LOST, withoutRanges } from './source/without-ranges.js';
+import { BY_RANGES_AGAIN, IN_ONE_ANSWER, RANGES_LOST, withoutRanges } from './source/without-ranges.js';
 import { createSparseWriter, type SparseWriter } from './writer.js';
 
 const READ_BACK = 4 * 1024 * 1024;
@@ -30,7 +31,10 @@ export async function convertImage(job: ConvertJob): Promise<TransferResult> {
   await job.records.save(record);
   const meter = createMeter(job, record);
   try {
-    return await attempt(job, record, meter);
+    return await attempt(job, record, meter).catch(async (error: unknown) => {
+      await noteContradiction(job, meter, error);
+      return await attempt(job, { ...(await job.records.load()), bytesRead: record.bytesRead }, meter);
+    });
   } catch (error) {
     throw await settle(job, meter, error);
   } finally {
@@ -57,21 +61,16 @@ async function attempt(
   meter: Meter,
   retry: Retry = {},
 ): Promise<TransferResult> {
-  const source = retry.rangesLost ? withoutRanges(job.source) : job.source;
   const writer = createSparseWriter(job.target, job.signal);
-  using planned = await planImage(source, {
-    checksum: job.checksum,
-    contentType: job.contentType,
-    format: job.format,
-    verbatim: job.verbatim,
-    target: job.size,
-    scratch: job.scratch !== undefined,
-    beginning: (bytes) => readTarget(writer, bytes),
-  });
-  const { durable, changes } = await openDisk(job, record, planned, { writer, meter });
+  const whole = record.contradicted ? await planInOneAnswer(job, writer) : undefined;
+  using planned = whole ?? (await planByRanges(job, writer, retry));
+  if (record.contradicted) meter.say(whole ? IN_ONE_ANSWER : BY_RANGES_AGAIN);
+  // what another answer gave need not be of the same state
+  const known = whole ? withoutDurable(record) : record;
+  const { durable, changes } = await openDisk(job, known, planned, { writer, meter });
   const checkpoints = createCheckpoints({
     ...job.checkpointEvery,
-    records: job.records,
+    records: whole ? withoutProgress(job.records, { ...known, changes }) : job.records,
     writer,
     source: job.source,
     record: { ...record, changes },
@@ -97,6 +96,54 @@ async function attempt(
     else await checkpoints.flush().catch(() => undefined);
     throw error;
   }
+}
+
+function planOptions(job: ConvertJob, writer: SparseWriter): PlanOptions {
+  return {
+    checksum: job.checksum,
+    contentType: job.contentType,
+    format: job.format,
+    verbatim: job.verbatim,
+    target: job.size,
+    scratch: job.scratch !== undefined,
+    beginning: (bytes) => readTarget(writer, bytes),
+  };
+}
+
+async function planByRanges(job: ConvertJob, writer: SparseWriter, retry: Retry): Promise<PlannedImage> {
+  const source = retry.rangesLost ? withoutRanges(job.source) : job.source;
+  return await planImage(source, planOptions(job, writer));
+}
+
+/** `undefined` for a source, or an image without scratch space, that can only be read by ranges: it may have changed in truth. */
+async function planInOneAnswer(job: ConvertJob, writer: SparseWriter): Promise<PlannedImage | undefined> {
+  const source = job.source.inOneAnswer?.();
+  if (!source) return undefined;
+  try {
+    return await planImage(source, planOptions(job, writer));
+  } catch (error) {
+    source.close();
+    if (failureTypeOf(error) !== 'ScratchSpaceRequired') throw error;
+    return undefined;
+  }
+}
+
+/** Vouches for nothing of the disk: no later answer can prove that it is of the same state. */
+function withoutProgress(records: RecordStore, record: ResumeRecord): RecordStore {
+  return { ...records, save: ({ bytesRead }) => records.save({ ...record, bytesRead }) };
+}
+
+/**
+ * Enters for good that the source is to be read in one answer, and the change that it may have been.
+ * @throws the error, where it is no contradiction, or none that this can cure
+ */
+async function noteContradiction(job: ConvertJob, meter: Meter, error: unknown): Promise<void> {
+  if (!isContradiction(error) || !job.source.inOneAnswer) throw error;
+  const found = await job.records.load();
+  const changes = found.changes + 1;
+  if (found.fence !== job.fence || found.contradicted || changedTooOften(changes)) throw error;
+  const bytesRead = meter.bytesRead();
+  await job.records.save({ ...withoutDurable(found), changes, contradicted: true, bytesRead });
 }
 
 /** The beginning of the disk, read back. */
@@ -152,7 +199,10 @@ async function settle(job: ConvertJob, meter: Meter, error: unknown): Promise<un
   const changed = failureTypeOf(error) === 'SourceChanged';
   const changes = record.changes + (changed ? 1 : 0);
   // a disk that is full now is no reason to hide why the attempt failed
-  await job.records.save(changed ? { ...withoutDurable(record), changes } : record).catch(() => undefined);
+  const contradicted = isContradiction(error) ? { contradicted: true } : {};
+  await job.records
+    .save(changed ? { ...withoutDurable(record), ...contradicted, changes } : record)
+    .catch(() => undefined);
   return (changed && changedTooOften(changes, error)) || error;
 }
 

@@ -1,5 +1,5 @@
 import type { ContentType, ImageFacts } from '../types.js';
-import { planImage } from './plan-image.js';
+import { planSteadily } from './plan-image.js';
 import { openSource } from './source/open-source.js';
 import { refuseLocalFiles } from './source/refuse-local.js';
 import type { AddressPolicy, SourceRequest } from './source/types.js';
@@ -40,7 +40,7 @@ export async function inspectImage({
   const source = await openSource(request, { policy, signal });
   try {
     const { usableBytes, overhead, api } = target;
-    using planned = await planImage(source, {
+    using planned = await planSteadily(source, {
       checksum: request.checksum,
       contentType,
       target: { claimName, usableBytes, overhead, api },

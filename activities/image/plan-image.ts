@@ -7,6 +7,7 @@ import { planRead } from './read-plan.js';
 import { scratchRequired } from './refusals.js';
 import { assertFits, type TargetSize } from './size.js';
 import { boundedBy } from './source/bounded.js';
+import { isContradiction } from './source/http-failures.js';
 import { RangesLostError, type ImageSource } from './source/types.js';
 import { withoutRanges } from './source/without-ranges.js';
 import { verifying } from './verify/verifying-source.js';
@@ -83,6 +84,16 @@ export async function planImage(source: ImageSource, options: PlanOptions): Prom
       ...plan,
     },
   };
+}
+
+/** {@link planImage}; a source whose answers contradict each other is asked once more, in one answer. */
+export async function planSteadily(source: ImageSource, options: PlanOptions): Promise<PlannedImage> {
+  try {
+    return await planImage(source, options);
+  } catch (error) {
+    if (!isContradiction(error) || !source.inOneAnswer) throw error;
+    return await planImage(source.inOneAnswer(), options);
+  }
 }
 
 /** The disk of a volume is what it is: a guest may write the magic number of a compressor to its first sector. */

@@ -3,6 +3,7 @@ import { open, readdir, rename, rm } from 'node:fs/promises';
 import type { Owner } from '../node/directories.js';
 import type { Container, ImageFacts, ImageFormat, SourceValidators, TransferResult } from '../types.js';
 import { orNoSpace } from './no-space.js';
+import { haveSameStrongEtag } from './source/ranges.js';
 import type { RestartPoint } from './source/types.js';
 
 /** What tells that a file is still the one that was written. */
@@ -37,6 +38,11 @@ export interface ResumeRecord {
   readonly barren: number;
   /** Times the source changed under a transfer. */
   readonly changes: number;
+  /**
+   * A change left the length as it was: answers to ranges may never agree, so that the source is read in one answer where it can
+   * be, from zero each time.
+   */
+  readonly contradicted?: boolean;
   /** Bytes fetched, all attempts together. */
   readonly bytesRead: number;
   readonly durable?: Durable;
@@ -113,9 +119,9 @@ export function prove(
   const { durable } = record;
   if (!durable) return undefined;
   const { validators, format, containers } = image;
-  const identity = { validators, format, containers };
+  const identity = { validators: withoutIdleDate(validators, durable.validators), format, containers };
   const known = {
-    validators: durable.validators,
+    validators: withoutIdleDate(durable.validators, validators),
     format: durable.format,
     containers: durable.containers,
   };
@@ -131,6 +137,12 @@ export function prove(
 /** An ETag or a date tells versions apart; a length alone does not. */
 function isStrong({ etag, lastModified }: SourceValidators): boolean {
   return etag !== undefined || lastModified !== undefined;
+}
+
+/** Validators without the date where they share a strong ETag with others: it proves nothing more. */
+function withoutIdleDate(validators: SourceValidators, others: SourceValidators): SourceValidators {
+  const { lastModified: _, ...rest } = validators;
+  return haveSameStrongEtag(validators, others) ? rest : validators;
 }
 
 /** Removes records that attempts were killed over before they had their name. */

@@ -8,8 +8,9 @@ import { planImage } from './plan-image.js';
 import { changedTooOften } from './refusals.js';
 import type { RecordStore, ResumeRecord } from './resume-record.js';
 import type { TargetSize } from './size.js';
+import { isContradiction } from './source/http-failures.js';
 import { RangesLostError, type ImageSource } from './source/types.js';
-import { RANGES_LOST, withoutRanges } from './source/without-ranges.js';
+import { IN_ONE_ANSWER, RANGES_LOST, withoutRanges } from './source/without-ranges.js';
 
 /** One attempt to fill a directory from an archive. */
 export interface UnpackJob {
@@ -38,15 +39,25 @@ export interface UnpackJob {
 export async function unpackImage(job: UnpackJob): Promise<TransferResult> {
   const { result: before, state, ...found } = await job.records.load();
   if (before && (await isStill(job, state))) return before;
-  const record: ResumeRecord = { ...found, fence: job.fence, barren: found.barren + 1 };
+  let record: ResumeRecord = { ...found, fence: job.fence, barren: found.barren + 1 };
   await job.records.save(record);
   const meter = createMeter(job, record);
   let begun = false;
   try {
-    const result = await unpack(job, meter, () => (begun = true)).catch(async (error: unknown) => {
-      if (!(error instanceof RangesLostError)) throw error;
-      meter.say(RANGES_LOST);
-      return await unpack({ ...job, source: withoutRanges(job.source) }, meter, () => undefined);
+    const first = (record.contradicted && inOneAnswer(job, meter)) || job.source;
+    const again = async (source: ImageSource): Promise<TransferResult> =>
+      await unpack({ ...job, source }, meter, () => (begun = true));
+    const result = await again(first).catch(async (error: unknown) => {
+      if (error instanceof RangesLostError) {
+        meter.say(RANGES_LOST);
+        return await again(withoutRanges(job.source));
+      }
+      const changes = record.changes + 1;
+      const cure = isContradiction(error) && !record.contradicted && job.source.inOneAnswer;
+      if (!cure || changedTooOften(changes)) throw error;
+      record = { ...record, changes, contradicted: true, bytesRead: meter.bytesRead() };
+      await job.records.save(record);
+      return await again(inOneAnswer(job, meter) ?? job.source);
     });
     const read = await job.source.state?.();
     await job.records.save({
@@ -65,11 +76,17 @@ export async function unpackImage(job: UnpackJob): Promise<TransferResult> {
       await empty(job.directory).catch(() => undefined);
     const bytesRead = meter.bytesRead();
     // a disk that is full now is no reason to hide why the attempt failed
-    await job.records.save({ ...record, changes, bytesRead }).catch(() => undefined);
+    const contradicted = isContradiction(reason) ? { contradicted: true } : {};
+    await job.records.save({ ...record, ...contradicted, changes, bytesRead }).catch(() => undefined);
     throw error;
   } finally {
     meter.stop();
   }
+}
+
+function inOneAnswer({ source }: UnpackJob, meter: Meter): ImageSource | undefined {
+  if (source.inOneAnswer) meter.say(IN_ONE_ANSWER);
+  return source.inOneAnswer?.();
 }
 
 /** The files of a volume may have been written to since they were cloned; an image that was read whole is not asked for again. */

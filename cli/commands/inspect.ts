@@ -1,5 +1,5 @@
 import type { ImageFacts } from '../../activities/types.js';
-import { planImage } from '../../activities/image/plan-image.js';
+import { planSteadily } from '../../activities/image/plan-image.js';
 import { openSource } from '../../activities/image/source/open-source.js';
 import { callerPolicy, sourceRequest, type SourceFlags } from '../local-source.js';
 import { print, printJson, tellingFailure } from '../output.js';
@@ -21,7 +21,7 @@ async function inspect(address: string, flags: InspectFlags): Promise<void> {
   const request = await sourceRequest(address, flags, process.env);
   const source = await openSource(request, { policy: callerPolicy(flags), signal });
   try {
-    using planned = await planImage(source, {
+    using planned = await planSteadily(source, {
       checksum: request.checksum,
       contentType: flags.contentType,
       scratch: true,

@@ -8,9 +8,10 @@ import {
   createRecordStore,
   EMPTY_RECORD,
   FencedError,
+  prove,
   type ResumeRecord,
 } from '../../activities/image/resume-record.js';
-import type { TransferProgress } from '../../activities/types.js';
+import type { ImageFacts, TransferProgress } from '../../activities/types.js';
 import { convertFile, type ConvertTestOptions } from './support/convert.js';
 import { makePatterned, MIB, qemuImg, qemuIo, sha256, useDirectory } from './support/images.js';
 
@@ -165,6 +166,29 @@ describe('resume', function () {
     assert.equal(sha256(target), sha256(other));
     assert.ok(progress.some(({ message }) => message === 'starting from zero: the source has changed'));
   });
+
+  for (const [name, etag, date, resumes] of [
+    ['the same strong ETag under another date', '"v1"', 'Tue, 24 Nov 2026 10:00:00 GMT', true],
+    ['the same weak ETag under another date', 'W/"v1"', 'Tue, 24 Nov 2026 10:00:00 GMT', false],
+    ['the same weak ETag under the same date', 'W/"v1"', 'Mon, 23 Nov 2026 10:00:00 GMT', true],
+    ['a strong ETag where there was none', '"v1"', 'Mon, 23 Nov 2026 10:00:00 GMT', false],
+  ] as const)
+    it(`${resumes ? 'goes on' : 'starts from zero'} with ${name}`, () => {
+      const identity = { format: 'raw', containers: [], plan: 'ranged' } as const;
+      const validators = { lastModified: 'Mon, 23 Nov 2026 10:00:00 GMT', length: 7 };
+      const durable = { ...identity, diskBytes: 7, completed: 5, bytesWritten: 5 };
+      const known = name.endsWith('there was none') ? validators : { ...validators, etag };
+      const image: ImageFacts = {
+        ...identity,
+        displayUrl: 'https://host/disk',
+        validators: { etag, lastModified: date, length: 7 },
+        ranges: true,
+        resume: 'exact',
+        reason: '',
+      };
+      const proof = prove({ ...EMPTY_RECORD, durable: { ...durable, validators: known } }, image, 7);
+      assert.equal(proof !== undefined && 'durable' in proof, resumes);
+    });
 
   it('reads in one pass from the start when ranges are lost', async () => {
     const target = `${directory()}/lost.img`;

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { ApplicationFailure, permanentFailure, transientFailure } from '../../failures.js';
+import type { FailureType } from '../../types.js';
 import { isCertificateCode } from './certificate-codes.js';
 import { http } from './node-http.js';
 import type { Refusal } from './types.js';
@@ -79,9 +80,34 @@ export function unavailable(display: string, cause: string, error?: unknown): Ap
   return transientFailure('SourceUnavailable', `GET ${display}: ${cause}`, { cause: error });
 }
 
+/** Detail of a failure that may be no change at all. */
+const CONTRADICTION = 'contradiction';
+
 /** `SourceChanged` with what differs. */
 export function changed(display: string, difference: string): ApplicationFailure {
-  return transientFailure('SourceChanged', `GET ${display}: source changed: ${difference}`);
+  return transientFailure('SourceChanged', changeMessage(display, difference));
+}
+
+/**
+ * {@link changed} for a source whose length stays: it was replaced by another of the same length, or the machines behind its name
+ * have validators of their own.
+ */
+export function contradicted(display: string, difference: string): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: 'SourceChanged' satisfies FailureType,
+    message: changeMessage(display, difference),
+    nonRetryable: false,
+    details: [CONTRADICTION],
+  });
+}
+
+/** Whether a failure is one of {@link contradicted}. */
+export function isContradiction(error: unknown): boolean {
+  return error instanceof ApplicationFailure && error.details?.[0] === CONTRADICTION;
+}
+
+function changeMessage(display: string, difference: string): string {
+  return `GET ${display}: source changed: ${difference}`;
 }
 
 /**

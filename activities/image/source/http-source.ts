@@ -3,7 +3,7 @@ import { createAgents } from './agents.js';
 import type { BodyReader } from './body.js';
 import { displayUrl, parseSourceUrl, withoutUserInfo } from './display-url.js';
 import { createOriginHeaders } from './origin.js';
-import { probeSource } from './probe.js';
+import { probeSource, probeWhole } from './probe.js';
 import type { Probed } from './probe.js';
 import { createRangeReader } from './range-reader.js';
 import { persistently } from './reconnects.js';
@@ -34,10 +34,11 @@ export function createHttpSource(request: HttpRequest, options: SourceOptions): 
     persistently(session, () => probeSource({ session, route, ranges }, options.expected)),
   );
 
+  const asked = [probing];
+
   async function* stream(start: number): AsyncGenerator<Buffer, void, undefined> {
     const probed = await probing.probed();
-    const whole = (from: number): AsyncIterable<Buffer> =>
-      streamFrom({ session, route, probed, takeRest: probing.takeRest }, from);
+    const whole = (from: number): AsyncIterable<Buffer> => streamWhole(probing, probed, from);
     if (!probed.facts.ranges || !pipelined) {
       yield* whole(start);
       return;
@@ -47,9 +48,32 @@ export function createHttpSource(request: HttpRequest, options: SourceOptions): 
     yield* streamByRanges({ session, facts: probed.facts, readInto, whole }, start);
   }
 
+  function streamWhole(by: Probing, probed: Probed, start: number): AsyncIterable<Buffer> {
+    return streamFrom({ session, route, probed, takeRest: by.takeRest }, start);
+  }
+
+  function inOneAnswer(): ImageSource {
+    const once = createProbing(session, () =>
+      persistently(session, () => probeWhole({ session, route, ranges })),
+    );
+    asked.push(once);
+    return {
+      probe: async () => (await once.probed()).facts,
+      async *stream(start) {
+        yield* streamWhole(once, await once.probed(), start);
+      },
+      readInto: () => Promise.reject(new Error('this source is read in order')),
+      get bytesRead() {
+        return bytesRead;
+      },
+      close: () => once.takeRest()?.close(),
+    };
+  }
+
   return {
     probe: async () => (await probing.probed()).facts,
     stream,
+    inOneAnswer,
     async readInto(start, target) {
       const { facts } = await probing.probed();
       await (pipelined ?? ranges).readInto(facts, start, target);
@@ -60,7 +84,7 @@ export function createHttpSource(request: HttpRequest, options: SourceOptions): 
     close() {
       closing.abort(new Error('source is closed'));
       pipelined?.close();
-      probing.takeRest()?.close();
+      for (const { takeRest } of asked) takeRest()?.close();
       session.agents.close();
     },
   };

@@ -51,6 +51,11 @@ export async function probeSource(
   throw changed(session.display, difference);
 }
 
+/** {@link probeSource} by a request for the whole source, whose answer stays open for the stream. */
+export async function probeWhole({ session, route }: ProbeParts): Promise<Probed> {
+  return await probedWhole(session, await route.open({}));
+}
+
 async function probedByRange(parts: ProbeParts, answer: Answer): Promise<Probed | undefined> {
   const { session } = parts;
   const { status, headers } = answer;

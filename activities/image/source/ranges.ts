@@ -67,18 +67,30 @@ export function ifRangeOf({ etag }: SourceValidators): string | undefined {
   return etag !== undefined && /^"[^"]*"$/u.test(etag) ? etag : undefined;
 }
 
+/** Whether both have the same strong ETag, which by RFC 9110 §8.8.1 only the same bytes have, whatever their dates. */
+export function haveSameStrongEtag(before: SourceValidators, now: SourceValidators): boolean {
+  const etag = ifRangeOf(before);
+  return etag !== undefined && etag === now.etag;
+}
+
 /**
  * In which way two answers are not the same version of a source, in words with both values, or `undefined`. An ETag must stay
  * as it was, present or absent. Last-Modified and length count where both answers say them: a 206 to `If-Range` may leave
- * Last-Modified out (RFC 9110 §15.3.7), chunked answers say no length.
+ * Last-Modified out (RFC 9110 §15.3.7), chunked answers say no length. Beside the same strong ETag no date counts: the machines
+ * behind one name got the file at different times.
  */
 export function differenceBetween(before: SourceValidators, now: SourceValidators): string | undefined {
   if (weak(before.etag) !== weak(now.etag)) return difference('ETag', before.etag, now.etag);
-  if (differs(before.lastModified, now.lastModified)) {
+  if (!haveSameStrongEtag(before, now) && differs(before.lastModified, now.lastModified)) {
     return difference('Last-Modified', before.lastModified, now.lastModified);
   }
   if (differs(before.length, now.length)) return difference('length', before.length, now.length);
   return undefined;
+}
+
+/** Whether nothing says that two versions have different lengths. */
+export function mayHaveSameLength(before: SourceValidators, now: SourceValidators): boolean {
+  return !differs(before.length, now.length);
 }
 
 /** Front ends that compress weaken an ETag in passing (RFC 9110 §8.8.3.2: weak comparison). */

@@ -42,12 +42,20 @@ const PIN_PATIENCE = 8;
  */
 const REFUSED = new Set([301, 400, 401, 403]);
 
+/**
+ * By what a mirror says that it has not got the file, or will not give it. The next one that a redirector names may be in step,
+ * so the redirector is asked again, at once, up to so many times in all.
+ */
+const NOT_HERE = new Set([403, 404, 410]);
+const MOST_MIRRORS = 3;
+
 /** Where the bytes were found last: at the source's own address, or where it redirected to. */
 type Way = 'home' | URL;
 
 /**
  * Pins the address that redirects led to, so that all ranges come from one mirror, and resolves anew from the user's URL when
- * the pinned one cannot be reached or refuses. A target's refusal after an earlier success is never final, only the origin's.
+ * the pinned one cannot be reached or refuses. A target's refusal after an earlier success is never final, only the origin's;
+ * before one it is where another target refuses too, or where no other is named.
  */
 export function createRoute(session: Session, succeededBefore: boolean): Route {
   let pinned: Way | undefined;
@@ -67,11 +75,29 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
     if (astray || expired)
       session.notice(`redirect target answered ${statusText(answer.status)}: resolving the source again`);
     else await session.entrance(answer);
-    return await entered(own);
+    return await entered(own, way);
   }
 
-  /** Begins at the source's own address; a signature or token that was refused there is renewed once. */
-  async function entered(own: Readonly<Record<string, string>>): Promise<Answer> {
+  /**
+   * Begins at the source's own address, which is asked again while it names mirrors that have not got the file, and each time
+   * another one. `before` is where it led to earlier.
+   */
+  async function entered(own: Readonly<Record<string, string>>, before?: Way): Promise<Answer> {
+    const refusing = new Set(before instanceof URL ? [before.href] : []);
+    for (let asked = 1; ; asked += 1) {
+      const answer = await admitted(own);
+      const { target, status } = answer;
+      if (!target || asked === MOST_MIRRORS || refusing.has(target.href) || !NOT_HERE.has(status))
+        return answer;
+      if (target.origin === (await session.entrance()).url.origin) return answer;
+      refusing.add(target.href);
+      discard(answer);
+      session.notice(`redirect target answered ${statusText(status)}: asking for another one`);
+    }
+  }
+
+  /** The answer at the source's own address or behind its redirects; a signature or token that was refused is renewed once. */
+  async function admitted(own: Readonly<Record<string, string>>): Promise<Answer> {
     const answer = await resolveFromOrigin(session, own, isRefused);
     if (!isRefused(answer)) return answer;
     discard(answer);

@@ -1,6 +1,6 @@
 import type { BodyReader } from './body.js';
 import { createBodyReader } from './body.js';
-import { changed, unavailable } from './http-failures.js';
+import { changed, contradicted, unavailable } from './http-failures.js';
 import type { Probed } from './probe.js';
 import { ifRangeOf } from './ranges.js';
 import { createReconnects } from './reconnects.js';
@@ -119,6 +119,9 @@ function requireSameHead(chunk: Buffer, from: number, { head }: SourceFacts, ses
   if (from >= head.length) return;
   const before = head.subarray(from, from + chunk.length);
   if (!before.equals(chunk.subarray(0, before.length))) {
-    throw changed(session.display, `bytes ${from}-${from + before.length - 1} differ from those read before`);
+    throw contradicted(
+      session.display,
+      `bytes ${from}-${from + before.length - 1} differ from those read before`,
+    );
   }
 }

@@ -178,6 +178,11 @@ export interface ImageSource {
   readonly kernel?: KernelCopy;
   /** Holds itself to the request's checksum, which is not one of the bytes that it delivers; of container images only. */
   readonly verifiesItself?: true;
+  /**
+   * The same source without ranges, asked for once as a whole, so that no two answers can contradict each other about its version.
+   * One that is asked for again after a lost connection is held to the first. Closed with this source. Of servers only.
+   */
+  inOneAnswer?(): ImageSource;
   /** Proves, when all is read, that all of it was one state of the source. */
   settle?(): Promise<void>;
   /**

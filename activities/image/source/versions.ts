@@ -1,8 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { discard } from './answer.js';
 import type { Answer } from './answer.js';
-import { changed, unavailable } from './http-failures.js';
-import { contentLength, differenceBetween, exactRange, unsatisfiedTotal, validatorsOf } from './ranges.js';
+import { changed, contradicted, unavailable } from './http-failures.js';
+import {
+  contentLength,
+  differenceBetween,
+  exactRange,
+  mayHaveSameLength,
+  unsatisfiedTotal,
+  validatorsOf,
+} from './ranges.js';
 import type { ByteRange } from './ranges.js';
 import type { SourceValidators } from '../../types.js';
 import type { Session } from './session.js';
@@ -75,5 +82,6 @@ export function isSameVersion(
 
 function requireSame(session: Session, facts: SourceFacts, now: SourceValidators): void {
   const difference = differenceBetween(facts.validators, now);
-  if (difference !== undefined) throw changed(session.display, difference);
+  if (difference === undefined) return;
+  throw (mayHaveSameLength(facts.validators, now) ? contradicted : changed)(session.display, difference);
 }

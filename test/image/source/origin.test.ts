@@ -179,12 +179,50 @@ describe('headers, credentials and redirects of an HTTP source', () => {
     await fails(source.readInto(0, Buffer.alloc(5)), 'SourceNotFound', /404 Not Found$/u);
   });
 
-  it('takes the first refusal of a target as final, unless an earlier attempt has read from it', async () => {
+  it('takes the refusal of a target that is named twice as final, unless an earlier attempt has read from it', async () => {
     const target = await bench.serve(startContentServer(bufferContent(BYTES), { status: 404 }));
     const origin = await bench.serve(startRedirectServer(() => target.url));
     await fails(bench.open(origin.url).source.probe(), 'SourceNotFound', /404 Not Found$/u);
+    assert.equal(origin.requests().length, 2);
     const { source } = bench.open(origin.url, {}, { expected: { etag: '"v1"' } });
     await fails(source.probe(), 'SourceUnavailable', /404 Not Found from a redirect target$/u);
+  });
+
+  /** A redirector that names the mirrors `/0`, `/1`, … of another origin, of which the first `bad` refuse. */
+  async function redirector(bad: number, status: number) {
+    let named = 0;
+    const mirrors = await bench.serve(
+      startContentServer(bufferContent(BYTES), (_index, { path }) =>
+        Number(path.slice(1)) < bad ? { status } : {},
+      ),
+    );
+    return await bench.serve(startRedirectServer(() => `${mirrors.url}/${named++}`));
+  }
+
+  for (const status of [403, 404, 410]) {
+    it(`asks a redirector for another mirror when one answers ${status}, up to three times`, async () => {
+      const origin = await redirector(2, status);
+      const { source, notices } = bench.open(origin.url);
+      assert.ok((await collect(source.stream(0))).equals(BYTES));
+      assert.equal(origin.requests().length, 3);
+      assert.match(notices[0] ?? '', /^redirect target answered \d+ \w.*: asking for another one$/u);
+      const hopeless = await redirector(3, status);
+      const type = status === 403 ? 'SourceForbidden' : 'SourceNotFound';
+      await fails(bench.open(hopeless.url).source.probe(), type, new RegExp(`: ${status} `, 'u'));
+      assert.equal(hopeless.requests().length, 3);
+    });
+  }
+
+  it('takes the refusal of its own address, and of a redirect within the origin, as final at once', async () => {
+    const server = await bench.serve(
+      startContentServer(bufferContent(BYTES), (index, { path }) =>
+        path === '/disk' ? { status: 302, location: `/${index}` } : { status: 404 },
+      ),
+    );
+    await fails(bench.open(server.url).source.probe(), 'SourceNotFound', /404 Not Found$/u);
+    assert.equal(server.requests().length, 1);
+    await fails(bench.open(`${server.url}/disk`).source.probe(), 'SourceNotFound', /404 Not Found$/u);
+    assert.equal(server.requests().length, 3);
   });
 
   it('shows nothing of an address that is none', async () => {

@@ -85,6 +85,28 @@ describe('stream of an HTTP source', () => {
     }
   }
 
+  for (const ranges of [true, false]) {
+    it(`takes the same strong ETag for the same bytes, whatever their date, with${ranges ? '' : 'out'} ranges`, async () => {
+      const server = await serve((index) => ({
+        ranges,
+        lastModified: new Date(Date.UTC(2026, 10, 23, 10, 0, index)).toUTCString(),
+        ...(index === 0 && !ranges ? { truncateAfter: 1_500_000 } : {}),
+      }));
+      for (const pipelining of [true, false]) {
+        const { source } = bench.open(server.url, {}, { pipelining });
+        assert.ok((await collect(source.stream(0))).equals(BYTES));
+      }
+    });
+  }
+
+  it('is SourceChanged when only the date of a weak ETag changes', async () => {
+    const server = await serve((index) => ({
+      etag: 'W/"v1"',
+      lastModified: new Date(Date.UTC(2026, 10, 23, 10, 0, index)).toUTCString(),
+    }));
+    await fails(collect(bench.open(server.url).source.stream(0)), 'SourceChanged', /Last-Modified was/u);
+  });
+
   it('is SourceChanged when a source without validators has other first bytes', async () => {
     let bytes = BYTES;
     const server = await bench.serve(
