@@ -49,10 +49,13 @@ export const claiming = proxyActivities<ControlActivities>({
   retry: { ...retry, nonRetryableErrorTypes: ['ExceededQuota' satisfies FailureType] },
 });
 
-/** Probes a source; the activity makes its tenth failure in a row final, as a transfer does: about four minutes. */
+/**
+ * Probes a source; the activity makes its tenth failure in a row final, as a transfer does: after about 4 minutes where a server
+ * refuses, 20 where nobody answers, 45 where each attempt takes all of its time.
+ */
 export const inspecting = proxyActivities<ControlActivities>({
   taskQueue: CONTROL_QUEUE,
-  // Redirects, reconnects and the source's own stall limit of 60 s.
+  // An inspection ends itself after 4 minutes, with a failure that says so; this is for one that cannot.
   startToCloseTimeout: '5m',
   heartbeatTimeout: LIVENESS,
   scheduleToCloseTimeout: '24h',

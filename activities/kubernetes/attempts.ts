@@ -8,7 +8,7 @@ import { failureTypeOf } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { DataVolumeRef, FailureType } from '../types.js';
 
-/** Attempt from which a source that does not answer the probe is believed to be away. */
+/** Inspections in a row after which a source that does not answer is believed to be away. */
 export const SOURCE_ATTEMPTS = 10;
 
 /** An attempt that failed and is followed by another one. */
@@ -25,7 +25,9 @@ const TOLD = / \(attempt \d+(?: of \d+)? failed, trying again\)$/;
 
 /** The failure in words, with the attempt: `connection refused (attempt 3 of 10 failed, trying again)`. */
 export function wordsOf({ activity, attempt, type, message }: FailedAttempt): string {
-  const last = activity === 'inspectSource' && type === 'SourceUnavailable' ? ` of ${SOURCE_ATTEMPTS}` : '';
+  // there are more of them where Kubernetes was away for some
+  const bounded = activity === 'inspectSource' && type === 'SourceUnavailable' && attempt < SOURCE_ATTEMPTS;
+  const last = bounded ? ` of ${SOURCE_ATTEMPTS}` : '';
   return `${message} (attempt ${attempt}${last} failed, trying again)`;
 }
 

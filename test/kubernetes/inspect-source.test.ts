@@ -3,6 +3,8 @@ import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createKubernetesActivities } from '../../activities/kubernetes/index.js';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import type { SourceRequest } from '../../activities/image/source/types.js';
 import type { ControlActivities } from '../../activities/interfaces.js';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import { createStatusActivities } from '../../activities/kubernetes/status.js';
@@ -160,17 +162,42 @@ describe('inspectSource on a real API server', function () {
     await rejects(failing(permanentFailure('SourceNotFound', 'gone')), 'SourceNotFound');
     assert.equal(events.length, 1);
   });
+});
 
-  it('gives a source up at the tenth attempt, Kubernetes never', async () => {
-    const source = { http: { url: 'http://127.0.0.1:1/disk.raw' } };
-    const dataVolume = refOf(await createDataVolume(plane().admin, manifest(namespace, 'away', { source })));
-    const input = { dataVolume, target: TARGET };
-    await rejectsForNow(act(inspectSource, [input], { attempt: 9 }), 'SourceUnavailable');
-    await rejects(
-      act(inspectSource, [input], { attempt: 10 }),
-      'SourceUnavailable',
-      /\(given up after 10 attempts\)$/,
-    );
+describe('inspectSource and a source that stays away', () => {
+  const input = { dataVolume: { namespace: 'team', name: 'away', uid: 'u' }, target: TARGET };
+  const request: SourceRequest = {
+    kind: 'http',
+    url: 'http://127.0.0.1:1/disk.raw',
+    headers: [],
+    secretHeaders: [],
+    insecureSkipVerify: false,
+  };
+
+  const { inspectSource } = createInspectActivities({
+    policy: { allowed: ['127.0.0.0/8'], denied: [] },
+    readSourceRequest: () => Promise.resolve(request),
+    patience: { limitMs: 50 },
+  });
+  const after = (inspections: number, attempt = inspections + 1) =>
+    act(inspectSource, [input], { attempt, heartbeatDetails: { inspections } });
+
+  it('gives it up at the tenth inspection', async () => {
+    await rejectsForNow(after(8), 'SourceUnavailable');
+    await rejects(after(9), 'SourceUnavailable', /\(given up after 10 attempts\)$/);
+  });
+
+  it('counts an attempt as soon as it begins, since it may be lost with its worker', async () => {
+    const environment = new MockActivityEnvironment({ heartbeatDetails: { inspections: 3 } });
+    const beats: unknown[] = [];
+    environment.on('heartbeat', (details) => beats.push(details));
+    await rejectsForNow(environment.run(inspectSource, input), 'SourceUnavailable');
+    assert.deepEqual(beats, [{ inspections: 4 }]);
+    await rejects(after(10), 'SourceUnavailable', /^the source of team\/away was inspected 10 times, /);
+  });
+
+  it('does not count one that Kubernetes was away for, and gives Kubernetes up never', async () => {
+    await rejectsForNow(after(0, 99), 'SourceUnavailable');
     const nobody = createInspectActivities({
       policy: { allowed: [], denied: [] },
       readSourceRequest: () => Promise.reject(transientFailure('KubernetesUnavailable', 'away')),

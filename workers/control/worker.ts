@@ -17,6 +17,9 @@ import { workerIdentity } from '../version.js';
  */
 const CONTROL_SLOTS = 100;
 
+/** Beat for themselves, with what they count. */
+const REPORTING = ['inspectSource'];
+
 /** The worker of every workflow and of the activities that talk to Kubernetes or probe a source. */
 export async function createControlWorker(
   config: WorkerConfig,
@@ -42,7 +45,7 @@ export async function createControlWorker(
     }),
     maxConcurrentActivityTaskExecutions: CONTROL_SLOTS,
     sinks: metricSinks(metrics),
-    interceptors: { activity: [activityMetrics(metrics, 'control'), beatWhileWorking()] },
+    interceptors: { activity: [activityMetrics(metrics, 'control'), beatWhileWorking(REPORTING)] },
     // An activity hears of a cancel with the answer to a heartbeat: it is not to wait for most of its timeout.
     maxHeartbeatThrottleInterval: '1s',
     shutdownGraceTime: '10s',

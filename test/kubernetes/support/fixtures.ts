@@ -8,14 +8,29 @@ import type { DataVolume } from '../../../activities/kubernetes/objects.js';
 import type { Kubernetes } from '../../../activities/kubernetes/client.js';
 import { dataVolumePath } from '../../../activities/kubernetes/data-volumes.js';
 
+/** Which attempt of which step an activity runs as, and what the one before has beaten. */
+export interface ActedAs {
+  readonly workflowId?: string;
+  readonly runId?: string;
+  readonly activityId?: string;
+  readonly attempt?: number;
+  readonly heartbeatDetails?: unknown;
+}
+
 /** Runs an activity as the first step of workflow `workflowId`; its repetition has the same ids and another attempt. */
 export async function act<A extends unknown[], R>(
   activity: (...args: A) => Promise<R>,
   args: A,
-  { workflowId = 'workflow-1', runId = 'run-1', activityId = '1', attempt = 1 } = {},
+  {
+    workflowId = 'workflow-1',
+    runId = 'run-1',
+    activityId = '1',
+    attempt = 1,
+    heartbeatDetails,
+  }: ActedAs = {},
 ): Promise<R> {
   const environment = new MockActivityEnvironment(
-    { workflowExecution: { workflowId, runId }, activityId, attempt },
+    { workflowExecution: { workflowId, runId }, activityId, attempt, heartbeatDetails },
     { logger: new DefaultLogger('ERROR') },
   );
   return await environment.run<A, R, (...args: A) => Promise<R>>(activity, ...args);
