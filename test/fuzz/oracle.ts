@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { assertSameTree, listTree, unpackByGnu } from '../image/archive/tree.js';
 import { unwrap } from './containers.js';
 import type { FuzzCase } from './cases.js';
@@ -33,7 +33,8 @@ export function compareDisk({ job, driver, mutated }: FuzzCase, done: Done): Ora
   const wanted = job.usableBytes ?? done.virtualSize;
   if (file !== wanted || done.diskBytes !== wanted)
     return { kind: 'different', how: `the target has ${file} bytes (${done.diskBytes} told), not ${wanted}` };
-  const args = [`${PATIENCE_S}`, 'qemu-img', 'compare', '-f', 'raw', '-F', found, job.target, opened.path];
+  const image = asNewerQemu(opened.path, found);
+  const args = [`${PATIENCE_S}`, 'qemu-img', 'compare', '-f', 'raw', '-F', found, job.target, image];
   const { status, stdout, stderr } = spawnSync('timeout', args, { encoding: 'utf8' });
   if (status === 0) return { kind: 'equal' };
   if (status === 1) return { kind: 'different', how: stdout.trim() };
@@ -51,11 +52,25 @@ function compareSizes(image: string, driver: string, { virtualSize }: Done): Ora
 }
 
 function sizeByQemu(image: string, driver: string): number | string {
-  const args = [`${PATIENCE_S}`, 'qemu-img', 'info', '--output=json', '-f', driver, image];
+  const path = asNewerQemu(image, driver);
+  const args = [`${PATIENCE_S}`, 'qemu-img', 'info', '--output=json', '-f', driver, path];
   // it lists every snapshot that a header claims
   const { status, stdout, stderr } = spawnSync('timeout', args, { encoding: 'utf8', maxBuffer: MOST_OUTPUT });
   if (status !== 0) return `qemu-img info: ${stderr.trim()}`;
   return (JSON.parse(stdout) as Record<string, number>)['virtual-size'] ?? 'qemu-img info tells no size';
+}
+
+/** The name by which a QEMU before 10 reads a VHD as that one does: of unknown creators the footer's size counts, not the geometry. */
+function asNewerQemu(filename: string, driver: string): string {
+  if (driver !== 'vpc' || ['vpc ', 'qemu'].includes(creatorOf(filename))) return filename;
+  return `json:${JSON.stringify({ force_size_calc: 'current_size', file: { driver: 'file', filename } })}`;
+}
+
+/** Of the footer that QEMU goes by: the copy at the start, else the one at the end. */
+function creatorOf(path: string): string {
+  const image = readFileSync(path);
+  const copied = image.toString('latin1', 0, 8) === 'conectix';
+  return (copied ? image : image.subarray(-512)).toString('latin1', 28, 32);
 }
 
 /** Compares a directory with what GNU tar unpacks. */

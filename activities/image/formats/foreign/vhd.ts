@@ -12,8 +12,11 @@ const DYNAMIC_HEADER_BYTES = 1024;
 const FIXED = 2;
 const DYNAMIC = 3;
 const DIFFERENCING = 4;
-/** Programs whose disks are as large as the footer says; of others the geometry counts (`block/vpc.c` of QEMU 7.2). */
-const SIZE_COUNTS = ['win ', 'qem2', 'd2v ', 'tap\0', 'CTXS'];
+/**
+ * Programs whose disks are as large as their geometry; of all others the footer's size counts, for a geometry seldom comes out even
+ * (`vpc_ignore_current_size` in `block/vpc.c` of QEMU 10; before, QEMU listed the others, and cut off the disks of Azure and VirtualBox).
+ */
+const CHS_COUNTS = ['vpc ', 'qemu'];
 /** The largest geometry: from here on it says nothing. */
 const MAX_GEOMETRY = 65_535 * 16 * 255;
 /** 2040 GiB: what a table of 2 MiB blocks reaches. */
@@ -81,7 +84,7 @@ function readFooter(bytes: Buffer): Footer | undefined {
   if (checksum(bytes, 64) !== bytes.readUInt32BE(64)) return undefined;
   const currentSize = readU64(bytes, 48, 'VHD current size', 'BE');
   const geometry = bytes.readUInt16BE(56) * bytes.readUInt8(58) * bytes.readUInt8(59);
-  const sized = SIZE_COUNTS.includes(bytes.toString('latin1', 28, 32)) || geometry === MAX_GEOMETRY;
+  const sized = !CHS_COUNTS.includes(bytes.toString('latin1', 28, 32)) || geometry === MAX_GEOMETRY;
   return {
     type: bytes.readUInt32BE(60),
     dataOffset: bytes.readBigUInt64BE(16),
