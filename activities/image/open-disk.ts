@@ -34,9 +34,11 @@ export function fileFacts({ target }: ConvertJob): TargetFileFacts | undefined {
 }
 
 /** Whether the target is the one that a record vouches for; a file that grows while it is written is at least as long. */
-function isAsRecorded(job: ConvertJob, { diskBytes, file: recorded }: Durable): boolean {
+function isAsRecorded(job: ConvertJob, { diskBytes, file: recorded, target }: Durable): boolean {
+  const { identity } = job.target;
+  if (identity !== undefined && identity !== target) return false;
   const file = fileFacts(job);
-  if (!file) return true;
+  if (!file) return recorded === undefined;
   if (recorded && (file.inode !== recorded.inode || file.bytes < recorded.bytes)) return false;
   return diskBytes === 0 || file.bytes === diskBytes;
 }
@@ -69,6 +71,7 @@ export async function openDisk(
   await preallocate(job, diskBytes);
   const { validators, format, containers, plan, virtualSize } = image;
   const file = fileFacts(job);
+  const { identity } = job.target;
   const durable: Durable = {
     validators,
     format,
@@ -78,6 +81,7 @@ export async function openDisk(
     completed: 0,
     bytesWritten: 0,
     ...(file ? { file } : {}),
+    ...(identity === undefined ? {} : { target: identity }),
     ...(virtualSize === undefined ? {} : { virtualSize }),
   };
   // a record must not vouch for zeros, or for a file, that a power cut takes back

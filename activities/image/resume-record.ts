@@ -22,6 +22,8 @@ export interface Durable {
   readonly diskBytes: number;
   /** The file that was written, and its size when the record was made; absent for a device. */
   readonly file?: TargetFileFacts;
+  /** The target that was written, where it has told its `identity`. */
+  readonly target?: string;
   /** Ranged plan and raw: guest offset below which all is durable; one-pass qcow2: offset in the decompressed file. */
   readonly completed: number;
   readonly bytesWritten: number;

@@ -28,6 +28,11 @@ export interface TargetFile {
   readonly directoryFd?: number;
   /** Size of a block device in bytes; absent for a file. */
   readonly deviceBytes?: number;
+  /**
+   * Tells this target from every other one, also from those that have its path later: a record is good for no other. Absent where
+   * whoever has opened it proves that by other means, as a node worker does by its marker.
+   */
+  readonly identity?: string;
 }
 
 /**

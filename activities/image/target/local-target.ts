@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -8,6 +9,7 @@ import { flock } from '../../node/flock.js';
 import { LOST_AND_FOUND } from '../archive/unpack-empty.js';
 import { blockDeviceSize, isReadOnlyDevice } from '../block-device.js';
 import type { TargetFile } from '../writer.js';
+import { deviceIdentity, fileIdentity } from './target-identity.js';
 
 /** Udev looks at a device that was written to under a lock of its own, for a moment. In seconds. */
 const LOCK_WAIT_S = 2;
@@ -51,6 +53,8 @@ export async function openLocalTarget(path: string): Promise<LocalTarget> {
       ...(direct ? { directFd: direct.fd } : {}),
       ...(directory ? { directoryFd: directory.fd } : {}),
       ...(isDevice ? { deviceBytes: blockDeviceSize(file.fd) } : {}),
+      // what cannot be told from others is never taken for what a record is about
+      identity: (isDevice ? deviceIdentity : fileIdentity)(file.fd) ?? randomUUID(),
     },
     existed: found !== undefined,
     async discard() {
