@@ -85,7 +85,12 @@ async function factsOf(
   });
   const { facts } = planned;
   const labels = (await source.labels?.()) ?? {};
-  return Object.keys(labels).length === 0 ? facts : { ...facts, labels };
+  const architecture = await source.architecture?.();
+  return {
+    ...facts,
+    ...(Object.keys(labels).length === 0 ? {} : { labels }),
+    ...(architecture === undefined ? {} : { architecture }),
+  };
 }
 
 function tooLong(request: SourceRequest, limitMs: number, { bytesRead }: ImageSource): Error {

@@ -127,16 +127,22 @@ export function createTransferActivities(
     return { ...result, attempts: info.attempt };
   }
 
-  async function readRequest({ target }: TransferInput): Promise<SourceRequest> {
+  async function readRequest({ target, image }: TransferInput): Promise<SourceRequest> {
     const request = await dependencies.readRequest(target.dataVolume.uid);
     if (request.kind === 's3' && request.ambient && !dependencies.ambientCredentials)
       throw permanentFailure(
         'SourceForbidden',
         `node ${target.node} does not lend its AWS credentials, the control worker does: set DVFLOW_AMBIENT_CREDENTIALS on both`,
       );
-    return request;
+    return asInspected(request, image);
   }
   return { transferImage };
+}
+
+/** The same image that was inspected, on a machine of whatever architecture; histories of before do not say which one it was. */
+function asInspected(request: SourceRequest, { architecture }: ImageFacts): SourceRequest {
+  if (request.kind !== 'registry' || architecture === undefined) return request;
+  return { ...request, defaultArchitecture: architecture };
 }
 
 /** Bytes that earlier attempts have moved. */

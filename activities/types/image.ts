@@ -47,4 +47,6 @@ export interface ImageFacts {
   readonly reason: string;
   /** Kubernetes labels that a container image's `KUBEVIRT_IO_*` variables mean, a hundred at most; they go onto the claim. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** Architecture by which a container image was chosen, in Go's spelling: so the transfer takes the one that was inspected. */
+  readonly architecture?: string;
 }

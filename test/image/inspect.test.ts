@@ -5,6 +5,8 @@ import type { SourceRequest } from '../../activities/image/source/types.js';
 import type { ImageFacts } from '../../activities/types.js';
 import { startServer, startSilentServer } from '../support/servers/index.js';
 import type { RunningServer } from '../support/servers/index.js';
+import { imageOf, indexOf, layerOf } from './registry/images.js';
+import { startNodeRegistry } from './registry/node-registry.js';
 import { fails, useBench } from './source/open.js';
 
 const GiB = 1024 ** 3;
@@ -59,6 +61,15 @@ describe('inspection of an image', () => {
         'u',
       ),
     );
+  });
+
+  it('says which of several container images was looked at, for the transfer to take the same', async () => {
+    const layer = await layerOf([{ name: 'disk/a', content: Buffer.alloc(5000, 'disk') }]);
+    const image = imageOf([layer], { architecture: 'riscv64' });
+    const server = await bench.serve(startNodeRegistry({ 'team/disk:v1': indexOf([image]) }));
+    const url = `docker://127.0.0.1:${server.port}/team/disk:v1`;
+    const { architecture } = await inspect({ kind: 'registry', url, insecure: true });
+    assert.equal(architecture, 'riscv64');
   });
 
   it('ends with the reason of a cancel, not with its limit', async () => {

@@ -13,6 +13,9 @@ import { childEnvironment } from '../../activities/image/child-environment.js';
 import type { S3Request, SourceRequest } from '../../activities/image/source/types.js';
 import { startGoServer, useGoProgram, type GoServer } from '../support/servers/go-servers.js';
 import { putObject, startS3Server } from '../support/servers/s3-server.js';
+import { imageOf, indexOf, layerOf } from './registry/images.js';
+import { startNodeRegistry } from './registry/node-registry.js';
+import { useBench } from './source/open.js';
 import { makeRaw, MIB, qemuImg, sha256, useDirectory } from './support/images.js';
 import { serveFile } from './support/serve.js';
 import { refusal } from './support/refused.js';
@@ -106,6 +109,33 @@ describe('transferImage', function () {
       assert.equal(statSync(disk).size, 0);
     });
   }
+});
+
+describe('transferImage of a container image', function () {
+  this.timeout(60_000);
+  const directory = useDirectory();
+  const bench = useBench();
+
+  it('takes the one that was inspected, not the one for its own machine', async () => {
+    const images = ['amd64', 'arm64', 's390x', 'riscv64'].map(async (architecture) =>
+      imageOf([await layerOf([{ name: 'disk/a', content: contentFor(architecture) }])], { architecture }),
+    );
+    const index = indexOf(await Promise.all(images));
+    const server = await bench.serve(startNodeRegistry({ 'team/disk:v1': index }));
+    const url = `docker://127.0.0.1:${server.port}/team/disk:v1`;
+    const readRequest = () => Promise.resolve({ kind: 'registry', url, insecure: true } as const);
+    const { disk, start } = await reserve(
+      directory(),
+      server,
+      MIB,
+      {},
+      { readRequest, image: { architecture: 'riscv64' } },
+    );
+    await start().done;
+    assert.ok(readFileSync(disk).subarray(0, 5000).equals(contentFor('riscv64')));
+  });
+
+  const contentFor = (architecture: string): Buffer => Buffer.alloc(5000, `disk for ${architecture}`);
 });
 
 describe('AWS credentials of a node worker', function () {

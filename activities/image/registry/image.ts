@@ -3,7 +3,8 @@ import { invalid } from '../refusals.js';
 import { verifyBytes } from './content-digest.js';
 import { assertImportable, CONFIG_LIMIT, parseConfig, type ImageConfig } from './image-config.js';
 import { MANIFEST_LIMIT, parseManifest, type Descriptor } from './manifest.js';
-import { ownArchitecture, selectManifest } from './platform.js';
+import { isPlain, ownArchitecture, selectManifest, type WantedMachine } from './platform.js';
+import type { RegistryRequest } from '../source/types.js';
 import type { ImageStore } from './store.js';
 
 /** An index may name indexes; so deep at most. */
@@ -14,15 +15,28 @@ export interface ResolvedImage {
   readonly config: ImageConfig;
   /** From the lowest to the topmost. */
   readonly layers: readonly Descriptor[];
+  /** That by which it was chosen out of an index, else that of its configuration; absent where it is no plain word. */
+  readonly architecture?: string;
 }
+
+/** Which image of an index is meant. */
+export type ImageChoice = Pick<RegistryRequest, 'architecture' | 'defaultArchitecture'>;
 
 /**
  * Finds the image for a machine, reads its configuration and refuses what cannot be imported.
  * @throws {@link FailureType} `SourceNotFound`, `ChecksumMismatch`, `ImageInvalid`, `ImageHostile`, `UnsupportedFormat`, and
  * what the store throws
  */
-export async function resolveImage(store: ImageStore, requested: string | undefined): Promise<ResolvedImage> {
+export async function resolveImage(
+  store: ImageStore,
+  { architecture: requested, defaultArchitecture = ownArchitecture() }: ImageChoice,
+): Promise<ResolvedImage> {
   const { display } = store;
+  let wanted: WantedMachine = {
+    architecture: requested ?? defaultArchitecture,
+    named: requested !== undefined,
+  };
+  let chosen: string | undefined;
   let document = await store.root();
   for (let indexes = 0; indexes <= MOST_INDEXES; indexes += 1) {
     const manifest = parseManifest(document.bytes, document.mediaType, display);
@@ -30,9 +44,12 @@ export async function resolveImage(store: ImageStore, requested: string | undefi
       const bytes = await readBlob(store, manifest.config, CONFIG_LIMIT);
       const config = parseConfig(bytes, display);
       assertImportable(config, requested, display);
-      return { config, layers: manifest.layers };
+      const architecture = chosen ?? config.architecture;
+      return { config, layers: manifest.layers, ...(isPlain(architecture) ? { architecture } : {}) };
     }
-    const selected = selectManifest(manifest.entries, requested ?? ownArchitecture(), display);
+    const selected = selectManifest(manifest.entries, wanted, display);
+    chosen = selected.architecture ?? wanted.architecture;
+    wanted = { ...wanted, architecture: chosen };
     requireSize(selected, MANIFEST_LIMIT, `manifest of ${display}`);
     document = await store.manifest(selected);
   }

@@ -26,6 +26,7 @@ export interface RegistrySource extends ImageSource {
    * configuration if nobody has.
    */
   labels(): Promise<Readonly<Record<string, string>>>;
+  architecture(): Promise<string | undefined>;
   /** What the disk is inside of, outermost first: `oci`, `gz`, `tar`. Complete after the probe. */
   readonly containers: readonly Container[];
 }
@@ -69,6 +70,7 @@ export async function createRegistrySource(
     stream,
     readInto: (start, target) => inner.readInto(start, target),
     labels: async () => (await disk.image()).config.labels,
+    architecture: async () => (await disk.image()).architecture,
     get containers() {
       return disk.containers();
     },
@@ -102,7 +104,7 @@ function createDisk(store: ImageStore, request: RegistryRequest, options: Source
   const notice: SourceNotice = (message) => options.notice?.(message);
 
   async function resolve(): Promise<ResolvedImage> {
-    const image = await resolveImage(store, request.architecture);
+    const image = await resolveImage(store, request);
     const { invalidLabels } = image.config;
     if (invalidLabels > 0)
       notice(`${invalidLabels} KUBEVIRT_IO_ variables of the image are no valid labels: left out`);

@@ -61,8 +61,10 @@ export interface RegistryRequest extends NetworkRequest {
   readonly dockerConfig?: string;
   /** The registry may be asked by plain HTTP, and its certificate is not verified (CDIConfig `insecureRegistries`). */
   readonly insecure: boolean;
-  /** `platform.architecture`; @default that of this machine */
+  /** `platform.architecture`: an image for another one is refused. */
   readonly architecture?: string;
+  /** Chosen out of several where none is named, before the only one that there is. @default that of this machine */
+  readonly defaultArchitecture?: string;
 }
 
 /** A local file; from the command line only. */
@@ -172,6 +174,8 @@ export interface ImageSource {
   restartPoint?(outer: number): RestartPoint | undefined;
   /** Kubernetes labels that the source asks for; of container images only. */
   labels?(): Promise<Readonly<Record<string, string>>>;
+  /** Architecture by which the image was chosen, in Go's spelling, as far as it is known; of container images only. */
+  architecture?(): Promise<string | undefined>;
   /** Stretches between two offsets that hold data, in order; what they leave out reads as zeros. Of volumes only. */
   stretches?(start: number, end: number): Promise<readonly Stretch[]>;
   /** The source is a file of this machine, which the kernel can copy from. */

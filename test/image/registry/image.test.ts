@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { arch } from 'node:os';
 import { gzipSync } from 'node:zlib';
 import { fails } from '../source/open.js';
@@ -11,12 +12,12 @@ const bytesFor = (architecture: string): Buffer => Buffer.alloc(5000, `disk of $
 describe('which image of a registry is imported', () => {
   const bench = useBench();
 
-  async function open(image: Image, architecture?: string) {
+  async function open(image: Image, architecture?: string, defaultArchitecture?: string) {
     const server = await bench.serve(startNodeRegistry({ 'team/disk:v1': image }));
-    const { source } = await bench.open(
-      addressOf(server),
-      architecture === undefined ? {} : { architecture },
-    );
+    const { source } = await bench.open(addressOf(server), {
+      ...(architecture === undefined ? {} : { architecture }),
+      ...(defaultArchitecture === undefined ? {} : { defaultArchitecture }),
+    });
     return source;
   }
 
@@ -35,6 +36,41 @@ describe('which image of a registry is imported', () => {
     await assertDelivers(
       await open(indexOf(await imagesFor('riscv64', 'amd64', 'arm64', 's390x'))),
       bytesFor(OWN),
+    );
+  });
+
+  it('the one that was inspected, on whatever machine it is read, where none is asked for', async () => {
+    const index = indexOf(await imagesFor('riscv64', 'amd64', 'arm64', 's390x'));
+    for (const architecture of ['amd64', 's390x', 'arm64']) {
+      const source = await open(index, undefined, architecture);
+      await assertDelivers(source, bytesFor(architecture));
+      assert.equal(await source.architecture(), architecture);
+    }
+    await assertDelivers(await open(index, 'riscv64', 'arm64'), bytesFor('riscv64'));
+  });
+
+  it('the only one where none is asked for, whatever it is for', async () => {
+    const images = await imagesFor('riscv64', 'unknown', 'riscv64');
+    const index = indexOf(images, {
+      platform: ({ architecture }) => ({
+        os: architecture === 'unknown' ? 'unknown' : 'linux',
+        architecture,
+      }),
+    });
+    const source = await open(index);
+    await assertDelivers(source, bytesFor('riscv64'));
+    assert.equal(await source.architecture(), 'riscv64');
+    await fails((await open(index, 'arm64')).probe(), 'SourceNotFound', /only for: linux\/riscv64$/u);
+  });
+
+  it('none of several for other machines: it says how to choose one', async () => {
+    await fails(
+      (await open(indexOf(await imagesFor('riscv64', 'ppc64le')))).probe(),
+      'SourceNotFound',
+      new RegExp(
+        `no image for linux/${OWN}, only for: linux/riscv64, linux/ppc64le; name one of them in source.registry.platform.architecture$`,
+        'u',
+      ),
     );
   });
 

@@ -24,7 +24,12 @@ export async function reserve(
   server: { readonly url: string },
   usableBytes: number,
   request: Partial<HttpRequest> = {},
-  { contentType, ...dependencies }: Partial<TransferDependencies> & Pick<TransferInput, 'contentType'> = {},
+  {
+    contentType,
+    image = {},
+    ...dependencies
+  }: Partial<TransferDependencies> &
+    Pick<TransferInput, 'contentType'> & { readonly image?: Partial<ImageFacts> } = {},
 ) {
   const pool = `${root}/${randomUUID()}`;
   mkdirSync(pool);
@@ -45,7 +50,7 @@ export async function reserve(
     claim,
     usableBytes,
     preallocation: false,
-    image: {} as ImageFacts,
+    image: image as ImageFacts,
     ...(contentType === undefined ? {} : { contentType }),
   };
   const transfer = createTransferActivities({
