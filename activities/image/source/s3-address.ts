@@ -46,12 +46,15 @@ export function parseS3Url(text: string): S3Address {
   return { url, region: regionOf(parsed.hostname) };
 }
 
-/** The same object in another region; at AWS another region has other hosts. `undefined` for what cannot be a region. */
+/**
+ * The same object in another region. At AWS another region has other hosts, but for those that serve all regions (`s3-accelerate`)
+ * or were made for one network (`vpce`): there only the signature differs. `undefined` for what cannot be a region.
+ */
 export function inRegion({ url }: S3Address, region: string): S3Address | undefined {
   if (!REGION.test(region)) return undefined;
   const moved = new URL(url);
   const labels = awsLabels(url.hostname);
-  if (labels) moved.hostname = awsHost(labels, region, url.hostname);
+  if (labels && isRegional(labels)) moved.hostname = awsHost(labels, region, url.hostname);
   return { url: moved, region };
 }
 
@@ -74,12 +77,22 @@ function awsLabels(host: string): string[] | undefined {
 function namesBucket(host: string): boolean {
   const labels = awsLabels(host);
   if (!labels) return false;
+  // bucket.vpce-1a2b.s3.eu-west-1.vpce is the endpoint of a network
+  const network = labels.findLastIndex((label) => label.startsWith('vpce-'));
+  if (labels.at(-1) === 'vpce' && network >= 0)
+    return !['', 'bucket'].includes(labels.slice(0, network).join('.'));
   return labels.findLastIndex((label) => ['s3', 's3-fips'].includes(label) || isOldForm(label)) !== 0;
 }
 
 /** `s3-eu-west-1`, before AWS gave the region a label of its own. */
 function isOldForm(label: string): boolean {
   return label.startsWith('s3-') && AWS_REGION.test(label);
+}
+
+/** A host that ends in its region, or is the global one. */
+function isRegional(labels: readonly string[]): boolean {
+  const last = labels.at(-1) ?? '';
+  return AWS_REGION.test(last) || last === 's3' || last === 's3-fips';
 }
 
 /** `s3-eu-west-1`, `s3.eu-west-1` and the global `s3` all become `s3.<region>`; what stands before stays. */
@@ -93,7 +106,9 @@ function awsHost(labels: readonly string[], region: string, host: string): strin
 
 function regionOf(host: string): string {
   const labels = awsLabels(host);
-  if (labels) return AWS_REGION.exec(labels.at(-1) ?? '')?.[1] ?? DEFAULT_REGION;
+  // s3.eu-west-1.vpce: an endpoint of a network
+  const last = labels?.at(-1) === 'vpce' ? labels.at(-2) : labels?.at(-1);
+  if (labels) return AWS_REGION.exec(last ?? '')?.[1] ?? DEFAULT_REGION;
   if (isIP(host) !== 0) return DEFAULT_REGION;
   const [first = '', second = '', ...rest] = host.split('.');
   // s3.fr-par.scw.cloud names its region behind the service, s3.example.com has none

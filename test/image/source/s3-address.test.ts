@@ -57,6 +57,16 @@ describe('addresses of S3 objects', () => {
       'https://s3.cn-north-1.amazonaws.com.cn/images/disk.img',
       'cn-north-1',
     ],
+    [
+      'https://bucket.vpce-1a2b3c4d-5e6f.s3.eu-west-1.vpce.amazonaws.com/images/disk.img',
+      'https://bucket.vpce-1a2b3c4d-5e6f.s3.eu-west-1.vpce.amazonaws.com/images/disk.img',
+      'eu-west-1',
+    ],
+    [
+      'https://images.s3-accelerate.amazonaws.com/disk.img',
+      'https://images.s3-accelerate.amazonaws.com/disk.img',
+      'us-east-1',
+    ],
     // elsewhere: CDI's rules for bucket, key and region
     [
       'http://minio.storage.svc:9000/images/disk.img',
@@ -134,6 +144,16 @@ describe('addresses of S3 objects', () => {
       'https://images.s3.dualstack.us-west-2.amazonaws.com/disk.img',
       'images.s3.dualstack.eu-west-3.amazonaws.com',
     ],
+    [
+      'https://bucket.vpce-1a2b-5e6f.s3.eu-west-1.vpce.amazonaws.com/images/disk.img',
+      'bucket.vpce-1a2b-5e6f.s3.eu-west-1.vpce.amazonaws.com',
+    ],
+    ['https://images.s3-accelerate.amazonaws.com/disk.img', 'images.s3-accelerate.amazonaws.com'],
+    [
+      'https://images.s3-accelerate.dualstack.amazonaws.com/disk.img',
+      'images.s3-accelerate.dualstack.amazonaws.com',
+    ],
+    ['https://s3-external-1.amazonaws.com/images/disk.img', 's3-external-1.amazonaws.com'],
     ['http://minio:9000/images/disk.img', 'minio:9000'],
   ] as const) {
     it(`have another host in another region, at AWS only: ${url}`, () => {
@@ -144,6 +164,13 @@ describe('addresses of S3 objects', () => {
       assert.equal(moved.region, 'eu-west-3');
     });
   }
+
+  it('begin with the bucket at the endpoint of a network too, but not with the word `bucket` that is its name', async () => {
+    const network = 'bucket.vpce-1a-5e.s3.eu-west-1.vpce.amazonaws.com';
+    const url = `https://images.${network}/disk.img`;
+    assert.equal(parseS3Url(url).url.href, url);
+    await fails((async () => parseS3Url(`https://${network}/images`))(), 'InvalidDataVolume', /no object/u);
+  });
 
   it('do not follow to a region that is none', () => {
     const address = parseS3Url('s3://images/disk.img');
