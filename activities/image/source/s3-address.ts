@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { permanentFailure } from '../../failures.js';
 import { parseSourceUrl, withoutUserInfo } from './display-url.js';
-import { encodePath, encodeSegment } from './object-names.js';
+import { decodePath, encodePath, encodeSegment, refuseCredentials } from './object-names.js';
 
 /** Where an S3 object is, and by which region's name requests to it are signed. */
 export interface S3Address {
@@ -25,23 +25,22 @@ const HOST_BUCKET = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/u;
 /**
  * Reads the address of an object. `s3://bucket/key` is an object at AWS; the key is taken letter by letter, as AWS's own tools
  * do. `http` and `https` addresses name their endpoint, which decides between the two styles itself: the first element of the
- * path is the bucket (CDI's rule), or the host begins with it. They are URLs: escapes in them are decoded.
+ * path is the bucket (CDI's rule), or the host begins with it. They are URLs: escapes in them are decoded, and slashes at their end
+ * are none of the key's.
  *
  * The region is the one in an AWS host name, else the first label of the endpoint's (CDI's rule) or the one behind `s3`, else
  * `us-east-1`.
  *
- * @throws `InvalidDataVolume` when there is no bucket or no key, or a key that no URL can carry.
+ * @throws `InvalidDataVolume` when there is no bucket or no key, a key that no URL can carry, or credentials before the bucket.
  */
 export function parseS3Url(text: string): S3Address {
-  const [, bucket, key] = /^s3:\/\/([^/]*)\/*([^]*)$/iu.exec(text.trim()) ?? [];
-  if (bucket !== undefined && key !== undefined) return atAws(bucket, key);
+  const [, bucket, key] = /^s3:\/\/([^/]*)(?:\/([^]*))?$/iu.exec(text.trim()) ?? [];
+  if (bucket !== undefined) return atAws(bucket, key);
   const parsed = withoutUserInfo(parseSourceUrl(text));
-  const path = encodePath(parsed.pathname);
-  // a bucket alone would be answered with a list of what is in it, which is no disk
-  const elements = path.split('/').length - 1;
-  if (elements < (namesBucket(parsed.hostname) ? 1 : 2)) throw incomplete();
+  const url = new URL(parsed.origin);
+  // not by the constructor, for which a host would follow two slashes
+  url.pathname = `/${encodePath(objectPath(parsed))}`;
   const version = parsed.searchParams.get('versionId');
-  const url = new URL(path, parsed.origin);
   if (version) url.search = `versionId=${encodeSegment(version)}`;
   return { url, region: regionOf(parsed.hostname) };
 }
@@ -58,12 +57,24 @@ export function inRegion({ url }: S3Address, region: string): S3Address | undefi
   return { url: moved, region };
 }
 
-function atAws(bucket: string, key: string): S3Address {
+/** What a URL asks of its endpoint: the key alone where the host names the bucket, else both. */
+function objectPath({ hostname, pathname }: URL): string {
+  const elements = decodePath(pathname).split('/');
+  const isNamed = namesBucket(hostname);
+  const first = isNamed ? 1 : elements.findIndex((element) => element !== '');
+  const last = elements.findLastIndex((element) => element !== '');
+  // a bucket alone would be answered with a list of what is in it, which is no disk
+  if (last < (isNamed ? 1 : first + 1)) throw incomplete();
+  return elements.slice(first, last + 1).join('/');
+}
+
+function atAws(bucket: string, key = ''): S3Address {
+  refuseCredentials(bucket);
   if (bucket === '' || key === '') throw incomplete();
   const host = `s3.${DEFAULT_REGION}.amazonaws.com`;
   const url = HOST_BUCKET.test(bucket)
-    ? new URL(`https://${bucket}.${host}${encodePath(key, 'literal')}`)
-    : new URL(`https://${host}${encodePath(`${bucket}/${key}`, 'literal')}`);
+    ? new URL(`https://${bucket}.${host}/${encodePath(key)}`)
+    : new URL(`https://${host}/${encodePath(`${bucket}/${key}`)}`);
   return { url, region: DEFAULT_REGION };
 }
 

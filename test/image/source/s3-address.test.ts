@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
 import { inRegion, parseS3Url } from '../../../activities/image/source/s3-address.js';
 import { fails } from './open.js';
 
@@ -8,7 +9,14 @@ describe('addresses of S3 objects', () => {
     ['s3://images/disk.img', 'https://images.s3.us-east-1.amazonaws.com/disk.img', 'us-east-1'],
     ['s3://images/a/b/disk.img', 'https://images.s3.us-east-1.amazonaws.com/a/b/disk.img', 'us-east-1'],
     ['s3://with.dots/disk.img', 'https://s3.us-east-1.amazonaws.com/with.dots/disk.img', 'us-east-1'],
-    ['S3://Old_Bucket//disk.img', 'https://s3.us-east-1.amazonaws.com/Old_Bucket/disk.img', 'us-east-1'],
+    ['S3://Old_Bucket/disk.img', 'https://s3.us-east-1.amazonaws.com/Old_Bucket/disk.img', 'us-east-1'],
+    // a key may begin and end with slashes
+    ['s3://images//disk.img', 'https://images.s3.us-east-1.amazonaws.com//disk.img', 'us-east-1'],
+    ['s3://with.dots///disk.img', 'https://s3.us-east-1.amazonaws.com/with.dots///disk.img', 'us-east-1'],
+    ['s3://images/a//b/', 'https://images.s3.us-east-1.amazonaws.com/a//b/', 'us-east-1'],
+    ['s3://images//host/b', 'https://images.s3.us-east-1.amazonaws.com//host/b', 'us-east-1'],
+    ['https://images.s3.amazonaws.com//a/b/', 'https://images.s3.amazonaws.com//a/b', 'us-east-1'],
+    ['https://s3.amazonaws.com/images//a/b/', 'https://s3.amazonaws.com/images//a/b', 'us-east-1'],
     [
       's3://images/a b+c%20d?e#f&g',
       'https://images.s3.us-east-1.amazonaws.com/a%20b%2Bc%2520d%3Fe%23f%26g',
@@ -121,6 +129,9 @@ describe('addresses of S3 objects', () => {
     ['http://minio/images', /no object/u],
     ['http://minio/images/', /no object/u],
     ['http://minio/', /no object/u],
+    ['http://minio/images//', /no object/u],
+    ['http://minio//', /no object/u],
+    ['https://images.s3.eu-west-1.amazonaws.com//', /no object/u],
     ['https://images.s3.eu-west-1.amazonaws.com/', /no object/u],
     ['https://s3.eu-west-1.amazonaws.com/images/', /no object/u],
     ['https://s3-eu-west-1.amazonaws.com/images', /no object/u],
@@ -133,6 +144,21 @@ describe('addresses of S3 objects', () => {
       await fails((async () => parseS3Url(url))(), 'InvalidDataVolume', message);
     });
   }
+
+  it('are refused with credentials in them, which are not shown', async () => {
+    for (const url of [
+      's3://AKID:pass-word@images/disk.img',
+      's3://AKID:pass-/word@images/disk.img',
+      's3://AKID@b/k',
+    ]) {
+      const error = await fails(
+        (async () => parseS3Url(url))(),
+        'InvalidDataVolume',
+        /no bucket has @ or :/u,
+      );
+      assert.doesNotMatch(inspect(error, { depth: 10 }), /AKID|pass-/u);
+    }
+  });
 
   for (const [url, host] of [
     ['s3://images/disk.img', 'images.s3.eu-west-3.amazonaws.com'],
