@@ -1,6 +1,6 @@
 import { permanentFailure } from '../../failures.js';
 import { parseSourceUrl } from './display-url.js';
-import { decodePath, encodeSegment } from './object-names.js';
+import { decodePath, encodeSegment, refuseCredentials } from './object-names.js';
 
 /** Google's own endpoint. */
 const GOOGLE = 'https://storage.googleapis.com';
@@ -20,11 +20,14 @@ export interface GcsAddress {
  * `http(s)://host/bucket/object` for any server that speaks the JSON interface (CDI's rule); the latter is a URL, escapes in it
  * are decoded.
  *
- * @throws `InvalidDataVolume` when it names no object.
+ * @throws `InvalidDataVolume` when it names no object, or credentials.
  */
 export function parseGcsUrl(text: string): GcsAddress {
   const [, bucket, object] = /^gs:\/\/([^/]*)\/([^]*)$/iu.exec(text.trim()) ?? [];
-  if (bucket !== undefined && object !== undefined) return addressOf(GOOGLE, bucket, object);
+  if (bucket !== undefined && object !== undefined) {
+    refuseCredentials(bucket);
+    return addressOf(GOOGLE, bucket, object);
+  }
   if (/^gs:/iu.test(text.trim())) throw incomplete();
   const { hostname, origin, pathname } = parseSourceUrl(text);
   const path = decodePath(pathname.slice(1));

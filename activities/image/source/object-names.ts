@@ -13,22 +13,27 @@ export function encodeSegment(text: string): string {
 }
 
 /**
- * A path of an object store with each element escaped in the one way that signatures are made over; slashes at its start are
- * one, at its end none.
+ * A path of an object store with each element escaped in the one way that signatures are made over; its slashes stay.
  *
- * @param reading `url`: escapes of the path are decoded first; `literal`: a percent sign stands for itself
- * @throws `InvalidDataVolume` for `.` and `..`, which every HTTP client takes away, and what {@link decodePath} throws.
+ * @throws `InvalidDataVolume` for `.` and `..`, which every HTTP client takes away.
  */
-export function encodePath(path: string, reading: 'url' | 'literal' = 'url'): string {
-  const elements = (reading === 'url' ? decodePath(path) : path).split('/');
-  const first = elements.findIndex((element) => element !== '');
-  const last = elements.findLastIndex((element) => element !== '');
-  if (first < 0) return '';
-  const kept = elements.slice(first, last + 1);
-  if (kept.some((element) => element === '.' || element === '..')) {
+export function encodePath(path: string): string {
+  const elements = path.split('/');
+  if (elements.some((element) => element === '.' || element === '..')) {
     throw permanentFailure('InvalidDataVolume', 'object name has an element . or .., which no URL can carry');
   }
-  return kept.map((element) => `/${encodeSegment(element)}`).join('');
+  return elements.map(encodeSegment).join('/');
+}
+
+/**
+ * Refuses what is no bucket, but keys before one (`s3://key:secret@bucket`): they would be sent as a part of the path, and shown.
+ *
+ * @throws `InvalidDataVolume`, without a word of it.
+ */
+export function refuseCredentials(bucket: string): void {
+  if (!/[@:]/u.test(bucket)) return;
+  const text = 'no bucket has @ or : in its name; credentials belong into a Secret, not into the address';
+  throw permanentFailure('InvalidDataVolume', text);
 }
 
 /**

@@ -40,6 +40,7 @@ describe('addresses of GCS objects', () => {
     ['https://fake-gcs/', /no object/u],
     ['https://fake-gcs/images/%ff', /no UTF-8/u],
     ['ftp://images/disk.img', /scheme ftp/u],
+    ['gs://me:pass@images/disk.img', /no bucket has @ or :/u],
   ] as const) {
     it(`are refused when they name no object: ${JSON.stringify(url)}`, async () => {
       await fails((async () => parseGcsUrl(url))(), 'InvalidDataVolume', message);

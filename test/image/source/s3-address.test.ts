@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
 import { inRegion, parseS3Url } from '../../../activities/image/source/s3-address.js';
 import { fails } from './open.js';
 
@@ -8,7 +9,14 @@ describe('addresses of S3 objects', () => {
     ['s3://images/disk.img', 'https://images.s3.us-east-1.amazonaws.com/disk.img', 'us-east-1'],
     ['s3://images/a/b/disk.img', 'https://images.s3.us-east-1.amazonaws.com/a/b/disk.img', 'us-east-1'],
     ['s3://with.dots/disk.img', 'https://s3.us-east-1.amazonaws.com/with.dots/disk.img', 'us-east-1'],
-    ['S3://Old_Bucket//disk.img', 'https://s3.us-east-1.amazonaws.com/Old_Bucket/disk.img', 'us-east-1'],
+    ['S3://Old_Bucket/disk.img', 'https://s3.us-east-1.amazonaws.com/Old_Bucket/disk.img', 'us-east-1'],
+    // a key may begin and end with slashes
+    ['s3://images//disk.img', 'https://images.s3.us-east-1.amazonaws.com//disk.img', 'us-east-1'],
+    ['s3://with.dots///disk.img', 'https://s3.us-east-1.amazonaws.com/with.dots///disk.img', 'us-east-1'],
+    ['s3://images/a//b/', 'https://images.s3.us-east-1.amazonaws.com/a//b/', 'us-east-1'],
+    ['s3://images//host/b', 'https://images.s3.us-east-1.amazonaws.com//host/b', 'us-east-1'],
+    ['https://images.s3.amazonaws.com//a/b/', 'https://images.s3.amazonaws.com//a/b', 'us-east-1'],
+    ['https://s3.amazonaws.com/images//a/b/', 'https://s3.amazonaws.com/images//a/b', 'us-east-1'],
     [
       's3://images/a b+c%20d?e#f&g',
       'https://images.s3.us-east-1.amazonaws.com/a%20b%2Bc%2520d%3Fe%23f%26g',
@@ -56,6 +64,16 @@ describe('addresses of S3 objects', () => {
       'https://s3.cn-north-1.amazonaws.com.cn/images/disk.img',
       'https://s3.cn-north-1.amazonaws.com.cn/images/disk.img',
       'cn-north-1',
+    ],
+    [
+      'https://bucket.vpce-1a2b3c4d-5e6f.s3.eu-west-1.vpce.amazonaws.com/images/disk.img',
+      'https://bucket.vpce-1a2b3c4d-5e6f.s3.eu-west-1.vpce.amazonaws.com/images/disk.img',
+      'eu-west-1',
+    ],
+    [
+      'https://images.s3-accelerate.amazonaws.com/disk.img',
+      'https://images.s3-accelerate.amazonaws.com/disk.img',
+      'us-east-1',
     ],
     // elsewhere: CDI's rules for bucket, key and region
     [
@@ -111,6 +129,9 @@ describe('addresses of S3 objects', () => {
     ['http://minio/images', /no object/u],
     ['http://minio/images/', /no object/u],
     ['http://minio/', /no object/u],
+    ['http://minio/images//', /no object/u],
+    ['http://minio//', /no object/u],
+    ['https://images.s3.eu-west-1.amazonaws.com//', /no object/u],
     ['https://images.s3.eu-west-1.amazonaws.com/', /no object/u],
     ['https://s3.eu-west-1.amazonaws.com/images/', /no object/u],
     ['https://s3-eu-west-1.amazonaws.com/images', /no object/u],
@@ -124,6 +145,21 @@ describe('addresses of S3 objects', () => {
     });
   }
 
+  it('are refused with credentials in them, which are not shown', async () => {
+    for (const url of [
+      's3://AKID:pass-word@images/disk.img',
+      's3://AKID:pass-/word@images/disk.img',
+      's3://AKID@b/k',
+    ]) {
+      const error = await fails(
+        (async () => parseS3Url(url))(),
+        'InvalidDataVolume',
+        /no bucket has @ or :/u,
+      );
+      assert.doesNotMatch(inspect(error, { depth: 10 }), /AKID|pass-/u);
+    }
+  });
+
   for (const [url, host] of [
     ['s3://images/disk.img', 'images.s3.eu-west-3.amazonaws.com'],
     ['s3://with.dots/disk.img', 's3.eu-west-3.amazonaws.com'],
@@ -134,6 +170,16 @@ describe('addresses of S3 objects', () => {
       'https://images.s3.dualstack.us-west-2.amazonaws.com/disk.img',
       'images.s3.dualstack.eu-west-3.amazonaws.com',
     ],
+    [
+      'https://bucket.vpce-1a2b-5e6f.s3.eu-west-1.vpce.amazonaws.com/images/disk.img',
+      'bucket.vpce-1a2b-5e6f.s3.eu-west-1.vpce.amazonaws.com',
+    ],
+    ['https://images.s3-accelerate.amazonaws.com/disk.img', 'images.s3-accelerate.amazonaws.com'],
+    [
+      'https://images.s3-accelerate.dualstack.amazonaws.com/disk.img',
+      'images.s3-accelerate.dualstack.amazonaws.com',
+    ],
+    ['https://s3-external-1.amazonaws.com/images/disk.img', 's3-external-1.amazonaws.com'],
     ['http://minio:9000/images/disk.img', 'minio:9000'],
   ] as const) {
     it(`have another host in another region, at AWS only: ${url}`, () => {
@@ -144,6 +190,13 @@ describe('addresses of S3 objects', () => {
       assert.equal(moved.region, 'eu-west-3');
     });
   }
+
+  it('begin with the bucket at the endpoint of a network too, but not with the word `bucket` that is its name', async () => {
+    const network = 'bucket.vpce-1a-5e.s3.eu-west-1.vpce.amazonaws.com';
+    const url = `https://images.${network}/disk.img`;
+    assert.equal(parseS3Url(url).url.href, url);
+    await fails((async () => parseS3Url(`https://${network}/images`))(), 'InvalidDataVolume', /no object/u);
+  });
 
   it('do not follow to a region that is none', () => {
     const address = parseS3Url('s3://images/disk.img');

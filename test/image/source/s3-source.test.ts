@@ -194,6 +194,15 @@ describe('an S3 source', () => {
     }
   });
 
+  it('is found at AWS by a key that begins with a slash', async () => {
+    await putObject(store, '/images//slash.img', BYTES);
+    const authority = await createAuthority();
+    const server = await serve({ tls: await authority.issue(['*.s3.us-east-1.amazonaws.com']) });
+    const proxy = await bench.serve(startProxyServer({ route: () => server.port }));
+    await readsAll(await open('s3://images//slash.img', { ca: authority.ca, proxy: { https: proxy.url } }));
+    assert.ok(server.requests().every(({ path }) => path.startsWith('//slash.img?')));
+  });
+
   it('is trusted by the certificates of the request, and no others', async () => {
     const authority = await createAuthority();
     const server = await serve({ tls: await authority.issue(['localhost']) });

@@ -55,7 +55,7 @@ function refusalOf(request: IncomingMessage, options: S3ServerOptions): S3Refusa
   const { method = '', url: target = '', headers } = request;
   const location = options.location === undefined ? {} : { location: options.location };
   const moved = { status: elsewhere, headers: { 'x-amz-bucket-region': region ?? '', ...location } };
-  const query = new URL(target, 'http://any').searchParams;
+  const query = new URL(`http://any${target}`).searchParams;
   const signature = query.get('X-Amz-Signature');
   if (headers.authorization !== undefined) return { status: 400 };
   if (!signature) {
@@ -81,7 +81,7 @@ function isExpired(query: URLSearchParams): boolean {
 }
 
 function serve(request: IncomingMessage, response: ServerResponse, store: GoServer): void {
-  const { pathname } = new URL(request.url ?? '', 'http://any');
+  const { pathname } = new URL(`http://any${request.url ?? ''}`);
   const [, bucket] = /^(.+)\.s3[.-].*amazonaws\.com$/u.exec(request.headers.host ?? '') ?? [];
   const path = `${bucket === undefined ? '' : `/${bucket}`}${pathname}`;
   handOn(request, response, new URL(path, store.url));

@@ -15,7 +15,7 @@ export interface PresignedRequest {
  * that escapes in another way than it signs is found out.
  */
 export function signatureOf({ method, target, headers }: PresignedRequest, secret: string): string {
-  const { pathname, searchParams } = new URL(target, 'http://any');
+  const { pathname, searchParams } = new URL(`http://any${target}`);
   const parameter = (name: string): string => searchParams.get(`X-Amz-${name}`) ?? '';
   const signedHeaders = parameter('SignedHeaders').split(';');
   const scope = parameter('Credential').split('/').slice(1);
