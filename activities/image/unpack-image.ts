@@ -53,8 +53,8 @@ export async function unpackImage(job: UnpackJob): Promise<TransferResult> {
         return await again(withoutRanges(job.source));
       }
       const changes = record.changes + 1;
-      const cure = isContradiction(error) && !record.contradicted && job.source.inOneAnswer;
-      if (!cure || changedTooOften(changes)) throw error;
+      const cures = isContradiction(error) && !record.contradicted && 'inOneAnswer' in job.source;
+      if (!cures || changedTooOften(changes)) throw error;
       record = { ...record, changes, contradicted: true, bytesRead: meter.bytesRead() };
       await job.records.save(record);
       return await again(inOneAnswer(job, meter) ?? job.source);

@@ -65,6 +65,16 @@ describe('a source whose answers contradict each other about its version', funct
         assert.equal(planned.facts.format, format);
       });
 
+  it('is held to its checksum', async () => {
+    const behaviour = CONTRADICTING['a date that is always now']!;
+    const server = await bench.serve(startContentServer(bufferContent(readFileSync(raw)), behaviour));
+    const convert = async (checksum: string) =>
+      await convertInto(open(server.url), `${directory()}/${checksum.slice(7, 11)}.img`, { checksum });
+    await convert(`sha256:${sha256(raw)}`);
+    const message = /^checksum mismatch: expected sha256:0+, calculated/u;
+    await assert.rejects(convert(`sha256:${'0'.repeat(64)}`), refusal('ChecksumMismatch', message, true));
+  });
+
   it('is a whole new image where it was replaced in truth by one of the same length', async () => {
     const old = readFileSync(raw);
     const fresh = Buffer.from(old).reverse();
@@ -135,7 +145,7 @@ describe('a source whose answers contradict each other about its version', funct
   it('is unpacked from one answer', async () => {
     const archive = tarArchive(tarEntry({ name: 'file' }, 'x'.repeat(9 * MIB)));
     const server = await bench.serve(
-      startContentServer(bufferContent(archive), CONTRADICTING['a date that is always now']!),
+      startContentServer(bufferContent(archive), CONTRADICTING['a date that is always now']),
     );
     mkdirSync(`${directory()}/state`);
     const records = createRecordStore(`${directory()}/state`);

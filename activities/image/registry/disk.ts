@@ -4,7 +4,7 @@ import { hostile, invalid, unsupported } from '../refusals.js';
 import type { SourceNotice } from '../source/types.js';
 import type { ResolvedImage } from './image.js';
 import { openLayer, type LayerCompression } from './layer.js';
-import type { Descriptor } from './manifest.js';
+import { mayBeFiles, type Descriptor } from './manifest.js';
 import type { ImageStore } from './store.js';
 import { verifyBlob, type VerifiedBlob } from './verified-blob.js';
 import { createHidden, judgeEntry, type DiskEntry } from './whiteouts.js';
@@ -48,6 +48,12 @@ export function createDiskReader(search: DiskSearch): () => AsyncGenerator<Buffe
       const descriptor = image.layers[index];
       if (!descriptor) break;
       const what = `layer ${index + 1} of ${image.layers.length} of ${store.display}`;
+      if (!mayBeFiles(descriptor)) {
+        search.notice(
+          `${what} is passed over: its media type ${quoted(descriptor.mediaType)} is none of files`,
+        );
+        continue;
+      }
       const blob = verifyBlob(store.blob(descriptor), { descriptor, checksum: search.checksum, what });
       const marks: DiskEntry[] = [];
       try {
@@ -76,10 +82,10 @@ async function* readLayer(
   marks: DiskEntry[],
 ): AsyncGenerator<Buffer, boolean> {
   const { search, blob, descriptor, what } = layer;
-  const { compression, entries } = await openedLayer(blob);
+  const { compression, entries } = await openedLayer(layer);
   const bounds = createBounds(what);
   let delivered = false;
-  for await (const entry of blamed(entries, blob)) {
+  for await (const entry of blamed(entries, layer)) {
     const place = judgeEntry(entry, what);
     if (place.kind !== 'elsewhere' && marks.push(place) > MOST_MARKS)
       throw hostile(`${what} has more than ${MOST_MARKS} entries about the disk`);
@@ -91,35 +97,42 @@ async function* readLayer(
     if (delivered) throw invalid(`${what}: image directory contains more than one file`);
     search.found({ layer: descriptor, size: entry.size, ...(compression ? { compression } : {}) });
     delivered = true;
-    yield* blamed(entry.content(), blob);
+    yield* blamed(entry.content(), layer);
   }
   await blob.finish();
   if (delivered) blob.requireChecksum();
   return delivered;
 }
 
-async function openedLayer(blob: VerifiedBlob): Promise<Awaited<ReturnType<typeof openLayer>>> {
+async function openedLayer(layer: OpenedLayer): Promise<Awaited<ReturnType<typeof openLayer>>> {
   try {
-    return await openLayer(blob.bytes);
+    return await openLayer(layer.blob.bytes);
   } catch (error) {
-    await blame(error, blob);
-    throw error;
+    throw await blame(error, layer);
   }
 }
 
 /** The same items. Where they cannot be decoded because the registry served other bytes than it promised, that is the failure. */
-async function* blamed<T>(items: AsyncIterable<T>, blob: VerifiedBlob): AsyncGenerator<T> {
+async function* blamed<T>(items: AsyncIterable<T>, layer: OpenedLayer): AsyncGenerator<T> {
   try {
     yield* items;
   } catch (error) {
-    await blame(error, blob);
-    throw error;
+    throw await blame(error, layer);
   }
 }
 
-async function blame(error: unknown, blob: VerifiedBlob): Promise<void> {
+/** The error, which says of which layer it is. @throws `ChecksumMismatch` where the registry is to blame */
+async function blame(error: unknown, { blob, descriptor, what }: OpenedLayer): Promise<unknown> {
   const type = failureTypeOf(error);
-  if (type === 'ImageInvalid' || type === 'ImageHostile') await blob.finish();
+  if (type !== 'ImageInvalid' && type !== 'ImageHostile') return error;
+  await blob.finish();
+  const { message } = error as Error;
+  return permanentFailure(type, `${what} (${descriptor.digest}): ${message}`, error);
+}
+
+/** Text of a manifest as a message may hold it. */
+function quoted(mediaType: string): string {
+  return JSON.stringify(mediaType).replaceAll(/[^ -~]/gu, '?');
 }
 
 /** Links are not followed, even inside of the layer: what they lead to would have to be read before or after. */

@@ -27,6 +27,14 @@ export interface Descriptor {
   readonly size: number;
 }
 
+/**
+ * Whether a content may be files for the root of a container. Media types are known to lie about compression, and some tools give none
+ * or a general one; but an attestation (in-toto), a signature or a document says what it is, and container engines pass over it too.
+ */
+export function mayBeFiles({ mediaType }: Descriptor): boolean {
+  return ['', 'application/octet-stream'].includes(mediaType) || /\btar\b/u.test(mediaType);
+}
+
 /** A manifest of an index, and the machine that it is for. */
 export interface IndexEntry extends Descriptor {
   readonly os?: string;

@@ -32,8 +32,9 @@ export interface ProbeParts {
 }
 
 /**
- * Asks for the first MiB by range. An exact 206 proves that ranges work; 200 is a server without them; everything else (a 416
- * for a source that is not empty, another range than asked, several parts, no total) is asked again without a range.
+ * Asks for the first MiB by range. An exact 206 proves that ranges work; 200 is a server without them; what else may be said
+ * because of the range (a 416 for a source that is not empty, 400, 501, another range than asked, several parts, no total) is asked
+ * again without one.
  *
  * @throws what {@link Route} throws; `SourceChanged` when it is not the `expected` version.
  */
@@ -42,7 +43,7 @@ export async function probeSource(
   expected: SourceValidators | undefined,
 ): Promise<Probed> {
   const { session, route } = parts;
-  const answer = await route.open({ range: { start: 0, end: HEAD_BYTES } });
+  const answer = await route.open({ range: { start: 0, end: HEAD_BYTES }, probing: true });
   const probed =
     (await probedByRange(parts, answer)) ?? (await probedWhole(session, await wholeAnswer(route, answer)));
   const difference = expected && differenceBetween(expected, probed.facts.validators);

@@ -13,12 +13,20 @@ import type { Entrance } from './types.js';
 export interface Ask {
   readonly range?: ByteRange;
   readonly ifRange?: string;
+  /** Nobody knows yet whether the server takes ranges: an answer that may only refuse the range is handed back. */
+  readonly probing?: true;
 }
+
+/**
+ * What servers say to a request because it has a Range, besides 416. A 403 may mean that as well, but nearly always means the one
+ * who asks: to ask once more would cost every forbidden source a request, and count twice where failed logins are counted.
+ */
+const NO_RANGES = new Set([400, 501]);
 
 /** Finds the way from the user's URL to the bytes, and remembers it. */
 export interface Route {
   /**
-   * Sends one request; the answer is a 200, a 206 or, to a range, a 416. Its body must be read or destroyed.
+   * Sends one request; the answer is a 200, a 206 or, to a range, a 416; to a probing one also a 400 or 501. Its body must be read or destroyed.
    *
    * @throws the failures of `http-failures.ts`, or the signal's reason.
    */
@@ -122,6 +130,8 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
       succeeded = true;
       return answer;
     }
+    // where signatures and tokens are renewed, a 400 is about them
+    if (ask.probing && NO_RANGES.has(status) && !(session.renewable && status === 400)) return answer;
     discard(answer);
     const failure = statusFailure(answer, session.display);
     if (!succeeded || !answer.target || !EXPIRED.has(status)) throw failure;

@@ -83,6 +83,27 @@ describe('which file of a container image is the disk', () => {
     assert.ok(source.bytesRead >= layers.reduce((sum, { blob }) => sum + blob.length, 0));
   });
 
+  for (const [mediaType, content] of [
+    ['application/json', '{}'],
+    ['application/vnd.in-toto+json', '{"_type":"https://in-toto.io/Statement/v0.1"}'],
+  ] as const)
+    it(`is looked for below a layer of the media type ${mediaType}, which is passed over and said`, async () => {
+      const blob = Buffer.from(content);
+      const image = imageOf([await layerOf([FILE]), { tar: blob, blob, mediaType }]);
+      const server = await bench.serve(startNodeRegistry({ 'team/disk:v1': image }));
+      const { source, notices } = await bench.open(addressOf(server));
+      await assertDelivers(source);
+      assert.match(notices.join('\n'), /^layer 2 of 2 of \S+ is passed over: its media type "\S+" is none/mu);
+    });
+
+  it('is not found above a layer that is no tar, which is named with its digest', async () => {
+    const blob = Buffer.from('{}');
+    const { mediaType } = await layerOf([FILE]);
+    const source = await open(imageOf([await layerOf([FILE]), { tar: blob, blob, mediaType }]));
+    const message = new RegExp(`^layer 2 of 2 of \\S+ \\(${digestOf(blob)}\\): tar archive`, 'u');
+    await fails(source.probe(), 'ImageInvalid', message);
+  });
+
   describe('whiteouts', () => {
     const hiding: Record<string, LayerFile> = {
       'of the file': { name: 'disk/.wh.disk.img' },

@@ -90,6 +90,30 @@ describe('probe of an HTTP source', () => {
     });
   }
 
+  for (const status of [400, 416, 501]) {
+    it(`takes a server as one without ranges when it answers ${status} to one`, async () => {
+      const server = await bench.serve(
+        startContentServer(bufferContent(BYTES), (_index, { headers }) => (headers.range ? { status } : {})),
+      );
+      const { source } = bench.open(server.url);
+      assert.equal((await source.probe()).ranges, false);
+      assert.ok((await collect(source.stream(0))).equals(BYTES));
+      assert.deepEqual(
+        server.requests().map(({ headers }) => headers.range),
+        ['bytes=0-1048575', undefined],
+      );
+    });
+  }
+
+  it('fails with what the server says to a request without a range, and asks none for a 403', async () => {
+    const bad = await serve({ status: 400 });
+    await fails(bench.open(bad.url).source.probe(), 'SourceForbidden', /: 400 Bad Request$/u);
+    assert.equal(bad.requests().length, 2);
+    const forbidden = await serve({ status: 403 });
+    await fails(bench.open(forbidden.url).source.probe(), 'SourceForbidden', /: 403 Forbidden$/u);
+    assert.equal(forbidden.requests().length, 1);
+  });
+
   it('passes on gzip that it did not ask for, and refuses codings that look like a disk', async () => {
     const packed = gzipSync(BYTES.subarray(0, 70_000));
     const gzip = await serve({ ranges: false, contentEncoding: 'gzip' }, packed);
