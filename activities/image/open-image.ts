@@ -3,7 +3,7 @@ import { createDisposables, type Disposables } from '../disposables.js';
 import { failureTypeOf, permanentFailure } from '../failures.js';
 import { beginsTar } from './archive/tar-header.js';
 import type { ForeignImage } from './formats/foreign/types.js';
-import { findFixedVhd } from './formats/foreign/vhd.js';
+import { findFixedVhd, mayEndInFooter } from './formats/foreign/vhd.js';
 import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
 import { openLayer, type Layer } from './layers/open-layer.js';
 import { identify } from './magic.js';
@@ -35,6 +35,8 @@ export interface OpenedImage extends Disposable {
   readonly foreign?: ForeignImage;
   /** What of a foreign format cannot be looked at because the source has no ranges. */
   readonly unreached?: string;
+  /** The end of a raw disk cannot be looked at because the source has no ranges: it may be the footer of a fixed VHD. */
+  readonly endUnseen?: boolean;
 }
 
 /**
@@ -104,7 +106,8 @@ async function openFormat(format: ImageFormat, peeled: Peeled): Promise<FoundIma
 async function openRaw(peeled: Peeled): Promise<FoundImage> {
   const { view, facts } = peeled;
   const vhd = await findFixedVhd(view, facts);
-  return vhd ? { ...peeled, format: 'vhd', foreign: vhd } : { ...peeled, format: 'raw' };
+  if (vhd) return { ...peeled, format: 'vhd', foreign: vhd };
+  return { ...peeled, format: 'raw', endUnseen: mayEndInFooter(facts) };
 }
 
 function notAnArchive(where: string, found: ImageFormat | Container): Error {
