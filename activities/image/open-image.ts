@@ -18,7 +18,10 @@ const MAX_DEPTH = 4;
 export interface OpenOptions {
   /** @default 'kubevirt' */
   readonly contentType?: ContentType | undefined;
-  /** The only format that is accepted; `raw` takes what is inside all containers as it is, whatever it looks like. */
+  /**
+   * The only format that is accepted; `raw` takes what is inside all containers as it is, whatever it looks like. For `vhd` a raw disk
+   * passes whose {@link OpenedImage.endUnseen}.
+   */
   readonly format?: ImageFormat | undefined;
 }
 
@@ -63,7 +66,7 @@ async function findImage(
   let facts = await source.probe();
   const containers: Container[] = [...(facts.containers ?? [])];
   for (const depth = containers.length; ;) {
-    const where = containers.length === 0 ? 'source' : `content of the ${containers.at(-1)}`;
+    const where = inside(containers);
     const identity = identify(facts.head, where);
     const inner = 'container' in identity ? identity.container : identity.format;
     if (archive && (inner === 'tar' || (inner === 'raw' && beginsTar(facts.head))))
@@ -72,8 +75,8 @@ async function findImage(
       if (archive) throw notAnArchive(where, identity.format);
       if (options.format === 'raw') return { containers, format: 'raw', view, facts };
       const image = await openFormat(identity.format, { containers, view, facts });
-      if (options.format && options.format !== image.format)
-        throw unsupported(`${where} is ${image.format}, ${options.format} was expected`);
+      if (options.format && !mayBe(image, options.format))
+        throw otherFormat(containers, image.format, options.format);
       return image;
     }
     if (containers.length - depth >= MAX_DEPTH)
@@ -84,6 +87,25 @@ async function findImage(
     containers.push(identity.container);
     facts = await view.probe();
   }
+}
+
+/** What an image must be that may turn out to be a fixed VHD is for whoever reads it to judge. */
+function mayBe({ format, endUnseen }: FoundImage, expected: ImageFormat): boolean {
+  return format === expected || (expected === 'vhd' && endUnseen === true);
+}
+
+/** `UnsupportedFormat`: an image is not what was asked for. */
+export function otherFormat(
+  containers: readonly Container[],
+  found: ImageFormat,
+  expected: ImageFormat,
+): Error {
+  return unsupported(`${inside(containers)} is ${found}, ${expected} was expected`);
+}
+
+/** Where an image lies, for messages. */
+function inside(containers: readonly Container[]): string {
+  return containers.length === 0 ? 'source' : `content of the ${containers.at(-1)}`;
 }
 
 type Peeled = Pick<OpenedImage, 'containers' | 'view' | 'facts'>;

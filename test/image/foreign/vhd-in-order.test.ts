@@ -174,6 +174,58 @@ describe('a fixed VHD that is read in order', function () {
     assertDisk(image, target, await convertFile(image, target, { ...options, fence: 9 }));
   });
 
+  describe('for who asks for a VHD', () => {
+    const ways: Readonly<Record<string, Partial<ConvertTestOptions> & { readonly container?: 'gz' | 'xz' }>> =
+      {
+        'in gz': { container: 'gz' },
+        'in xz': { container: 'xz' },
+        'without ranges': { ranges: false },
+        'without a length': { ranges: false, length: false },
+        'with ranges': {},
+      };
+    const tools = { gz: 'gzip', xz: 'xz' } as const;
+    for (const [way, { container, ...options }] of Object.entries(ways)) {
+      const target = (name: string): string => `${directory()}/asked-${name}-${way.replaceAll(' ', '-')}.img`;
+      const packed = (image: string): string => {
+        if (!container) return image;
+        execFileSync(tools[container], ['-1', '-k', '-f', image]);
+        return `${image}.${container}`;
+      };
+
+      it(`is one (${way})`, async () => {
+        const image = images['footer']!;
+        const asked = { ...options, usableBytes, format: 'vhd' } as const;
+        assertDisk(image, target('vhd'), await convertFile(packed(image), target('vhd'), asked));
+      });
+
+      it(`a raw disk is refused (${way})`, async () => {
+        const image = packed(makeRaw(`${directory()}/asked.raw`, 2 * MIB));
+        const where = container ? `content of the ${container}` : 'source';
+        await assert.rejects(
+          convertFile(image, target('raw'), { ...options, usableBytes, format: 'vhd' }),
+          refusal('UnsupportedFormat', new RegExp(`^${where} is raw, vhd was expected$`)),
+        );
+      });
+
+      it(`is nothing else for who asks for another format (${way})`, async () => {
+        await assert.rejects(
+          convertFile(packed(images['footer']!), target('other'), { ...options, usableBytes, format: 'vdi' }),
+          refusal('UnsupportedFormat', /, vdi was expected$/),
+        );
+      });
+    }
+
+    it('what has no room for a footer is refused before it is read', async () => {
+      const image = makeRaw(`${directory()}/ragged.raw`, 2 * MIB + 1);
+      const source = createFileSource(image, { ranges: false });
+      await assert.rejects(
+        planImage(source, { scratch: false, format: 'vhd' }),
+        refusal('UnsupportedFormat', /^source is raw, vhd was expected$/),
+      );
+      source.close();
+    });
+  });
+
   it('is a raw disk of all its bytes for who asks for raw, and where its footer is of another size', async () => {
     const image = images['footer']!;
     const target = `${directory()}/raw.img`;
