@@ -5,6 +5,7 @@ import { createCheckpoints } from './checkpoints.js';
 import type { ConvertJob } from './convert-job.js';
 import { createMeter, type Meter } from './meter.js';
 import { fileFacts, hasSize, openDisk } from './open-disk.js';
+import { otherFormat } from './open-image.js';
 import { planImage, type PlannedImage, type PlanOptions } from './plan-image.js';
 import { readImage, type Read } from './read-image.js';
 import { changedTooOften } from './refusals.js';
@@ -170,6 +171,9 @@ async function finish(
   { planned, writer, durable, meter }: Written,
   read: Read,
 ): Promise<TransferResult> {
+  const format = read.format ?? planned.facts.format;
+  // by its end alone is a fixed VHD known
+  if (job.format && job.format !== format) throw otherFormat(planned.facts.containers, format, job.format);
   if (read.virtualSize > job.size.usableBytes)
     throw largerPvcRequired(`${read.virtualSize}`, read.virtualSize, job.size);
   await job.source.settle?.();
@@ -185,7 +189,7 @@ async function finish(
     bytesWritten: durable.bytesWritten + writer.bytesWritten,
     ...(job.checksum === undefined ? {} : { checksum: job.checksum }),
     resumedFrom: durable.completed,
-    format: read.format ?? planned.facts.format,
+    format,
     ...(read.scratchBytes > 0 ? { scratchBytes: read.scratchBytes } : {}),
   };
   await job.records.save({ ...record, barren: 0, bytesRead: result.bytesTransferred, result });

@@ -3,7 +3,7 @@ import { createDisposables, type Disposables } from '../disposables.js';
 import { failureTypeOf, permanentFailure } from '../failures.js';
 import { beginsTar } from './archive/tar-header.js';
 import type { ForeignImage } from './formats/foreign/types.js';
-import { findFixedVhd } from './formats/foreign/vhd.js';
+import { findFixedVhd, mayEndInFooter } from './formats/foreign/vhd.js';
 import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
 import { openLayer, type Layer } from './layers/open-layer.js';
 import { identify } from './magic.js';
@@ -18,7 +18,10 @@ const MAX_DEPTH = 4;
 export interface OpenOptions {
   /** @default 'kubevirt' */
   readonly contentType?: ContentType | undefined;
-  /** The only format that is accepted; `raw` takes what is inside all containers as it is, whatever it looks like. */
+  /**
+   * The only format that is accepted; `raw` takes what is inside all containers as it is, whatever it looks like. For `vhd` a raw disk
+   * passes whose {@link OpenedImage.endUnseen}.
+   */
   readonly format?: ImageFormat | undefined;
 }
 
@@ -35,6 +38,8 @@ export interface OpenedImage extends Disposable {
   readonly foreign?: ForeignImage;
   /** What of a foreign format cannot be looked at because the source has no ranges. */
   readonly unreached?: string;
+  /** The end of a raw disk cannot be looked at because the source has no ranges: it may be the footer of a fixed VHD. */
+  readonly endUnseen?: boolean;
 }
 
 /**
@@ -61,7 +66,7 @@ async function findImage(
   let facts = await source.probe();
   const containers: Container[] = [...(facts.containers ?? [])];
   for (const depth = containers.length; ;) {
-    const where = containers.length === 0 ? 'source' : `content of the ${containers.at(-1)}`;
+    const where = inside(containers);
     const identity = identify(facts.head, where);
     const inner = 'container' in identity ? identity.container : identity.format;
     if (archive && (inner === 'tar' || (inner === 'raw' && beginsTar(facts.head))))
@@ -70,8 +75,8 @@ async function findImage(
       if (archive) throw notAnArchive(where, identity.format);
       if (options.format === 'raw') return { containers, format: 'raw', view, facts };
       const image = await openFormat(identity.format, { containers, view, facts });
-      if (options.format && options.format !== image.format)
-        throw unsupported(`${where} is ${image.format}, ${options.format} was expected`);
+      if (options.format && !mayBe(image, options.format))
+        throw otherFormat(containers, image.format, options.format);
       return image;
     }
     if (containers.length - depth >= MAX_DEPTH)
@@ -82,6 +87,25 @@ async function findImage(
     containers.push(identity.container);
     facts = await view.probe();
   }
+}
+
+/** What an image must be that may turn out to be a fixed VHD is for whoever reads it to judge. */
+function mayBe({ format, endUnseen }: FoundImage, expected: ImageFormat): boolean {
+  return format === expected || (expected === 'vhd' && endUnseen === true);
+}
+
+/** `UnsupportedFormat`: an image is not what was asked for. */
+export function otherFormat(
+  containers: readonly Container[],
+  found: ImageFormat,
+  expected: ImageFormat,
+): Error {
+  return unsupported(`${inside(containers)} is ${found}, ${expected} was expected`);
+}
+
+/** Where an image lies, for messages. */
+function inside(containers: readonly Container[]): string {
+  return containers.length === 0 ? 'source' : `content of the ${containers.at(-1)}`;
 }
 
 type Peeled = Pick<OpenedImage, 'containers' | 'view' | 'facts'>;
@@ -104,7 +128,8 @@ async function openFormat(format: ImageFormat, peeled: Peeled): Promise<FoundIma
 async function openRaw(peeled: Peeled): Promise<FoundImage> {
   const { view, facts } = peeled;
   const vhd = await findFixedVhd(view, facts);
-  return vhd ? { ...peeled, format: 'vhd', foreign: vhd } : { ...peeled, format: 'raw' };
+  if (vhd) return { ...peeled, format: 'vhd', foreign: vhd };
+  return { ...peeled, format: 'raw', endUnseen: mayEndInFooter(facts) };
 }
 
 function notAnArchive(where: string, found: ImageFormat | Container): Error {

@@ -1,11 +1,12 @@
 import { createDisposables } from '../disposables.js';
 import type { ContentType, ImageFacts, ImageFormat } from '../types.js';
+import { FOOTER_BYTES } from './formats/foreign/vhd.js';
 import { countAllocated } from './formats/qcow2/allocated.js';
 import { readL1 } from './formats/qcow2/tables.js';
 import { openImage, type OpenedImage } from './open-image.js';
 import { planRead } from './read-plan.js';
 import { scratchRequired } from './refusals.js';
-import { assertFits, type TargetSize } from './size.js';
+import { assertFits, largerPvcRequired, type TargetSize } from './size.js';
 import { boundedBy } from './source/bounded.js';
 import { isContradiction } from './source/http-failures.js';
 import { RangesLostError, type ImageSource } from './source/types.js';
@@ -125,11 +126,18 @@ async function planVolume(source: ImageSource, { target }: PlanOptions): Promise
 async function openChecked(root: ImageSource, options: PlanOptions): Promise<OpenedImage> {
   using unchecked = createDisposables();
   const opened = unchecked.use(await openImage(root, options));
-  const virtualSize = virtualSizeOf(opened);
-  if (virtualSize !== undefined && options.target) assertFits(virtualSize, options.target);
+  if (options.target) assertImageFits(opened, options.target);
   await checkTables(opened);
   unchecked.move();
   return opened;
+}
+
+/** Refuses what is too large for certain; a footer that is not seen yet is none of the disk, and whoever copies it judges the rest. */
+function assertImageFits(opened: OpenedImage, target: TargetSize): void {
+  const virtualSize = virtualSizeOf(opened);
+  if (virtualSize === undefined) return;
+  const least = opened.endUnseen ? virtualSize - FOOTER_BYTES : virtualSize;
+  if (least > target.usableBytes) throw largerPvcRequired(`${virtualSize}`, virtualSize, target);
 }
 
 /** Size the guest sees, as far as it is known beforehand; a compressed raw disk tells it at its end. */

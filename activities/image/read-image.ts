@@ -156,12 +156,10 @@ async function copyDisk(
   start: number,
   sink: Sink,
 ): Promise<ReadOutcome> {
-  const { foreign, facts } = planned.opened;
+  const { foreign, endUnseen } = planned.opened;
   if (foreign?.rawLength !== undefined)
     return await copyRaw(beginningOf(bytes, foreign.rawLength - start), start, job.size, sink);
-  // whoever asks for raw gets every byte; and the end was looked at where it can be
-  const known = job.format === 'raw' || (facts.ranges && facts.validators.length !== undefined);
-  if (known) return await copyRaw(bytes, start, job.size, sink);
+  if (!endUnseen) return await copyRaw(bytes, start, job.size, sink);
   const { watchVhdFooter } = await import('./formats/foreign/vhd-footer-stream.js');
   const watched = watchVhdFooter(bytes, start);
   const copied = await copyRaw(watched.bytes, start, job.size, sink);

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { planImage } from '../../../activities/image/plan-image.js';
+import { convertInto } from '../support/convert-into.js';
 import { convertFile, type ConvertTestOptions } from '../support/convert.js';
-import { makeRaw, MIB, qemuImg, sha256, useDirectory } from '../support/images.js';
+import { createFileSource } from '../support/file-source.js';
+import { makePatterned, makeRaw, MIB, qemuImg, sha256, useDirectory } from '../support/images.js';
+import { readDevice, useLoopDevices } from '../support/loop-device.js';
+import { refusal } from '../support/refused.js';
 import { sealFooter } from './vhd-lies.js';
 
 const CURRENT_SIZE = 48;
@@ -74,6 +79,89 @@ describe('a fixed VHD that is read in order', function () {
     assertDisk(image, target, await convertFile(`${image}.gz`, target, just), just.usableBytes);
   });
 
+  describe('of 4 MiB, in what tells its length alone', () => {
+    const DISK_BYTES = 4 * MIB;
+    const loops = useLoopDevices({ optional: true });
+    const backing = (): string => `${directory()}/backing`;
+    let raw = '';
+    let count = 0;
+    before(() => {
+      raw = makePatterned(`${directory()}/just.raw`, 4);
+      const just = `${directory()}/just`;
+      qemuImg('convert', '-f', 'raw', '-O', 'vpc', '-o', 'subformat=fixed,force_size', raw, `${just}.vhd`);
+      writeFileSync(`${just}.large`, Buffer.concat([readFileSync(raw), Buffer.alloc(512, 'more')]));
+      for (const name of ['vhd', 'large']) {
+        execFileSync('xz', ['-0', '-k', `${just}.${name}`]);
+        execFileSync('zip', ['-q', '-j', `${just}.${name}.zip`, `${just}.${name}`]);
+      }
+    });
+
+    const inOrder: Readonly<Record<string, (image: string) => [string, Partial<ConvertTestOptions>]>> = {
+      xz: (image) => [`${image}.xz`, {}],
+      zip: (image) => [`${image}.zip`, {}],
+      'a source without ranges': (image) => [image, { ranges: false }],
+      'a source with a checksum': (image) => [image, { checksum: `sha256:${sha256(image)}` }],
+    };
+    for (const [way, made] of Object.entries(inOrder)) {
+      it(`fits a claim of just its size (${way})`, async () => {
+        const [image, options] = made(`${directory()}/just.vhd`);
+        const target = `${directory()}/just-${(count += 1)}.img`;
+        const result = await convertFile(image, target, { ...options, usableBytes: DISK_BYTES });
+        assert.deepEqual([result.format, result.virtualSize], ['vhd', DISK_BYTES]);
+        assert.ok(readFileSync(target).equals(readFileSync(raw)));
+      });
+
+      it(`is no raw disk that is larger by as much: that is refused, and not written beyond the claim (${way})`, async () => {
+        const [image, options] = made(`${directory()}/just.large`);
+        const target = `${directory()}/just-${(count += 1)}.img`;
+        await assert.rejects(
+          convertFile(image, target, { ...options, usableBytes: DISK_BYTES }),
+          refusal(
+            'LargerPVCRequired',
+            /image needs at least 4194816 bytes, claim team-a\/vm1 offers 4194304$/,
+          ),
+        );
+        assert.ok(statSync(target).size <= DISK_BYTES);
+      });
+
+      it(`both are so on a block device (${way})`, async function () {
+        if (!loops.available) return this.skip();
+        for (const name of ['vhd', 'large']) {
+          const [image, { ranges = true, checksum }] = made(`${directory()}/just.${name}`);
+          const device = loops.make(backing(), DISK_BYTES);
+          const converting = convertInto(createFileSource(image, { ranges }), device, {
+            state: `${directory()}/state-${(count += 1)}`,
+            ...(checksum === undefined ? {} : { checksum }),
+          });
+          if (name === 'large')
+            await assert.rejects(converting, refusal('LargerPVCRequired', /at least 4194816 bytes/));
+          else assert.equal((await converting).format, 'vhd');
+          if (name === 'vhd') assert.ok(readDevice(backing(), device).equals(readFileSync(raw)));
+        }
+      });
+    }
+
+    it('is refused before anything is read where the claim is smaller than that', async () => {
+      const image = `${directory()}/just.vhd`;
+      const source = createFileSource(image, { ranges: false });
+      const target = { claimName: 'team-a/vm1', usableBytes: DISK_BYTES - 512 };
+      await assert.rejects(
+        planImage(source, { scratch: false, target }),
+        refusal('LargerPVCRequired', /image needs 4194816 bytes, claim team-a\/vm1 offers 4193792$/),
+      );
+      source.close();
+    });
+
+    it('is a raw disk for who asks for raw, and refused at once', async () => {
+      const image = `${directory()}/just.vhd`;
+      const source = createFileSource(image, { ranges: false });
+      const target = { claimName: 'team-a/vm1', usableBytes: DISK_BYTES };
+      const planning = planImage(source, { scratch: false, target, format: 'raw' });
+      await assert.rejects(planning, refusal('LargerPVCRequired', /image needs 4194816 bytes/));
+      source.close();
+    });
+  });
+
   it('goes on after a failure at any place', async () => {
     const image = images['footer']!;
     const target = `${directory()}/failed.img`;
@@ -84,6 +172,58 @@ describe('a fixed VHD that is read in order', function () {
         convertFile(image, target, { ...options, fence: index + 1, failAfter: MIB + Math.floor(failAfter) }),
       );
     assertDisk(image, target, await convertFile(image, target, { ...options, fence: 9 }));
+  });
+
+  describe('for who asks for a VHD', () => {
+    const ways: Readonly<Record<string, Partial<ConvertTestOptions> & { readonly container?: 'gz' | 'xz' }>> =
+      {
+        'in gz': { container: 'gz' },
+        'in xz': { container: 'xz' },
+        'without ranges': { ranges: false },
+        'without a length': { ranges: false, length: false },
+        'with ranges': {},
+      };
+    const tools = { gz: 'gzip', xz: 'xz' } as const;
+    for (const [way, { container, ...options }] of Object.entries(ways)) {
+      const target = (name: string): string => `${directory()}/asked-${name}-${way.replaceAll(' ', '-')}.img`;
+      const packed = (image: string): string => {
+        if (!container) return image;
+        execFileSync(tools[container], ['-1', '-k', '-f', image]);
+        return `${image}.${container}`;
+      };
+
+      it(`is one (${way})`, async () => {
+        const image = images['footer']!;
+        const asked = { ...options, usableBytes, format: 'vhd' } as const;
+        assertDisk(image, target('vhd'), await convertFile(packed(image), target('vhd'), asked));
+      });
+
+      it(`a raw disk is refused (${way})`, async () => {
+        const image = packed(makeRaw(`${directory()}/asked.raw`, 2 * MIB));
+        const where = container ? `content of the ${container}` : 'source';
+        await assert.rejects(
+          convertFile(image, target('raw'), { ...options, usableBytes, format: 'vhd' }),
+          refusal('UnsupportedFormat', new RegExp(`^${where} is raw, vhd was expected$`)),
+        );
+      });
+
+      it(`is nothing else for who asks for another format (${way})`, async () => {
+        await assert.rejects(
+          convertFile(packed(images['footer']!), target('other'), { ...options, usableBytes, format: 'vdi' }),
+          refusal('UnsupportedFormat', /, vdi was expected$/),
+        );
+      });
+    }
+
+    it('what has no room for a footer is refused before it is read', async () => {
+      const image = makeRaw(`${directory()}/ragged.raw`, 2 * MIB + 1);
+      const source = createFileSource(image, { ranges: false });
+      await assert.rejects(
+        planImage(source, { scratch: false, format: 'vhd' }),
+        refusal('UnsupportedFormat', /^source is raw, vhd was expected$/),
+      );
+      source.close();
+    });
   });
 
   it('is a raw disk of all its bytes for who asks for raw, and where its footer is of another size', async () => {

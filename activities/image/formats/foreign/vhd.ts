@@ -59,14 +59,23 @@ export type FixedVhd = ForeignImage & { readonly rawLength: number };
 
 /**
  * A file that looks raw and ends with the footer of a fixed VHD is one: its disk is what precedes the footer. Asks for the last
- * 512 bytes; `undefined` where it is none, or nobody can tell because the source has no ranges or no length.
+ * 512 bytes; `undefined` where it is none, or {@link mayEndInFooter}.
  */
 export async function findFixedVhd(source: ImageSource, facts: SourceFacts): Promise<FixedVhd | undefined> {
   const fileBytes = facts.validators.length;
-  if (fileBytes === undefined || fileBytes <= FOOTER_BYTES || fileBytes % SECTOR !== 0) return undefined;
+  if (fileBytes === undefined || !hasRoomForFooter(fileBytes) || mayEndInFooter(facts)) return undefined;
   const at = fileBytes - FOOTER_BYTES;
-  if (!facts.ranges && fileBytes > facts.head.length) return undefined;
   return readFixedVhd(await createImageBytes(source, facts).at(at, FOOTER_BYTES, 'VHD footer'), at);
+}
+
+/** Whether nobody can tell before it was read if a file that looks raw is a fixed VHD: the source has no ranges, or no length. */
+export function mayEndInFooter({ validators: { length }, ranges, head }: SourceFacts): boolean {
+  if (length === undefined) return true;
+  return hasRoomForFooter(length) && !ranges && length > head.length;
+}
+
+function hasRoomForFooter(fileBytes: number): boolean {
+  return fileBytes > FOOTER_BYTES && fileBytes % SECTOR === 0;
 }
 
 /** The fixed VHD that the last {@link FOOTER_BYTES} of a file, which begin at `at`, make of it; `undefined` where they make none. */
