@@ -159,8 +159,9 @@ async function copyDisk(
   const { foreign, facts } = planned.opened;
   if (foreign?.rawLength !== undefined)
     return await copyRaw(beginningOf(bytes, foreign.rawLength - start), start, job.size, sink);
-  // whoever asks for raw gets every byte; and the end was looked at where it can be
-  const known = job.format === 'raw' || (facts.ranges && facts.validators.length !== undefined);
+  // whoever asks for raw, or clones a volume, gets every byte; and the end was looked at where it can be
+  const asItIs = job.verbatim === true || job.format === 'raw';
+  const known = asItIs || (facts.ranges && facts.validators.length !== undefined);
   if (known) return await copyRaw(bytes, start, job.size, sink);
   const { watchVhdFooter } = await import('./formats/foreign/vhd-footer-stream.js');
   const watched = watchVhdFooter(bytes, start);

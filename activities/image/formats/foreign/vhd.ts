@@ -2,6 +2,7 @@ import { hostile, invalid, unsupported } from '../../refusals.js';
 import type { ImageSource, SourceFacts } from '../../source/types.js';
 import { assertInside, createImageBytes, isPowerOfTwo, readU64, type ImageBytes } from './image-bytes.js';
 import type { ForeignImage } from './types.js';
+import { refuseUdif } from './udif.js';
 
 const SECTOR = 512;
 /** What a VHD ends with, and a dynamic one begins with too. */
@@ -57,13 +58,16 @@ export type FixedVhd = ForeignImage & { readonly rawLength: number };
 /**
  * A file that looks raw and ends with the footer of a fixed VHD is one: its disk is what precedes the footer. Asks for the last
  * 512 bytes; `undefined` where it is none, or nobody can tell because the source has no ranges or no length.
+ * @throws {@link FailureType} `UnsupportedFormat` for an Apple disk image, which shows by its end as well
  */
 export async function findFixedVhd(source: ImageSource, facts: SourceFacts): Promise<FixedVhd | undefined> {
   const fileBytes = facts.validators.length;
-  if (fileBytes === undefined || fileBytes <= FOOTER_BYTES || fileBytes % SECTOR !== 0) return undefined;
+  if (fileBytes === undefined || fileBytes < FOOTER_BYTES) return undefined;
   const at = fileBytes - FOOTER_BYTES;
   if (!facts.ranges && fileBytes > facts.head.length) return undefined;
-  return readFixedVhd(await createImageBytes(source, facts).at(at, FOOTER_BYTES, 'VHD footer'), at);
+  const end = await createImageBytes(source, facts).at(at, FOOTER_BYTES, 'VHD footer');
+  refuseUdif(end);
+  return readFixedVhd(end, at);
 }
 
 /** The fixed VHD that the last {@link FOOTER_BYTES} of a file, which begin at `at`, make of it; `undefined` where they make none. */
