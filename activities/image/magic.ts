@@ -35,9 +35,12 @@ const SKIPPABLE_FRAME = { offset: 1, bytes: Buffer.from([0x2a, 0x4d, 0x18]) };
 const REFUSED: readonly Magic[] = [
   { name: 'bzip2', offset: 0, bytes: Buffer.from('BZh', 'latin1') },
   { name: 'lz4', offset: 0, bytes: Buffer.from([0x04, 0x22, 0x4d, 0x18]) },
+  { name: 'lz4 of the old format', offset: 0, bytes: Buffer.from([0x02, 0x21, 0x4c, 0x18]) },
+  { name: 'lzip', offset: 0, bytes: Buffer.from('LZIP', 'latin1') },
   { name: '7-Zip', offset: 0, bytes: Buffer.from([0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c]) },
   { name: 'RAR', offset: 0, bytes: Buffer.from('Rar!\x1a\x07', 'latin1') },
   { name: 'QED', offset: 0, bytes: Buffer.from('QED\0', 'latin1') },
+  { name: 'a VMDK of ESX (COWD, vmfsSparse)', offset: 0, bytes: Buffer.from('COWD', 'latin1') },
   { name: 'a Parallels disk', offset: 0, bytes: Buffer.from('WithoutFreeSpace', 'latin1') },
   { name: 'a Parallels disk', offset: 0, bytes: Buffer.from('WithouFreSpacExt', 'latin1') },
   { name: 'an Apple disk image', offset: 0, bytes: Buffer.from('encrcdsa', 'latin1') },
@@ -45,6 +48,10 @@ const REFUSED: readonly Magic[] = [
 
 /** A VMDK of several files begins with the list of them. */
 const VMDK_DESCRIPTOR = { offset: 0, bytes: Buffer.from('# Disk DescriptorFile', 'latin1') };
+/** What QEMU takes for one too: its first line that is no comment and not blank (`vmdk_probe` in `block/vmdk.c`). */
+const VMDK_VERSION = /^(?:#[^\n]*\n| *\r?\n)*version=[123]\r?\n/;
+/** Comments before that line may be as long. */
+const VMDK_COMMENT_BYTES = 4096;
 
 /** An answer meant for a browser: a login page, a directory listing, an error with status 200. */
 const HTML = /^(?:\ufeff)?\s*<(?:!doctype\s+html|html)[\s>]/i;
@@ -60,7 +67,7 @@ export function identify(head: Buffer, where: string): Identity {
   if (((head[0] ?? 0) & 0xf0) === 0x50 && matches(head, SKIPPABLE_FRAME)) return { container: 'zst' };
   const format = FORMATS.find((magic) => matches(head, magic));
   if (format) return { format: format.name };
-  if (matches(head, VMDK_DESCRIPTOR))
+  if (matches(head, VMDK_DESCRIPTOR) || VMDK_VERSION.test(head.toString('latin1', 0, VMDK_COMMENT_BYTES)))
     throw hostile(
       `${where} is the descriptor of a VMDK, whose flat extents are other files: convert it to qcow2 or raw`,
     );

@@ -3,7 +3,7 @@ import { createDisposables, type Disposables } from '../disposables.js';
 import { failureTypeOf, permanentFailure } from '../failures.js';
 import { beginsTar } from './archive/tar-header.js';
 import type { ForeignImage } from './formats/foreign/types.js';
-import { findFixedVhd, mayEndInFooter } from './formats/foreign/vhd.js';
+import { findFixedVhd, isEndUnseen } from './formats/foreign/vhd.js';
 import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
 import { openLayer, type Layer } from './layers/open-layer.js';
 import { identify } from './magic.js';
@@ -129,7 +129,7 @@ async function openRaw(peeled: Peeled): Promise<FoundImage> {
   const { view, facts } = peeled;
   const vhd = await findFixedVhd(view, facts);
   if (vhd) return { ...peeled, format: 'vhd', foreign: vhd };
-  return { ...peeled, format: 'raw', endUnseen: mayEndInFooter(facts) };
+  return { ...peeled, format: 'raw', endUnseen: isEndUnseen(facts) };
 }
 
 function notAnArchive(where: string, found: ImageFormat | Container): Error {

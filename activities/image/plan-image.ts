@@ -1,6 +1,6 @@
 import { createDisposables } from '../disposables.js';
 import type { ContentType, ImageFacts, ImageFormat } from '../types.js';
-import { FOOTER_BYTES } from './formats/foreign/vhd.js';
+import { FOOTER_BYTES, mayBeFixedVhd } from './formats/foreign/vhd.js';
 import { countAllocated } from './formats/qcow2/allocated.js';
 import { readL1 } from './formats/qcow2/tables.js';
 import { openImage, type OpenedImage } from './open-image.js';
@@ -136,7 +136,7 @@ async function openChecked(root: ImageSource, options: PlanOptions): Promise<Ope
 function assertImageFits(opened: OpenedImage, target: TargetSize): void {
   const virtualSize = virtualSizeOf(opened);
   if (virtualSize === undefined) return;
-  const least = opened.endUnseen ? virtualSize - FOOTER_BYTES : virtualSize;
+  const least = opened.endUnseen && mayBeFixedVhd(virtualSize) ? virtualSize - FOOTER_BYTES : virtualSize;
   if (least > target.usableBytes) throw largerPvcRequired(`${virtualSize}`, virtualSize, target);
 }
 

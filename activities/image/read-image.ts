@@ -159,6 +159,7 @@ async function copyDisk(
   const { foreign, endUnseen } = planned.opened;
   if (foreign?.rawLength !== undefined)
     return await copyRaw(beginningOf(bytes, foreign.rawLength - start), start, job.size, sink);
+  // the end was looked at where it can be; whoever asks for raw, or clones a volume, gets every byte
   if (!endUnseen) return await copyRaw(bytes, start, job.size, sink);
   const { watchVhdFooter } = await import('./formats/foreign/vhd-footer-stream.js');
   const watched = watchVhdFooter(bytes, start);

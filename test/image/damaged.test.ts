@@ -129,6 +129,18 @@ describe('damaged images', function () {
     ['nothing', '', 'ImageInvalid', /source is empty/],
     ['an HTML page', '\n<!DOCTYPE html><html>login</html>', 'ImageInvalid', /HTML page/],
     ['bzip2', 'BZh91AY&SY', 'UnsupportedFormat', /source is bzip2/],
+    ['lz4', '\x04\x22M\x18', 'UnsupportedFormat', /source is lz4,/],
+    ['lz4 of the old format', '\x02\x21L\x18', 'UnsupportedFormat', /source is lz4 of the old format/],
+    ['lzip', 'LZIP\x01\x0c', 'UnsupportedFormat', /source is lzip/],
+    ['VMDK of ESX', 'COWD\x01\0\0\0', 'UnsupportedFormat', /source is a VMDK of ESX \(COWD, vmfsSparse\)/],
+    ['VMDK descriptor', '# Disk DescriptorFile\n', 'ImageHostile', /descriptor of a VMDK/],
+    ['VMDK descriptor that begins otherwise', 'version=1\nCID=7\n', 'ImageHostile', /descriptor of a VMDK/],
+    [
+      'VMDK descriptor behind comments and blank lines',
+      '#\r\n  \r\n# another\n\nversion=3\r\n',
+      'ImageHostile',
+      /descriptor of a VMDK/,
+    ],
     ['QED in gz', gzipSync('QED\0...'), 'UnsupportedFormat', /content of the gz is QED/],
     [
       'zstd that is cut short',
@@ -144,6 +156,55 @@ describe('damaged images', function () {
       assert.ok(!existsSync(out) || statSync(out).size === 0);
     });
   }
+
+  for (const begins of [
+    'version=4\n',
+    'version=10\n',
+    ' version=1\n',
+    '\0version=1\n',
+    '#!/bin/sh\nset -e\n',
+  ])
+    it(`takes a raw disk that begins with ${JSON.stringify(begins)}`, async () => {
+      const path = write(Buffer.concat([Buffer.from(begins), Buffer.alloc(4096, ' ')]), 'raw');
+      assert.equal((await convertFile(path, target(), { usableBytes })).format, 'raw');
+    });
+
+  describe('an Apple disk image, which shows by its end', () => {
+    /** UDIF's trailer (`UDIFResourceFile`): cookie, version and its own length. */
+    const trailer = (version = 4): Buffer => {
+      const bytes = Buffer.alloc(512);
+      bytes.write('koly');
+      bytes.writeUInt32BE(version, 4);
+      bytes.writeUInt32BE(512, 8);
+      return bytes;
+    };
+    const ending = (bytes: number, end: Buffer): string =>
+      write(Buffer.concat([Buffer.alloc(bytes, 'data'), end]), 'dmg');
+
+    for (const [way, bytes, options] of [
+      ['behind ranges', 3 * MIB, {}],
+      ['behind ranges, not of whole sectors', 3 * MIB + 77, {}],
+      ['as a stream', 3 * MIB + 77, { ranges: false, chunk: 1000 }],
+      ['as a stream without a length', 3 * MIB, { ranges: false, length: false }],
+      ['in its first bytes', 5000, { ranges: false }],
+      ['that is nothing but the trailer', 0, {}],
+    ] as const)
+      it(`is refused ${way}`, async () => {
+        const message = /is an Apple disk image \(UDIF\), which this release does not read/;
+        const path = ending(bytes, trailer());
+        await assertRefused(path, target(), { usableBytes, ...options }, 'UnsupportedFormat', message);
+      });
+
+    it('is not seen where the end only looks like one, or for who asks for raw', async () => {
+      for (const ranges of [true, false]) {
+        const like = await convertFile(ending(3 * MIB, trailer(3)), target(), { usableBytes, ranges });
+        assert.deepEqual([like.format, like.virtualSize], ['raw', 3 * MIB + 512]);
+        const options = { usableBytes, ranges, format: 'raw' } as const;
+        const asked = await convertFile(ending(3 * MIB, trailer()), target(), options);
+        assert.equal(asked.virtualSize, 3 * MIB + 512);
+      }
+    });
+  });
 
   it('takes a disk of one byte', async () => {
     const path = write('x', 'raw');

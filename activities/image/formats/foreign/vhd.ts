@@ -2,6 +2,7 @@ import { hostile, invalid, unsupported } from '../../refusals.js';
 import type { ImageSource, SourceFacts } from '../../source/types.js';
 import { assertInside, createImageBytes, isPowerOfTwo, readU64, type ImageBytes } from './image-bytes.js';
 import type { ForeignImage } from './types.js';
+import { refuseUdif } from './udif.js';
 
 const SECTOR = 512;
 /** What a VHD ends with, and a dynamic one begins with too. */
@@ -59,22 +60,25 @@ export type FixedVhd = ForeignImage & { readonly rawLength: number };
 
 /**
  * A file that looks raw and ends with the footer of a fixed VHD is one: its disk is what precedes the footer. Asks for the last
- * 512 bytes; `undefined` where it is none, or {@link mayEndInFooter}.
+ * 512 bytes; `undefined` where it is none, or {@link isEndUnseen}.
+ * @throws {@link FailureType} `UnsupportedFormat` for an Apple disk image, which shows by its end as well
  */
 export async function findFixedVhd(source: ImageSource, facts: SourceFacts): Promise<FixedVhd | undefined> {
   const fileBytes = facts.validators.length;
-  if (fileBytes === undefined || !hasRoomForFooter(fileBytes) || mayEndInFooter(facts)) return undefined;
+  if (fileBytes === undefined || fileBytes < FOOTER_BYTES || isEndUnseen(facts)) return undefined;
   const at = fileBytes - FOOTER_BYTES;
-  return readFixedVhd(await createImageBytes(source, facts).at(at, FOOTER_BYTES, 'VHD footer'), at);
+  const end = await createImageBytes(source, facts).at(at, FOOTER_BYTES, 'VHD footer');
+  refuseUdif(end);
+  return readFixedVhd(end, at);
 }
 
-/** Whether nobody can tell before it was read if a file that looks raw is a fixed VHD: the source has no ranges, or no length. */
-export function mayEndInFooter({ validators: { length }, ranges, head }: SourceFacts): boolean {
-  if (length === undefined) return true;
-  return hasRoomForFooter(length) && !ranges && length > head.length;
+/** Whether nobody can tell before it was read what a file ends with: the source has no ranges, or no length. */
+export function isEndUnseen({ validators: { length }, ranges, head }: SourceFacts): boolean {
+  return length === undefined || (!ranges && length > head.length);
 }
 
-function hasRoomForFooter(fileBytes: number): boolean {
+/** Whether a file of so many bytes may be a fixed VHD: whole sectors before its footer. */
+export function mayBeFixedVhd(fileBytes: number): boolean {
   return fileBytes > FOOTER_BYTES && fileBytes % SECTOR === 0;
 }
 
