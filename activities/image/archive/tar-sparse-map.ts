@@ -9,8 +9,9 @@ const OLD_GNU = { pairs: 386, count: 4, extended: 482, realSize: [483, 12] } as 
 const CONTINUATION = { pairs: 0, count: 21, extended: 504 } as const;
 const FIELD = 12;
 const MAX_CONTINUATIONS = Math.ceil(MAX_EXTENTS / CONTINUATION.count);
-/** Digits of one number of a 1.0 map. */
+/** Digits of one number of a 0.1 or 1.0 map. */
 const MAX_DIGITS = 20;
+const COMMA = 0x2c;
 
 /** What a file's entry says about its data. */
 export interface FileLayout {
@@ -75,15 +76,39 @@ function addPairs(
 
 /** 0.1 has all numbers in one record, 0.0 has one record a number. */
 function mapOfRecords({ name, pax, stored }: FileLayout, size: number): SparseMap {
-  const list = pax.text('GNU.sparse.map')?.toString('latin1');
-  const numbers = list?.split(',').map((digits) => decimal(digits, `sparse map of ${name}`)) ?? pax.pairs;
-  const blocks = pax.count('GNU.sparse.numblocks');
-  if (numbers.length % 2 !== 0 || (blocks !== undefined && blocks * 2 !== numbers.length))
-    throw invalid(`sparse map of ${name} has ${numbers.length} numbers, ${blocks ?? 'some'} pairs are said`);
   const map = createMapBuilder(name, size);
-  for (let index = 0; index < numbers.length; index += 2)
-    map.add(numbers[index] ?? 0, numbers[index + 1] ?? 0);
+  const list = pax.text('GNU.sparse.map');
+  const numbers = list ? addList(map, list, name) : addNumbers(map, pax.pairs);
+  const blocks = pax.count('GNU.sparse.numblocks');
+  if (numbers % 2 !== 0 || (blocks !== undefined && blocks * 2 !== numbers))
+    throw invalid(`sparse map of ${name} has ${numbers} numbers, ${blocks ?? 'some'} pairs are said`);
   return map.finish(stored);
+}
+
+/**
+ * Adds the numbers between the commas of a list, one pair after another: all of them at once would take many times the memory of
+ * their text. How many numbers there were.
+ */
+function addList(map: MapBuilder, list: Buffer, name: string): number {
+  let numbers = 0;
+  let offset = 0;
+  for (let start = 0; start <= list.length; numbers += 1) {
+    const comma = list.indexOf(COMMA, start);
+    const end = comma === -1 ? list.length : comma;
+    // what is longer than a number is none
+    const digits = list.toString('latin1', start, Math.min(end, start + MAX_DIGITS + 1));
+    const number = decimal(digits, `sparse map of ${name}`);
+    if (numbers % 2 === 0) offset = number;
+    else map.add(offset, number);
+    start = end + 1;
+  }
+  return numbers;
+}
+
+function addNumbers(map: MapBuilder, numbers: readonly number[]): number {
+  for (let index = 0; index + 1 < numbers.length; index += 2)
+    map.add(numbers[index] ?? 0, numbers[index + 1] ?? 0);
+  return numbers.length;
 }
 
 /** 1.0 puts lines before the data, padded to a block: how many pairs, then the numbers. */

@@ -3,6 +3,8 @@ import { invalid } from '../refusals.js';
 
 /** Stretches of data that one file may have: 24 MiB of memory. */
 export const MAX_EXTENTS = 1024 * 1024;
+/** Stretches that one map may name, those without data included: tools write one or two of them. */
+const MAX_PAIRS = 2 * MAX_EXTENTS;
 /** Bytes of a hole that are yielded at once. */
 const HOLE_PIECE = 1024 * 1024;
 
@@ -33,7 +35,7 @@ export interface TarExtent {
 
 /** Takes the stretches of a map one after another. */
 export interface MapBuilder {
-  /** @throws {@link FailureType} `ImageInvalid` for one that overlaps those before, or lies outside the file */
+  /** @throws {@link FailureType} `ImageInvalid` for one that overlaps those before, or lies outside the file, or is one too many */
   add(offset: number, length: number): void;
   /** @throws {@link FailureType} `ImageInvalid` where the stretches are not as long as the packed data */
   finish(packedSize: number): SparseMap;
@@ -49,11 +51,14 @@ export function denseMap(size: number): SparseMap {
 /** A map under construction; `name` is for messages. */
 export function createMapBuilder(name: string, size: number): MapBuilder {
   let arrays = grown(1);
+  let pairs = 0;
   let count = 0;
   let end = 0;
   let packedSize = 0;
 
   function add(offset: number, length: number): void {
+    pairs += 1;
+    if (pairs > MAX_PAIRS) throw invalid(`sparse map of ${name} has more than ${MAX_PAIRS} stretches`);
     if (offset < end)
       throw invalid(
         `sparse map of ${name} is not in order: data at ${offset} after data that ends at ${end}`,

@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import { openLibrary } from '../decode/native.js';
 import { invalid } from '../refusals.js';
 import { KEPT_BYTES, type ImageSource } from '../source/types.js';
-import { padded, type XzBlock } from './xz-index.js';
+import { padded, type XzBlock, type XzBlocks } from './xz-index.js';
 
 /**
  * What blocks under way (compressed, decompressed, dictionary) and the one that is being read may use together, in bytes: two of
@@ -32,21 +32,31 @@ type BlockDecoder = (input: Buffer, output: Buffer) => Promise<number>;
  * How many blocks can be decoded at once within the memory that there is, or 0 where they are better left to the `xz` tool: one
  * block, blocks that are too large, no liblzma.
  */
-export function parallelBlocks(blocks: readonly XzBlock[]): number {
-  if (blocks.length < 2 || !openLibrary('lzma')) return 0;
+export function parallelBlocks(blocks: XzBlocks): number {
+  if (blocks.count < 2 || !openLibrary('lzma')) return 0;
   const { stored, plain } = largestOf(blocks);
   // presets choose blocks of three dictionaries
   const each = stored + plain + Math.min(plain / 3, BLOCK_MEMORY);
   return Math.max(0, Math.min(availableParallelism(), Math.floor((MEMORY - plain) / each)));
 }
 
-function largestOf(blocks: readonly XzBlock[]): { stored: number; plain: number } {
+function largestOf(blocks: XzBlocks, first = 0): { stored: number; plain: number } {
   let [stored, plain] = [0, 0];
-  for (const { unpaddedSize, uncompressedSize } of blocks) {
+  for (let index = first; index < blocks.count; index += 1) {
+    const { unpaddedSize, uncompressedSize } = blocks.at(index);
     stored = Math.max(stored, padded(unpaddedSize));
     plain = Math.max(plain, uncompressedSize);
   }
   return { stored, plain };
+}
+
+/** Index of the first block that holds something at or after offset `start`. */
+function firstAt(blocks: XzBlocks, start: number): number {
+  for (let index = 0; index < blocks.count; index += 1) {
+    const { outer, uncompressedSize } = blocks.at(index);
+    if (outer + uncompressedSize > start) return index;
+  }
+  return blocks.count;
 }
 
 /** A block on its way. */
@@ -63,17 +73,16 @@ interface Underway {
  */
 export async function* decodeBlocks(
   source: ImageSource,
-  blocks: readonly XzBlock[],
+  blocks: XzBlocks,
   { start, parallel }: { readonly start: number; readonly parallel: number },
 ): AsyncGenerator<Buffer> {
-  const wanted = blocks.filter(({ outer, uncompressedSize }) => outer + uncompressedSize > start);
-  const { stored, plain } = largestOf(wanted);
+  let next = firstAt(blocks, start);
+  const { stored, plain } = largestOf(blocks, next);
   const decode = createBlockDecoder();
   const inputs = buffers(parallel, stored + WRAPPING_BYTES);
   const outputs = buffers(parallel + 1, plain);
   const cut = createCutter(plain);
   const underway: Underway[] = [];
-  let next = 0;
 
   function begin(block: XzBlock): Underway {
     const input = inputs.pop() ?? Buffer.alloc(0);
@@ -84,10 +93,8 @@ export async function* decodeBlocks(
   }
 
   function fill(): void {
-    for (let block = wanted[next]; block && inputs.length > 0 && outputs.length > 0; block = wanted[next]) {
-      next += 1;
-      underway.push(begin(block));
-    }
+    for (; next < blocks.count && inputs.length > 0 && outputs.length > 0; next += 1)
+      underway.push(begin(blocks.at(next)));
   }
   try {
     for (fill(); ; fill()) {
@@ -153,16 +160,17 @@ async function decodeBlock(source: ImageSource, job: BlockJob): Promise<Buffer> 
   throw invalid(`xz block at ${inner} ${why} (liblzma code ${code})`);
 }
 
-function streamHeader(flags: Buffer): Buffer {
-  const header = Buffer.concat([STREAM_MAGIC, flags], HEADER_BYTES);
-  header.writeUInt32LE(crc32(flags), 8);
+function streamHeader(flags: number): Buffer {
+  const header = Buffer.concat([STREAM_MAGIC], HEADER_BYTES);
+  header.writeUInt16BE(flags, 6);
+  header.writeUInt32LE(crc32(header.subarray(6, 8)), 8);
   return header;
 }
 
-function streamFooter(flags: Buffer, indexBytes: number): Buffer {
+function streamFooter(flags: number, indexBytes: number): Buffer {
   const footer = Buffer.alloc(FOOTER_BYTES);
   footer.writeUInt32LE(indexBytes / 4 - 1, 4);
-  flags.copy(footer, 8);
+  footer.writeUInt16BE(flags, 8);
   footer.write('YZ', 10, 'latin1');
   footer.writeUInt32LE(crc32(footer.subarray(4, 10)), 0);
   return footer;

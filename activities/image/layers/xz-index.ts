@@ -6,9 +6,15 @@ import type { ImageSource } from '../source/types.js';
 const HEADER_BYTES = 12;
 const FOOTER_BYTES = 12;
 const FOOTER_MAGIC = Buffer.from('YZ', 'latin1');
-/** Bytes of an index that are looked at: 24 MiB blocks of 100 TiB fit. */
+/** Bytes of all indexes together that are looked at: 24 MiB blocks of 100 TiB fit. */
 const MAX_INDEX_BYTES = 64 * 1024 * 1024;
-const MAX_BLOCKS = 4_000_000;
+/** Indicator, no records, padding, CRC-32. */
+const SMALLEST_INDEX = 8;
+const CRC_BYTES = 4;
+/** An index is read, and forgotten, piece by piece. */
+const INDEX_PIECE = 4 * 1024 * 1024;
+/** Blocks of all streams together that are remembered, in {@link FIELDS} numbers each: 10 MiB. */
+const MOST_KEPT = 256 * 1024;
 const MAX_STREAMS = 10_000;
 
 /** One block of an xz file. Offsets and sizes are bytes. */
@@ -19,37 +25,78 @@ export interface XzBlock {
   /** With its header and check, without padding. */
   readonly unpaddedSize: number;
   readonly uncompressedSize: number;
-  /** The two bytes of the stream's flags: which check the block has. */
-  readonly flags: Buffer;
+  /** The two bytes of the stream's flags, the first one above: which check the block has. */
+  readonly flags: number;
+}
+
+/** The blocks of an xz file in their order, made when they are asked for. */
+export interface XzBlocks {
+  readonly count: number;
+  /** The block of an index below `count`. */
+  at(index: number): XzBlock;
 }
 
 /** What the indexes of an xz file, read from its end, say. */
 export interface XzIndex {
-  readonly blocks: readonly XzBlock[];
+  /** Absent where there are more than {@link MOST_KEPT}: such a file is read in order. */
+  readonly blocks?: XzBlocks;
   readonly uncompressedSize: number;
 }
 
 /**
- * Reads the indexes of all streams, from the last to the first, by a few small ranges.
+ * Reads the indexes of all streams, from the last to the first, by a few small ranges. Two bytes of a file can name a block: what
+ * is remembered of them is bounded, and lies outside the heap.
  * @throws {@link FailureType} `ImageInvalid` where the file does not end as an xz file does
  */
 export async function readXzIndex(source: ImageSource, fileBytes: number): Promise<XzIndex> {
-  const streams: Omit<XzBlock, 'outer'>[][] = [];
-  let end = fileBytes;
-  while (end > 0) {
+  const streams: XzStream[] = [];
+  let left = { indexBytes: MAX_INDEX_BYTES, blocks: MOST_KEPT };
+  let uncompressedSize = 0;
+  for (let end = fileBytes; end > 0;) {
     if (streams.length === MAX_STREAMS) throw invalid(`xz file has more than ${MAX_STREAMS} streams`);
     end = await skipPadding(source, end);
-    const stream = await readStream(source, end);
-    streams.unshift(stream.blocks);
+    const stream = await readStream(source, end, left);
+    const { indexBytes, records } = stream;
+    left = { indexBytes: left.indexBytes - indexBytes, blocks: left.blocks - records.count };
+    // of no use any more
+    if (left.blocks < 0) for (const { records: kept } of streams) delete kept.sizes;
+    streams.push(stream);
+    uncompressedSize += records.plain;
     end = stream.start;
   }
+  if (!Number.isSafeInteger(uncompressedSize))
+    throw invalid(`xz file decompresses to ${uncompressedSize} bytes`);
+  return left.blocks < 0
+    ? { uncompressedSize }
+    : { uncompressedSize, blocks: placeBlocks(streams.reverse(), MOST_KEPT - left.blocks) };
+}
+
+/** `inner`, `outer`, `unpaddedSize`, `uncompressedSize`, `flags`. */
+const FIELDS = 5;
+
+function placeBlocks(streams: readonly XzStream[], count: number): XzBlocks {
+  const table = new Float64Array(count * FIELDS);
+  let at = 0;
   let outer = 0;
-  const blocks = streams.flat().map((block): XzBlock => {
-    const placed = { ...block, outer };
-    outer += block.uncompressedSize;
-    return placed;
-  });
-  return { blocks, uncompressedSize: outer };
+  for (const { start, flags, records } of streams) {
+    const { sizes = new Float64Array(0) } = records;
+    let inner = start + HEADER_BYTES;
+    for (let index = 0; index < sizes.length; index += 2) {
+      const [unpaddedSize = 0, uncompressedSize = 0] = sizes.subarray(index, index + 2);
+      table.set([inner, outer, unpaddedSize, uncompressedSize, flags], at);
+      at += FIELDS;
+      inner += padded(unpaddedSize);
+      outer += uncompressedSize;
+    }
+  }
+  return {
+    count,
+    at(index) {
+      const fields = table.subarray(index * FIELDS, (index + 1) * FIELDS);
+      const [inner = 0, start = 0, unpaddedSize = 0, uncompressedSize = 0, flags = 0] = fields;
+      return { inner, outer: start, unpaddedSize, uncompressedSize, flags };
+    },
+  };
 }
 
 const MOST_PEEK = 4 * 1024 * 1024;
@@ -75,64 +122,121 @@ async function skipPadding(source: ImageSource, end: number): Promise<number> {
   throw invalid('xz file does not end with a stream footer: it is cut short, or something follows it');
 }
 
-async function readStream(
-  source: ImageSource,
-  end: number,
-): Promise<{ blocks: Omit<XzBlock, 'outer'>[]; start: number }> {
-  const footer = Buffer.alloc(FOOTER_BYTES);
-  if (end < HEADER_BYTES + FOOTER_BYTES) throw invalid('xz file is cut short');
-  await source.readInto(end - FOOTER_BYTES, footer);
+/** One stream of the file, and what its index says. */
+interface XzStream {
+  readonly start: number;
+  readonly flags: number;
+  readonly indexBytes: number;
+  readonly records: XzRecords;
+}
+
+/** What one index says. */
+interface XzRecords {
+  readonly count: number;
+  /** Unpadded and uncompressed sizes in turn; absent where there are too many to be kept. */
+  sizes?: Float64Array;
+  /** Bytes of the blocks in the file, padding included, and of what they decompress to. */
+  readonly stored: number;
+  readonly plain: number;
+}
+
+/** What indexes may still take. */
+interface Left {
+  readonly indexBytes: number;
+  readonly blocks: number;
+}
+
+async function readStream(source: ImageSource, end: number, left: Left): Promise<XzStream> {
+  // the check sum of the index lies before the footer
+  const last = Buffer.alloc(CRC_BYTES + FOOTER_BYTES);
+  if (end < HEADER_BYTES + SMALLEST_INDEX + FOOTER_BYTES) throw invalid('xz file is cut short');
+  await source.readInto(end - last.length, last);
+  const footer = last.subarray(CRC_BYTES);
   if (!footer.subarray(10).equals(FOOTER_MAGIC) || crc32(footer.subarray(4, 10)) !== footer.readUInt32LE(0))
     throw invalid('xz file does not end with a stream footer: it is cut short, or something follows it');
   const indexBytes = (footer.readUInt32LE(4) + 1) * 4;
-  if (indexBytes > MAX_INDEX_BYTES || indexBytes > end - HEADER_BYTES - FOOTER_BYTES)
-    throw invalid(`xz index has ${indexBytes} bytes, the file ${end} before its end`);
-  const index = Buffer.alloc(indexBytes);
+  if (indexBytes > left.indexBytes || indexBytes > end - HEADER_BYTES - FOOTER_BYTES)
+    throw invalid(
+      `xz index has ${indexBytes} bytes, ${left.indexBytes} are left for it, the file has ${end} before its end`,
+    );
   const indexStart = end - FOOTER_BYTES - indexBytes;
-  await source.readInto(indexStart, index);
-  const records = parseIndex(index);
-  const total = records.reduce((sum, { unpaddedSize }) => sum + padded(unpaddedSize), 0);
-  const start = indexStart - total - HEADER_BYTES;
-  if (start < 0) throw invalid(`xz index counts ${total} bytes of blocks, the file has ${indexStart}`);
+  const bytes = piecesOf(source, indexStart, indexBytes - CRC_BYTES);
+  const records = await readRecords(bytes, { indexBytes, crc: last.readUInt32LE(0), room: left.blocks });
+  const start = indexStart - records.stored - HEADER_BYTES;
+  if (start < 0)
+    throw invalid(`xz index counts ${records.stored} bytes of blocks, the file has ${indexStart}`);
   const header = Buffer.alloc(HEADER_BYTES);
   await source.readInto(start, header);
   const flags = header.subarray(6, 8);
   if (!flags.equals(footer.subarray(8, 10)) || crc32(flags) !== header.readUInt32LE(8))
     throw invalid('xz stream header and footer do not agree');
-  let inner = start + HEADER_BYTES;
-  const blocks = records.map((record) => {
-    const block = { ...record, inner, flags };
-    inner += padded(record.unpaddedSize);
-    return block;
-  });
-  return { blocks, start };
+  return { start, flags: flags.readUInt16BE(), indexBytes, records };
 }
 
-/** Index (§4): indicator, number of records, pairs of sizes, padding, CRC-32. */
-function parseIndex(index: Buffer): { unpaddedSize: number; uncompressedSize: number }[] {
-  if (index[0] !== 0 || crc32(index.subarray(0, -4)) !== index.readUInt32LE(index.length - 4))
-    throw invalid('xz index is damaged');
-  const cursor = { at: 1 };
-  const count = readInteger(index, cursor);
-  if (count > MAX_BLOCKS || count * 2 > index.length) throw invalid(`xz index names ${count} blocks`);
-  return Array.from({ length: count }, () => {
-    const unpaddedSize = readInteger(index, cursor);
-    const uncompressedSize = readInteger(index, cursor);
-    if (unpaddedSize < 5) throw invalid(`xz index names a block of ${unpaddedSize} bytes`);
-    return { unpaddedSize, uncompressedSize };
-  });
-}
-
-/** Multibyte integer (§1.2), seven bits a byte; sizes beyond 2^53 are nobody's. */
-function readInteger(bytes: Buffer, cursor: { at: number }): number {
-  let value = 0;
-  for (let factor = 1; ; factor *= 128) {
-    const byte = bytes[cursor.at];
-    if (byte === undefined || factor > 2 ** 49) throw invalid('xz index is damaged');
-    cursor.at += 1;
-    value += (byte & 0x7f) * factor;
-    if (!(byte & 0x80)) return value;
+/** Bytes of the file in pieces of one buffer: each is gone when the next one comes. */
+async function* piecesOf(source: ImageSource, start: number, length: number): AsyncGenerator<Buffer> {
+  const buffer = Buffer.alloc(Math.min(INDEX_PIECE, length));
+  for (let done = 0; done < length; done += buffer.length) {
+    const piece = buffer.subarray(0, length - done);
+    await source.readInto(start + done, piece);
+    yield piece;
   }
+}
+
+/** Index (§4): indicator, number of records, pairs of sizes, padding, CRC-32. `room` is how many records may be kept. */
+async function readRecords(
+  pieces: AsyncIterable<Buffer>,
+  { indexBytes, crc, room }: { readonly indexBytes: number; readonly crc: number; readonly room: number },
+): Promise<XzRecords> {
+  let [indicator, count, seen, stored, plain, padding] = [-1, -1, 0, 0, 0, 0];
+  let sizes: Float64Array | undefined;
+
+  function begin(records: number): void {
+    if (records * 2 > indexBytes) throw invalid(`xz index names ${records} blocks`);
+    count = records;
+    if (count <= room) sizes = new Float64Array(count * 2);
+  }
+
+  function add(size: number): void {
+    if (seen % 2 === 0 && size < 5) throw invalid(`xz index names a block of ${size} bytes`);
+    if (seen % 2 === 0) stored += padded(size);
+    else plain += size;
+    if (sizes) sizes[seen] = size;
+    seen += 1;
+  }
+
+  const parse = createIntegers((value) => {
+    // padding looks like zeros
+    if (indicator < 0) indicator = value;
+    else if (count < 0) begin(value);
+    else if (seen < count * 2) add(value);
+    else if (value === 0 && padding < 3) padding += 1;
+    else throw invalid('xz index is damaged');
+  });
+  let sum = 0;
+  for await (const piece of pieces) {
+    sum = crc32(piece, sum);
+    parse(piece);
+  }
+  if (indicator !== 0 || sum !== crc || seen !== count * 2) throw invalid('xz index is damaged');
+  return { count, stored, plain, ...(sizes ? { sizes } : {}) };
+}
+
+/** Takes bytes as they come, gives multibyte integers (§1.2), seven bits a byte; sizes beyond 2^53 are nobody's. */
+function createIntegers(take: (value: number) => void): (bytes: Buffer) => void {
+  let value = 0;
+  let factor = 1;
+  return (bytes) => {
+    for (const byte of bytes) {
+      if (factor > 2 ** 49) throw invalid('xz index is damaged');
+      value += (byte & 0x7f) * factor;
+      factor *= 128;
+      if (byte & 0x80) continue;
+      take(value);
+      value = 0;
+      factor = 1;
+    }
+  };
 }
 
 /** Blocks are padded to multiples of four bytes. */

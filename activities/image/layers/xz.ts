@@ -8,13 +8,14 @@ import { unxz } from './xz-tool.js';
 /**
  * What an xz file decompresses to. Behind ranges its index is read from its end: then its size is known beforehand, and a file of
  * several blocks is decoded block by block, some at once, and can be entered at any of them. Otherwise the `xz` tool reads it as
- * a stream.
+ * a stream, and so it does where blocks are very many or too large.
  */
 export async function openXz(inner: ImageSource): Promise<ImageSource> {
   const facts = await inner.probe();
   const { length } = facts.validators;
   const index = facts.ranges && length !== undefined ? await readXzIndex(inner, length) : undefined;
-  const parallel = index ? parallelBlocks(index.blocks) : 0;
+  const blocks = index?.blocks;
+  const parallel = blocks ? parallelBlocks(blocks) : 0;
   const streamed = createStreamedSource({
     open: () => unxz(inner.stream(0)),
     facts: async () => insideFacts(facts, index),
@@ -22,13 +23,13 @@ export async function openXz(inner: ImageSource): Promise<ImageSource> {
     head: () => headInside(facts, (bytes) => unxz(bytes, { threads: 1 })),
     bytesRead: () => inner.bytesRead,
   });
-  if (!index || parallel === 0) return streamed;
+  if (!blocks || parallel === 0) return streamed;
   return {
     ...streamed,
     async probe() {
       return { ...(await streamed.probe()), seekable: true };
     },
-    stream: (start) => decodeBlocks(inner, index.blocks, { start, parallel }),
+    stream: (start) => decodeBlocks(inner, blocks, { start, parallel }),
     get bytesRead() {
       return inner.bytesRead;
     },

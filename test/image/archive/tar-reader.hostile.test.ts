@@ -182,6 +182,42 @@ describe('tar reader, on damaged and hostile archives', () => {
       await assert.rejects(read(...archive), refusal('ImageInvalid', message), String(message));
   });
 
+  const version01 = (map: string, realSize = 100_000): readonly Buffer[] => [
+    paxHeader([
+      ['GNU.sparse.size', `${realSize}`],
+      ['GNU.sparse.map', map],
+    ]),
+    tarEntry({}, Buffer.alloc(1024, 's')),
+  ];
+
+  it('a sparse map in one record is read number by number, and refused where it is none', async () => {
+    const expected = Buffer.alloc(100_000);
+    expected.fill('s', 4096, 4096 + 1024);
+    const archive = tarArchive(...version01('10,0,4096,1024,100000,0'));
+    for await (const entry of readTar(inChunks(archive, 100)))
+      assert.ok((await gather(entry.content())).equals(expected));
+    for (const [map, message] of [
+      ['0,1024,2048', /has 3 numbers, some pairs are said/],
+      ['0,1024,', /holds no number/],
+      [',0,1024', /holds no number/],
+      ['0,,1024', /holds no number/],
+      [`0,${'1'.repeat(400)}`, /holds no number/],
+      ['0,1000,500,24', /not in order/],
+    ] as const)
+      await assert.rejects(read(...version01(map)), refusal('ImageInvalid', message), map);
+  });
+
+  it('a sparse map of stretches without data, in kilobytes of gzip, is refused before it takes memory', async () => {
+    const archive = version01(Array<string>(3_300_000).fill('10,0').join(','));
+    const before = process.memoryUsage().heapUsed;
+    let peak = 0;
+    await assert.rejects(
+      read(...archive).finally(() => (peak = process.memoryUsage().heapUsed - before)),
+      refusal('ImageInvalid', /has more than 2097152 stretches/),
+    );
+    assert.ok(peak < 64 * MIB, `${peak} bytes of heap`);
+  });
+
   it('sparse formats of others are refused by name', async () => {
     await assert.rejects(
       read(tarEntry({ type: 'S', name: 'star' }, 'x')),
