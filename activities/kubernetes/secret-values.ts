@@ -19,15 +19,25 @@ export function refuseWithout(secret: V1Secret, keys: readonly string[]): void {
   );
 }
 
-/** All certificates of a ConfigMap, by key. @throws {@link FailureType} `InvalidDataVolume` where it holds none */
-export function bundleOf({ metadata, data = {} }: V1ConfigMap): string {
-  const files = Object.keys(data)
-    .filter((key) => !key.startsWith('.'))
-    .sort();
-  const bundle = files.map((key) => data[key]?.trim() ?? '').join('\n');
+/**
+ * All certificates of a ConfigMap, by key. What is no UTF-8, such as a comment in Latin-1, `kubectl` puts into `binaryData`.
+ *
+ * @throws {@link FailureType} `InvalidDataVolume` where it holds none
+ */
+export function bundleOf({ metadata, data = {}, binaryData = {} }: V1ConfigMap): string {
+  const binary = Object.entries(binaryData).map(([key, held]) => [key, latin1Of(held)] as const);
+  const files = [...Object.entries(data), ...binary]
+    .filter(([key]) => !key.startsWith('.'))
+    .sort(([one], [other]) => (one < other ? -1 : 1));
+  const bundle = files.map(([, text]) => text.trim()).join('\n');
   if (bundle.includes('-----BEGIN CERTIFICATE-----')) return `${bundle}\n`;
   throw permanentFailure(
     'InvalidDataVolume',
     `ConfigMap ${metadata?.namespace}/${metadata?.name} holds no PEM certificate in its ${files.length} keys`,
   );
+}
+
+/** PEM itself is ASCII, whatever is around it. */
+function latin1Of(base64: string): string {
+  return Buffer.from(base64, 'base64').toString('latin1');
 }

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DefaultHttpStack, DetailedError, Upload } from 'tus-js-client';
-import { isCertificateCode } from '../../activities/image/source/certificate-codes.js';
+import { isCertificateCode, wantsCertificate } from '../../activities/image/source/certificate-codes.js';
 import { CliError, EXIT } from '../errors.js';
 import { createUrlStore } from './url-store.js';
 
@@ -140,6 +140,8 @@ function createAttempts(
   async function judge(error: unknown, barren: number): Promise<void> {
     if (error instanceof CliError) throw error;
     if (isNotTrusted(error)) throw notTrusted(endpoint, error);
+    const cause = causeOf(error);
+    if (cause && wantsCertificate(cause)) throw notKnown(endpoint, error);
     const status = statusOf(error);
     // the upload is not there any more: only then is another one made
     const gone = (status === 404 || status === 410) && addresses.read() !== undefined;
@@ -163,8 +165,13 @@ function createBearer({ token }: Sending): () => Promise<string> {
 
 /** No other try meets another server. */
 function isNotTrusted(error: unknown): boolean {
-  const cause = error instanceof DetailedError ? error.causingError : undefined;
-  return cause instanceof Error && 'code' in cause && isCertificateCode(String(cause.code));
+  const cause = causeOf(error);
+  return cause !== undefined && 'code' in cause && isCertificateCode(String(cause.code));
+}
+
+function causeOf(error: unknown): Error | undefined {
+  const cause: unknown = error instanceof DetailedError ? error.causingError : undefined;
+  return cause instanceof Error ? cause : undefined;
 }
 
 function notTrusted(endpoint: string, error: unknown): CliError {
@@ -173,6 +180,11 @@ function notTrusted(endpoint: string, error: unknown): CliError {
   // what follows a semicolon is Node's advice to those who start Node
   const [why] = reasonOf(error).split(';');
   return new CliError(`${what} (${why}): ${cure}`, EXIT.permanent, { cause: error });
+}
+
+function notKnown(endpoint: string, error: unknown): CliError {
+  const what = `${new URL(endpoint).origin} wants a client certificate, and dvflow has none`;
+  return new CliError(what, EXIT.permanent, { cause: error });
 }
 
 /** The upload itself is refused, and not what was sent last. */

@@ -11,6 +11,7 @@ import { ApplicationFailure } from '../../activities/failures.js';
 import { sendFile, type Sending, type Sent } from '../../cli/upload/send.js';
 import { CliError } from '../../cli/errors.js';
 import { startTestGateway, uploadClaim, type TestGateway } from '../gateway/support.js';
+import { createAuthority, startServer } from '../support/servers/index.js';
 
 const MIB = 1024 * 1024;
 
@@ -132,6 +133,20 @@ describe('dvflow upload', function () {
       );
       return true;
     });
+    const tls = {
+      ...(await (await createAuthority()).issue(['localhost'])),
+      clientAuthority: gateway.authority.ca,
+    };
+    const guarded = await startServer((_, response) => void response.end(), { tls });
+    try {
+      const sending = send({ endpoint: `${guarded.url}/tus/uploads`, target: 'guarded', insecure: true });
+      await assert.rejects(
+        sending,
+        /^CliError: https:\/\/localhost:\d+ wants a client certificate, and dvflow has none$/,
+      );
+    } finally {
+      await guarded.close();
+    }
     assert.equal(notices.length, 0);
     gateway.claims.set('disk', uploadClaim({ size: '1' }));
     await writeFile(file, Buffer.alloc(0));

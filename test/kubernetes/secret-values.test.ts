@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { valueOf } from '../../activities/kubernetes/secret-values.js';
+import { bundleOf, valueOf } from '../../activities/kubernetes/secret-values.js';
 import { plainDirectory, withoutEnd } from '../../activities/without-end.js';
 
 describe('values of Secrets', () => {
@@ -22,6 +22,35 @@ describe('values of Secrets', () => {
     // a regexp takes minutes for it, in which the control role does nothing else
     const held = `${'\n'.repeat(200_000)}x`;
     assert.equal(valueOf({ data: { key: base64(held) } }, 'key'), held);
+  });
+});
+
+describe('certificates of a ConfigMap', () => {
+  const metadata = { namespace: 'team', name: 'ca' };
+  const pem = (content: string): string =>
+    `-----BEGIN CERTIFICATE-----\n${content}\n-----END CERTIFICATE-----\n`;
+
+  it('are those of all keys, in their order, but of hidden ones', () => {
+    const data = { b: pem('B'), a: pem('A'), '.c': pem('C') };
+    assert.equal(bundleOf({ metadata, data }), `${pem('A')}${pem('B')}`);
+  });
+
+  it('are also those that kubectl takes for binary, for a comment in Latin-1', () => {
+    const file = Buffer.from(`# Autorit\xe9 interne\n${pem('B')}`, 'latin1');
+    const binaryData = { b: file.toString('base64') };
+    assert.equal(bundleOf({ metadata, binaryData }), file.toString('latin1'));
+    assert.equal(
+      bundleOf({ metadata, data: { c: pem('C'), a: pem('A') }, binaryData }),
+      `${pem('A')}${file.toString('latin1')}${pem('C')}`,
+    );
+  });
+
+  it('are refused where there are none', () => {
+    const binaryData = { b: Buffer.from('no PEM').toString('base64') };
+    assert.throws(
+      () => bundleOf({ metadata, data: { a: '' }, binaryData }),
+      /^ApplicationFailure: ConfigMap team\/ca holds no PEM certificate in its 2 keys$/,
+    );
   });
 });
 

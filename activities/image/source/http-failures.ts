@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { ApplicationFailure, permanentFailure, transientFailure } from '../../failures.js';
 import type { FailureType } from '../../types.js';
-import { isCertificateCode } from './certificate-codes.js';
+import { isCertificateCode, wantsCertificate } from './certificate-codes.js';
 import { http } from './node-http.js';
 import type { Refusal } from './types.js';
 
@@ -16,10 +16,12 @@ const LONGEST_RETRY_AFTER_MS = 3_600_000;
 
 const NO_TLS = 'server does not speak TLS';
 const OLD_TLS = 'server speaks no TLS of version 1.2 or later';
+const NO_HANDSHAKE = 'server ends the TLS handshake: it may want a client certificate, or other ciphers';
 /** What OpenSSL says where Node has no code for it but EPROTO. */
 const TLS_WORDS: readonly (readonly [said: RegExp, cause: string])[] = [
   [/alert protocol version|unsupported protocol/u, OLD_TLS],
   [/wrong version number|packet length too long|http request/u, NO_TLS],
+  [/alert handshake failure/u, NO_HANDSHAKE],
 ];
 
 /** What happened, in words, for the codes that users meet most. */
@@ -138,6 +140,10 @@ export function connectionFailure(error: unknown, doing: string, peer: string): 
     return permanentFailure('SourceCertificateInvalid', text, bare(root));
   }
   const code = codes.at(-1);
+  if (chain.some(wantsCertificate)) {
+    const text = `${doing}: ${peer} wants a client certificate, and dvflow has none (${code ?? 'TLS alert'})`;
+    return permanentFailure('SourceCertificateInvalid', text, bare(root));
+  }
   const why =
     code === undefined
       ? root?.message || 'connection failed'

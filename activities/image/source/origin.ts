@@ -28,17 +28,25 @@ const RESERVED = new Set([
   'trailer',
 ]);
 
+/** What a Secret's bytes become that are no UTF-8: the server would get another value than was written. */
+const NOT_UTF8 = '\ufffd';
+
 type Header = readonly [name: string, value: string];
 
 /**
  * Decides once what may be sent where: extra headers everywhere, but secret ones, credentials and {@link ORIGIN_ONLY} only to
  * scheme, host and port that the user named. CDI sends everything everywhere, which hands credentials to any redirect target.
  *
- * @throws `InvalidDataVolume` for a header that HTTP cannot carry, by its name only.
+ * @throws `InvalidDataVolume` for a header that HTTP cannot carry, or two of `Host`, by its name only.
  */
 export function createOriginHeaders(request: HttpRequest, origin: URL): OriginHeaders {
   const extra = request.headers.map(checked).filter(([name]) => !RESERVED.has(name));
   const secret = request.secretHeaders.map(checked).filter(([name]) => !RESERVED.has(name));
+  if ([...extra, ...secret].filter(([name]) => name === 'host').length > 1)
+    throw permanentFailure(
+      'InvalidDataVolume',
+      'header host is given more than once, which HTTP does not allow',
+    );
   const authorization = basicAuth(request, origin);
   const elsewhere = extra.filter(([name]) => !ORIGIN_ONLY.has(name));
   const home = [...extra, ...secret].filter(([name]) => !(authorization && name === 'authorization'));
@@ -58,7 +66,8 @@ export function createOriginHeaders(request: HttpRequest, origin: URL): OriginHe
 function checked([rawName, rawValue]: Header): Header {
   const name = rawName.trim();
   // secrets are written with editors and `echo`: their last line feed, which is white space too, is not meant
-  const value = rawValue.trim();
+  const text = rawValue.trim();
+  const value = onTheWire(text);
   try {
     http.validateHeaderName(name);
   } catch {
@@ -72,7 +81,14 @@ function checked([rawName, rawValue]: Header): Header {
       `value of header ${name} holds characters that HTTP does not allow`,
     );
   }
+  if (text.includes(NOT_UTF8))
+    throw permanentFailure('InvalidDataVolume', `value of header ${name} is not UTF-8`);
   return [name.toLowerCase(), value];
+}
+
+/** UTF-8, as CDI sends it, for Node's clients and our own, which write a byte for each character. */
+function onTheWire(text: string): string {
+  return Buffer.from(text).toString('latin1');
 }
 
 /** Basic auth from the Secret when both halves are there (CDI's rule), else from the URL's user info. */

@@ -112,6 +112,33 @@ describe('failures of an HTTP source', () => {
     await bench.open(own, { insecureSkipVerify: true }).source.probe();
   });
 
+  it('refuses certificates that OpenSSL finds too weak, with its reason', async () => {
+    for (const [weak, reason] of [
+      ['key', 'EE certificate key too weak'],
+      ['digest', 'CA signature digest algorithm too weak'],
+    ] as const) {
+      const tls = await authority.issue(['localhost'], { weak });
+      const { url } = await bench.serve(startContentServer(bufferContent(BYTES), {}, { tls }));
+      const { source } = bench.open(url, { ca: authority.ca });
+      const error: unknown = await source.probe().catch((failure: unknown) => failure);
+      assert.equal(failureTypeOf(error), 'SourceCertificateInvalid');
+      assert.equal(
+        (error as Error).message,
+        `GET ${url}/: server certificate is not valid: ${reason} (UNSPECIFIED)`,
+      );
+    }
+  });
+
+  it('asks no server again that wants a client certificate', async () => {
+    const tls = { ...(await authority.issue(['localhost'])), clientAuthority: authority.ca };
+    const { url } = await bench.serve(startContentServer(bufferContent(BYTES), {}, { tls }));
+    await refused(
+      url,
+      { ca: authority.ca },
+      /server wants a client certificate, and dvflow has none \(\w+\)$/u,
+    );
+  });
+
   async function refused(url: string, request: { ca?: string }, message: RegExp): Promise<void> {
     await fails(bench.open(url, request).source.probe(), 'SourceCertificateInvalid', message);
   }
@@ -139,6 +166,7 @@ describe('failures of an HTTP source', () => {
       'SELF_SIGNED_CERT_IN_CHAIN',
       'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
       'INVALID_CA',
+      'UNSPECIFIED',
     ]) {
       assert.equal(failureTypeOf(failure(code)), 'SourceCertificateInvalid', code);
     }

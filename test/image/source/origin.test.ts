@@ -42,6 +42,25 @@ describe('headers, credentials and redirects of an HTTP source', () => {
     }
   });
 
+  for (const pipelining of [false, true])
+    it(`sends values in UTF-8, ${pipelining ? 'pipelined' : 'one by one'}`, async () => {
+      const value = 'Grüße, 10 € \u{1f512}';
+      const server = await serve();
+      const { source } = bench.open(server.url, { headers: [['X-Name', value]] }, { pipelining });
+      assert.ok((await collect(source.stream(0))).equals(BYTES));
+      await source.readInto(7, Buffer.alloc(9));
+      assert.ok(server.requests().length > 1);
+      for (const headers of headersOf(server))
+        assert.equal(Buffer.from(String(headers['x-name']), 'latin1').toString(), value);
+    });
+
+  it('sends values in UTF-8 behind redirects too', async () => {
+    const target = await serve();
+    const origin = await bench.serve(startRedirectServer(() => target.url));
+    await bench.open(origin.url, { headers: [['X-Name', '€']] }).source.probe();
+    assert.equal(Buffer.from(String(headersOf(target)[0]?.['x-name']), 'latin1').toString(), '€');
+  });
+
   it('takes user info from the URL, and shows it nowhere', async () => {
     const server = await bench.serve(startContentServer(bufferContent(BYTES), { basicAuth: LOGIN }));
     const url = server.url.replace('//', '//me:pass%2Dword@');
@@ -238,7 +257,14 @@ describe('headers, credentials and redirects of an HTTP source', () => {
   for (const [headers, message] of [
     [[['X Bad', 'sesame']], /^header name "X Bad" is not valid in HTTP$/u],
     [[['X-Bad', 'ses\name']], /^value of header X-Bad holds characters/u],
-    [[['X-Bad', 'sesame\u{1f512}']], /^value of header X-Bad holds characters/u],
+    [[['X-Bad', 'sesame\ufffd']], /^value of header X-Bad is not UTF-8$/u],
+    [
+      [
+        ['Host', 'sesame'],
+        ['host', 'b'],
+      ],
+      /^header host is given more than once/u,
+    ],
   ] as const) {
     it(`refuses ${JSON.stringify(headers)} by the name only`, async () => {
       const make = async () => bench.open('http://127.0.0.1/', { secretHeaders: headers });

@@ -4,14 +4,30 @@ import * as x509 from '@peculiar/x509';
 import type { ServerTls } from './server.js';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+const WEAK = {
+  name: 'RSASSA-PKCS1-v1_5',
+  hash: 'SHA-256',
+  modulusLength: 1024,
+  publicExponent: new Uint8Array([1, 0, 1]),
+};
+type KeyAlgorithm = typeof ALGORITHM | typeof WEAK;
 const DAY_MS = 86_400_000;
+
+/** What is wrong with a certificate. */
+export interface IssueOptions {
+  readonly expired?: boolean;
+  readonly weak?: 'key' | 'digest';
+}
 
 /** A certificate authority of a test. */
 export interface TestAuthority {
   /** Its certificate, in PEM. */
   readonly ca: string;
-  /** Key and certificate for names (`localhost`); `expired`: valid until yesterday. */
-  issue(names: readonly string[], options?: { readonly expired?: boolean }): Promise<ServerTls>;
+  /**
+   * Key and certificate for names (`localhost`); `expired`: valid until yesterday; `weak`: a key of 1024 bits, or a signature over
+   * SHA-1.
+   */
+  issue(names: readonly string[], options?: IssueOptions): Promise<ServerTls>;
 }
 
 /**
@@ -34,8 +50,8 @@ export async function createAuthority(name = 'Test authority'): Promise<TestAuth
   let serial = 1;
   return {
     ca: root.toString('pem'),
-    async issue(names, { expired = false } = {}) {
-      const own = await newKeys();
+    async issue(names, { expired = false, weak } = {}) {
+      const own = await newKeys(weak === 'key' ? WEAK : ALGORITHM);
       serial += 1;
       const certificate = await x509.X509CertificateGenerator.create({
         ...validity(expired),
@@ -44,10 +60,12 @@ export async function createAuthority(name = 'Test authority'): Promise<TestAuth
         issuer: root.subject,
         publicKey: own.publicKey,
         signingKey: keys.privateKey,
-        signingAlgorithm: ALGORITHM,
+        signingAlgorithm: weak === 'digest' ? { ...ALGORITHM, hash: 'SHA-1' } : ALGORITHM,
         extensions: [alternativeNames(names)],
       });
-      return { key: await pemOf(own.privateKey), cert: certificate.toString('pem') };
+      const made = { key: await pemOf(own.privateKey), cert: certificate.toString('pem') };
+      // else the server itself would not load it
+      return weak === undefined ? made : { ...made, ciphers: 'DEFAULT@SECLEVEL=0' };
     },
   };
 }
@@ -75,8 +93,8 @@ function validity(expired: boolean): { notBefore: Date; notAfter: Date } {
   return { notBefore: new Date(now - 10 * DAY_MS), notAfter: new Date(now + (expired ? -1 : 1) * DAY_MS) };
 }
 
-function newKeys(): Promise<webcrypto.CryptoKeyPair> {
-  return webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+function newKeys(algorithm: KeyAlgorithm = ALGORITHM): Promise<webcrypto.CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
 }
 
 async function pemOf(key: webcrypto.CryptoKey): Promise<string> {

@@ -1,6 +1,6 @@
 import { createServer as createHttp } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
-import { createServer as createHttps } from 'node:https';
+import { createServer as createHttps, type ServerOptions as HttpsOptions } from 'node:https';
 import { createServer as createTcp } from 'node:net';
 import type { AddressInfo, Server as TcpServer, Socket } from 'node:net';
 import { once } from 'node:events';
@@ -36,6 +36,9 @@ export interface RunningServer {
 export interface ServerTls {
   readonly key: string;
   readonly cert: string;
+  readonly ciphers?: string;
+  /** Asks the client for a certificate of this authority, and ends the handshake without one. */
+  readonly clientAuthority?: string;
 }
 
 /** How to listen. */
@@ -75,9 +78,14 @@ export async function startServer(handler: Handler, options: ListenOptions = {})
     turns.set(socket, turn);
   };
   const { tls, onConnect } = options;
-  const server = tls ? createHttps({ ...tls }, listener) : createHttp(listener);
+  const server = tls ? createHttps(secured(tls), listener) : createHttp(listener);
   if (onConnect) server.on('connect', onConnect);
   return listening(server, requests, { scheme: tls ? 'https' : 'http', port: options.port ?? 0 });
+}
+
+function secured({ clientAuthority, ...tls }: ServerTls): HttpsOptions {
+  if (clientAuthority === undefined) return tls;
+  return { ...tls, ca: clientAuthority, requestCert: true, rejectUnauthorized: true };
 }
 
 /** Starts a server of raw connections, for answers that node:http would not send. */
