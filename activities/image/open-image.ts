@@ -3,7 +3,7 @@ import { createDisposables, type Disposables } from '../disposables.js';
 import { failureTypeOf, permanentFailure } from '../failures.js';
 import { beginsTar } from './archive/tar-header.js';
 import type { ForeignImage } from './formats/foreign/types.js';
-import { findFixedVhd, isEndUnseen } from './formats/foreign/vhd.js';
+import { findFixedVhd, isEndUnseen, mayBeFixedVhd } from './formats/foreign/vhd.js';
 import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
 import { openLayer, type Layer } from './layers/open-layer.js';
 import { identify } from './magic.js';
@@ -90,8 +90,10 @@ async function findImage(
 }
 
 /** What an image must be that may turn out to be a fixed VHD is for whoever reads it to judge. */
-function mayBe({ format, endUnseen }: FoundImage, expected: ImageFormat): boolean {
-  return format === expected || (expected === 'vhd' && endUnseen === true);
+function mayBe({ format, endUnseen, facts }: FoundImage, expected: ImageFormat): boolean {
+  const { length } = facts.validators;
+  const ends = endUnseen === true && (length === undefined || mayBeFixedVhd(length));
+  return format === expected || (expected === 'vhd' && ends);
 }
 
 /** `UnsupportedFormat`: an image is not what was asked for. */

@@ -1,8 +1,11 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import type { Readable } from 'node:stream';
+import { addAbortSignal, type Readable } from 'node:stream';
 import { MAX_HEADER_BYTES, networkFailure, unavailable } from './http-failures.js';
 import { http, https } from './node-http.js';
 import type { Session } from './session.js';
+
+/** Errors of servers are shorter than this. */
+const BEGINNING_BYTES = 64 * 1024;
 
 /** The head of an answer, and its body not yet read. */
 export interface Answer {
@@ -111,6 +114,23 @@ export async function awaitHead<T>(
     if (signal.aborted) return onAbort();
     start((value) => settle(() => resolve(value)));
   });
+}
+
+/** The beginning of an answer whose rest nobody wants; as much of it as comes in time. */
+export async function beginningOf({ body }: Answer, { signal, stallMs }: Session): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  addAbortSignal(AbortSignal.any([signal, AbortSignal.timeout(stallMs)]), body);
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      length += chunk.length;
+      if (length >= BEGINNING_BYTES) break;
+    }
+  } catch {
+    // what has come will do
+  }
+  return Buffer.concat(chunks).toString('utf8', 0, BEGINNING_BYTES);
 }
 
 /** Gives up an answer whose body nobody wants; its connection ends. */

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { failureTypeOf, transientFailure } from '../../failures.js';
-import { discard, requestOnce } from './answer.js';
+import { beginningOf, discard, requestOnce } from './answer.js';
 import type { Answer } from './answer.js';
 import { statusFailure, statusText } from './http-failures.js';
 import type { ByteRange } from './ranges.js';
@@ -79,10 +79,10 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
     const expired = way !== 'home' && EXPIRED.has(answer.status);
     if (!astray && !expired && !isRefused(answer))
       return way === 'home' ? answer : { ...answer, target: way };
-    discard(answer);
-    if (astray || expired)
+    if (astray || expired) {
+      discard(answer);
       session.notice(`redirect target answered ${statusText(answer.status)}: resolving the source again`);
-    else await session.entrance(answer);
+    } else await renew(answer);
     return await entered(own, way);
   }
 
@@ -108,9 +108,18 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
   async function admitted(own: Readonly<Record<string, string>>): Promise<Answer> {
     const answer = await resolveFromOrigin(session, own, isRefused);
     if (!isRefused(answer)) return answer;
-    discard(answer);
-    await session.entrance(answer);
+    await renew(answer);
     return await resolveFromOrigin(session, own);
+  }
+
+  /** Another entrance, by what the answer says. */
+  async function renew(answer: Answer): Promise<void> {
+    const { status, headers } = answer;
+    try {
+      await session.entrance({ status, headers, beginning: () => beginningOf(answer, session) });
+    } finally {
+      discard(answer);
+    }
   }
 
   function isRefused({ status, target, headers }: Answer): boolean {

@@ -13,6 +13,9 @@ export interface S3Address {
 /** Where AWS signs when nothing names a region, and what servers of others mostly go by. */
 const DEFAULT_REGION = 'us-east-1';
 
+/** Cloudflare's endpoints, which have one region. */
+const R2_SUFFIX = '.r2.cloudflarestorage.com';
+
 /** A region as a DNS label; everything that AWS has, and what servers of others may be configured to. */
 const REGION = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
 
@@ -28,8 +31,8 @@ const HOST_BUCKET = /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/u;
  * path is the bucket (CDI's rule), or the host begins with it. They are URLs: escapes in them are decoded, and slashes at their end
  * are none of the key's.
  *
- * The region is the one in an AWS host name, else the first label of the endpoint's (CDI's rule) or the one behind `s3`, else
- * `us-east-1`.
+ * The region is the one in an AWS host name, else the first label of the endpoint's (CDI's rule) or the one behind `s3`, where it
+ * looks like a region, else `us-east-1`: a server that wants another one says so. At R2 it is `auto`.
  *
  * @throws `InvalidDataVolume` when there is no bucket or no key, a key that no URL can carry, or credentials before the bucket.
  */
@@ -121,11 +124,12 @@ function regionOf(host: string): string {
   const last = labels?.at(-1) === 'vpce' ? labels.at(-2) : labels?.at(-1);
   if (labels) return AWS_REGION.exec(last ?? '')?.[1] ?? DEFAULT_REGION;
   if (isIP(host) !== 0) return DEFAULT_REGION;
+  // the first label is an account
+  if (host.endsWith(R2_SUFFIX)) return 'auto';
   const [first = '', second = '', ...rest] = host.split('.');
   // s3.fr-par.scw.cloud names its region behind the service, s3.example.com has none
-  if (first === 's3')
-    return rest.length >= 2 && /[-\d]/u.test(second) && REGION.test(second) ? second : DEFAULT_REGION;
-  return REGION.test(first) ? first : DEFAULT_REGION;
+  const label = first === 's3' ? (rest.length >= 2 ? second : '') : first;
+  return /[-\d]/u.test(label) && REGION.test(label) ? label : DEFAULT_REGION;
 }
 
 function incomplete(): Error {

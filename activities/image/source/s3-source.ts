@@ -16,8 +16,8 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 
 /**
  * Opens an object of S3 or of a server that speaks its protocol: the HTTP source on a presigned address, or on the plain one
- * where there are no keys. A server that names another region (`x-amz-bucket-region`) is followed there once. Messages show the
- * user's address, never the signed one.
+ * where there are no keys. A server that names another region (`x-amz-bucket-region`, or `<Region>` in an error) is followed there
+ * once. Messages show the user's address, never the signed one.
  *
  * @throws `InvalidDataVolume` for an address without an object, half a pair of keys, or what {@link createHttpSource} refuses.
  */
@@ -60,15 +60,16 @@ function createEntrance(
   }
 
   /** Once only: two servers that name each other would go on for ever. */
-  function follow({ headers }: Refusal): void {
-    const region = headers['x-amz-bucket-region'];
-    if (moved || typeof region !== 'string' || region === address.region) return;
+  async function follow(refusal: Refusal): Promise<void> {
+    if (moved) return;
+    const region = await regionIn(refusal);
+    if (moved || region === undefined || region === address.region) return;
     moved = true;
     address = inRegion(address, region) ?? address;
   }
 
   return async (refused, refusal) => {
-    if (refusal) follow(refusal);
+    if (refusal) await follow(refusal);
     let current = refused ? undefined : await signing;
     if (!current || current.until <= Date.now()) {
       const renewed = sign(refused);
@@ -79,6 +80,13 @@ function createEntrance(
     }
     return { url: current.url, headers: {} };
   };
+}
+
+/** The region that a server wants: by AWS's header, else in the error itself, as most others say it. */
+async function regionIn({ headers, beginning }: Refusal): Promise<string | undefined> {
+  const named = headers['x-amz-bucket-region'];
+  if (typeof named === 'string') return named;
+  return /<Region>([^<]{1,63})<\/Region>/u.exec((await beginning?.()) ?? '')?.[1];
 }
 
 /** An address that serves until `until`, in ms since the epoch. */

@@ -100,6 +100,8 @@ export interface Entrance {
 export interface Refusal {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
+  /** Reads the beginning of its body, once; what cannot be read is left out. */
+  readonly beginning?: () => Promise<string>;
 }
 
 /** Where a source may be (`design.md` §7.8): refused ranges, then what the operator lifts or adds. */

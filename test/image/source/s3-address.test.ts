@@ -79,7 +79,7 @@ describe('addresses of S3 objects', () => {
     [
       'http://minio.storage.svc:9000/images/disk.img',
       'http://minio.storage.svc:9000/images/disk.img',
-      'minio',
+      'us-east-1',
     ],
     [
       'https://eu-central.example.com/images/a/disk.img',
@@ -94,6 +94,21 @@ describe('addresses of S3 objects', () => {
       'us-west-004',
     ],
     ['https://s3.example.com/images/d.img', 'https://s3.example.com/images/d.img', 'us-east-1'],
+    [
+      'https://nyc3.digitaloceanspaces.com/images/d.img',
+      'https://nyc3.digitaloceanspaces.com/images/d.img',
+      'nyc3',
+    ],
+    [
+      'https://0af1.r2.cloudflarestorage.com/i/d.img',
+      'https://0af1.r2.cloudflarestorage.com/i/d.img',
+      'auto',
+    ],
+    [
+      'https://0af1.eu.r2.cloudflarestorage.com/i/d.img',
+      'https://0af1.eu.r2.cloudflarestorage.com/i/d.img',
+      'auto',
+    ],
     ['http://192.0.2.7:9000/images/disk.img', 'http://192.0.2.7:9000/images/disk.img', 'us-east-1'],
     ['http://[2001:db8::7]:9000/images/disk.img', 'http://[2001:db8::7]:9000/images/disk.img', 'us-east-1'],
     ['http://my_host/images/disk.img', 'http://my_host/images/disk.img', 'us-east-1'],
@@ -101,15 +116,15 @@ describe('addresses of S3 objects', () => {
     [
       'http://minio/images/a b+c%20d%2fe~!(*)\u00fc',
       'http://minio/images/a%20b%2Bc%20d/e~%21%28%2A%29%C3%BC',
-      'minio',
+      'us-east-1',
     ],
-    ['http://minio//images/disk.img/', 'http://minio/images/disk.img', 'minio'],
-    ['http://minio/images//disk.img', 'http://minio/images//disk.img', 'minio'],
+    ['http://minio//images/disk.img/', 'http://minio/images/disk.img', 'us-east-1'],
+    ['http://minio/images//disk.img', 'http://minio/images//disk.img', 'us-east-1'],
     // only a version stays of the query
     [
       'http://me:pass@minio/images/disk.img?versionId=a%2Fb+c&X-Amz-Signature=x#y',
       'http://minio/images/disk.img?versionId=a%2Fb%20c',
-      'minio',
+      'us-east-1',
     ],
   ] as const) {
     it(`are read from ${url}`, () => {

@@ -3,7 +3,12 @@ import { inspect } from 'node:util';
 import type { S3Request } from '../../../activities/image/source/types.js';
 import { startGoServer, useGoProgram } from '../../support/servers/go-servers.js';
 import type { GoServer } from '../../support/servers/go-servers.js';
-import { createAuthority, startProxyServer, startRedirectServer } from '../../support/servers/index.js';
+import {
+  createAuthority,
+  startProxyServer,
+  startRedirectServer,
+  startServer,
+} from '../../support/servers/index.js';
 import { putObject, startS3Server } from '../../support/servers/s3-server.js';
 import type { S3ServerOptions } from '../../support/servers/s3-server.js';
 import { BYTES, collect, fails, useBench } from './open.js';
@@ -146,6 +151,39 @@ describe('an S3 source', () => {
       assert.equal(fickle.requests().length, 2);
     });
   }
+
+  it('follows a server that names another region in the error alone, once', async () => {
+    const server = await serve({ region: 'garage', tells: 'body' });
+    await readsAll(await open(`${server.url}/images/disk.img`));
+    let asked = 0;
+    const fickle = await bench.serve(
+      startS3Server({
+        store,
+        ...LETS_IN,
+        tells: 'body',
+        get region() {
+          return `eu-west-${(asked += 1)}`;
+        },
+      }),
+    );
+    const { source } = await open(`${fickle.url}/images/disk.img`);
+    await fails(source.probe(), 'SourceForbidden', /: 400 /u);
+    assert.equal(fickle.requests().length, 2);
+  });
+
+  it('waits for no error that does not end, and reads no long one to its end', async () => {
+    for (const body of ['<Error>', `<Error>${' '.repeat(1024 * 1024)}<Region>eu-west-1</Region>`]) {
+      const server = await bench.serve(
+        startServer((_request, response) => void response.writeHead(400).write(body)),
+      );
+      const { source } = await open(`${server.url}/images/disk.img`, {}, { stallMs: 200 });
+      await fails(source.probe(), 'SourceForbidden', /: 400 /u);
+      const credentials = server
+        .requests()
+        .map(({ path }) => /X-Amz-Credential=([^&]*)/u.exec(path)?.[1] ?? '');
+      assert.ok(credentials.every((credential) => credential.includes('us-east-1')));
+    }
+  });
 
   it('is signed anew for the region that a redirect names, whose target would not take the old signature', async () => {
     const elsewhere = await serve({ region: 'eu-west-3' });

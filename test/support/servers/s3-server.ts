@@ -20,6 +20,8 @@ export interface S3ServerOptions extends ListenOptions {
   readonly region?: string;
   /** Status of the answer to another region. @default 400 */
   readonly elsewhere?: 301 | 307 | 400;
+  /** Where that answer names the bucket's region. @default header */
+  readonly tells?: 'header' | 'body';
   /** Where the answer to another region leads. @default nowhere */
   readonly location?: string;
 }
@@ -32,10 +34,10 @@ export function startS3Server(options: S3ServerOptions): Promise<RunningServer> 
   return startServer((request, response) => {
     const refusal = refusalOf(request, options);
     if (!refusal) return void serve(request, response, options.store);
-    const { status, headers } = refusal;
+    const { status, headers, body = '' } = refusal;
     response
       .writeHead(status, { 'content-type': 'application/xml', ...headers })
-      .end(`<Error>${PAGE}</Error>`);
+      .end(`<Error>${PAGE}${body}</Error>`);
   }, options);
 }
 
@@ -48,13 +50,17 @@ export async function putObject(store: GoServer, path: string, body: Buffer): Pr
 interface S3Refusal {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
 }
 
 function refusalOf(request: IncomingMessage, options: S3ServerOptions): S3Refusal | undefined {
   const { region, keys = {}, sessions = {}, elsewhere = 400 } = options;
   const { method = '', url: target = '', headers } = request;
   const location = options.location === undefined ? {} : { location: options.location };
-  const moved = { status: elsewhere, headers: { 'x-amz-bucket-region': region ?? '', ...location } };
+  const moved =
+    options.tells === 'body'
+      ? { status: elsewhere, body: `<Region>${region ?? ''}</Region>` }
+      : { status: elsewhere, headers: { 'x-amz-bucket-region': region ?? '', ...location } };
   const query = new URL(`http://any${target}`).searchParams;
   const signature = query.get('X-Amz-Signature');
   if (headers.authorization !== undefined) return { status: 400 };
