@@ -119,6 +119,11 @@ function join(header: TarHeader, before: Before, globals: ReadonlyMap<string, Bu
   const pax = paxAttributes(before.pax, globals);
   const named = (keyword: string): Buffer | undefined => {
     const value = pax.text(keyword);
+    // the header may be as long as a sparse map, a name may not: whoever splits it would make millions of parts
+    if (value && value.length > MAX_NAME_BYTES)
+      throw hostile(
+        `PAX keyword ${keyword} of the entry at ${header.at} has ${value.length} bytes, ${MAX_NAME_BYTES} is the limit`,
+      );
     return value && paxName(value, keyword);
   };
   const name = named('GNU.sparse.name') ?? named('path') ?? before.name ?? header.name;

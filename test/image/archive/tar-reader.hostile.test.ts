@@ -61,6 +61,19 @@ describe('tar reader, on damaged and hostile archives', () => {
     await assert.rejects(read(...labels, tarEntry({})), refusal('ImageHostile', /more than 100 headers/));
   });
 
+  it('a name of 1 MiB in a PAX record is refused before it is taken to pieces', async () => {
+    for (const [keyword, type] of [
+      ['path', '0'],
+      ['GNU.sparse.name', '0'],
+      ['linkpath', '2'],
+    ] as const)
+      await assert.rejects(
+        read(paxHeader([[keyword, 'a/'.repeat(MIB / 2)]]), tarEntry({ type })),
+        refusal('ImageHostile', /has 1048576 bytes, 65536 is the limit/),
+        keyword,
+      );
+  });
+
   it('pax-record-lies: lengths that do not fit are refused', async () => {
     for (const text of [
       '99 path=x\n',
