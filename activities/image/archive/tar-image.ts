@@ -1,5 +1,6 @@
 import { hostile, invalid, unsupported } from '../refusals.js';
 import { shownName } from '../../shown-name.js';
+import { isBesideImage } from './beside-image.js';
 import type { TarEntry } from './tar-reader.js';
 
 /** Entries that an archive around one disk image may have, directories included. */
@@ -30,7 +31,7 @@ export function createImageChoice(): ImageChoice {
         );
       const name = shownName(entry.name);
       refuseTricks(entry, name);
-      if (entry.type === 'directory' || entry.size === 0 || isAppleDouble(entry.name)) return false;
+      if (entry.type === 'directory' || isBesideImage(entry)) return false;
       if (image !== undefined)
         throw unsupported(`tar archive holds more than one file: ${image} and ${name}`);
       image = name;
@@ -50,9 +51,4 @@ function refuseTricks({ name, type, typeflag, linkName }: TarEntry, shown: strin
   if (type === 'character' || type === 'block') throw hostile(`tar entry ${shown} is a ${type} device`);
   if (type === 'fifo') throw hostile(`tar entry ${shown} is a FIFO`);
   if (type === 'other') throw unsupported(`tar entry ${shown} is of type ${shownName(typeflag)}`);
-}
-
-/** Resource forks and attributes, kept in a file of their own. */
-function isAppleDouble(name: string): boolean {
-  return name.slice(name.lastIndexOf('/') + 1).startsWith('._');
 }

@@ -65,8 +65,7 @@ async function* inflate(input: StreamInput, promise: DataPromise): AsyncGenerato
   const feeding = feed(inflater, input, promise.compressedSize);
   try {
     for await (const chunk of inflater) yield chunk as Buffer;
-    const { fed, last } = feeding;
-    input.unread(last.subarray(last.length - (fed - inflater.bytesWritten)));
+    input.unread(await feeding.rest());
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'Z_BUF_ERROR') throw cutShort(input, promise.shown);
@@ -79,30 +78,57 @@ async function* inflate(input: StreamInput, promise: DataPromise): AsyncGenerato
 }
 
 /**
- * Gives the inflater one piece after another. After the piece that the stream ends in, Node never asks for more, so that just
- * this piece may have a part that was not used.
+ * Gives the inflater one piece after another. Node may ask for some more after the piece that the stream ends in: all that the
+ * inflater has not used up is kept. `rest` ends the feeding and tells what of it was not used.
  */
 function feed(
   inflater: InflateRaw,
   input: StreamInput,
   compressedSize = Infinity,
-): { fed: number; last: Buffer } {
-  const state = { fed: 0, last: Buffer.alloc(0) as Buffer };
+): { rest: () => Promise<Buffer> } {
+  let kept: Buffer[] = [];
+  let used = 0;
+  let fed = 0;
+  let over = false;
+  let reading: Promise<Buffer | undefined> | undefined;
+
+  async function nextPiece(): Promise<Buffer | undefined> {
+    const left = Math.min(INPUT_PIECE, compressedSize - fed);
+    const piece = left > 0 ? await input.next(left) : undefined;
+    if (!piece) return undefined;
+    // its memory is the input's again once the next one is asked for
+    const own = Buffer.from(piece);
+    fed += own.length;
+    kept.push(own);
+    return own;
+  }
+
+  function forget(): void {
+    for (let [first] = kept; first && used + first.length <= inflater.bytesWritten; [first] = kept) {
+      used += first.length;
+      kept = kept.slice(1);
+    }
+  }
 
   async function feedAll(): Promise<void> {
-    for (;;) {
-      const left = Math.min(INPUT_PIECE, compressedSize - state.fed);
-      const piece = left > 0 ? await input.next(left) : undefined;
-      if (inflater.destroyed) return;
+    while (!over && !inflater.destroyed && !inflater.readableEnded) {
+      forget();
+      reading = nextPiece();
+      const piece = await reading;
+      if (over || inflater.destroyed) return;
       if (!piece) return void inflater.end();
-      state.last = piece;
-      state.fed += piece.length;
       await new Promise<void>((resolve) => inflater.write(piece, () => resolve()));
     }
   }
 
   feedAll().catch((error: Error) => inflater.destroy(error));
-  return state;
+  return {
+    async rest() {
+      over = true;
+      await reading;
+      return Buffer.concat(kept).subarray(inflater.bytesWritten - used);
+    },
+  };
 }
 
 function cutShort({ position }: StreamInput, shown: string): Error {

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import type { CentralDirectory, File } from 'unzipper';
 import { hostile, invalid, unsupported } from '../refusals.js';
 import { shownName } from '../../shown-name.js';
+import { isBesideImage } from './beside-image.js';
 import { findDirectory, LOCAL_BYTES, type ZipBytes, type ZipDirectory } from './zip-end.js';
 
 /** Compression methods (APPNOTE 4.4.5). */
@@ -29,7 +30,7 @@ const UNIX = 3;
 const TYPE_MASK = 0xf000;
 const REGULAR = 0x8000;
 
-/** The one entry of an archive, as its central directory describes it. */
+/** The image in an archive, as its central directory describes it. */
 export interface ZipEntry {
   readonly name: Buffer;
   /** The name for messages. */
@@ -46,20 +47,31 @@ export interface ZipEntry {
 }
 
 /**
- * Reads the directory of a zip archive, which must describe exactly one file; directories do not count.
+ * Reads the directory of a zip archive, which must describe exactly one file with content; directories, and what macOS packs beside
+ * each file, do not count.
  * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, `UnsupportedFormat`
  */
 export async function readZipDirectory(bytes: ZipBytes): Promise<ZipEntry> {
   const directory = await findDirectory(bytes);
   const files = (await parse(bytes, directory)).filter((file) => !isDirectory(file));
-  const [file, second] = files;
-  if (!file) throw invalid('zip archive holds no file');
+  for (const file of files) refuseKind(file);
+  const images = files.filter(({ path: name, uncompressedSize: size }) => !isBesideImage({ name, size }));
+  const [file, second] = images;
+  if (!file) throw noImage(files);
   const shown = shownName(file.path);
   if (second)
     throw unsupported(
-      `zip archive holds ${files.length} files, one is expected: ${shown}, ${shownName(second.path)}${files.length > 2 ? ', …' : ''}`,
+      `zip archive holds ${images.length} files, one is expected: ${shown}, ${shownName(second.path)}${images.length > 2 ? ', …' : ''}`,
     );
   return checked(file, shown, directory);
+}
+
+function noImage(files: readonly File[]): Error {
+  const [first] = files;
+  if (!first) return invalid('zip archive holds no file');
+  if (files.length === 1 && first.uncompressedSize === 0)
+    return invalid(`zip archive holds no disk image: ${shownName(first.path)} is empty`);
+  return invalid(`zip archive holds no disk image: none of its ${files.length} files can be one`);
 }
 
 /** `unzipper` gets the end of the archive, which is known to be whole, and nothing else to read. */
@@ -88,12 +100,10 @@ function checked(file: File, shown: string, { start }: ZipDirectory): ZipEntry {
   const { flags, compressionMethod: method, crc32, compressedSize, uncompressedSize: size } = file;
   const { offsetToLocalFileHeader: offset } = file;
   const name = Buffer.from(file.pathBuffer);
-  refuseKind(file, shown);
   assertReadable({ flags, method }, shown);
   // a size that is missing from its extra field comes as null
   for (const [what, value] of Object.entries({ size, 'compressed size': compressedSize, offset }))
     if (!Number.isSafeInteger(value)) throw invalid(`zip directory gives no ${what} for ${shown}`);
-  if (size === 0) throw invalid(`zip archive holds no disk image: ${shown} is empty`);
   if (method === STORED && size !== compressedSize)
     throw invalid(`zip entry ${shown} is stored in ${compressedSize} bytes but has ${size}`);
   if (offset + LOCAL_BYTES + compressedSize > start)
@@ -103,7 +113,8 @@ function checked(file: File, shown: string, { start }: ZipDirectory): ZipEntry {
   return { name, shown, flags, method, crc32, compressedSize, size, offset, directory: start };
 }
 
-function refuseKind({ path, versionMadeBy, externalFileAttributes }: File, shown: string): void {
+function refuseKind({ path, versionMadeBy, externalFileAttributes }: File): void {
+  const shown = shownName(path);
   if (path.split(/[/\\]/).includes('..'))
     throw hostile(`zip entry ${shown} leads out of the archive by '..'`);
   const type = (externalFileAttributes >>> 16) & TYPE_MASK;

@@ -1,13 +1,24 @@
 import { invalid, unsupported } from '../refusals.js';
 import { createStreamInput, take, type StreamInput } from './archive-input.js';
+import { isAppleDouble } from './beside-image.js';
 import { assertFound, readData, type DataFound } from './zip-data.js';
 import { assertReadable, DESCRIPTOR, readZipDirectory, STORED } from './zip-directory.js';
 import { MAX_ENTRIES, MAX_TAIL_BYTES, SIGNATURE } from './zip-end.js';
 import { assertAgree, readLocalHeader, saidBefore, type LocalHeader } from './zip-local.js';
 
+const SLASH = 0x2f;
+/** What is read past beside the image is small, and says so; a bomb would only be found out by inflating it. */
+const MAX_BESIDE_BYTES = 64 * 1024 * 1024;
+
+/** A file that has turned out to have content. */
+interface FoundFile {
+  readonly header: LocalHeader;
+  readonly found: DataFound;
+}
+
 /**
- * The one file of a zip archive that can only be read in order; `met` is told of it before its content. At the end the central
- * directory must describe the very same file, and no other.
+ * The one file with content of a zip archive that can only be read in order; `met` is told of it before its content. At the end the
+ * central directory must describe the very same file, and no other. What macOS packs beside each file is read past.
  * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, `UnsupportedFormat`
  */
 export async function* streamZip(
@@ -15,19 +26,22 @@ export async function* streamZip(
   met: (header: LocalHeader) => void,
 ): AsyncGenerator<Buffer> {
   const input = createStreamInput(bytes);
-  let file: { header: LocalHeader; found: DataFound } | undefined;
+  let file: FoundFile | undefined;
   try {
     for (let count = 0; (await nextSignature(input)) === SIGNATURE.local; count += 1) {
       if (count === MAX_ENTRIES)
         throw unsupported(`zip archive has more than ${MAX_ENTRIES} entries: one disk image is expected`);
       const header = await readLocalHeader(input);
-      const isFile = header.name.at(-1) !== 0x2f;
-      if (isFile && file) throw severalFiles(file.header, header);
       assertStreamable(header);
-      if (isFile) met(header);
-      const found = yield* readEntry(input, header);
-      if (isFile) file = { header, found };
-      else if (found.size > 0) throw invalid(`zip directory entry ${header.shown} has ${found.size} bytes`);
+      if (isAppleDouble(header.name.toString('latin1'))) {
+        await readPast(input, header);
+        continue;
+      }
+      const found = yield* readFile(input, header, () => {
+        if (file) throw severalFiles(file.header, header);
+        met(header);
+      });
+      if (found.size > 0) file = { header, found };
     }
     await readEnd(input, file);
   } finally {
@@ -56,6 +70,37 @@ function assertStreamable(header: LocalHeader): void {
     );
   if (size !== compressedSize)
     throw invalid(`zip entry ${shown} is stored in ${compressedSize} bytes but has ${size}`);
+}
+
+/** The content of an entry; `begins` is called before the first byte, and never for an empty one. */
+async function* readFile(
+  input: StreamInput,
+  header: LocalHeader,
+  begins: () => void,
+): AsyncGenerator<Buffer, DataFound> {
+  const pieces = readEntry(input, header);
+  let next = await pieces.next();
+  try {
+    if (next.done) return next.value;
+    if (header.name.at(-1) === SLASH) throw invalid(`zip directory entry ${header.shown} has content`);
+    begins();
+    while (!next.done) {
+      yield next.value;
+      next = await pieces.next();
+    }
+    return next.value;
+  } finally {
+    if (!next.done) await pieces.return({ compressedSize: 0, size: 0, crc32: 0 });
+  }
+}
+
+async function readPast(input: StreamInput, header: LocalHeader): Promise<void> {
+  let bytes = 0;
+  for await (const piece of readEntry(input, header)) {
+    bytes += piece.length;
+    if (bytes > MAX_BESIDE_BYTES)
+      throw unsupported(`zip entry ${header.shown} beside the image has more than ${MAX_BESIDE_BYTES} bytes`);
+  }
 }
 
 async function* readEntry(input: StreamInput, header: LocalHeader): AsyncGenerator<Buffer, DataFound> {
@@ -92,10 +137,7 @@ function fits(
 }
 
 /** Reads the directory and judges the file by it. */
-async function readEnd(
-  input: StreamInput,
-  file: { header: LocalHeader; found: DataFound } | undefined,
-): Promise<void> {
+async function readEnd(input: StreamInput, file: FoundFile | undefined): Promise<void> {
   const base = input.position;
   const tail = await take(input, MAX_TAIL_BYTES + 1);
   if (tail.length > MAX_TAIL_BYTES)

@@ -68,6 +68,34 @@ describe('zip layer, on damaged and hostile archives', () => {
     'ImageInvalid',
     /zip archive holds no file/,
   ]);
+  refuses(
+    'two-entries, and others that do not count',
+    () => ({
+      files: [
+        { content: 'fork', name: '__MACOSX/._a' },
+        { content, name: 'a' },
+        { content: '', name: 'empty', method: 0 },
+        { content, name: 'b' },
+      ],
+    }),
+    ['UnsupportedFormat', /holds 2 files, one is expected: 'a', 'b'$/],
+    ['UnsupportedFormat', /more than one file: 'a' and 'b'/],
+  );
+  refuses('only-what-macOS-packs-beside', () => ({ files: [{ content, name: '._disk.img' }] }), [
+    'ImageInvalid',
+    /holds no disk image: none of its 1 files can be one/,
+  ]);
+  refuses(
+    'a link, or dot-dot, among what does not count',
+    () => ({ files: [{ content }, { content: 'x', name: '../._disk.img' }] }),
+    ['ImageHostile', /leads out of the archive/],
+  );
+  refuses(
+    'a-directory-with-content',
+    () => ({ files: [{ content }, { name: 'd/', content }] }),
+    ['UnsupportedFormat', /holds 2 files/],
+    ['ImageInvalid', /zip directory entry 'd\/' has content/],
+  );
   refuses('empty-file', one({ content: '', method: 0 }), ['ImageInvalid', /'disk.img' is empty/]);
   refuses('encrypted', one({ flags: 1 }), ['UnsupportedFormat', /'disk.img' is encrypted/]);
   refuses('encrypted-strongly', one({ flags: 0x41 }), ['UnsupportedFormat', /is encrypted/]);

@@ -7,7 +7,7 @@ import { RangesLostError, type ImageSource } from '../../../activities/image/sou
 import { createFileSource } from '../support/file-source.js';
 import { makeRaw, MIB, useDirectory } from '../support/images.js';
 import { gather } from './tar.js';
-import { descriptor, infoZip, infoZipOf, zipArchive } from './zip.js';
+import { descriptor, infoZip, infoZipOf, zipArchive, type ZipFields } from './zip.js';
 
 /** How a layer is read, both ways. */
 const WAYS = [
@@ -102,6 +102,29 @@ describe('zip around a disk image', () => {
       const { image } = await open(make(['-r', '-1'], ['a']), { ranges });
       await assertImage(image, { ranges: false, length: content.length });
     });
+
+    for (const flags of [0, 8])
+      it(`${way}: what macOS packs beside it does not count, nor does an empty file${flags ? ', sizes after the data' : ''}`, async () => {
+        const later = (file: ZipFields): ZipFields => {
+          if (flags === 0) return file;
+          const bytes = Buffer.from(file.content ?? '');
+          const after = descriptor(
+            { content: bytes, data: deflateRawSync(bytes) },
+            { signed: true, wide: false },
+          );
+          return { ...file, flags, after, local: { crc32: 0, compressedSize: 0, size: 0 } };
+        };
+        const disk = { name: 'disk.img', content };
+        const fork = { name: '__MACOSX/._disk.img', content: 'Mac OS X        ' };
+        const empty = { name: 'README', content: '' };
+        const around = { name: '__MACOSX/', method: 0 };
+        const length = flags === 0 || ranges ? { length: content.length } : {};
+        for (const files of [
+          [later(disk), around, later(fork)],
+          [later(fork), later(empty), later(disk), later({ ...empty, name: 'LICENSE' })],
+        ])
+          await assertImage((await open(zipArchive(files), { ranges })).image, { ranges: false, ...length });
+      });
 
     it(`${way}: incompressible data, cut into the smallest pieces`, async () => {
       const noise = Buffer.from(content.subarray(0, 3000));
