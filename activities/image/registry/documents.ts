@@ -6,7 +6,7 @@ import { contentLength } from '../source/ranges.js';
 import { persistently } from '../source/reconnects.js';
 import { resolveFromOrigin } from '../source/redirects.js';
 import type { Session } from '../source/session.js';
-import type { Entrance } from '../source/types.js';
+import type { Entrance, RedirectTarget } from '../source/types.js';
 import { invalid } from '../refusals.js';
 
 /** A small answer, read whole. */
@@ -17,6 +17,7 @@ export interface FetchedDocument {
   readonly bytes: Buffer;
   /** A redirect led to another origin, which this answer is from. */
   readonly foreign: boolean;
+  readonly redirected?: RedirectTarget;
 }
 
 /** What is asked for. */
@@ -46,11 +47,11 @@ export async function fetchDocument(session: Session, ask: DocumentAsk): Promise
 export async function fetchOnce(session: Session, ask: DocumentAsk): Promise<FetchedDocument> {
   const { entrance, own, limit } = ask;
   const answer = await resolveFromOrigin({ ...session, entrance: () => Promise.resolve(entrance) }, own);
-  const { status, headers, target } = answer;
+  const { status, headers, target, redirected } = answer;
   const foreign = target !== undefined && target.origin !== entrance.url.origin;
   if (status !== 200) {
     discard(answer);
-    return { status, headers, bytes: Buffer.alloc(0), foreign };
+    return { status, headers, bytes: Buffer.alloc(0), foreign, ...(redirected ? { redirected } : {}) };
   }
   const bytes = await readBody(session, answer.body, { limit, length: contentLength(headers) });
   return { status, headers, bytes, foreign };

@@ -3,6 +3,7 @@ import { addAbortSignal, type Readable } from 'node:stream';
 import { MAX_HEADER_BYTES, networkFailure, unavailable } from './http-failures.js';
 import { http, https } from './node-http.js';
 import type { Session } from './session.js';
+import type { Entrance, RedirectTarget } from './types.js';
 
 /** Errors of servers are shorter than this. */
 const BEGINNING_BYTES = 64 * 1024;
@@ -13,7 +14,14 @@ export interface Answer {
   readonly headers: IncomingHttpHeaders;
   /** Where redirects led to, without user info; absent where the source's own address answered. */
   readonly target?: URL;
+  readonly redirected?: RedirectTarget;
   readonly body: Readable;
+}
+
+/** Where one request goes. */
+export interface Place extends Entrance {
+  /** Redirects led there: failures say so. */
+  readonly isTarget?: boolean;
 }
 
 /**
@@ -21,25 +29,24 @@ export interface Answer {
  *
  * @throws `SourceUnavailable`, `SourceCertificateInvalid`, `SourceNotAllowed`, or the signal's reason.
  */
-export async function requestOnce(
-  session: Session,
-  url: URL,
-  own: Readonly<Record<string, string>>,
-): Promise<Answer> {
+export async function requestOnce(session: Session, place: Place): Promise<Answer> {
+  const { url, headers: own, isTarget } = place;
+  const failed = (error: unknown): Error =>
+    networkFailure(error, session.display, isTarget ? url : undefined);
   const first = startRequest(session, url, own);
   try {
     return await answerOf(session, first);
   } catch (error) {
     session.signal.throwIfAborted();
     if (breaksRules(session, error)) session.tolerance.lenient = true;
-    else if (!lostIdleSocket(first, error)) throw networkFailure(error, session.display);
+    else if (!lostIdleSocket(first, error)) throw failed(error);
   }
   const second = startRequest(session, url, own);
   try {
     return await answerOf(session, second);
   } catch (error) {
     session.signal.throwIfAborted();
-    throw networkFailure(error, session.display);
+    throw failed(error);
   }
 }
 

@@ -11,6 +11,9 @@ export const MAX_HEADER_BYTES = 64 * 1024;
 /** Statuses that the same request may not meet again; with 5xx they are {@link FailureType} `SourceUnavailable`. */
 const TRANSIENT_STATUSES = new Set([202, 408, 421, 425, 429]);
 
+/** Statuses for those who do not say who they are; some servers do not admit that there is something. */
+const UNKNOWN_TO = new Set([401, 403, 404]);
+
 /** A server that asks for more patience than this is not believed. */
 const LONGEST_RETRY_AFTER_MS = 3_600_000;
 
@@ -51,7 +54,7 @@ const CAUSES: Readonly<Record<string, string>> = {
  */
 export function statusFailure(answer: Refusal, display: string): ApplicationFailure {
   const { status } = answer;
-  const message = `GET ${display}: ${statusText(status)}`;
+  const message = `GET ${display}${fromTarget(answer)}: ${statusText(status)}`;
   if (isTransientStatus(status)) {
     const delay = retryAfterMs(answer.headers);
     return transientFailure(
@@ -65,6 +68,17 @@ export function statusFailure(answer: Refusal, display: string): ApplicationFail
     return permanentFailure('SourceForbidden', `${message}: the proxy wants other credentials`);
   if (status >= 400) return permanentFailure('SourceForbidden', message);
   return permanentFailure('SourceNotFound', `${message}, which is no image`);
+}
+
+/** Whose answer it is, and why it may be another than the user's own tools get. */
+function fromTarget({ status, redirected }: Refusal): string {
+  if (!redirected) return '';
+  const bare = redirected.withheld && UNKNOWN_TO.has(status);
+  return `${fromOrigin(redirected.origin)}${bare ? ', to which credentials are not sent' : ''}`;
+}
+
+function fromOrigin(origin: string | undefined): string {
+  return origin === undefined ? '' : ` from redirect target ${origin}`;
 }
 
 /** The same request may be answered otherwise later. */
@@ -115,9 +129,11 @@ function changeMessage(display: string, difference: string): string {
 /**
  * The failure for an error of a socket, of TLS, of DNS or of the HTTP parser. Failures that are typed already (a refused
  * address) come out of their wrapping as they are.
+ *
+ * @param target where redirects had led to
  */
-export function networkFailure(error: unknown, display: string): ApplicationFailure {
-  return connectionFailure(error, `GET ${display}`, 'server');
+export function networkFailure(error: unknown, display: string, target?: URL): ApplicationFailure {
+  return connectionFailure(error, `GET ${display}${fromOrigin(target?.origin)}`, 'server');
 }
 
 /**

@@ -7,6 +7,8 @@ export type RequestHeaders = Record<string, string | string[]>;
 
 /** Which headers go to which server. */
 export interface OriginHeaders {
+  /** Some go to the named origin only, and are to prove who asks. */
+  readonly hasCredentials: boolean;
   /** Headers for a request to `target`; `own` are the protocol's and win over the user's. */
   for(target: URL, own: Readonly<Record<string, string>>): RequestHeaders;
 }
@@ -51,7 +53,9 @@ export function createOriginHeaders(request: HttpRequest, origin: URL): OriginHe
   const elsewhere = extra.filter(([name]) => !ORIGIN_ONLY.has(name));
   const home = [...extra, ...secret].filter(([name]) => !(authorization && name === 'authorization'));
   if (authorization) home.push(['authorization', authorization]);
+  const kept = home.filter((header) => header[0] !== 'host' && !elsewhere.includes(header));
   return {
+    hasCredentials: kept.length > 0,
     for(target, own) {
       const users: RequestHeaders = {};
       for (const [name, value] of target.origin === origin.origin ? home : elsewhere) {

@@ -5,7 +5,7 @@ import { awaitHead, discard, requestOnce, type Answer } from './answer.js';
 import { withoutUserInfo } from './display-url.js';
 import { MAX_HEADER_BYTES, networkFailure } from './http-failures.js';
 import type { Session } from './session.js';
-import type { Entrance } from './types.js';
+import type { Entrance, RedirectTarget } from './types.js';
 
 /** As many as CDI's client follows. */
 const MAX_REDIRECTS = 10;
@@ -33,7 +33,7 @@ export async function resolveFromOrigin(
 ): Promise<Answer> {
   const entrance = await session.entrance();
   const home = withoutUserInfo(entrance.url);
-  const answer = await requestOnce(session, home, { ...entrance.headers, ...own });
+  const answer = await requestOnce(session, { url: home, headers: { ...entrance.headers, ...own } });
   const { location } = answer.headers;
   if (location === undefined || !REDIRECTS.has(answer.status) || isFinal(answer)) return answer;
   discard(answer);
@@ -66,6 +66,7 @@ async function follow(session: Session, { entrance, own, first }: Hops): Promise
   const { headers, agents, display } = session;
   const headersFor = (target: URL): ReturnType<typeof headers.for> =>
     headers.for(target, target.origin === entrance.url.origin ? { ...entrance.headers, ...own } : own);
+  let last = first;
   const stream = got.stream(first, {
     agent: agents.for(first),
     headers: headersFor(first),
@@ -80,6 +81,7 @@ async function follow(session: Session, { entrance, own, first }: Hops): Promise
           const target = options.url as URL;
           if (isDowngrade(session, new URL(response.url), target))
             throw Object.assign(new Error('downgrade'), { code: DOWNGRADE });
+          last = target;
           options.username = '';
           options.password = '';
           options.agent = agents.for(target);
@@ -93,16 +95,23 @@ async function follow(session: Session, { entrance, own, first }: Hops): Promise
     stream.once('response', resolve);
   }).catch((error: unknown) => {
     session.signal.throwIfAborted();
-    throw networkFailure(error, display);
+    throw networkFailure(error, display, last);
   });
   const url = withoutUserInfo(new URL(response.url ?? first));
   const redirected = url.href !== withoutUserInfo(entrance.url).href;
   return {
     status: response.statusCode ?? 0,
     headers: response.headers,
-    ...(redirected ? { target: url } : {}),
+    ...(redirected ? { target: url, redirected: redirectTarget(session, entrance, url) } : {}),
     body: stream,
   };
+}
+
+/** How failures name the target of a redirect. */
+export function redirectTarget({ headers }: Session, entrance: Entrance, target: URL): RedirectTarget {
+  const { origin } = target;
+  const has = headers.hasCredentials || 'authorization' in entrance.headers;
+  return { origin, withheld: has && origin !== entrance.url.origin };
 }
 
 function redirectFailure(code: string, display: string): Error | undefined {

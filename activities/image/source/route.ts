@@ -5,7 +5,7 @@ import type { Answer } from './answer.js';
 import { statusFailure, statusText } from './http-failures.js';
 import type { ByteRange } from './ranges.js';
 import { rangeHeader } from './ranges.js';
-import { resolveFromOrigin } from './redirects.js';
+import { redirectTarget, resolveFromOrigin } from './redirects.js';
 import type { Session } from './session.js';
 import type { Entrance } from './types.js';
 
@@ -73,12 +73,16 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
 
   async function send(way: Way | undefined, own: Readonly<Record<string, string>>): Promise<Answer> {
     if (!way) return await entered(own);
-    const { url, headers } = await addressOf(way);
-    const answer = await requestOnce(session, url, { ...headers, ...own });
+    const entrance = await session.entrance();
+    const { url, headers } = addressOf(way, entrance);
+    const isTarget = way !== 'home';
+    const answer = await requestOnce(session, { url, headers: { ...headers, ...own }, isTarget });
     const astray = answer.status >= 300 && answer.status < 400;
     const expired = way !== 'home' && EXPIRED.has(answer.status);
     if (!astray && !expired && !isRefused(answer))
-      return way === 'home' ? answer : { ...answer, target: way };
+      return isTarget
+        ? { ...answer, target: way, redirected: redirectTarget(session, entrance, way) }
+        : answer;
     if (astray || expired) {
       discard(answer);
       session.notice(`redirect target answered ${statusText(answer.status)}: resolving the source again`);
@@ -126,8 +130,7 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
     return session.renewable && !target && (REFUSED.has(status) || isInAnotherRegion(status, headers));
   }
 
-  async function addressOf(way: Way): Promise<Entrance> {
-    const entrance = await session.entrance();
+  function addressOf(way: Way, entrance: Entrance): Entrance {
     if (way === 'home') return entrance;
     // a redirect within the origin leads to what wants the same token
     return { url: way, headers: way.origin === entrance.url.origin ? entrance.headers : {} };
@@ -144,7 +147,7 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
     discard(answer);
     const failure = statusFailure(answer, session.display);
     if (!succeeded || !answer.target || !EXPIRED.has(status)) throw failure;
-    throw transientFailure('SourceUnavailable', `${failure.message} from a redirect target`);
+    throw transientFailure('SourceUnavailable', failure.message);
   }
 
   async function open(ask: Ask): Promise<Answer> {
@@ -169,7 +172,12 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
     return false;
   }
 
-  return { open, address: async () => (pinned ? await addressOf(pinned) : undefined) };
+  async function address(): Promise<Entrance | undefined> {
+    const way = pinned;
+    return way && addressOf(way, await session.entrance());
+  }
+
+  return { open, address };
 }
 
 /** S3's redirect to another region's host, where the signature, which is over the host, is worth nothing. */

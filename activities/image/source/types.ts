@@ -96,9 +96,19 @@ export interface Entrance {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** A redirect's target as messages name it: its path and query may hold a signature. */
+export interface RedirectTarget {
+  /** Scheme, host and port. */
+  readonly origin: string;
+  /** The user has given credentials, and they were not sent there. */
+  readonly withheld: boolean;
+}
+
 /** The answer by which an entrance was refused. */
 export interface Refusal {
   readonly status: number;
+  /** Whose answer it is, where redirects led to another address. */
+  readonly redirected?: RedirectTarget;
   readonly headers: IncomingHttpHeaders;
   /** Reads the beginning of its body, once; what cannot be read is left out. */
   readonly beginning?: () => Promise<string>;

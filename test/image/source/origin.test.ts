@@ -192,7 +192,7 @@ describe('headers, credentials and redirects of an HTTP source', () => {
     await fails(
       source.readInto(0, Buffer.alloc(5)),
       'SourceUnavailable',
-      /403 Forbidden from a redirect target$/u,
+      / from redirect target http:\/\/127\.0\.0\.1:\d+: 403 Forbidden$/u,
     );
     gone = true;
     await fails(source.readInto(0, Buffer.alloc(5)), 'SourceNotFound', /404 Not Found$/u);
@@ -204,7 +204,70 @@ describe('headers, credentials and redirects of an HTTP source', () => {
     await fails(bench.open(origin.url).source.probe(), 'SourceNotFound', /404 Not Found$/u);
     assert.equal(origin.requests().length, 2);
     const { source } = bench.open(origin.url, {}, { expected: { etag: '"v1"' } });
-    await fails(source.probe(), 'SourceUnavailable', /404 Not Found from a redirect target$/u);
+    await fails(source.probe(), 'SourceUnavailable', / from redirect target http:\S+: 404 Not Found$/u);
+  });
+
+  for (const [name, request, note] of [
+    ['', {}, ''],
+    [', without the credentials', LOGIN, ', to which credentials are not sent'],
+    [
+      ', without the secret headers',
+      { secretHeaders: [['X-Token', 'sesame']] },
+      ', to which credentials are not sent',
+    ],
+    [
+      ', with all that there is',
+      {
+        headers: [
+          ['X-Plain', 'yes'],
+          ['Host', 'a'],
+        ],
+      },
+      '',
+    ],
+  ] as const)
+    it(`names the origin of a target that refuses${name}`, async () => {
+      const target = await bench.serve(startContentServer(bufferContent(BYTES), { status: 403 }));
+      const address = `${target.url.replace('//', '//you:sesame@')}/disk?signature=x`;
+      const origin = await bench.serve(startRedirectServer(() => address));
+      const message = `GET ${origin.url}/ from redirect target ${target.url}${note}: 403 Forbidden`;
+      const error = await fails(bench.open(origin.url, request).source.probe(), 'SourceForbidden', /403/u);
+      assert.equal(error.message, message);
+    });
+
+  it('says nothing of credentials where they were sent, or are not missed', async () => {
+    let status = 403;
+    const origin = await bench.serve(
+      startContentServer(bufferContent(BYTES), (_index, { path }) =>
+        path === '/disk' ? { status } : { status: 302, location: '/disk' },
+      ),
+    );
+    const { source } = bench.open(`${origin.url}/old`, LOGIN);
+    await fails(source.probe(), 'SourceForbidden', /\/old from redirect target http:\S+\d: 403 Forbidden$/u);
+    const target = await bench.serve(startContentServer(bufferContent(BYTES), () => ({ status })));
+    const away = await bench.serve(startRedirectServer(() => target.url));
+    status = 500;
+    const asked = bench.open(away.url, LOGIN, { maxReconnects: 0 }).source.probe();
+    await fails(asked, 'SourceUnavailable', / from redirect target http:\S+\d: 500 /u);
+  });
+
+  it('names the origin of a target that cannot be reached, the last one and a pinned one', async () => {
+    const last = await bench.serve(
+      startRedirectServer(() => 'http://no-such-host.invalid:81/disk?signature=x'),
+    );
+    const origin = await bench.serve(startRedirectServer(() => `${last.url}/next`));
+    await fails(
+      bench.open(origin.url, LOGIN, { maxReconnects: 0 }).source.probe(),
+      'SourceUnavailable',
+      /^GET http:\S+ from redirect target http:\/\/no-such-host\.invalid:81: host name|^GET http:\S+ from redirect target http:\/\/no-such-host\.invalid:81: name server/u,
+    );
+    const target = await serve();
+    const first = await bench.serve(startRedirectServer(() => target.url));
+    const { source } = bench.open(first.url, {}, { maxReconnects: 0 });
+    await source.probe();
+    await target.close();
+    const message = new RegExp(`from redirect target ${target.url}: connection re`, 'u');
+    await fails(source.readInto(0, Buffer.alloc(5)), 'SourceUnavailable', message);
   });
 
   /** A redirector that names the mirrors `/0`, `/1`, … of another origin, of which the first `bad` refuse. */
