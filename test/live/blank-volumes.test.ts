@@ -73,6 +73,13 @@ describe('blank disks on local block volumes', function () {
     };
   }
 
+  async function becomesAvailable(name: string): Promise<void> {
+    await eventually(`volume ${name} is Available`, 60_000, async () => {
+      const { spec, status } = await world.core.readPersistentVolume({ name });
+      return status?.phase === 'Available' && !spec?.claimRef ? true : undefined;
+    });
+  }
+
   const onDevice = (more: object = {}) => ({
     ...blanks.pvc('64Mi', { storageClassName: 'local', volumeMode: 'Block' }),
     ...more,
@@ -116,6 +123,8 @@ describe('blank disks on local block volumes', function () {
     it(`gives the volume back when it is cancelled before it is Bound, ${preallocation ? 'zeroed' : 'with what it holds'}`, async () => {
       const name = `cancelled-${preallocation}`;
       const { content } = await volume(name);
+      // nobody is offered a volume that its controller has not seen
+      await becomesAvailable(name);
       killProcess(stack.info, 'kube-controller-manager', 'SIGKILL');
       try {
         const made = await blanks.create(name, onDevice({ preallocation }));
@@ -131,10 +140,7 @@ describe('blank disks on local block volumes', function () {
       } finally {
         await restartProcess(stack.info, 'kube-controller-manager');
       }
-      await eventually('the volume is Available', 60_000, async () => {
-        const { spec, status } = await world.core.readPersistentVolume({ name });
-        return status?.phase === 'Available' && !spec?.claimRef ? true : undefined;
-      });
+      await becomesAvailable(name);
       assert.equal(await world.claim(namespace, name), undefined);
       assert.deepEqual(content(), new Set([preallocation ? 0 : 0xaa]));
     });
