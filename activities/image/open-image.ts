@@ -90,10 +90,14 @@ async function findImage(
 }
 
 /** What an image must be that may turn out to be a fixed VHD is for whoever reads it to judge. */
-function mayBe({ format, endUnseen, facts }: FoundImage, expected: ImageFormat): boolean {
+function mayBe(image: FoundImage, expected: ImageFormat): boolean {
+  return image.format === expected || (expected === 'vhd' && mayBecomeVhd(image));
+}
+
+/** Whether an image may turn out to be a fixed VHD when its end is read. */
+export function mayBecomeVhd({ endUnseen, facts }: Pick<OpenedImage, 'endUnseen' | 'facts'>): boolean {
   const { length } = facts.validators;
-  const ends = endUnseen === true && (length === undefined || mayBeFixedVhd(length));
-  return format === expected || (expected === 'vhd' && ends);
+  return endUnseen === true && (length === undefined || mayBeFixedVhd(length));
 }
 
 /** `UnsupportedFormat`: an image is not what was asked for. */

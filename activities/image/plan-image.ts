@@ -1,9 +1,9 @@
 import { createDisposables } from '../disposables.js';
 import type { ContentType, ImageFacts, ImageFormat } from '../types.js';
-import { FOOTER_BYTES, mayBeFixedVhd } from './formats/foreign/vhd.js';
+import { FOOTER_BYTES } from './formats/foreign/vhd.js';
 import { countAllocated } from './formats/qcow2/allocated.js';
 import { readL1 } from './formats/qcow2/tables.js';
-import { openImage, type OpenedImage } from './open-image.js';
+import { mayBecomeVhd, openImage, type OpenedImage } from './open-image.js';
 import { planRead } from './read-plan.js';
 import { scratchRequired } from './refusals.js';
 import { assertFits, largerPvcRequired, type TargetSize } from './size.js';
@@ -136,7 +136,7 @@ async function openChecked(root: ImageSource, options: PlanOptions): Promise<Ope
 function assertImageFits(opened: OpenedImage, target: TargetSize): void {
   const virtualSize = virtualSizeOf(opened);
   if (virtualSize === undefined) return;
-  const least = opened.endUnseen && mayBeFixedVhd(virtualSize) ? virtualSize - FOOTER_BYTES : virtualSize;
+  const least = mayBecomeVhd(opened) ? virtualSize - FOOTER_BYTES : virtualSize;
   if (least > target.usableBytes) throw largerPvcRequired(`${virtualSize}`, virtualSize, target);
 }
 
