@@ -30,6 +30,20 @@ describe('an S3 source', () => {
 
   const serve = (options: Partial<S3ServerOptions> = {}) =>
     bench.serve(startS3Server({ store, ...LETS_IN, ...options }));
+  /** One that is in another region each time that it says where it is. */
+  const serveFickle = (options: Partial<S3ServerOptions>) => {
+    let asked = 0;
+    return bench.serve(
+      startS3Server({
+        store,
+        ...LETS_IN,
+        ...options,
+        get region() {
+          return `eu-west-${(asked += 1)}`;
+        },
+      }),
+    );
+  };
   const open = (url: string, request: Partial<S3Request> = {}, options = {}): Promise<Opened> =>
     bench.openRequest({ kind: 's3', url, ...KEYS, ...request }, options);
 
@@ -135,17 +149,7 @@ describe('an S3 source', () => {
     it(`follows a server that answers ${elsewhere} to another region, once`, async () => {
       const server = await serve({ region: 'eu-west-3', elsewhere });
       await readsAll(await open(`${server.url}/images/disk.img`));
-      let asked = 0;
-      const fickle = await bench.serve(
-        startS3Server({
-          store,
-          ...LETS_IN,
-          elsewhere,
-          get region() {
-            return `eu-west-${(asked += 1)}`;
-          },
-        }),
-      );
+      const fickle = await serveFickle({ elsewhere });
       const { source } = await open(`${fickle.url}/images/disk.img`);
       await fails(source.probe(), elsewhere === 301 ? 'SourceNotFound' : 'SourceForbidden', /: (301|400) /u);
       assert.equal(fickle.requests().length, 2);
@@ -155,17 +159,7 @@ describe('an S3 source', () => {
   it('follows a server that names another region in the error alone, once', async () => {
     const server = await serve({ region: 'garage', tells: 'body' });
     await readsAll(await open(`${server.url}/images/disk.img`));
-    let asked = 0;
-    const fickle = await bench.serve(
-      startS3Server({
-        store,
-        ...LETS_IN,
-        tells: 'body',
-        get region() {
-          return `eu-west-${(asked += 1)}`;
-        },
-      }),
-    );
+    const fickle = await serveFickle({ tells: 'body' });
     const { source } = await open(`${fickle.url}/images/disk.img`);
     await fails(source.probe(), 'SourceForbidden', /: 400 /u);
     assert.equal(fickle.requests().length, 2);
@@ -199,18 +193,7 @@ describe('an S3 source', () => {
   it('is read where a redirect leads that names a region for nothing', async () => {
     const elsewhere = await serve({ isPublic: true });
     const location = `${elsewhere.url}/images/disk.img`;
-    let asked = 0;
-    const fickle = await bench.serve(
-      startS3Server({
-        store,
-        ...LETS_IN,
-        elsewhere: 307,
-        location,
-        get region() {
-          return `eu-west-${(asked += 1)}`;
-        },
-      }),
-    );
+    const fickle = await serveFickle({ elsewhere: 307, location });
     await readsAll(await open(`${fickle.url}/images/disk.img`));
     assert.equal(fickle.requests().length, 2);
   });
