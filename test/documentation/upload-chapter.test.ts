@@ -7,6 +7,7 @@ import { useStack } from '../support/stack.js';
 import { buildVirtctl, runVirtctl, type Ended } from '../support/virtctl.js';
 import { makeImages, type Images } from '../live/images.js';
 import { assertSameDisk, createWorld, eventually, type World } from '../live/world.js';
+import { describeNamespace } from '../live/stuck.js';
 import { documented } from './documented.js';
 
 /** The class that the chapter's local block volume is of. */
@@ -49,7 +50,9 @@ describe('the chapters on uploads, by the virtctl of their time', function () {
   });
 
   async function upload(...args: readonly string[]): Promise<Ended> {
-    return await runVirtctl(virtctl, stack.info.kubeconfig, ['image-upload', ...args, '-n', namespace]);
+    return await runVirtctl(virtctl, stack.info.kubeconfig, ['image-upload', ...args, '-n', namespace], () =>
+      describeNamespace(stack, namespace),
+    );
   }
 
   for (const form of ['qcow2', 'raw', 'qcow2.xz', 'raw.gz', 'iso']) {

@@ -1,5 +1,8 @@
-/** What is known of a DataVolume that does not get on, for the message of the test that waits for it. */
+/** What is known of something that does not get on, for the message of the test that waits for it. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
+import type { TestStack } from '../support/stack.js';
 import type { DataVolume } from './world.js';
 
 /** Its status, the last steps of its run and the attempts that are open; never throws. */
@@ -10,6 +13,34 @@ export async function describeStuck(temporal: Client, found: DataVolume | undefi
     (error: unknown) => `its run: ${String(error)}`,
   );
   return `${JSON.stringify(found.status)}\n${run}`;
+}
+
+/** The runs of a namespace that have not ended, and the last lines of the workers' logs; never throws. */
+export async function describeNamespace(stack: TestStack, namespace: string): Promise<string> {
+  return await Promise.all([
+    describeRuns(stack.temporal, namespace),
+    tailsOf(join(stack.info.directory, 'logs')),
+  ]).then(
+    (parts) => parts.flat().join('\n'),
+    (error: unknown) => String(error),
+  );
+}
+
+async function describeRuns(temporal: Client, namespace: string): Promise<readonly string[]> {
+  const described: string[] = [];
+  for await (const { workflowId } of temporal.workflow.list({ query: 'ExecutionStatus = "Running"' }))
+    if (workflowId.includes(`/${namespace}/`)) described.push(await describeRun(temporal, workflowId));
+  return described;
+}
+
+async function tailsOf(directory: string): Promise<readonly string[]> {
+  const names = (await readdir(directory)).filter((name) => name.startsWith('worker-'));
+  return await Promise.all(
+    names.map(async (name) => {
+      const lines = (await readFile(join(directory, name), 'utf8')).trimEnd().split('\n');
+      return [name, ...lines.slice(-12)].join('\n  ');
+    }),
+  );
 }
 
 async function describeRun(temporal: Client, workflowId: string): Promise<string> {

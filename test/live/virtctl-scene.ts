@@ -7,6 +7,7 @@ import { runKubectl } from '../../local/kubectl.js';
 import type { TestStack } from '../support/stack.js';
 import { buildVirtctl, runVirtctl, type Ended, type VirtctlVersion } from '../support/virtctl.js';
 import { makeImages, type Images } from './images.js';
+import { describeNamespace } from './stuck.js';
 import { assertSameDisk, createWorld, type World } from './world.js';
 
 /** Volumes at once: nothing here consumes a claim, and old virtctl knows no `--force-bind`. */
@@ -57,7 +58,9 @@ function createScene(stack: TestStack) {
 
     async uploadBy(kubeconfig: string, version: VirtctlVersion, ...args: readonly string[]): Promise<Ended> {
       const all = ['image-upload', ...args, '--insecure', '-n', scene.namespace];
-      return await runVirtctl(scene.programs.get(version) ?? '', kubeconfig, all);
+      return await runVirtctl(scene.programs.get(version) ?? '', kubeconfig, all, () =>
+        describeNamespace(stack, scene.namespace),
+      );
     },
 
     async assertDone({ code, output }: Ended, name: string): Promise<void> {

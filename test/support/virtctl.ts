@@ -57,8 +57,16 @@ export interface Ended {
   readonly output: string;
 }
 
-/** Runs virtctl against a cluster. */
-export async function runVirtctl(path: string, kubeconfig: string, args: readonly string[]): Promise<Ended> {
+/** Every upload of a test ends long before, and a test's own timeout cannot say where it hangs. In ms. */
+const VIRTCTL_MS = 90_000;
+
+/** Runs virtctl against a cluster. One that does not end is ended, and `describe` says in the output what it may have waited for. */
+export async function runVirtctl(
+  path: string,
+  kubeconfig: string,
+  args: readonly string[],
+  describe: () => Promise<string>,
+): Promise<Ended> {
   const child = spawn(path, [...args], {
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', KUBECONFIG: kubeconfig },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -66,9 +74,15 @@ export async function runVirtctl(path: string, kubeconfig: string, args: readonl
   let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  let stuck: Promise<string> | undefined;
+  const timer = setTimeout(() => {
+    stuck = describe();
+    child.kill('SIGKILL');
+  }, VIRTCTL_MS);
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
-  });
+  }).finally(() => clearTimeout(timer));
+  if (stuck) output += `\nvirtctl has not ended after ${VIRTCTL_MS / 1000} s\n${await stuck}`;
   return { code, output };
 }
