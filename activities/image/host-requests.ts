@@ -48,22 +48,26 @@ function* pieces(extent: Extent): Generator<Extent> {
  * the live bytes, so that scattered clusters do not multiply what is fetched. A file that ends inside its last cluster is read to
  * its end.
  */
-export function planRequests(extents: readonly Extent[], fileBytes: number): HostRequest[] {
-  const requests: { start: number; end: number; live: number; extents: Extent[] }[] = [];
-  let open: (typeof requests)[number] | undefined;
+export function* planRequests(extents: readonly Extent[], fileBytes: number): Generator<HostRequest, void> {
+  let open: { start: number; end: number; live: number; dead: number; extents: Extent[] } | undefined;
   for (const extent of [...extents].sort((a, b) => a.host - b.host)) {
     const end = Math.min(extent.host + extent.length, fileBytes);
     const alone = extent.kind === 'data' && extent.length >= WORTH_A_REQUEST;
     const gap = open ? extent.host - open.end : Infinity;
-    if (open && !alone && gap <= Math.min(MAX_GAP, open.live) && end - open.start <= MAX_REQUEST) {
+    const gathers = gap <= MAX_GAP && gap + (open?.dead ?? 0) <= (open?.live ?? 0);
+    if (open && !alone && gathers && end - open.start <= MAX_REQUEST) {
+      open.dead += Math.max(0, gap);
       open.live += Math.max(0, end - Math.max(open.end, extent.host));
       open.end = Math.max(open.end, end);
       open.extents.push(extent);
-    } else {
-      const request = { start: extent.host, end, live: end - extent.host, extents: [extent] };
-      requests.push(request);
-      if (!alone) open = request;
+      continue;
+    }
+    const request = { start: extent.host, end, live: end - extent.host, dead: 0, extents: [extent] };
+    if (alone) yield request;
+    else {
+      if (open) yield open;
+      open = request;
     }
   }
-  return requests;
+  if (open) yield open;
 }

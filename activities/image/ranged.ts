@@ -1,5 +1,4 @@
 import { createBreather } from './breathe.js';
-import { createClusterDecoder, type ClusterDecoder } from './decode/cluster-decoder.js';
 import { createDecodePool } from './decode/decode-pool.js';
 import type { Extent } from './formats/qcow2/mapping.js';
 import { joinNeighbours } from './host-requests.js';
@@ -12,7 +11,11 @@ import { fillWindow, type WindowSource } from './window.js';
 /** Guest bytes that are read and written as one; {@link POOL} of them are under way at once (`performance.md` §11.6). */
 export const WINDOW = 8 * 1024 * 1024;
 const ZEROS = Buffer.alloc(64 * 1024);
-const POOL = { segmentBytes: WINDOW, count: 8 };
+/** What is fetched beside a window costs no memory where nothing is. */
+const POOL = { segmentBytes: WINDOW, besideBytes: WINDOW, count: 8 };
+
+/** Extents of all windows under way: of a disk in small scattered pieces fewer windows are, since each piece costs memory. */
+const MOST_EXTENTS = 16_384;
 
 /** Where a disk lies in a file. */
 export interface DiskMap {
@@ -46,7 +49,7 @@ export function rawMap(bytes: number): DiskMap {
 export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: Sink): Promise<ReadOutcome> {
   const { virtualSize, clusters } = map;
   const diskBytes = Math.max(virtualSize, sink.deviceBytes ?? 0);
-  const shared = clusters && createSharedPool({ ...POOL, besideBytes: WINDOW });
+  const shared = clusters && createSharedPool(POOL);
   const pool = shared ?? createSegmentPool(POOL);
   // V8 fills shared memory atomically, at a third of the speed at which Node copies into it
   const zeros = shared ? ZEROS : 0;
@@ -58,13 +61,13 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
   };
   const running = new Set<Promise<void>>();
   /** Windows that were begun and do not count yet, in order: behind one that is not written, or has failed, nothing counts. */
-  const begun: { readonly start: number; written: boolean }[] = [];
+  const begun: { readonly start: number; readonly extents: number; written: boolean }[] = [];
   let next = sink.completed;
   let failure: { error: unknown } | undefined;
   let done = sink.completed;
 
   function launch(start: number, extents: readonly Extent[], segment: Segment): void {
-    const window = { start, written: false };
+    const window = { start, extents: extents.length, written: false };
     begun.push(window);
     const filled = copyWindow(start, extents, segment)
       .then(() => {
@@ -106,8 +109,12 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
    * Whoever is killed fetches again what does not count: no more than the pool holds, however long the oldest window takes, as
    * where one connection stalls or a thread does not get its turn.
    */
-  async function awaitOldest(): Promise<void> {
-    for (counted(); begun.length >= POOL.count && !failure; counted()) await Promise.race(running);
+  async function awaitOldest(extents: number): Promise<void> {
+    const isFull = (): boolean => {
+      const before = begun.reduce((sum, window) => sum + window.extents, 0);
+      return begun.length >= POOL.count || (begun.length > 0 && before + extents > MOST_EXTENTS);
+    };
+    for (counted(); isFull() && !failure; counted()) await Promise.race(running);
   }
 
   function advance(start: number): void {
@@ -134,7 +141,7 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
       ahead = extentsOf(map, start + WINDOW);
       ahead.catch(() => undefined);
       if (extents.length > 0) {
-        await awaitOldest();
+        await awaitOldest(extents.length);
         launch(start, extents, await pool.acquire());
       } else {
         await sink.writer.zero(start, Math.min(start + WINDOW, diskBytes));
@@ -160,18 +167,16 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
   throw failure.error;
 }
 
-/** Threads for compressed clusters, and a decoder for this one, whose native library is loaded only when it is needed. */
+/** Threads for compressed clusters. */
 function openDecoding(
   { size, compression }: NonNullable<DiskMap['clusters']>,
   memory: SharedArrayBuffer,
   diskBytes: number,
 ): NonNullable<WindowSource['decoding']> & AsyncDisposable {
   const threads = createDecodePool({ compression, memory }, diskBytes);
-  let decoder: ClusterDecoder | undefined;
   return {
     clusterSize: size,
     threads,
-    decode: (input, output) => (decoder ??= createClusterDecoder(compression))(input, output),
     [Symbol.asyncDispose]: () => threads.close(),
   };
 }

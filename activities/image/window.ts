@@ -1,10 +1,12 @@
 import type { DecodePool } from './decode/decode-pool.js';
-import type { ClusterDecoder } from './decode/cluster-decoder.js';
 import { ENTRY_NUMBERS } from './decode/decode-protocol.js';
 import { refuseCluster } from './formats/qcow2/cluster.js';
-import type { CompressedExtent, Extent } from './formats/qcow2/mapping.js';
+import type { Extent } from './formats/qcow2/mapping.js';
 import { planRequests, type HostRequest } from './host-requests.js';
 import type { Segment } from './pool.js';
+
+/** Requests of one window that wait for the source at once: it reads on two connections, and a window may need thousands. */
+const LANES = 16;
 
 /** What windows are filled from. */
 export interface WindowSource {
@@ -15,114 +17,105 @@ export interface WindowSource {
   readonly decoding?: Decoding;
 }
 
-/** Threads that decode in the pool's memory; and the same on this thread, for what does not fit there. */
+/** Threads that decode in the pool's memory. */
 export interface Decoding {
   readonly clusterSize: number;
   readonly threads: DecodePool;
-  readonly decode: ClusterDecoder;
 }
 
 /** A stretch of the disk in memory. */
 export interface Window {
   /** Guest offset of its first byte. */
   readonly start: number;
+  /** With room beside it for the longest request. */
   readonly segment: Segment;
 }
 
-/** One fetched request: its bytes lie in the pool (`memory` is part of `segment.beside`) or in a buffer of their own. */
-interface Fetched {
+/** One request, and the part of the segment that it is fetched into. */
+interface Fetch {
   readonly request: HostRequest;
   readonly memory: Buffer;
-  readonly inPool: boolean;
 }
 
 /**
- * Fetches the live ranges of one window and puts them where they belong: data straight into its place, what is compressed beside
- * it and from there, by a thread, into its place. What no extent covers is left as it is.
+ * Fetches the live ranges of one window and puts them where they belong: data straight into its place, what is compressed or small
+ * beside it and from there, by a thread, into its place. What no extent covers is left as it is. No other memory than the segment's
+ * is used, however the image is scattered: what does not fit beside the window at once comes in rounds, and a request is made when
+ * its turn has come.
  * @throws {@link FailureType} `ImageInvalid`, `ImageHostile`, and what the source throws
  */
 export async function fillWindow(
-  source: WindowSource,
+  { readInto, fileBytes, decoding }: WindowSource,
   window: Window,
   extents: readonly Extent[],
 ): Promise<void> {
-  const fetching = assignMemory(window, planRequests(extents, source.fileBytes)).map(async (fetched) => {
-    const { start, end } = fetched.request;
-    await source.readInto(start, fetched.memory.subarray(0, end - start));
-    return fetched;
-  });
-  const fetched = await settleAll(fetching);
-  const threaded = fetched.flatMap((one) => place(source.decoding, window, one));
-  if (source.decoding && threaded.length > 0) await decodeAll(source.decoding, window, threaded);
-}
-
-/** Data alone goes into its place; the rest beside the window, one after another, or into memory of its own. */
-function assignMemory({ start, segment }: Window, requests: readonly HostRequest[]): Fetched[] {
-  let used = 0;
-  return requests.map((request) => {
-    const length = request.end - request.start;
-    const [only] = request.extents;
-    if (only?.kind === 'data' && request.extents.length === 1) {
-      const at = only.guest - start;
-      return { request, memory: segment.memory.subarray(at, at + length), inPool: true };
-    }
-    if (used + length > segment.beside.length)
-      return { request, memory: Buffer.allocUnsafeSlow(length), inPool: false };
-    used += length;
-    return { request, memory: segment.beside.subarray(used - length, used), inPool: true };
-  });
-}
-
-/** A cluster that a thread will decode. */
-interface Threaded {
-  readonly extent: CompressedExtent;
-  readonly stored: Buffer;
-}
-
-/** Copies what is data and was not fetched into its place; hands back what is left to threads. */
-function place(
-  decoding: Decoding | undefined,
-  window: Window,
-  { request, memory, inPool }: Fetched,
-): Threaded[] {
-  const { start, segment } = window;
-  const threaded: Threaded[] = [];
-  for (const extent of request.extents) {
-    const from = extent.host - request.start;
-    const stored = memory.subarray(from, Math.min(from + extent.length, request.end - request.start));
-    const target = segment.memory.subarray(extent.guest - start);
-    if (extent.kind === 'data' && request.extents.length > 1) stored.copy(target);
-    else if (extent.kind === 'compressed' && inPool) threaded.push({ extent, stored });
-    else if (extent.kind === 'compressed' && decoding) {
-      const outcome = decoding.decode(stored, target.subarray(0, decoding.clusterSize));
-      if (outcome !== 'ok') throw refuseCluster(outcome, extent.guest, decoding.clusterSize);
-    }
+  const requests = planRequests(extents, fileBytes);
+  for (let ahead = requests.next(); !ahead.done;) {
+    const { beside } = window.segment;
+    const entries: number[] = [];
+    const clusterSize = decoding?.clusterSize ?? 0;
+    let used = 0;
+    const take = (): Fetch | undefined => {
+      if (ahead.done) return undefined;
+      const request = ahead.value;
+      const length = request.end - request.start;
+      const own = ownPlace(window, request);
+      if (!own && used + length > beside.length) return undefined;
+      ahead = requests.next();
+      if (own) return { request, memory: own };
+      used += length;
+      return { request, memory: beside.subarray(used - length, used) };
+    };
+    await inLanes(take, async (fetch) => {
+      await readInto(fetch.request.start, fetch.memory);
+      place(window, fetch, { entries, clusterSize });
+    });
+    if (decoding && entries.length > 0) await decodeAll(decoding, window, entries);
   }
-  return threaded;
+}
+
+/** Data alone needs no copy. */
+function ownPlace({ start, segment }: Window, { extents, ...request }: HostRequest): Buffer | undefined {
+  const [only] = extents;
+  if (only?.kind !== 'data' || extents.length > 1) return undefined;
+  const at = only.guest - start;
+  return segment.memory.subarray(at, at + request.end - request.start);
+}
+
+/** Waits for all that was asked for, so that nothing still writes into memory that is handed back; then fails as the first one did. */
+async function inLanes<T>(take: () => T | undefined, work: (one: T) => Promise<void>): Promise<void> {
+  let failure: { readonly error: unknown } | undefined;
+  async function lane(): Promise<void> {
+    for (let one = failure ? undefined : take(); one !== undefined; one = failure ? undefined : take())
+      await work(one).catch((error: unknown) => void (failure ??= { error }));
+  }
+  await Promise.all(Array.from({ length: LANES }, lane));
+  if (failure) throw failure.error;
+}
+
+/** Copies what is data and was not fetched into its place; adds what is compressed to the entries of a {@link DecodeOrder}. */
+function place(
+  { start, segment }: Window,
+  { request, memory }: Fetch,
+  { entries, clusterSize }: { readonly entries: number[]; readonly clusterSize: number },
+): void {
+  for (const { kind, host, guest, length } of request.extents) {
+    const from = host - request.start;
+    const stored = memory.subarray(from, Math.min(from + length, memory.length));
+    const target = guest - start;
+    if (kind === 'compressed')
+      entries.push(stored.byteOffset, stored.length, segment.memory.byteOffset + target, clusterSize);
+    else if (request.extents.length > 1) stored.copy(segment.memory, target);
+  }
 }
 
 async function decodeAll(
   { threads, clusterSize }: Decoding,
   { start, segment }: Window,
-  clusters: readonly Threaded[],
+  entries: readonly number[],
 ): Promise<void> {
-  const entries = new Float64Array(clusters.length * ENTRY_NUMBERS);
-  clusters.forEach(({ extent, stored }, index) =>
-    entries.set(
-      [stored.byteOffset, stored.length, segment.memory.byteOffset + extent.guest - start, clusterSize],
-      index * ENTRY_NUMBERS,
-    ),
-  );
-  const failed = await threads.decode(entries);
-  const guest = failed && clusters[failed.index]?.extent.guest;
-  if (failed && guest !== undefined) throw refuseCluster(failed.outcome, guest, clusterSize);
-}
-
-/** Waits for all of them, so that nothing still writes into memory that is handed back, then fails as the first one did. */
-async function settleAll<T>(tasks: readonly Promise<T>[]): Promise<T[]> {
-  const results = await Promise.allSettled(tasks);
-  return results.map((result) => {
-    if (result.status === 'rejected') throw result.reason;
-    return result.value;
-  });
+  const failed = await threads.decode(Float64Array.from(entries));
+  if (!failed) return;
+  const target = entries[failed.index * ENTRY_NUMBERS + 2] ?? 0;
+  throw refuseCluster(failed.outcome, start + target - segment.memory.byteOffset, clusterSize);
 }
