@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { failureTypeOf } from '../../activities/failures.js';
 import { convertFile } from './support/convert.js';
 import { makePatterned, MIB, qemuImg, useDirectory } from './support/images.js';
 import { converted, piped } from './support/ways.js';
@@ -25,6 +26,23 @@ describe('xz of blocks that are smaller than what is read of them at once', func
       piped(`xz -0 -T1 --block-size=${block}`, converted('qcow2', '-o', 'cluster_size=2M'))(raw, image);
       await assertReads(image);
     });
+
+  const withDictionary = (mebibytes: number): string => {
+    const image = `${directory()}/dictionary-${mebibytes}.xz`;
+    piped(`xz -T1 --lzma2=preset=0,dict=${mebibytes}MiB --block-size=3MiB`)(raw, image);
+    return image;
+  };
+
+  it('with a dictionary that is larger than any preset has', async () =>
+    await assertReads(withDictionary(128)));
+
+  it('with one that nobody has memory for', async () => {
+    const error = await convertFile(withDictionary(192), `${directory()}/none`, {
+      usableBytes: 9 * MIB,
+    }).catch((failure: unknown) => failure);
+    assert.equal(failureTypeOf(error), 'UnsupportedFormat');
+    assert.match(String(error), /smaller dictionary/);
+  });
 
   for (const [name, pack] of [
     ['tar', 'tar -cf - disk.qcow2'],

@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib';
 import { openLibrary } from '../decode/native.js';
 import { invalid } from '../refusals.js';
 import { KEPT_BYTES, type ImageSource } from '../source/types.js';
+import { MOST_MEMORY, tooMuchMemory } from './xz-tool.js';
 import { padded, type XzBlock, type XzBlocks } from './xz-index.js';
 
 /**
@@ -10,8 +11,6 @@ import { padded, type XzBlock, type XzBlocks } from './xz-index.js';
  * the blocks that `xz -T0` makes by default, even if they hold what does not compress.
  */
 const MEMORY = 144 * 1024 * 1024;
-/** liblzma's limit for one block; its largest preset needs a dictionary of 64 MiB. */
-const BLOCK_MEMORY = 80 * 1024 * 1024;
 const HEADER_BYTES = 12;
 const FOOTER_BYTES = 12;
 /** Header, footer and the largest index of one record around a block. */
@@ -35,8 +34,8 @@ type BlockDecoder = (input: Buffer, output: Buffer) => Promise<number>;
 export function parallelBlocks(blocks: XzBlocks): number {
   if (blocks.count < 2 || !openLibrary('lzma')) return 0;
   const { stored, plain } = largestOf(blocks);
-  // presets choose blocks of three dictionaries
-  const each = stored + plain + Math.min(plain / 3, BLOCK_MEMORY);
+  // presets choose blocks of three dictionaries; of a larger one no more is touched than the block fills
+  const each = stored + plain + plain / 3;
   return Math.max(0, Math.min(availableParallelism(), Math.floor((MEMORY - plain) / each)));
 }
 
@@ -69,7 +68,7 @@ interface Underway {
 
 /**
  * The bytes from offset `start` of what the blocks decompress to, `parallel` blocks ahead of the reader.
- * @throws {@link FailureType} `ImageInvalid` where a block is damaged
+ * @throws {@link FailureType} `ImageInvalid` where a block is damaged; `UnsupportedFormat` where one takes too much memory
  */
 export async function* decodeBlocks(
   source: ImageSource,
@@ -156,8 +155,8 @@ async function decodeBlock(source: ImageSource, job: BlockJob): Promise<Buffer> 
   streamFooter(flags, index.length).copy(input, input.length - FOOTER_BYTES);
   const code = await job.decode(input, output);
   if (code === LZMA_OK) return output;
-  const why = code === LZMA_MEMLIMIT_ERROR ? 'needs too much memory' : 'is damaged';
-  throw invalid(`xz block at ${inner} ${why} (liblzma code ${code})`);
+  if (code === LZMA_MEMLIMIT_ERROR) throw tooMuchMemory();
+  throw invalid(`xz block at ${inner} is damaged (liblzma code ${code})`);
 }
 
 function streamHeader(flags: number): Buffer {
@@ -211,7 +210,7 @@ function createBlockDecoder(): BlockDecoder {
   if (!decode) throw new Error('liblzma is not installed');
   returnLargeMemory();
   return async (input, output) => {
-    const limit = BigUint64Array.of(BigInt(BLOCK_MEMORY));
+    const limit = BigUint64Array.of(BigInt(MOST_MEMORY));
     const [inputAt, outputAt] = [new BigUint64Array(1), new BigUint64Array(1)];
     const code = await new Promise<number>((resolve, reject) => {
       const done = (error: Error | null, value: number): void => (error ? reject(error) : resolve(value));

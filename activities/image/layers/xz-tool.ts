@@ -1,14 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { transientFailure } from '../../failures.js';
+import { transientFailure, type ApplicationFailure } from '../../failures.js';
 import { invalid, unsupported } from '../refusals.js';
 import { xzWithoutTool } from './xz-wasm.js';
 
 /** Memory that several decoder threads may use together; beyond it xz decodes with one. In bytes. */
 const THREADED_MEMORY = 64 * 1024 * 1024;
 /** A dictionary of the largest preset takes 65 MiB; the format allows 4 GiB, which whoever made the file would decide. In bytes. */
-const MOST_MEMORY = 160 * 1024 * 1024;
+export const MOST_MEMORY = 160 * 1024 * 1024;
 const STDERR_TAIL = 2048;
 
 /** How to run the tool. */
@@ -77,12 +77,16 @@ interface Ending {
 /** A tool that was killed says nothing about the stream, one that gave up does. */
 function judge({ code, killer }: Ending, stderr: string): void {
   if (killer) throw transientFailure('NodeUnavailable', `xz was ended by ${killer} (out of memory?)`);
-  if (code !== 0 && /memory usage limit/iu.test(stderr))
-    throw unsupported(
-      `xz stream needs more than ${MOST_MEMORY} bytes of memory: compress it with a smaller dictionary`,
-    );
+  if (code !== 0 && /memory usage limit/iu.test(stderr)) throw tooMuchMemory();
   if (code !== 0)
     throw invalid(`xz stream is damaged or cut short: ${stderr || `xz ended with code ${code}`}`);
+}
+
+/** @returns `UnsupportedFormat` of a dictionary that takes more than {@link MOST_MEMORY} */
+export function tooMuchMemory(): ApplicationFailure {
+  return unsupported(
+    `xz stream needs more than ${MOST_MEMORY} bytes of memory: compress it with a smaller dictionary`,
+  );
 }
 
 async function feed(source: AsyncIterable<Buffer>, stdin: NodeJS.WritableStream): Promise<void> {
