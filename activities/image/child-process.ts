@@ -83,13 +83,15 @@ export async function runChild(options: ChildOptions): Promise<TransferResult> {
   try {
     child.stdin?.write(`${JSON.stringify(job)}\n`);
     options.feed?.(channelTo(child));
-    const last = await readMessages(child, options.onProgress);
-    const how = await ended;
+    const last = (await readMessages(child, options.onProgress)) ?? (await ended);
     options.signal.throwIfAborted();
-    if (last && 'result' in last) return last.result;
-    throw last && 'failure' in last ? asFailure(last.failure) : transientFailure('NodeUnavailable', how);
+    if (typeof last === 'string') throw transientFailure('NodeUnavailable', last);
+    if ('result' in last) return last.result;
+    throw asFailure(last.failure);
   } finally {
     stop();
+    // what it has said is done and durable. Its own end is not waited for: Node may wait for ever, as it exits, for a thread of V8
+    // that waits for its collector (https://github.com/nodejs/node/issues/54918)
     child.kill('SIGKILL');
     await ended.catch(() => undefined);
   }
@@ -186,20 +188,19 @@ function stopOnAbort(child: ChildProcess, signal: AbortSignal): () => void {
   };
 }
 
-/** Hands progress on; the last message that is none. */
+/** Hands progress on, up to the message that says how the work has ended; `undefined` where none comes. */
 async function readMessages(
   child: ChildProcess,
   onProgress: ChildOptions['onProgress'],
-): Promise<ChildMessage | undefined> {
+): Promise<Exclude<ChildMessage, { progress: unknown }> | undefined> {
   if (!child.stdout) return undefined;
-  let last: ChildMessage | undefined;
   for await (const line of createInterface({ input: child.stdout })) {
     const message = parseMessage(line);
     if (!message) continue;
-    if ('progress' in message) onProgress(message.progress);
-    else last = message;
+    if (!('progress' in message)) return message;
+    onProgress(message.progress);
   }
-  return last;
+  return undefined;
 }
 
 /** A line that is no message is what a killed child left half-written: how it ended is known otherwise. */

@@ -264,6 +264,29 @@ describe('transferImage', function () {
     }
   });
 
+  for (const [message, outcome] of [
+    ['{"result":{"virtualSize":1}}', 'a result'],
+    ['{"failure":{"type":"LargerPVCRequired","message":"too large","permanent":true}}', 'a failure'],
+  ] as const)
+    it(`waits for no end of a process that has said ${outcome}: Node may not come to it`, async () => {
+      const path = `${directory()}/never-ends.mjs`;
+      const lines = `console.log('{"progress":{}}'); console.log(${JSON.stringify(message)}); setInterval(() => 0, 1000);`;
+      writeFileSync(path, lines);
+      const said: unknown[] = [];
+      const running = runChild({
+        job: { request: { kind: 'http' } } as ChildOptions['job'],
+        fds: { file: 0, directory: 0, record: 0, lock: 0 },
+        path,
+        signal: AbortSignal.timeout(60_000),
+        onProgress: (progress) => said.push(progress),
+      });
+      if (outcome === 'a result') assert.deepEqual(await running, { virtualSize: 1 });
+      else await assert.rejects(running, refusal('LargerPVCRequired', /^too large$/, true));
+      assert.deepEqual(said, [{}]);
+      const left = spawnSync('pgrep', ['-f', path], { encoding: 'utf8' });
+      assert.equal(left.stdout, '', 'it is gone');
+    });
+
   it('fails by name when the image grows beyond the claim', async () => {
     const compressed = `${directory()}/big.raw.gz`;
     execFileSync('sh', ['-c', `gzip -1 < ${raw} > ${compressed}`]);
