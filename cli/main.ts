@@ -11,10 +11,12 @@ if (major < 22 || (major === 22 && minor < 19)) {
   const { enableCompileCache } = await import('node:module');
   const { cacheDirectory } = await import('../local/paths.js');
   enableCompileCache(`${cacheDirectory()}/compiled`);
-  if (process.argv.some((argument) => argument.includes('\ufffd')))
-    (await import('./arguments.js')).refuseUndecoded();
-  const { run } = await import('./program.js');
-  process.exitCode = await run(process.argv);
+  const isOdd = process.argv.some((argument) => argument.includes('\ufffd'));
+  if (isOdd && (await import('./arguments.js')).refuseUndecoded()) process.exitCode = 2;
+  else {
+    const { run } = await import('./program.js');
+    process.exitCode = await run(process.argv);
+  }
 }
 
 export {};

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import koffi from 'koffi';
 import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
 import { refuseForeign } from '../../local/index.js';
 import { coverageHook } from '../documentation/checker/hook.js';
@@ -15,9 +16,14 @@ export function mochaGlobalSetup(): void {
   });
 }
 
-/** Temporal's runtime keeps threads of its own, which would keep the process. */
+/**
+ * Temporal's runtime keeps threads of its own, which would keep the process. And mocha ends it by `process.exit()`, in which Node may
+ * wait for ever (https://github.com/nodejs/node/issues/54918): the C library's `_exit` waits for nobody.
+ */
 export async function mochaGlobalTeardown(): Promise<void> {
   await Runtime.instance().shutdown();
+  const exit = koffi.load('libc.so.6').func('void _exit(int)') as (code: number) => void;
+  process.once('exit', (code) => exit(code));
 }
 
 /** Hooks around all suites; what the run has proved is counted when nothing can fail any more. */
