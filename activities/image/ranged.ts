@@ -107,7 +107,7 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
 
   /**
    * Whoever is killed fetches again what does not count: no more than the pool holds, however long the oldest window takes, as
-   * where one connection stalls or a thread does not get its turn.
+   * where one connection stalls or a thread does not get its turn. And the next window's extents have to find room.
    */
   async function awaitOldest(extents: number): Promise<void> {
     const isFull = (): boolean => {

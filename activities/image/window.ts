@@ -60,15 +60,15 @@ export async function fillWindow(
       const request = ahead.value;
       const length = request.end - request.start;
       const own = ownPlace(window, request);
-      if (!own && used + length > beside.length) return undefined;
+      if (!own && used > 0 && used + length > beside.length) return undefined;
       ahead = requests.next();
       if (own) return { request, memory: own };
       used += length;
       return { request, memory: beside.subarray(used - length, used) };
     };
-    await inLanes(take, async (fetch) => {
-      await readInto(fetch.request.start, fetch.memory);
-      place(window, fetch, { entries, clusterSize });
+    await inLanes(take, async (taken) => {
+      await readInto(taken.request.start, taken.memory);
+      place(window, taken, { entries, clusterSize });
     });
     if (decoding && entries.length > 0) await decodeAll(decoding, window, entries);
   }
