@@ -54,8 +54,8 @@ export function* planRequests(extents: readonly Extent[], fileBytes: number): Ge
     const end = Math.min(extent.host + extent.length, fileBytes);
     const alone = extent.kind === 'data' && extent.length >= WORTH_A_REQUEST;
     const gap = open ? extent.host - open.end : Infinity;
-    const gathers = gap <= MAX_GAP && gap + (open?.dead ?? 0) <= (open?.live ?? 0);
-    if (open && !alone && gathers && end - open.start <= MAX_REQUEST) {
+    const isClose = open && gap <= MAX_GAP && open.dead + gap <= open.live;
+    if (open && isClose && !alone && end - open.start <= MAX_REQUEST) {
       open.dead += Math.max(0, gap);
       open.live += Math.max(0, end - Math.max(open.end, extent.host));
       open.end = Math.max(open.end, end);

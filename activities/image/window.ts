@@ -1,5 +1,4 @@
 import type { DecodePool } from './decode/decode-pool.js';
-import { ENTRY_NUMBERS } from './decode/decode-protocol.js';
 import { refuseCluster } from './formats/qcow2/cluster.js';
 import type { Extent } from './formats/qcow2/mapping.js';
 import { planRequests, type HostRequest } from './host-requests.js';
@@ -37,6 +36,13 @@ interface Fetch {
   readonly memory: Buffer;
 }
 
+/** Compressed clusters that are decoded at once: numbers of a {@link DecodeOrder}, and where each is on the disk. */
+interface Round {
+  readonly entries: number[];
+  readonly guests: number[];
+  readonly clusterSize: number;
+}
+
 /**
  * Fetches the live ranges of one window and puts them where they belong: data straight into its place, what is compressed or small
  * beside it and from there, by a thread, into its place. What no extent covers is left as it is. No other memory than the segment's
@@ -52,8 +58,7 @@ export async function fillWindow(
   const requests = planRequests(extents, fileBytes);
   for (let ahead = requests.next(); !ahead.done;) {
     const { beside } = window.segment;
-    const entries: number[] = [];
-    const clusterSize = decoding?.clusterSize ?? 0;
+    const round: Round = { entries: [], guests: [], clusterSize: decoding?.clusterSize ?? 0 };
     let used = 0;
     const take = (): Fetch | undefined => {
       if (ahead.done) return undefined;
@@ -68,9 +73,9 @@ export async function fillWindow(
     };
     await inLanes(take, async (taken) => {
       await readInto(taken.request.start, taken.memory);
-      place(window, taken, { entries, clusterSize });
+      place(window, taken, round);
     });
-    if (decoding && entries.length > 0) await decodeAll(decoding, window, entries);
+    if (decoding && round.guests.length > 0) await decodeAll(decoding.threads, round);
   }
 }
 
@@ -86,36 +91,31 @@ function ownPlace({ start, segment }: Window, { extents, ...request }: HostReque
 async function inLanes<T>(take: () => T | undefined, work: (one: T) => Promise<void>): Promise<void> {
   let failure: { readonly error: unknown } | undefined;
   async function lane(): Promise<void> {
-    for (let one = failure ? undefined : take(); one !== undefined; one = failure ? undefined : take())
+    while (!failure) {
+      const one = take();
+      if (one === undefined) return;
       await work(one).catch((error: unknown) => void (failure ??= { error }));
+    }
   }
   await Promise.all(Array.from({ length: LANES }, lane));
   if (failure) throw failure.error;
 }
 
-/** Copies what is data and was not fetched into its place; adds what is compressed to the entries of a {@link DecodeOrder}. */
-function place(
-  { start, segment }: Window,
-  { request, memory }: Fetch,
-  { entries, clusterSize }: { readonly entries: number[]; readonly clusterSize: number },
-): void {
+/** Copies what is data and was not fetched into its place; adds what is compressed to the round. */
+function place({ start, segment }: Window, { request, memory }: Fetch, round: Round): void {
   for (const { kind, host, guest, length } of request.extents) {
     const from = host - request.start;
     const stored = memory.subarray(from, Math.min(from + length, memory.length));
     const target = guest - start;
-    if (kind === 'compressed')
-      entries.push(stored.byteOffset, stored.length, segment.memory.byteOffset + target, clusterSize);
-    else if (request.extents.length > 1) stored.copy(segment.memory, target);
+    if (kind === 'compressed') {
+      const output = segment.memory.byteOffset + target;
+      round.entries.push(stored.byteOffset, stored.length, output, round.clusterSize);
+      round.guests.push(guest);
+    } else if (request.extents.length > 1) stored.copy(segment.memory, target);
   }
 }
 
-async function decodeAll(
-  { threads, clusterSize }: Decoding,
-  { start, segment }: Window,
-  entries: readonly number[],
-): Promise<void> {
+async function decodeAll(threads: DecodePool, { entries, guests, clusterSize }: Round): Promise<void> {
   const failed = await threads.decode(Float64Array.from(entries));
-  if (!failed) return;
-  const target = entries[failed.index * ENTRY_NUMBERS + 2] ?? 0;
-  throw refuseCluster(failed.outcome, start + target - segment.memory.byteOffset, clusterSize);
+  if (failed) throw refuseCluster(failed.outcome, guests[failed.index] ?? 0, clusterSize);
 }
