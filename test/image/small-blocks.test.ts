@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { failureTypeOf } from '../../activities/failures.js';
 import { convertFile } from './support/convert.js';
 import { makePatterned, MIB, qemuImg, useDirectory } from './support/images.js';
+import { assertRefused } from './support/refused.js';
 import { converted, piped } from './support/ways.js';
 
 /** Blocks of xz that are smaller than what a reader gathers: their memory is used again while it still does. */
@@ -37,11 +37,9 @@ describe('xz of blocks that are smaller than what is read of them at once', func
     await assertReads(withDictionary(128)));
 
   it('with one that nobody has memory for', async () => {
-    const error = await convertFile(withDictionary(192), `${directory()}/none`, {
-      usableBytes: 9 * MIB,
-    }).catch((failure: unknown) => failure);
-    assert.equal(failureTypeOf(error), 'UnsupportedFormat');
-    assert.match(String(error), /smaller dictionary/);
+    const options = { usableBytes: 9 * MIB };
+    const target = `${directory()}/none`;
+    await assertRefused(withDictionary(192), target, options, 'UnsupportedFormat', /smaller dictionary/);
   });
 
   for (const [name, pack] of [
