@@ -12,11 +12,8 @@ if (major < 22 || (major === 22 && minor < 19)) {
   const { cacheDirectory } = await import('../local/paths.js');
   enableCompileCache(`${cacheDirectory()}/compiled`);
   const isOdd = process.argv.some((argument) => argument.includes('\ufffd'));
-  if (isOdd && (await import('./arguments.js')).refuseUndecoded()) process.exitCode = 2;
-  else {
-    const { run } = await import('./program.js');
-    process.exitCode = await run(process.argv);
-  }
+  const isRefused = isOdd && (await import('./arguments.js')).refuseUndecoded();
+  process.exitCode = isRefused ? 2 : await (await import('./program.js')).run(process.argv);
 }
 
 export {};

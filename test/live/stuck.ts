@@ -17,13 +17,13 @@ export async function describeStuck(temporal: Client, found: DataVolume | undefi
 
 /** The runs of a namespace that have not ended, and the last lines of the workers' logs; never throws. */
 export async function describeNamespace(stack: TestStack, namespace: string): Promise<string> {
-  return await Promise.all([
-    describeRuns(stack.temporal, namespace),
-    tailsOf(join(stack.info.directory, 'logs')),
-  ]).then(
-    (parts) => parts.flat().join('\n'),
-    (error: unknown) => String(error),
-  );
+  try {
+    const logs = join(stack.info.directory, 'logs');
+    const parts = await Promise.all([describeRuns(stack.temporal, namespace), tailsOf(logs)]);
+    return parts.flat().join('\n');
+  } catch (error) {
+    return String(error);
+  }
 }
 
 async function describeRuns(temporal: Client, namespace: string): Promise<readonly string[]> {

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
-import koffi from 'koffi';
 import { DefaultLogger, makeTelemetryFilterString, Runtime } from '@temporalio/worker';
+import { openLibrary } from '../../activities/image/decode/native.js';
 import { refuseForeign } from '../../local/index.js';
 import { coverageHook } from '../documentation/checker/hook.js';
 import { endStacks } from './stack.js';
@@ -22,8 +22,8 @@ export function mochaGlobalSetup(): void {
  */
 export async function mochaGlobalTeardown(): Promise<void> {
   await Runtime.instance().shutdown();
-  const exit = koffi.load('libc.so.6').func('void _exit(int)') as (code: number) => void;
-  process.once('exit', (code) => exit(code));
+  const exit = openLibrary('libc')?.func('void _exit(int)') as ((code: number) => void) | undefined;
+  process.once('exit', (code) => exit?.(code));
 }
 
 /** Hooks around all suites; what the run has proved is counted when nothing can fail any more. */
