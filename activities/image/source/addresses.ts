@@ -130,13 +130,14 @@ function blockListOf(cidrs: readonly string[]): BlockList {
 
 function addCidr(list: BlockList, cidr: string): void {
   const [address = '', prefix] = cidr.trim().split('/');
-  const version = isIP(address);
-  const bits = version === 4 ? 32 : 128;
-  const length = prefix === undefined ? bits : Number(prefix);
-  if (version === 0 || !/^\d*$/u.test(prefix ?? '') || length > bits) {
-    throw new TypeError(`not an address or CIDR: ${cidr}`);
+  // the list itself refuses what is no address: isIP() compiles its pattern for IPv6 for longer than all else here takes
+  const [family, bits] = isIPv4(address) ? (['ipv4', 32] as const) : (['ipv6', 128] as const);
+  try {
+    if (!/^\d{1,3}$/u.test(prefix ?? '0')) throw new RangeError('not a length');
+    list.addSubnet(address, prefix === undefined ? bits : Number(prefix), family);
+  } catch (cause) {
+    throw new TypeError(`not an address or CIDR: ${cidr}`, { cause });
   }
-  list.addSubnet(address, length, version === 4 ? 'ipv4' : 'ipv6');
 }
 
 function contains(list: BlockList, address: string): boolean {

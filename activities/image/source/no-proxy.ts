@@ -15,8 +15,8 @@ interface Networks {
 }
 
 const LOOPBACK = createNetworks();
-addNetwork(LOOPBACK, '127.0.0.0/8');
-addNetwork(LOOPBACK, '::1/128');
+LOOPBACK[4].addSubnet('127.0.0.0', 8, 'ipv4');
+LOOPBACK[6].addSubnet('::1', 128, 'ipv6');
 
 const DEFAULT_PORTS: Readonly<Record<string, string>> = { 'http:': '80', 'https:': '443' };
 

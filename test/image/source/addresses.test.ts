@@ -120,7 +120,16 @@ describe('address policy', () => {
   });
 
   it('refuses CIDRs that are none', () => {
-    for (const cidr of ['', 'localhost', '10.0.0.0/33', '10.0.0.0/a', '::/129', '10.0.0.0/-1']) {
+    for (const cidr of [
+      '10.0.0.0/',
+      '10.0.0.0/1000',
+      '',
+      'localhost',
+      '10.0.0.0/33',
+      '10.0.0.0/a',
+      '::/129',
+      '10.0.0.0/-1',
+    ]) {
       assert.throws(() => createAddressGuard({ ...NOBODY, denied: [cidr] }), /not an address or CIDR/u, cidr);
     }
   });
