@@ -70,7 +70,7 @@ export async function exitCodeOf(type: string): Promise<number> {
 }
 
 async function judgeFailure(error: Error) {
-  const { failureOf } = await import('../client/index.js');
+  const { failureOf } = await import('../client/failures.js');
   const failure = failureOf(error);
   return { exitCode: await exitCodeOf(failure.type), message: failureLine(failure) };
 }

@@ -1,10 +1,10 @@
-import { TimeoutFailure, TerminatedFailure } from '@temporalio/common';
 import {
   ActivityFailure,
   ApplicationFailure,
   CancelledFailure,
-  WorkflowFailedError,
-} from '@temporalio/client';
+  TerminatedFailure,
+  TimeoutFailure,
+} from '@temporalio/common/lib/failure.js';
 import type { FailureType } from '../activities/types.js';
 
 /** Why an import ended without a disk. */
@@ -23,8 +23,7 @@ export interface ImportFailure {
  * has to walk it.
  */
 export function failureOf(error: unknown): ImportFailure {
-  const cause =
-    error instanceof WorkflowFailedError || error instanceof ActivityFailure ? error.cause : undefined;
+  const cause = error instanceof ActivityFailure || isWorkflowFailed(error) ? error.cause : undefined;
   // An activity that ran out of its own time carries the failure that it was last retried for.
   if (cause) return failureOf(cause);
   if (error instanceof CancelledFailure) return { type: 'Cancelled', message: 'the import was cancelled' };
@@ -36,4 +35,9 @@ export function failureOf(error: unknown): ImportFailure {
     return { type: error.type as FailureType, message: error.message };
   }
   return { type: 'Unknown', message: error instanceof Error ? error.message : String(error) };
+}
+
+/** By name: the class is in the whole of Temporal's client, which a command that failed without it would load for this. */
+function isWorkflowFailed(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'WorkflowFailedError';
 }
