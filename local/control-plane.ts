@@ -97,6 +97,8 @@ export function controllerManagerArguments(directory: string, ports: Ports): rea
     '--use-service-account-credentials',
     // A new node is tainted until this controller looks at it: every 5 s by default.
     '--node-monitor-period=1s',
+    // A claim that is looked at before its volume is known is left until the next look: in 15 s by default.
+    '--pvclaimbinder-sync-period=1s',
   ];
 }
 
