@@ -78,45 +78,47 @@ describe('a clone of what a DataSource names', function () {
     );
   });
 
-  it('waits for a DataSource that does not exist, and begins when it appears', async () => {
-    await clone('from-later', 'later');
-    await waitsFor('from-later', 'NotFound', /^DataSource .*\/later not found$/);
-    // the pauses between two looks have become long by then
-    await pause(12_000);
-    await put('later', disk());
-    await succeeds('from-later');
-  });
+  describe('where nothing is to be cloned yet', () => {
+    // all of them at once: the pauses between two looks have become long when the first of them begins
+    before('clones that wait', async function () {
+      this.timeout(180_000);
+      await put('alias', { dataSource: { namespace, name: 'today' } });
+      await put('ping', { dataSource: { namespace, name: 'pong' } });
+      await put('pong', { dataSource: { namespace, name: 'ping' } });
+      await put('early', { pvc: { namespace, name: 'not-yet' } });
+      await clone('from-later', 'later');
+      await clone('from-alias', 'alias');
+      await clone('from-loop', 'ping');
+      await clone('from-early', 'early');
+      const loop = /maximum depth of 1: .*\/ping, .*\/pong, .*\/ping$/;
+      await Promise.all([
+        waitsFor('from-later', 'NotFound', /^DataSource .*\/later not found$/),
+        waitsFor('from-alias', 'NotFound', /^DataSource .*\/today not found$/),
+        waitsFor('from-loop', 'MaxReferenceDepthReached', loop),
+        waitsFor('from-early', 'CloneWithoutSource', /not-yet/),
+      ]);
+      await pause(12_000);
+    });
 
-  it('waits for one that another one names, and begins when that appears', async () => {
-    await put('alias', { dataSource: { namespace, name: 'today' } });
-    await clone('from-alias', 'alias');
-    await waitsFor('from-alias', 'NotFound', /^DataSource .*\/today not found$/);
-    await pause(12_000);
-    await put('today', disk());
-    await succeeds('from-alias');
-  });
+    it('waits for a DataSource that does not exist, and begins when it appears', async () => {
+      await put('later', disk());
+      await succeeds('from-later');
+    });
 
-  it('says of a loop that it is one, and begins when somebody has opened it', async () => {
-    await put('ping', { dataSource: { namespace, name: 'pong' } });
-    await put('pong', { dataSource: { namespace, name: 'ping' } });
-    await clone('from-loop', 'ping');
-    await waitsFor(
-      'from-loop',
-      'MaxReferenceDepthReached',
-      /maximum depth of 1: .*\/ping, .*\/pong, .*\/ping$/,
-    );
-    await pause(12_000);
-    await put('pong', disk(), 'replace');
-    await succeeds('from-loop');
-  });
+    it('waits for one that another one names, and begins when that appears', async () => {
+      await put('today', disk());
+      await succeeds('from-alias');
+    });
 
-  it('waits for the claim that a DataSource names, and begins when it is filled', async () => {
-    await put('early', { pvc: { namespace, name: 'not-yet' } });
-    await clone('from-early', 'early');
-    await waitsFor('from-early', 'CloneWithoutSource', /not-yet/);
-    await pause(12_000);
-    await world.createImport(namespace, 'not-yet', { url: server.url });
-    await succeeds('from-early');
+    it('says of a loop that it is one, and begins when somebody has opened it', async () => {
+      await put('pong', disk(), 'replace');
+      await succeeds('from-loop');
+    });
+
+    it('waits for the claim that a DataSource names, and begins when it is filled', async () => {
+      await world.createImport(namespace, 'not-yet', { url: server.url });
+      await succeeds('from-early');
+    });
   });
 
   it('clones what was named when it began, whatever the DataSource names when its first consumer comes', async () => {
