@@ -1,4 +1,4 @@
-/** `npm test`: every test but the long ones, in two processes where the machine has two cores. Arguments are passed on to mocha. */
+/** `npm test`: every test but the long ones, in three processes where the machine has two cores. Arguments are passed on to mocha. */
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
@@ -8,8 +8,17 @@ import { SOURCE_LOADER } from './support/source-loader.js';
 
 const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js');
 
-/** Directories whose tests wait for stacks, with real nodes and without; the tests of all others mostly compute. */
-const WAITING = 'test/{documentation,live,local,nodes}/**/*.test.ts';
+/**
+ * Tests that wait more than they compute, in two parts that take about the same time. All real nodes are in the first one, and in
+ * each those that share servers follow each other.
+ */
+const ON_NODES = ['test/{documentation,local,nodes}/**/*.test.ts', 'test/live/[g-z]*.test.ts'];
+const ON_SERVERS = [
+  'test/{cli,control,gateway,kubernetes,node}/**/*.test.ts',
+  'test/deploy/**/*.test.ts',
+  'test/live/[a-f]*.test.ts',
+];
+/** The tests of what is left mostly compute. */
 const OTHERS = 'test/**/*.test.ts';
 const LONG = ['--ignore', 'test/long/**'];
 
@@ -18,8 +27,17 @@ const failZero = process.argv.includes('--fail-zero');
 const args = process.argv.slice(2).filter((arg) => arg !== '--fail-zero');
 const all: Part = { args: [mocha, ...LONG, OTHERS, ...args] };
 const parts: readonly Part[] = [
-  { args: [mocha, ...LONG, WAITING, ...args] },
-  { args: [mocha, ...LONG, '--ignore', WAITING, OTHERS, ...args] },
+  { args: [mocha, ...LONG, ...ON_NODES, ...args] },
+  { args: [mocha, ...LONG, ...ON_SERVERS, ...args] },
+  {
+    args: [
+      mocha,
+      ...LONG,
+      ...[...ON_NODES, ...ON_SERVERS].flatMap((one) => ['--ignore', one]),
+      OTHERS,
+      ...args,
+    ],
+  },
 ];
 
 // what fails here fails again, and is said, in the test that needs it

@@ -1,7 +1,7 @@
 /**
  * Runs the tests in parts that are processes beside each other: most of the time tests wait, for Kubernetes, for Temporal and for
- * deadlines, so that two parts take hardly longer than one. Each has stacks of its own, and nothing of a machine is shared by tests
- * of different parts.
+ * deadlines, and one process would leave the cores idle. Each has stacks of its own, and nothing of a machine is shared by tests of
+ * different parts.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 
