@@ -37,15 +37,25 @@ interface Running {
 /** Stacks that were started, by the number of their real nodes. */
 const running = new Map<number, Promise<Running>>();
 
+/** Suites that have not used such a stack yet, by the number of its real nodes. */
+const awaited = new Map<number, number>();
+
+/** Stacks that are on their way out, beside the tests. */
+const ending: Promise<void>[] = [];
+
 /**
- * Gives a suite a shared stack, which is started when the first suite needs it. Called in the body of `describe`.
+ * Gives a suite a shared stack, which is started when the first suite needs it and ended, at the latest with the run, when another
+ * one is used after the last suite of this one. Called in the body of `describe`.
  * With `nodes`, it is one of so many real nodes, on which pods run; where the machine cannot have them the suite is skipped
  * and the reason said.
  */
 export function useStack({ nodes = 0 }: { readonly nodes?: number } = {}): TestStack {
   let current: Running | undefined;
+  awaited.set(nodes, (awaited.get(nodes) ?? 0) + 1);
+  after('leave the local stack', () => void awaited.set(nodes, (awaited.get(nodes) ?? 0) - 1));
   before('start the local stack', async function () {
     this.timeout(START_MS);
+    endUnused(nodes);
     const refusal = nodes > 0 ? nodesRefusal() : undefined;
     if (refusal !== undefined) {
       console.error(`    skipped: ${refusal}`);
@@ -79,14 +89,28 @@ export function useStack({ nodes = 0 }: { readonly nodes?: number } = {}): TestS
 
 /** Ends and removes the shared stacks that suites have started. */
 export async function endStacks(): Promise<void> {
-  const started = await Promise.allSettled(running.values());
-  running.clear();
-  for (const result of started) {
-    if (result.status === 'rejected') continue;
-    const { connection, info } = result.value;
-    await connection.close();
-    await stackDown({ directory: info.directory, purge: true }, () => undefined);
-  }
+  for (const nodes of running.keys()) endSoon(nodes);
+  await Promise.all(ending.splice(0));
+}
+
+/** An idle stack takes its share of the cores: what no suite to come uses is ended, when nobody tidies up in it any more. */
+function endUnused(needed: number): void {
+  for (const nodes of running.keys()) if (nodes !== needed && awaited.get(nodes) === 0) endSoon(nodes);
+}
+
+function endSoon(nodes: number): void {
+  const ended = end(running.get(nodes));
+  running.delete(nodes);
+  // told by the last hook of the run
+  ended.catch(() => undefined);
+  ending.push(ended);
+}
+
+async function end(starting: Promise<Running> | undefined): Promise<void> {
+  const stack = await starting?.catch(() => undefined);
+  if (stack === undefined) return;
+  await stack.connection.close();
+  await stackDown({ directory: stack.info.directory, purge: true }, () => undefined);
 }
 
 async function start(nodes: number): Promise<Running> {
