@@ -53,12 +53,18 @@ export const IMAGE_TRICKS: readonly Trick[] = [
   ofLie('data-over-header', 'a cluster on the header', { late: true }),
 ];
 
+/** A bomb takes seconds to make: it is made once, for all ways to read it. */
+function once(make: (props: Props) => Buffer): (props: Props) => Buffer {
+  let made: Buffer | undefined;
+  return (props) => (made ??= make(props));
+}
+
 function bombOf(command: string): (props: Props) => Buffer {
-  return ({ directory }) => {
+  return once(({ directory }) => {
     const path = `${directory}/bomb`;
     execFileSync('sh', ['-c', `head -c 300M /dev/zero | ${command} > ${path}`]);
     return readFileSync(path);
-  };
+  });
 }
 
 const ofBomb = (name: string, command: string): Trick =>
@@ -80,7 +86,7 @@ export const BOMB_TRICKS: readonly Trick[] = [
     type: 'LargerPVCRequired',
     message: OFFER,
     late: true,
-    make: () => zipArchive([{ content: Buffer.alloc(300 * MIB) }]),
+    make: once(() => zipArchive([{ content: Buffer.alloc(300 * MIB) }])),
   }),
   ofFile('bomb-compressed-cluster', {
     type: 'ImageHostile',
