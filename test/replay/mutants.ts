@@ -1,5 +1,5 @@
 /** Makes mutants of the workflows: for each step one without it, one with it swapped with its neighbour, one with another inserted. */
-import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -64,36 +64,41 @@ const ENTRIES: Record<string, readonly string[]> = {
 };
 
 /** Mutants in one bundle: every replay loads the whole of it, so that the time for all grows with the square of this. */
-const MUTANTS_A_BUNDLE = 24;
+const MUTANTS_A_BUNDLE = 48;
 
 /** Entry of the bundle with the unchanged copy of every type. */
 export const UNCHANGED = 'index-unchanged.ts';
 
-/** Writes all mutants and an unchanged copy below `directory`, with entries of bundles that export them. */
+/**
+ * Writes all mutants and an unchanged copy below `directory`, with entries of bundles that export them. A mutant has its own copy of
+ * the changed file and of what leads to it from the workflow, and shares everything else with the unchanged copy: whatever a replay
+ * loads, it loads anew.
+ */
 export function writeMutants(directory: string): readonly Mutant[] {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   const mutants: Mutant[] = [];
   const homes = homesOfTypes();
+  const sources = readWorkflows();
+  writeFiles(join(directory, 'unchanged'), sources);
   const entryOf = (number: number): string => `index-${Math.floor(number / MUTANTS_A_BUNDLE)}.ts`;
   const exportInto = (entry: string, exportName: string, type: string, folder: string): void =>
     appendFileSync(
       join(directory, entry),
-      `export { ${type} as ${exportName} } from './${folder}/${homes.get(type)}';\n`,
+      `export { ${type} as ${exportName} } from './${folder}/${jsOf(homes.get(type) ?? '')}';\n`,
     );
   for (const [file, types] of Object.entries(ENTRIES)) {
-    const source = readFileSync(join(workflows, file), 'utf8');
+    const source = sources.get(file) ?? '';
     for (const edit of editsOf(file, source)) {
       const number = mutants.length;
       const folder = `m${number}`;
-      copyWorkflows(join(directory, folder));
-      writeFileSync(
-        join(directory, folder, file),
+      const changed =
         (edit.kind === 'timer before' ? IMPORT : '') +
-          source.slice(0, edit.start) +
-          edit.text +
-          source.slice(edit.end),
-      );
+        source.slice(0, edit.start) +
+        edit.text +
+        source.slice(edit.end);
+      const own = types.flatMap((type) => pathsBetween(homes.get(type) ?? '', file, sources));
+      writeFiles(join(directory, folder), copyOf(new Set(own), new Map(sources).set(file, changed)));
       for (const workflowType of types) {
         const exportName = `${workflowType}__${number}`;
         const entry = entryOf(number);
@@ -108,7 +113,6 @@ export function writeMutants(directory: string): readonly Mutant[] {
       }
     }
   }
-  copyWorkflows(join(directory, 'unchanged'));
   for (const type of new Set(Object.values(ENTRIES).flat())) {
     exportInto(UNCHANGED, `${type}__unchanged`, type, 'unchanged');
   }
@@ -119,16 +123,54 @@ export function writeMutants(directory: string): readonly Mutant[] {
 function homesOfTypes(): ReadonlyMap<string, string> {
   const index = readFileSync(join(workflows, 'index.ts'), 'utf8');
   return new Map(
-    [...index.matchAll(/export \{ (\w+) \} from '\.\/([\w-]+\.js)'/g)].map(([, type = '', file = '']) => [
+    [...index.matchAll(/export \{ (\w+) \} from '\.\/([\w-]+)\.js'/g)].map(([, type = '', name = '']) => [
       type,
-      file,
+      `${name}.ts`,
     ]),
   );
 }
 
-function copyWorkflows(target: string): void {
+const jsOf = (file: string): string => file.replace(/\.ts$/, '.js');
+
+/** Texts of files, by their names. */
+type Sources = ReadonlyMap<string, string>;
+
+function readWorkflows(): Sources {
+  return new Map(readdirSync(workflows).map((name) => [name, readFileSync(join(workflows, name), 'utf8')]));
+}
+
+function writeFiles(target: string, files: Sources): void {
   mkdirSync(target);
-  for (const name of readdirSync(workflows)) cpSync(join(workflows, name), join(target, name));
+  for (const [name, text] of files) writeFileSync(join(target, name), text);
+}
+
+/** What a file names of its neighbours, types included. */
+const NEIGHBOUR = /(?<=\bfrom ')\.\/([\w-]+)\.js(?=')/g;
+
+/** Every file on a way from one to another by their imports, both included; only the latter where none leads there. */
+function pathsBetween(from: string, to: string, sources: Sources): readonly string[] {
+  const leads = new Set([to]);
+  for (let before = 0; before < leads.size;) {
+    before = leads.size;
+    for (const [name, text] of sources)
+      if ([...text.matchAll(NEIGHBOUR)].some(([, neighbour]) => leads.has(`${neighbour}.ts`)))
+        leads.add(name);
+  }
+  const reached = new Set([from]);
+  for (const name of reached)
+    for (const [, neighbour] of (sources.get(name) ?? '').matchAll(NEIGHBOUR)) reached.add(`${neighbour}.ts`);
+  const between = [...leads].filter((name) => reached.has(name));
+  if (!between.includes(from)) throw new Error(`${from} does not lead to ${to}`);
+  return between;
+}
+
+/** Copies of these files, which take all others from the unchanged copy beside them. */
+function copyOf(own: ReadonlySet<string>, sources: Sources): Sources {
+  const moved = (text: string): string =>
+    text.replaceAll(NEIGHBOUR, (path, neighbour: string) =>
+      own.has(`${neighbour}.ts`) ? path : `../unchanged/${neighbour}.js`,
+    );
+  return new Map([...own].map((name) => [name, moved(sources.get(name) ?? '')]));
 }
 
 /** A step is a call of an activity's proxy, or an entered phase or event of the lifecycle. */
