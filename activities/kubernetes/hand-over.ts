@@ -86,7 +86,6 @@ async function awaitBound(kubernetes: Kubernetes, claim: ClaimRef, volume: strin
       const annotations = { [MARKS.handedOver]: new Date(touched).toISOString() };
       await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
     }
-    context.heartbeat();
     await context.sleep(BOUND_POLL_MS);
   }
 }

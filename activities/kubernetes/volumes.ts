@@ -118,7 +118,6 @@ export function createVolumeActivities({
       const found = await readClaim(kubernetes, claim);
       refuseForeignVolume(found);
       if (found.status?.phase === 'Bound') return;
-      context.heartbeat();
       await context.sleep(pause);
     }
   }

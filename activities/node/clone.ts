@@ -1,12 +1,12 @@
 /** What a clone asks of the node of its source. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { asyncLocalStorage } from '@temporalio/activity';
 import { reflinkBeginning } from '../image/clone/kernel.js';
 import { blockDeviceSize } from '../image/block-device.js';
 import type { CloneNodeActivities, CloneStrategy, SourceContent } from '../types/clone.js';
 import type { DataPort } from '../types/data-port.js';
 import type { FillTarget } from '../types.js';
-import { beating } from './beating.js';
 import { openPool, openVolumeDirectory } from './pool.js';
 import { openSourceDisk, openSourceTree } from './source-volume.js';
 import { createServeActivities } from '../image/clone/serve.js';
@@ -31,7 +31,7 @@ export function createCloneActivities({
     async measureOrigin({ volume, contentType }): Promise<SourceContent> {
       if (contentType === 'archive') {
         await using tree = await openSourceTree(volume);
-        return await beating((signal) => measureTree(tree, signal));
+        return await measureTree(tree, asyncLocalStorage.getStore()?.cancellationSignal);
       }
       await using disk = await openSourceDisk(volume);
       const { size, blocks } = await disk.stat();

@@ -3,7 +3,6 @@ import type { DataPort } from '../types/data-port.js';
 import type { UploadNodeActivities } from '../types/upload.js';
 import type { UnpublishedItem } from '../types.js';
 import { createBlankActivities } from '../image/blank-disk.js';
-import { beating } from './beating.js';
 import { createCloneActivities } from './clone.js';
 import { createLoopVolume } from './create-loop-volume.js';
 import type { Owner } from './directories.js';
@@ -85,7 +84,7 @@ export function createNodeActivities(context: {
     emptyReservedVolume: async (input) => await emptyReservedVolume(input, volumes),
     createLoopVolume: async ({ plan }) => await createLoopVolume(plan, volumes),
     removeLoopVolume: async (input) => await removeLoopVolume(input, volumes),
-    removeVolumeData: async ({ volume }) => await beating(() => removeVolumeData(volume, node)),
+    removeVolumeData: async ({ volume }) => await removeVolumeData(volume, node),
   };
   return activities;
 }

@@ -153,14 +153,13 @@ export function createMachineConfigActivities({
     known?: readonly PoolRollout[];
     waitMs?: number;
   }): Promise<readonly PoolRollout[]> {
-    const activity = Context.current();
+    const { cancellationSignal: signal } = Context.current();
     const end = Date.now() + (input.waitMs ?? WAIT_MS);
     for (;;) {
       const now = await observe(input.configs);
       const changed = JSON.stringify(now) !== JSON.stringify(input.known);
       if (input.known === undefined || changed || Date.now() >= end) return now;
-      activity.heartbeat();
-      await pause(pollMs, undefined, { signal: activity.cancellationSignal });
+      await pause(pollMs, undefined, { signal });
     }
   }
 

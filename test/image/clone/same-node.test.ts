@@ -294,21 +294,16 @@ describe('the disk of a source volume', function () {
     rmSync(`${directory()}/.dvflow`, { recursive: true });
   });
 
-  it('beats while the files of an archive are measured, and ends when it is cancelled', async () => {
+  it('stops measuring the files of an archive when it is cancelled', async () => {
     const path = `${directory()}/pvc-${randomUUID()}`;
     mkdirSync(path);
     for (let index = 0; index < 3000; index += 1) writeFileSync(`${path}/${index}`, '');
     const environment = new MockActivityEnvironment();
-    let beats = 0;
-    environment.on('heartbeat', () => {
-      beats += 1;
-      environment.cancel();
-    });
     const measured = environment.run(() =>
       node.measureOrigin({ volume: sourceVolume(path), contentType: 'archive' }),
     );
+    environment.cancel();
     await assert.rejects(measured, (error: Error) => error.name === 'CancelledFailure');
-    assert.equal(beats, 1);
   });
 
   it('is one state: a disk that became shorter is another one', async () => {
