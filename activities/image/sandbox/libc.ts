@@ -18,6 +18,8 @@ export interface Libc {
   ): number;
   /** Does not return where it succeeds. */
   execvp(file: string, args: readonly (string | null)[]): number;
+  /** Ends this process at once: nothing of Node runs any more. */
+  _exit(code: number): void;
 }
 
 /** Loads them; throws where the C library is not there under its name. */
@@ -37,5 +39,6 @@ export function libc(): Libc {
       'int prctl(int, unsigned long, sock_fprog *, unsigned long, unsigned long)',
     ) as Libc['setFilter'],
     execvp: library.func('int execvp(const char *, const char **)') as Libc['execvp'],
+    _exit: library.func('void _exit(int)') as Libc['_exit'],
   };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server } from 'node:net';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { failureTypeOf } from '../../../activities/failures.js';
+import { confineCommand } from '../../../activities/image/sandbox/confine-command.js';
 import {
   findSandbox,
   sandboxes,
@@ -160,6 +161,13 @@ describe('without a way to run a program in a sandbox', () => {
       assert.match(String(error), /no sandbox for qemu-img: user namespaces are forbidden/);
       return true;
     });
+  });
+
+  it('says so by an end of its own, where it cannot confine or run a program', () => {
+    const [node = '', ...args] = [...confineCommand(0), '/no-such-program'];
+    const { status, stderr } = spawnSync(node, args, { encoding: 'utf8' });
+    assert.equal(status, 126);
+    assert.match(stderr, /^Error: .+\n$/);
   });
 
   it('finds one here', async () => {
