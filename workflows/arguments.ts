@@ -1,6 +1,7 @@
 /** The one argument of a workflow, as a person may have typed it: judged before anything is made, asked for or waited for. */
 import { ApplicationFailure, workflowInfo } from '@temporalio/workflow';
 import type { PermanentFailureType } from '../activities/types/failures.js';
+import type { ClaimRef } from '../activities/types.js';
 
 /** What a member of an argument is: the name or uid of an object of Kubernetes, or any text; with `?` it may be left out. */
 export type Member = 'name' | 'name?' | 'text?';
@@ -35,6 +36,19 @@ export function requireArgument(input: unknown, wanted: Wanted): void {
     const path = wanted.within === undefined ? key : `${wanted.within}.${key}`;
     throw refuse(`"${path}" is ${wrong}`, wanted);
   }
+}
+
+/**
+ * The claim that a run for a claim alone is about; `more` members are looked at besides.
+ * @throws {@link FailureType} `InvalidArgument`
+ */
+export function requireClaim(input: ClaimRef, more: Readonly<Record<string, Member>> = {}): ClaimRef {
+  requireArgument(input, {
+    type: 'InvalidArgument',
+    give: '{"namespace":"...","name":"...","uid":"..."} of a claim',
+    members: { namespace: 'name', name: 'name', uid: 'name', ...more },
+  });
+  return { namespace: input.namespace, name: input.name, uid: input.uid };
 }
 
 /**

@@ -7,7 +7,7 @@ import type {
   VolumePlan,
 } from '../activities/types/provision.js';
 import { control } from './activity-options.js';
-import { continues, requireArgument } from './arguments.js';
+import { continues, requireClaim } from './arguments.js';
 import { failureOf, undoAll } from './ending.js';
 import { NEXT_CHOICE, reserveOnSomeNode, type Placing } from './placement.js';
 import { isClaimLost, offer } from './offer.js';
@@ -23,12 +23,7 @@ import { until } from './waiting.js';
  * @throws {@link FailureType} `InvalidArgument`
  */
 export async function provisionVolume(input: ProvisionInput): Promise<ProvisionResult> {
-  requireArgument(input, {
-    type: 'InvalidArgument',
-    give: '{"namespace":"...","name":"...","uid":"..."} of a claim',
-    members: { namespace: 'name', name: 'name', uid: 'name' },
-  });
-  const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
+  const claim = requireClaim(input);
   const begun = { phase: 'Pending', step: 'starting', conditions: [] } as const;
   const run = openRun({ ...claim, ...begun }, continues() ? input.progressAt : undefined);
   const volume = createProvisioning(claim, run);

@@ -9,7 +9,7 @@ import type {
   TargetPlan,
 } from '../activities/types.js';
 import { control, emptying, onNode } from './activity-options.js';
-import { continues, requireArgument } from './arguments.js';
+import { continues, requireClaim } from './arguments.js';
 import { awaitConsumer } from './claim.js';
 import { statusFor } from './conditions.js';
 import { failureOf, undoAll } from './ending.js';
@@ -31,12 +31,7 @@ import { leave, until, within } from './waiting.js';
  * @throws every {@link FailureType} of a target and of time, as the `type` of an `ApplicationFailure`; `InvalidArgument`
  */
 export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult | undefined> {
-  requireArgument(input, {
-    type: 'InvalidArgument',
-    give: '{"namespace":"...","name":"...","uid":"..."} of a claim',
-    members: { namespace: 'name', name: 'name', uid: 'name', retry: 'text?' },
-  });
-  const claim: ClaimRef = { namespace: input.namespace, name: input.name, uid: input.uid };
+  const claim = requireClaim(input, { retry: 'text?' });
   const handedOn = continues() ? input : undefined;
   const begun = { source: 'upload', phase: '', step: 'reading the claim', conditions: [] } as const;
   const run = openRun({ ...claim, ...begun }, handedOn?.progressAt);
