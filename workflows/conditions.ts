@@ -50,7 +50,8 @@ const POD_PHASES: Partial<Record<Phase, NonNullable<StatusUpdate['podPhase']>>> 
   Succeeded: 'Succeeded',
 };
 
-function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condition[] {
+/** The conditions alone, of {@link statusFor}. */
+export function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condition[] {
   const { claim, waiting, failure, doing = '' } = facts;
   switch (phase) {
     case 'Succeeded':

@@ -7,6 +7,7 @@ import { CDI_GROUP, CDI_VERSION } from '../../activities/kubernetes/names.js';
 import type { DataVolume, DataVolumeStatus } from '../../activities/kubernetes/objects.js';
 import { statusOf } from '../../activities/kubernetes/status.js';
 import type { Condition, DataVolumeEvent, DataVolumeRef } from '../../activities/types.js';
+import { conditionsFor } from '../../workflows/conditions.js';
 import { refOf } from './lifecycles.js';
 
 /** Kubernetes' limit for an event's message, in characters. */
@@ -45,7 +46,8 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
 
   async function fail(found: DataVolume, failure: { type: string; message: string }): Promise<void> {
     const dataVolume = refOf(found);
-    const update = { dataVolume, phase: 'Failed', conditions: failedConditions(failure) } as const;
+    const conditions = conditionsFor('Failed', { claim: dataVolume.name, failure });
+    const update = { dataVolume, phase: 'Failed', conditions } as const;
     if (!(await patchStatus(found, statusOf(found.status, update, new Date())))) {
       throw new Error(
         `DataVolume ${dataVolume.namespace}/${dataVolume.name} changed while it was being written`,
@@ -79,18 +81,12 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
   return { find: (ref) => findDataVolume(kubernetes, ref), progress: patchStatus, fail, loseClaim, sayOnce };
 }
 
-const NO_CLAIM: Condition = { type: 'Bound', status: 'False', reason: 'NotFound', message: 'No PVC found' };
-
 /** Whoever waits for `Ready` waits for a disk. */
 function lostConditions(): readonly Condition[] {
-  return [NO_CLAIM, { ...NO_CLAIM, type: 'Ready' }];
-}
-
-function failedConditions({ type, message }: { type: string; message: string }): readonly Condition[] {
+  const noClaim = { status: 'False', reason: 'NotFound', message: 'No PVC found' } as const;
   return [
-    NO_CLAIM,
-    { type: 'Running', status: 'False', reason: type, message },
-    { type: 'Ready', status: 'False', reason: type, message },
+    { type: 'Bound', ...noClaim },
+    { type: 'Ready', ...noClaim },
   ];
 }
 
