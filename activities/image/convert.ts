@@ -3,6 +3,7 @@ import { permanentFailure, failureTypeOf } from '../failures.js';
 import type { TransferResult } from '../types.js';
 import { createCheckpoints } from './checkpoints.js';
 import type { ConvertJob } from './convert-job.js';
+import { enterContradiction } from './contradiction.js';
 import { createMeter, type Meter } from './meter.js';
 import { fileFacts, hasSize, openDisk } from './open-disk.js';
 import { otherFormat } from './open-image.js';
@@ -139,12 +140,10 @@ function withoutProgress(records: RecordStore, record: ResumeRecord): RecordStor
  * @throws the error, where it is no contradiction, or none that this can cure
  */
 async function noteContradiction(job: ConvertJob, meter: Meter, error: unknown): Promise<void> {
-  if (!isContradiction(error) || !job.source.inOneAnswer) throw error;
   const found = await job.records.load();
-  const changes = found.changes + 1;
-  if (found.fence !== job.fence || found.contradicted || changedTooOften(changes)) throw error;
-  const bytesRead = meter.bytesRead();
-  await job.records.save({ ...withoutDurable(found), changes, contradicted: true, bytesRead });
+  const noted = found.fence === job.fence && enterContradiction(found, job.source, error);
+  if (!noted) throw error;
+  await job.records.save({ ...withoutDurable(noted), bytesRead: meter.bytesRead() });
 }
 
 /** The beginning of the disk, read back. */

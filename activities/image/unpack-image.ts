@@ -3,6 +3,7 @@ import { ApplicationFailure, failureTypeOf } from '../failures.js';
 import type { TransferProgress, TransferResult } from '../types.js';
 import { emptyVolume } from './archive/unpack-empty.js';
 import { unpackTar } from './archive/unpack.js';
+import { enterContradiction } from './contradiction.js';
 import { createMeter, type Meter } from './meter.js';
 import { planImage } from './plan-image.js';
 import { changedTooOften } from './refusals.js';
@@ -52,10 +53,9 @@ export async function unpackImage(job: UnpackJob): Promise<TransferResult> {
         meter.say(RANGES_LOST);
         return await again(withoutRanges(job.source));
       }
-      const changes = record.changes + 1;
-      const cures = isContradiction(error) && !record.contradicted && 'inOneAnswer' in job.source;
-      if (!cures || changedTooOften(changes)) throw error;
-      record = { ...record, changes, contradicted: true, bytesRead: meter.bytesRead() };
+      const noted = enterContradiction(record, job.source, error);
+      if (!noted) throw error;
+      record = { ...noted, bytesRead: meter.bytesRead() };
       await job.records.save(record);
       return await again(inOneAnswer(job, meter) ?? job.source);
     });
