@@ -203,6 +203,18 @@ export async function startTestGateway(
   });
 }
 
+/** A gateway for each test, and a token for its claim. Called in the body of `describe`. */
+export function useTestGateway(take: (given: { gateway: TestGateway; token: string }) => void): void {
+  let gateway: TestGateway;
+  beforeEach(async () => {
+    gateway = await startTestGateway();
+    take({ gateway, token: await gateway.token() });
+  });
+  afterEach(async () => {
+    await gateway.close();
+  });
+}
+
 function claimReader(claims: ReadonlyMap<string, V1PersistentVolumeClaim>) {
   return {
     readNamespacedPersistentVolumeClaim: async ({ name }: { name: string }) => {
