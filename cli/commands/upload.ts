@@ -39,6 +39,7 @@ async function upload(file: string, options: UploadOptions): Promise<void> {
   const path = resolve(file);
   await requireFile(path);
   const stopping = new AbortController();
+  const { signal } = stopping;
   const interrupt = (): void =>
     stopping.abort(new CliError('interrupted: the same command goes on where the disk is', 130));
   const view = options.output === 'json' ? SILENT : await createUploadView(process.stderr);
@@ -46,11 +47,11 @@ async function upload(file: string, options: UploadOptions): Promise<void> {
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   try {
     const { dv: name, namespace } = options;
-    const cluster = await openUploadCluster(await loadKubernetes(), { namespace, name });
+    const cluster = await openUploadCluster(await loadKubernetes(), { namespace, name, signal });
     await cluster.ensure(manifestOf(options));
     const { metadata } = await cluster.awaitReady((text) => view.say(text));
     const { sendFile } = await import('../upload/send.js');
-    const checksum = await checksumOf(path, options.checksum, view);
+    const checksum = await checksumOf(path, options.checksum, { view, signal });
     const url = options.uploadproxyUrl ?? (await cluster.proxyUrl());
     const sent = await sendFile({
       file: path,
@@ -63,7 +64,7 @@ async function upload(file: string, options: UploadOptions): Promise<void> {
       onProgress: (done, total) => view.show(done, total),
       check: () => cluster.check(),
       notice: (text) => view.say(text),
-      signal: stopping.signal,
+      signal,
     });
     view.say('sent; waiting for the claim');
     await cluster.awaitSucceeded();
@@ -116,13 +117,15 @@ async function trust({
 async function checksumOf(
   path: string,
   wanted: string | undefined,
-  view: UploadView,
+  { view, signal }: { readonly view: UploadView; readonly signal: AbortSignal },
 ): Promise<string | undefined> {
   if (wanted === undefined || !ALGORITHM.test(wanted)) return wanted;
   view.say(`reading ${path} for its ${wanted}`);
   const hash = createHash(wanted);
-  for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 }))
+  for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
+    signal.throwIfAborted();
     hash.update(piece as Buffer);
+  }
   return `${wanted}:${hash.digest('hex')}`;
 }
 

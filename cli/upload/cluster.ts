@@ -25,10 +25,17 @@ export interface UploadCluster {
   proxyUrl(): Promise<string>;
 }
 
+/** Which DataVolume; `signal` ends what waits for it, with its reason. */
+export interface Uploaded {
+  readonly namespace: string;
+  readonly name: string;
+  readonly signal: AbortSignal;
+}
+
 /** Opens the cluster for one DataVolume. */
 export async function openUploadCluster(
   kubeConfig: KubeConfig,
-  { namespace, name }: { readonly namespace: string; readonly name: string },
+  { namespace, name, signal }: Uploaded,
 ): Promise<UploadCluster> {
   const { CustomObjectsApi } = await import('../../activities/kubernetes/library.js');
   const dataVolumes = await openDataVolumes(kubeConfig);
@@ -41,6 +48,7 @@ export async function openUploadCluster(
     judge: (found: DataVolume) => void = () => undefined,
   ): Promise<DataVolume> {
     for (;;) {
+      signal.throwIfAborted();
       const found = await dataVolumes.get(namespace, name);
       const { phase: now = '' } = found.status ?? {};
       if (now === phase) return found;
@@ -56,7 +64,7 @@ export async function openUploadCluster(
       }
       judge(found);
       say(`${title}: ${now || 'Pending'}`);
-      await sleep(LOOK_MS);
+      await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
     }
   }
 

@@ -51,6 +51,7 @@ const TOKEN_MS = 120_000;
 export async function sendFile(sending: Sending): Promise<Sent> {
   const { file, signal } = sending;
   const { size, mtimeMs } = await stat(file);
+  signal.throwIfAborted();
   if (size === 0) throw new CliError(`${file} is empty`, EXIT.usage);
   const attempts = createAttempts(sending, {
     size,
