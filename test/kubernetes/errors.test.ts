@@ -27,6 +27,20 @@ describe('errors of the Kubernetes API', () => {
       'retried',
       /exceeded quota/,
     ],
+    [
+      '403 by a quota that is not counted yet',
+      status(403, 'status unknown for quota: q, resources: requests.storage'),
+      'ExceededQuota',
+      'retried',
+      /status unknown/,
+    ],
+    [
+      '403 by admission that has just started',
+      status(403, 'persistentvolumeclaims "x" is forbidden: not yet ready to handle request'),
+      'KubernetesUnavailable',
+      'retried',
+      /not yet ready/,
+    ],
     ['403 by RBAC', status(403, denied), 'KubernetesUnavailable', 'retried', /cannot create resource/],
     [
       '403 by a policy',
