@@ -157,6 +157,34 @@ describe('the source of a clone on a real API server', function () {
     );
   });
 
+  it('is refused where it is the claim that is to be made, and waited for where a DataSource says so', async () => {
+    const itself = await cloneOf('itself', { source: { pvc: { namespace, name: 'itself' } } });
+    await rejects(
+      act(dvflow.findCloneOrigin, [{ dataVolume: itself }]),
+      'InvalidDataVolume',
+      new RegExp(`from itself: PersistentVolumeClaim ${namespace}/itself is the one`),
+    );
+    await admin.custom.createNamespacedCustomObject({
+      group: 'cdi.kubevirt.io',
+      version: 'v1beta1',
+      plural: 'datasources',
+      namespace,
+      body: {
+        apiVersion: 'cdi.kubevirt.io/v1beta1',
+        kind: 'DataSource',
+        metadata: { name: 'round' },
+        spec: { source: { pvc: { namespace, name: 'around' } } },
+      },
+    });
+    const around = await cloneOf('around', {
+      source: undefined,
+      sourceRef: { kind: 'DataSource', name: 'round' },
+    });
+    const { waiting } = (await act(dvflow.findCloneOrigin, [{ dataVolume: around }])) as OriginAwaited;
+    assert.deepEqual([waiting.reason, waiting.counts], ['CloneWithoutSource', false]);
+    assert.match(waiting.message, /^DataSource \S+\/round names no other source/);
+  });
+
   it('is waited for while its DataVolume fills it, and while anybody else does', async () => {
     const filling = await createDataVolume(admin, manifest(namespace, 'golden'));
     const owner = {

@@ -53,6 +53,7 @@ export function createOriginFinder({
     const { source, through } = resolved;
     if (source.kind === 'snapshot') throw snapshotSource(source);
     const { namespace, name } = source;
+    if (namespace === dataVolume.namespace && name === dataVolume.name) return ofItself(source, through);
     const claim = await callIfFound(
       `reading claim ${namespace}/${name}`,
       core.readNamespacedPersistentVolumeClaim({ namespace, name }),
@@ -155,6 +156,15 @@ function factsOf({ metadata, spec, status }: V1PersistentVolumeClaim, volume: So
 function missing({ namespace, name }: CloneSource): OriginAwaited['waiting'] {
   const message = `The source PersistentVolumeClaim ${namespace}/${name} doesn't exist`;
   return { reason: 'CloneWithoutSource', message, counts: false };
+}
+
+/** Nobody else may make that claim; a DataSource may come to name another one. @throws {@link FailureType} `InvalidDataVolume` without one */
+function ofItself({ namespace, name }: CloneSource, through: CloneOrigin['through']): OriginAwaited {
+  const own = `PersistentVolumeClaim ${namespace}/${name} is the one that this DataVolume is to make`;
+  if (!through?.length)
+    throw permanentFailure('InvalidDataVolume', `a claim cannot be cloned from itself: ${own}`);
+  const message = `DataSource ${through.at(-1)} names no other source: ${own}`;
+  return { waiting: { reason: 'CloneWithoutSource', message, counts: false } };
 }
 
 function snapshotSource({ namespace, name }: CloneSource): Error {
