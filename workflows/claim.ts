@@ -30,24 +30,32 @@ function undoClaim(volume: Lifecycle): void {
   );
 }
 
-/** Decides what the claim will be; one that is to be there already is waited for. */
+/** Decides what the claim will be; one that is to be there already, or is going, is waited for. */
 export async function planTarget(volume: Lifecycle): Promise<TargetPlan> {
   volume.step('planning the target');
   return await untilThere(volume, () => control.planTarget({ dataVolume: refOf(volume.facts) }));
 }
 
-/** Waits for a claim that somebody else is to make. */
-export async function untilThere<T extends Pick<TargetPlan, 'claim'>>(
+/** Waits for a claim that somebody else is to make, and until one is gone that is being removed. */
+export async function untilThere<T extends Pick<TargetPlan, 'claim' | 'waiting'>>(
   volume: Lifecycle,
   look: () => Promise<T>,
 ): Promise<T> {
+  let going: TargetPlan['waiting'];
   const wait = {
-    reason: 'PrePopulated',
-    counts: false,
-    message: () => `claim ${volume.facts.name} does not exist yet (cdi.kubevirt.io/storage.prePopulated)`,
+    get reason() {
+      return going?.reason ?? 'PrePopulated';
+    },
+    get counts() {
+      return going !== undefined;
+    },
+    message: () =>
+      going?.message ??
+      `claim ${volume.facts.name} does not exist yet (cdi.kubevirt.io/storage.prePopulated)`,
   };
   return await volume.until(wait, async () => {
     const target = await look();
+    going = target.waiting;
     return target.claim === 'wait' ? undefined : target;
   });
 }

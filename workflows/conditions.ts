@@ -121,6 +121,7 @@ const WAITING_EVENTS: Readonly<Record<string, DataVolumeEvent['type']>> = {
   CloneWithoutSource: 'Warning',
   CreatingScratchSpace: 'Normal',
   ErrExceededQuota: 'Warning',
+  ErrResourceMarkedForDeletion: 'Warning',
   InsufficientCapacity: 'Warning',
   UploadFailed: 'Warning',
   UploadTargetInUse: 'Warning',

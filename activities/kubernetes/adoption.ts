@@ -1,6 +1,6 @@
 /** CDI's rules for a claim that has the DataVolume's name already (`cdi.md` §1.6, §6.4; `clients.md` §3.2). */
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
-import { permanentFailure, transientFailure } from '../failures.js';
+import { permanentFailure } from '../failures.js';
 import type { TargetPlan } from '../types.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
@@ -8,7 +8,7 @@ import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import type { CdiConfig, DataVolume } from './objects.js';
 
 /** What to do about the claim. */
-export type ClaimVerdict = Pick<TargetPlan, 'claim' | 'adoptUid'>;
+export type ClaimVerdict = Pick<TargetPlan, 'claim' | 'adoptUid' | 'waiting'>;
 
 /**
  * Judges the claim that exists, if there is one.
@@ -29,7 +29,7 @@ export async function judgeClaim(
   return { claim: annotations?.[CDI_ANNOTATIONS.prePopulated] === undefined ? 'create' : 'wait' };
 }
 
-/** The verdict on a claim. @throws {@link FailureType} `ResourceExists`; retried while the claim of an earlier run or DataVolume goes */
+/** The verdict on a claim; one that is going is waited for, whoever made it. @throws {@link FailureType} `ResourceExists` */
 export function judge(
   claim: V1PersistentVolumeClaim,
   dataVolume: DataVolume,
@@ -41,9 +41,9 @@ export function judge(
   if (annotations[CDI_ANNOTATIONS.createdFor] === uid) return judgeOwn(claim);
   // the DataVolume of that name is this one, so the owner is gone and the garbage collector on its way
   if (owner?.kind === 'DataVolume' && owner.name === name && owner.uid !== uid) {
-    throw goingAway(claim, `belongs to an earlier DataVolume ${name}`);
+    return goingAway(claim, `belongs to an earlier DataVolume ${name} and`);
   }
-  if (claim.metadata?.deletionTimestamp) throw exists(claim, 'is marked for deletion');
+  if (claim.metadata?.deletionTimestamp) return goingAway(claim);
   if (owner?.uid === uid) return { claim: 'adopt', adoptUid: uidOf(claim) };
   if (owner) throw exists(claim, `is managed by ${owner.kind} ${owner.name}`);
   if (annotations[CDI_ANNOTATIONS.populatedFor] === name || mayAdopt(dataVolume, config)) {
@@ -54,7 +54,7 @@ export function judge(
 
 /** A claim of this very DataVolume: what is published holds a finished disk and is never filled again. */
 function judgeOwn(claim: V1PersistentVolumeClaim): ClaimVerdict {
-  if (claim.metadata?.deletionTimestamp) throw goingAway(claim, 'is of an earlier run');
+  if (claim.metadata?.deletionTimestamp) return goingAway(claim, 'is of an earlier run and');
   return isOffered(claim) ? { claim: 'adopt', adoptUid: uidOf(claim) } : { claim: 'create' };
 }
 
@@ -99,11 +99,12 @@ function uidOf(claim: V1PersistentVolumeClaim): string {
   return claim.metadata?.uid ?? '';
 }
 
-function goingAway(claim: V1PersistentVolumeClaim, why: string): Error {
+/** It may take long: Kubernetes keeps a claim as long as a pod uses it. */
+function goingAway(claim: V1PersistentVolumeClaim, why?: string): ClaimVerdict {
   const { namespace, name } = claim.metadata ?? {};
-  return transientFailure('KubernetesUnavailable', `claim ${namespace}/${name} ${why} and is being removed`, {
-    nextRetryDelayMs: 2000,
-  });
+  const what = [`claim ${namespace}/${name}`, ...(why ? [why] : []), 'is being removed'].join(' ');
+  const message = `${what}, once no pod uses it any more`;
+  return { claim: 'wait', waiting: { reason: 'ErrResourceMarkedForDeletion', message } };
 }
 
 function exists(claim: V1PersistentVolumeClaim, why: string): Error {

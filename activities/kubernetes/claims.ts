@@ -89,8 +89,9 @@ export function createClaimActivities({
         'KubernetesUnavailable',
         `claim ${namespace}/${name} exists and is gone: creating it again`,
       );
-    // `judge` refuses or waits for whatever is not this DataVolume's own
-    const { claim } = judge(found, dataVolume, undefined);
+    // `judge` refuses whatever is not this DataVolume's own
+    const { claim, waiting } = judge(found, dataVolume, undefined);
+    if (waiting) throw transientFailure('KubernetesUnavailable', waiting.message, { nextRetryDelayMs: 2000 });
     if (claim === 'create' && input.reserved) await replaceOther(found, input.reserved.volume);
     if (claim === 'create' && controllerOf(found)?.uid === uid) {
       refuseOtherSize(found, input.target);

@@ -114,7 +114,9 @@ export interface CloneResult {
 /** Clones, task queue `dvflow`. */
 export interface CloneControlActivities {
   /** What is to be done about a claim that has the DataVolume's name already (`cdi.md` §6.4). @throws {@link FailureType} `ResourceExists` */
-  judgeTarget(input: { dataVolume: DataVolumeRef }): Promise<Pick<TargetPlan, 'claim' | 'adoptUid'>>;
+  judgeTarget(input: {
+    dataVolume: DataVolumeRef;
+  }): Promise<Pick<TargetPlan, 'claim' | 'adoptUid' | 'waiting'>>;
   /**
    * The claim that a DataVolume is cloned from, as it is now; `waiting`: why it cannot be cloned yet. With `found` it is the claim
    * of that name, to which the reference led when the clone began: by now a DataSource may name another one.

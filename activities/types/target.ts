@@ -10,10 +10,12 @@ export interface ClaimRef {
 
 /** How the target of a DataVolume will look; made before anything is allocated. */
 export interface TargetPlan {
-  /** `create`: dvflow makes the claim; `adopt`: an existing claim already holds the data (`cdi.md` §6.4); `wait`: prePopulated, its claim does not exist yet. */
+  /** `create`: dvflow makes the claim; `adopt`: an existing claim already holds the data (`cdi.md` §6.4); `wait`: for what `waiting` says, else, prePopulated, for its claim. */
   readonly claim: 'create' | 'adopt' | 'wait';
   /** uid of the claim to adopt. */
   readonly adoptUid?: string;
+  /** The claim that has the name is being removed. */
+  readonly waiting?: { readonly reason: 'ErrResourceMarkedForDeletion'; readonly message: string };
   readonly storageClass: string;
   readonly provisioner: string;
   readonly bindingMode: 'Immediate' | 'WaitForFirstConsumer';

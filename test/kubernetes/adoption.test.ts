@@ -47,16 +47,16 @@ describe('the verdict on a claim of the same name', () => {
       claimWith(created('dv-uid'), marked, deleted),
       {},
       undefined,
-      'KubernetesUnavailable',
-      /of an earlier run/,
+      'wait',
+      /vm1 is of an earlier run and is being removed, once/,
     ],
     [
       'of an earlier DataVolume of the name',
       claimWith(created('old'), owned('DataVolume', 'vm1', 'old')),
       {},
       gate,
-      'KubernetesUnavailable',
-      /belongs to an earlier DataVolume vm1/,
+      'wait',
+      /belongs to an earlier DataVolume vm1 and is being removed/,
     ],
     [
       'of another DataVolume',
@@ -81,9 +81,10 @@ describe('the verdict on a claim of the same name', () => {
       claimWith(populated, deleted),
       {},
       undefined,
-      'ResourceExists',
-      /is marked for deletion/,
+      'wait',
+      /^claim team-a\/vm1 is being removed, once no pod uses it any more$/,
     ],
+    ['plain, going', claimWith(deleted), {}, undefined, 'wait', /is being removed/],
     [
       'populated for another',
       claimWith({ annotations: { 'cdi.kubevirt.io/storage.populatedFor': 'vm2' } }),
@@ -119,7 +120,11 @@ describe('the verdict on a claim of the same name', () => {
     it(`${what}: ${expected}`, () => {
       const decide = () => judge(claim, dataVolumeWith(annotations), config);
       if (expected === 'create') assert.deepEqual(decide(), { claim: 'create' });
-      else if (expected === 'adopt') assert.deepEqual(decide(), { claim: 'adopt', adoptUid: 'claim-uid' });
+      else if (expected === 'wait') {
+        const { claim: verdict, waiting } = decide();
+        assert.equal(verdict, 'wait');
+        assert.match(waiting?.message ?? '', message ?? /./);
+      } else if (expected === 'adopt') assert.deepEqual(decide(), { claim: 'adopt', adoptUid: 'claim-uid' });
       else
         assert.throws(
           decide,

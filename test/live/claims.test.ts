@@ -46,6 +46,11 @@ describe('claims and volumes', function () {
     });
   }
 
+  async function hold(name: string, finalizers: readonly string[] | null): Promise<void> {
+    const patch = JSON.stringify({ metadata: { finalizers } });
+    await stack.kubectl(['patch', 'pvc', name, '-n', namespace, '--type=merge', '-p', patch]);
+  }
+
   it("refuses a claim of the same name that is not the DataVolume's: ResourceExists, and leaves it alone", async () => {
     await existingClaim('taken');
     await world.createImport(namespace, 'taken', { url: server.url });
@@ -69,6 +74,27 @@ describe('claims and volumes', function () {
       ['Ready', 'False', 'NotFound'],
       ['Running', 'False', 'Completed'],
     ]);
+  });
+
+  it('waits for the claim of an earlier DataVolume of its name as long as that is held, says so, and goes on at once', async () => {
+    const first = await world.createImport(namespace, 'again', { url: server.url });
+    await world.awaitPhase(namespace, 'again', 'Succeeded', 60_000);
+    // as a pod does that uses it
+    await hold('again', ['example.com/hold']);
+    await world.remove(namespace, 'again');
+    const second = await world.createImport(namespace, 'again', { url: server.url });
+    assert.notEqual(second.metadata.uid, first.metadata.uid);
+    const waiting = await eventually('the reason', 20_000, async () => {
+      const read = await world.read(namespace, 'again');
+      const running = read?.status?.conditions?.find(({ type }) => type === 'Running');
+      return running?.reason === 'ErrResourceMarkedForDeletion' ? running : undefined;
+    });
+    assert.match(waiting.message, /again belongs to an earlier DataVolume again and is being removed/);
+    await hold('again', null);
+    await world.awaitPhase(namespace, 'again', 'Succeeded', 60_000);
+    const said = (await world.events(namespace, 'again')).map(({ reason }) => reason);
+    assert.ok(said.includes('ErrResourceMarkedForDeletion'), said.join());
+    await recordHistory(stack, idOf(second), 'importDataVolume.succeeded.after-claim');
   });
 
   it('adopts a claim that a backup restored (populatedFor): Succeeded at once, owner set, nothing read', async () => {
