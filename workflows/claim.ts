@@ -75,7 +75,7 @@ export async function adopt(volume: Lifecycle, target: Pick<TargetPlan, 'adoptUi
     claimUid: target.adoptUid ?? '',
   });
   volume.note({ claim });
-  await volume.enter('Succeeded');
+  await volume.enter('Succeeded', { bound: claim.volume !== undefined });
   return { claim: { namespace, name }, ...(claim.volume ? { volume: claim.volume } : {}) };
 }
 

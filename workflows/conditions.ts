@@ -7,6 +7,8 @@ export interface StatusFacts extends Told {
   readonly waiting?: { readonly reason: string; readonly message: string };
   /** What is being done, in words; shown by condition `Running` while bytes move. */
   readonly doing?: string;
+  /** Whether the claim has its volume, at the end: one that was adopted may get it later. @default true */
+  readonly bound?: boolean;
   /** Why the run failed. */
   readonly failure?: { readonly type: string; readonly message: string };
 }
@@ -52,11 +54,13 @@ const POD_PHASES: Partial<Record<Phase, NonNullable<StatusUpdate['podPhase']>>> 
 
 /** The conditions alone, of {@link statusFor}. */
 export function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condition[] {
-  const { claim, waiting, failure, doing = '' } = facts;
+  const { claim, waiting, failure, doing = '', bound = true } = facts;
   switch (phase) {
     case 'Succeeded':
       return [
-        { type: 'Bound', status: 'True', reason: 'Bound', message: `PVC ${claim} Bound` },
+        bound
+          ? { type: 'Bound', status: 'True', reason: 'Bound', message: `PVC ${claim} Bound` }
+          : pendingClaim(claim),
         { type: 'Running', status: 'False', reason: 'Completed', message: wordsFor(facts).complete },
         { type: 'Ready', status: 'True', reason: '', message: '' },
       ];

@@ -10,6 +10,8 @@ export interface Entered {
   readonly restartCount?: number;
   /** What is being done, in words, shown by condition `Running` while bytes move. */
   readonly doing?: string;
+  /** Whether the claim has its volume yet, at the end. @default true */
+  readonly bound?: boolean;
   /** What is being waited for in this phase from its beginning. */
   readonly waiting?: NonNullable<StatusFacts['waiting']>;
 }

@@ -133,7 +133,7 @@ export function createClaimActivities({
         `claim ${namespace}/${name} is managed by ${owner.kind} ${owner.name}`,
       );
     }
-    const volume = found.spec?.volumeName;
+    const volume = found.status?.phase === 'Bound' ? found.spec?.volumeName : undefined;
     if (!owner) {
       const ownerReferences = [...(found.metadata?.ownerReferences ?? []), ownerReference(input.dataVolume)];
       const { resourceVersion } = found.metadata ?? {};

@@ -4,6 +4,7 @@ import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import type { TransferProgress } from '../../activities/types.js';
 import { Client } from '@temporalio/client';
 import { claimFingerprint, fingerprint } from '../../workers/control/fingerprints.js';
+import { newsOfClaim } from '../../workers/control/data-volume-writes.js';
 import { backOff, createKeyQueue } from '../../workers/control/key-queue.js';
 import { pickLifecycle, startOptions } from '../../workers/control/lifecycles.js';
 import { formatProgress, nextMessage, nextProgress } from '../../workers/control/progress.js';
@@ -162,6 +163,30 @@ describe('message of a DataVolume whose run tries again', () => {
     assert.equal(nextMessage({ phase: 'Pending' }, failed, at), undefined);
     assert.equal(nextMessage(undefined, failed, at), undefined);
   });
+});
+
+describe('what a finished DataVolume says of its claim', () => {
+  const rows: [string, string, [status: string, reason: string], string | undefined][] = [
+    ['Succeeded', 'Bound', ['True', 'Bound'], undefined],
+    ['Succeeded', 'Bound', ['False', 'Pending'], 'Bound True Bound'],
+    ['Succeeded', 'Pending', ['False', 'Pending'], undefined],
+    ['Succeeded', '', ['True', 'Bound'], 'Bound False NotFound, Ready False NotFound'],
+    ['Succeeded', '', ['False', 'Pending'], 'Bound False NotFound, Ready False NotFound'],
+    ['Succeeded', '', ['False', 'NotFound'], undefined],
+    ['Succeeded', 'Lost', ['True', 'Bound'], 'Bound False ClaimLost, Ready False ClaimLost'],
+    ['Succeeded', 'Lost', ['False', 'ClaimLost'], undefined],
+    // somebody else's claim of that name
+    ['Failed', 'Bound', ['False', 'NotFound'], undefined],
+    ['Failed', '', ['False', 'NotFound'], undefined],
+  ];
+  for (const [phase, claim, [status, reason], expected] of rows) {
+    it(`${phase}, Bound ${status} ${reason}, its claim ${claim || 'gone'}: ${expected ?? 'no news'}`, () => {
+      const conditions = [{ type: 'Bound', status, reason, message: '' }];
+      const found = { metadata: { name: 'disk' }, status: { phase, conditions } } as unknown as DataVolume;
+      const news = newsOfClaim(found, claim)?.map((one) => `${one.type} ${one.status} ${one.reason}`);
+      assert.equal(news?.join(', '), expected);
+    });
+  }
 });
 
 describe('fingerprints', () => {

@@ -110,6 +110,22 @@ describe('claims and volumes', function () {
     await recordHistory(stack, idOf(made), 'importDataVolume.succeeded.adopted');
   });
 
+  it('says of an adopted claim that it is not Bound until it is, for all who wait for that', async () => {
+    await existingClaim('unbound', { 'cdi.kubevirt.io/storage.populatedFor': 'unbound' });
+    await world.createImport(namespace, 'unbound', { url: server.url });
+    const adopted = await world.awaitPhase(namespace, 'unbound', 'Succeeded', 10_000);
+    const bound = (made?: DataVolume): string => {
+      const found = made?.status?.conditions?.find(({ type }) => type === 'Bound');
+      return `${found?.status} ${found?.message}`;
+    };
+    assert.equal(bound(adopted), 'False PVC unbound Pending');
+    const node = `kubevirt.io/provisionOnNode=${stack.info.node}`;
+    await stack.kubectl(['annotate', 'pvc', 'unbound', '-n', namespace, node]);
+    await eventually('the condition', 30_000, async () =>
+      bound(await world.read(namespace, 'unbound')) === 'True PVC unbound Bound' ? true : undefined,
+    );
+  });
+
   it('waits for the claim of a prePopulated DataVolume, and makes none', async () => {
     await world.createImport(
       namespace,

@@ -106,6 +106,12 @@ describe('status of an import', () => {
     });
   }
 
+  it('Succeeded does not say Bound of a claim that was adopted and has no volume yet', () => {
+    const { conditions } = statusFor('Succeeded', { claim: 'disk', bound: false });
+    const said = conditions?.map(({ type, status, reason }) => `${type} ${status} ${reason}`);
+    assert.deepEqual(said, ['Bound False Pending', 'Running False Completed', 'Ready True ']);
+  });
+
   it('Failed carries the failure in Running, Ready and a warning', () => {
     const failure = { type: 'SourceNotFound', message: 'GET http://host/x: 404' };
     const status = statusFor('Failed', { claim: 'disk', failure });

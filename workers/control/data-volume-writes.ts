@@ -24,8 +24,11 @@ export interface DataVolumeWrites {
   ): Promise<boolean>;
   /** Phase `Failed` with condition and event onto exactly this version. @throws Error where it has changed since */
   fail(found: DataVolume, failure: { type: string; message: string }): Promise<void>;
-  /** Conditions of a disk that was complete and whose claim somebody deleted; its phase stays. Nothing where that is said, or not so. */
-  loseClaim(found: DataVolume): Promise<void>;
+  /**
+   * Conditions of a disk that is complete, when its claim has come to be Bound, has lost its volume or was deleted; its phase stays.
+   * Nothing where that is said, or not so.
+   */
+  tellClaim(found: DataVolume): Promise<void>;
   /** Says something once for each DataVolume and reason. */
   sayOnce(dataVolume: DataVolume, event: DataVolumeEvent): Promise<void>;
 }
@@ -56,16 +59,15 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
     await sayOnce(found, { type: 'Warning', reason: failure.type, message: failure.message });
   }
 
-  async function loseClaim(found: DataVolume): Promise<void> {
-    const bound = found.status?.conditions?.find(({ type }) => type === 'Bound');
-    if (bound?.status !== 'True') return;
+  async function tellClaim(found: DataVolume): Promise<void> {
     const { namespace, name } = found.metadata;
     const claim = await callIfFound(
       `reading claim ${namespace}/${name}`,
       kubernetes.core.readNamespacedPersistentVolumeClaim({ namespace, name }),
     );
-    if (claim) return;
-    const update = { dataVolume: refOf(found), conditions: lostConditions() };
+    const conditions = newsOfClaim(found, claim?.status?.phase ?? '');
+    if (!conditions) return;
+    const update = { dataVolume: refOf(found), conditions };
     // one that has changed since is looked at again
     await patchStatus(found, statusOf(found.status, update, new Date()));
   }
@@ -78,16 +80,32 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
     await callForOutcome(doing, kubernetes.core.createNamespacedEvent({ namespace, body }));
   }
 
-  return { find: (ref) => findDataVolume(kubernetes, ref), progress: patchStatus, fail, loseClaim, sayOnce };
+  return { find: (ref) => findDataVolume(kubernetes, ref), progress: patchStatus, fail, tellClaim, sayOnce };
 }
 
-/** Whoever waits for `Ready` waits for a disk. */
-function lostConditions(): readonly Condition[] {
-  const noClaim = { status: 'False', reason: 'NotFound', message: 'No PVC found' } as const;
-  return [
-    { type: 'Bound', ...noClaim },
-    { type: 'Ready', ...noClaim },
-  ];
+const NO_CLAIM: Condition = { type: 'Bound', status: 'False', reason: 'NotFound', message: 'No PVC found' };
+
+const LOST_CLAIM: Condition = { type: 'Bound', status: 'False', reason: 'ClaimLost', message: 'Claim Lost' };
+
+/** Reason and message of `Bound` while an adopted claim has no volume yet; see `statusFor` of the workflows. */
+const NO_VOLUME_YET = 'Pending';
+
+/**
+ * Conditions that tell of a finished DataVolume's claim what its status does not, or `undefined`. `phase` is the claim's, empty where
+ * there is none. Whoever waits for `Ready` waits for a disk.
+ */
+export function newsOfClaim(
+  { metadata, status }: Pick<DataVolume, 'metadata' | 'status'>,
+  phase: string,
+): readonly Condition[] | undefined {
+  const told = status?.conditions?.find(({ type }) => type === 'Bound');
+  const isTold = told?.status === 'True';
+  // a claim that is somebody else's, or an earlier end, says nothing of a disk
+  if (status?.phase !== 'Succeeded' || !(isTold || told?.reason === NO_VOLUME_YET)) return undefined;
+  const lost = phase === '' ? NO_CLAIM : phase === 'Lost' ? LOST_CLAIM : undefined;
+  if (lost) return [lost, { ...lost, type: 'Ready' }];
+  if (phase !== 'Bound' || isTold) return undefined;
+  return [{ type: 'Bound', status: 'True', reason: 'Bound', message: `PVC ${metadata.name} Bound` }];
 }
 
 function eventBody(

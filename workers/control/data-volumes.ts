@@ -9,7 +9,7 @@ import { isTerminal } from '../../activities/kubernetes/data-volume-facts.js';
 import { CDI_GROUP, CDI_VERSION, MARKS } from '../../activities/kubernetes/names.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
-import type { DataVolumeWrites } from './data-volume-writes.js';
+import { newsOfClaim, type DataVolumeWrites } from './data-volume-writes.js';
 import { fingerprint } from './fingerprints.js';
 import { createKeyQueue } from './key-queue.js';
 import { pickLifecycle, refOf, startOptions } from './lifecycles.js';
@@ -51,8 +51,8 @@ export interface DataVolumeWatchOptions {
   readonly writes: DataVolumeWrites;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
-  /** Whether a claim of this key is there; undefined while that is not known. */
-  hasClaim?(key: string): boolean | undefined;
+  /** Phase of the claim of this key, empty where there is none; undefined while that is not known. */
+  claimPhase?(key: string): string | undefined;
   /** Told of every DataVolume that is listed, changed or gone. */
   changed?(key: string, change: { before?: DataVolume; after?: DataVolume }): void;
 }
@@ -103,7 +103,8 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
       return await reaper.cancelRunsOf(key);
     }
     if (isTerminal(dataVolume.status?.phase)) {
-      if (options.hasClaim?.(key) === false) await writes.loseClaim(dataVolume);
+      const phase = options.claimPhase?.(key);
+      if (phase !== undefined && newsOfClaim(dataVolume, phase)) await writes.tellClaim(dataVolume);
       return await answerRetry(key, dataVolume);
     }
     await serve(dataVolume);
