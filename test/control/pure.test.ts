@@ -256,6 +256,43 @@ describe('failedLately', () => {
   });
 });
 
+describe('why a step of a run is tried again', () => {
+  const [SCHEDULED, STARTED] = [1, 2];
+  const rows: [
+    activity: string,
+    attempt: number,
+    state: number,
+    type: string,
+    expected: number | undefined,
+  ][] = [
+    ['inspectSource', 2, STARTED, 'SourceUnavailable', 1],
+    ['transferImage', 2, SCHEDULED, 'SourceUnavailable', 1],
+    ['transferImage', 2, STARTED, 'SourceUnavailable', undefined],
+    ['ensureClaim', 4, SCHEDULED, 'KubernetesUnavailable', undefined],
+    ['ensureClaim', 5, SCHEDULED, 'KubernetesUnavailable', 4],
+    ['ensureClaim', 9, STARTED, 'KubernetesUnavailable', 8],
+    ['ensureClaim', 9, SCHEDULED, 'TypeError', undefined],
+    ['publishVolume', 9, STARTED, 'KubernetesUnavailable', undefined],
+  ];
+  for (const [activity, attempt, state, type, expected] of rows) {
+    const what = `${activity}, attempt ${attempt} ${state === STARTED ? 'under way' : 'to come'}, after ${type}`;
+    it(`${what}: ${expected === undefined ? 'is not told' : `tells attempt ${expected}`}`, async () => {
+      const lastFailure = { message: 'why', applicationFailureInfo: { type } };
+      const raw = { pendingActivities: [{ activityType: { name: activity }, attempt, state, lastFailure }] };
+      const client = new Client();
+      const describe = (): Promise<object> =>
+        Promise.resolve({
+          raw,
+          status: { name: 'RUNNING' },
+          typedSearchAttributes: { get: () => undefined },
+        });
+      client.workflow.getHandle = () => ({ describe }) as never;
+      const found = await createRuns(client).describe('w');
+      assert.equal(found?.failed?.attempt, expected);
+    });
+  }
+});
+
 describe('explain', () => {
   it('tells an end without a final phase from one that came from outside', async () => {
     const runs = createRuns(new Client());

@@ -22,7 +22,7 @@ export interface RunFacts {
   readonly names: Partial<DataVolumeRef>;
   /** Last heartbeat of a transfer under way; between two attempts it is that of the one before. */
   readonly transfer?: TransferProgress;
-  /** Why the probe of the source, or the transfer, is tried again: the attempt that failed last, until a transfer moves again. */
+  /** Why a step is tried again and again: the attempt that failed last, until a transfer moves again. */
   readonly failed?: FailedAttempt;
 }
 
@@ -42,6 +42,12 @@ export interface Runs {
 
 /** Names of the activities whose heartbeats carry {@link TransferProgress}. */
 const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk', 'receiveUpload'];
+
+/** Activities whose attempt may go on for hours after one that failed. */
+const LASTING = [...TRANSFER_ACTIVITIES, 'publishVolume', 'serveVolume', 'awaitRollout'];
+
+/** Failures in a row of a step that takes moments, after which it is shown: the first ones are conflicts, or an API server that starts. */
+const UNTOLD_ATTEMPTS = 4;
 
 /** Temporal's `PENDING_ACTIVITY_STATE_STARTED`: an attempt is under way. */
 const STARTED = 2;
@@ -153,9 +159,10 @@ function failedAttemptOf({ raw }: Pick<WorkflowExecutionDescription, 'raw'>): Fa
   for (const { activityType, attempt, state, lastFailure } of raw.pendingActivities ?? []) {
     const activity = activityType?.name ?? '';
     const type = lastFailure?.applicationFailureInfo?.type;
-    // a probe that is under way takes moments, and fails again as a rule; a transfer may run for hours
-    const told =
-      activity === 'inspectSource' || (TRANSFER_ACTIVITIES.includes(activity) && Number(state) !== STARTED);
+    // what takes moments fails again as a rule, also while it is under way
+    const told = LASTING.includes(activity)
+      ? Number(state) !== STARTED
+      : activity === 'inspectSource' || (attempt ?? 1) > UNTOLD_ATTEMPTS;
     // only dvflow's own failures are known to hold nothing secret
     if (!told || !type || !(type in FAILURE_TYPES)) continue;
     return {
