@@ -127,7 +127,7 @@ export async function awaitConsumer(volume: Lifecycle, claim: ClaimRef, target: 
       `a pod that uses claim ${claim.name} (or annotation cdi.kubevirt.io/storage.bind.immediate.requested)`,
   } as const;
   await volume.until(wait, async () => {
-    const { chosenBy } = await control.listCandidates({ claim, target });
-    return chosenBy === 'any' ? undefined : chosenBy;
+    const { chosenBy, immediate } = await control.listCandidates({ claim, target });
+    return chosenBy === 'any' && !immediate ? undefined : chosenBy;
   });
 }

@@ -59,7 +59,7 @@ export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promis
   const wait = { reason: 'InsufficientCapacity', counts: true, message: () => message };
   return await volume.until(wait, async () => {
     const placement = await control.listCandidates({ claim, target });
-    if (target.waitForConsumer && placement.chosenBy === 'any') {
+    if (target.waitForConsumer && placement.chosenBy === 'any' && !placement.immediate) {
       message = `${NEXT_CHOICE} for a pod that uses claim ${claim.namespace}/${claim.name}`;
       return undefined;
     }

@@ -1,16 +1,23 @@
 /** Where a hostpath volume may be made. */
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
-import type { V1Node, V1PersistentVolume, V1TopologySelectorTerm } from '@kubernetes/client-node';
+import type {
+  V1Node,
+  V1PersistentVolume,
+  V1PersistentVolumeClaim,
+  V1TopologySelectorTerm,
+} from '@kubernetes/client-node';
 import type { ControlActivities } from '../interfaces.js';
 import type { ClaimRef, NodeCandidate, PlacementFacts, PoolRef } from '../types.js';
 import type { VolumePlan } from '../types/provision.js';
 import { refuseForeignVolume } from './adoption.js';
+import { asksForUpload } from './plain-claims.js';
 import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { findClaim, readClaim } from './claims.js';
+import { findDataVolume } from './data-volumes.js';
 import { recordEvent } from './events.js';
 import { foreignBytes, readVolumes } from './foreign-volumes.js';
-import { HOSTNAME_LABEL, PROVISION_ON_NODE, SELECTED_NODE } from './names.js';
+import { CDI_ANNOTATIONS, HOSTNAME_LABEL, PROVISION_ON_NODE, SELECTED_NODE } from './names.js';
 import { nodesOfPool, poolsOf, readProvisioners, toldNodes } from './pools.js';
 import { shareReading } from '../shared-reading.js';
 
@@ -38,7 +45,7 @@ export function createNodeActivities({
         storage.readStorageClass({ name: input.target.storageClass }),
       ),
     ]);
-    return choosePlacement({
+    const facts = choosePlacement({
       nodes,
       volumes,
       topologies: storageClass?.allowedTopologies ?? [],
@@ -47,6 +54,21 @@ export function createNodeActivities({
       provisionOnNode: annotations[PROVISION_ON_NODE],
       selectedNode: annotations[SELECTED_NODE],
     });
+    const waits = input.target.waitForConsumer && facts.chosenBy === 'any';
+    return waits && (await isImmediate(claim)) ? { ...facts, immediate: true } : facts;
+  }
+
+  /** Whether claim or DataVolume are to wait for no consumer (any more). Of a claim that waits for no data the annotation says nothing. */
+  async function isImmediate(claim: V1PersistentVolumeClaim): Promise<boolean> {
+    const { namespace = '', name = '', annotations = {} } = claim.metadata ?? {};
+    const madeFor = annotations[CDI_ANNOTATIONS.createdFor];
+    if (madeFor === undefined && !asksForUpload(claim)) return false;
+    if (annotations[CDI_ANNOTATIONS.immediate] !== undefined) return true;
+    if (madeFor === undefined) return false;
+    const found = await findDataVolume(kubernetes, { namespace, name });
+    return (
+      found?.metadata.uid === madeFor && found.metadata.annotations?.[CDI_ANNOTATIONS.immediate] !== undefined
+    );
   }
 
   async function refuseSelectedNode(input: {

@@ -66,6 +66,8 @@ export interface PlacementFacts {
   readonly chosenBy: 'provisionOnNode' | 'selected-node' | 'any';
   /** The node that was chosen, whether it is a candidate or not. */
   readonly named?: string;
+  /** Nobody chooses, and no consumer is to be waited for any more: a user has said so meanwhile. */
+  readonly immediate?: true;
   /** Why there is no candidate, where there is none. */
   readonly reason?: string;
 }

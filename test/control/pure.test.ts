@@ -213,7 +213,12 @@ describe('fingerprints', () => {
     const podPhase = {
       metadata: { uid: 'c', annotations: { 'cdi.kubevirt.io/storage.pod.phase': 'Running' } },
     };
+    const immediate = { 'cdi.kubevirt.io/storage.bind.immediate.requested': '' };
     assert.notEqual(claimFingerprint(claim), claimFingerprint(chosen));
+    assert.notEqual(
+      claimFingerprint(claim),
+      claimFingerprint({ metadata: { uid: 'c', annotations: immediate } }),
+    );
     assert.notEqual(claimFingerprint(claim), claimFingerprint(undefined));
     assert.equal(claimFingerprint(claim), claimFingerprint(podPhase));
   });

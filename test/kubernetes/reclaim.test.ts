@@ -208,6 +208,16 @@ describe('nodes and released volumes on a real API server', function () {
     );
   });
 
+  it('waits for no consumer any more once the DataVolume says so', async () => {
+    const claim = await makeClaim();
+    const target = { ...TARGET, waitForConsumer: true };
+    const look = async () => (await act(nodes.listCandidates, [{ claim, target }])).immediate;
+    assert.equal(await look(), undefined);
+    const said = 'cdi.kubevirt.io/storage.bind.immediate.requested=';
+    await plane().kubectl('annotate', 'dv', 'vm1', '-n', namespace, said);
+    assert.equal(await look(), true);
+  });
+
   it("answers the scheduler's choice without room by an event and by taking the choice back, once", async () => {
     const claim = await makeClaim();
     await plane().kubectl(

@@ -165,6 +165,22 @@ describe('claims and volumes', function () {
     await world.core.deleteNamespacedPod({ namespace, name: 'consumer', gracePeriodSeconds: 0 });
   });
 
+  it('is filled without a consumer once the annotation that its message names is set', async () => {
+    const made = await world.createImport(
+      namespace,
+      'after-all',
+      { url: server.url },
+      {},
+      WAITS_FOR_CONSUMER,
+    );
+    const waiting = await world.awaitPhase(namespace, 'after-all', 'WaitForFirstConsumer', 20_000);
+    const running = waiting.status?.conditions?.find(({ type }) => type === 'Running');
+    const [named = ''] = /cdi\.kubevirt\.io\/[\w.]+/.exec(running?.message ?? '') ?? [];
+    await world.annotate(namespace, 'after-all', { [named]: '' });
+    await world.awaitPhase(namespace, 'after-all', 'Succeeded', 60_000);
+    await recordHistory(stack, idOf(made), 'importDataVolume.succeeded.after-all');
+  });
+
   it("answers a scheduler's choice without room: selected-node is taken back, the event has both figures", async () => {
     const storage = { resources: { requests: { storage: '4Pi' } }, storageClassName: 'hostpath-provisioner' };
     const made = await world.createImport(

@@ -30,6 +30,7 @@ export function claimFingerprint(claim: V1PersistentVolumeClaim | undefined): st
     metadata?.deletionTimestamp,
     annotations[SELECTED_NODE],
     annotations[PROVISION_ON_NODE],
+    annotations[CDI_ANNOTATIONS.immediate],
     annotations[CDI_ANNOTATIONS.uploadTarget],
     spec?.volumeName,
     spec?.resources?.requests,
