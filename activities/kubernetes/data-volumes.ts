@@ -184,11 +184,12 @@ export function createDataVolumeActivities({
 }
 
 function manifestBody(manifest: ReadManifest, workflowId: string): object {
-  const { version, namespace, name, labels, annotations, spec } = manifest;
+  const { version, namespace, name, labels, annotations, metadata, spec } = manifest;
   return {
     apiVersion: `${CDI_GROUP}/${version}`,
     kind: 'DataVolume',
     metadata: {
+      ...metadata,
       name,
       namespace,
       labels,

@@ -12,10 +12,24 @@ export interface ReadManifest {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
+  /** What else its metadata say, for the API server to judge: owners, finalizers, a slip. */
+  readonly metadata: Readonly<Record<string, unknown>>;
   readonly spec: DataVolume['spec'];
 }
 
 const VERSIONS = [`${CDI_GROUP}/v1beta1`, `${CDI_GROUP}/v1alpha1`];
+
+/** Metadata that only the API server writes; whoever copies an object from it hands them over too. */
+const SERVERS_OWN = [
+  'uid',
+  'resourceVersion',
+  'generation',
+  'creationTimestamp',
+  'deletionTimestamp',
+  'deletionGracePeriodSeconds',
+  'managedFields',
+  'selfLink',
+];
 
 /** A manifest repeats nothing; a text that grows when its aliases are expanded is an attack. */
 const MAX_ALIASES = 20;
@@ -43,11 +57,16 @@ export function readManifest(manifest: DataVolumeManifest | string): ReadManifes
   }
   if (!isRecord(spec)) throw invalid('spec is missing');
   refuseCredentials(spec);
-  const { name, namespace = 'default', labels = {}, annotations = {} } = metadata;
+  const { name, namespace = 'default', labels = {}, annotations = {}, ...others } = metadata;
   if (typeof namespace !== 'string') throw invalid(`metadata.namespace is ${show(namespace)}: not a name`);
   if (!isStrings(labels)) throw invalid('metadata.labels must map names to strings');
   if (!isStrings(annotations)) throw invalid('metadata.annotations must map names to strings');
-  return { version: apiVersion.split('/')[1] ?? '', namespace, name, labels, annotations, spec };
+  const version = apiVersion.split('/')[1] ?? '';
+  return { version, namespace, name, labels, annotations, metadata: withoutServers(others), spec };
+}
+
+function withoutServers(metadata: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(metadata).filter(([field]) => !SERVERS_OWN.includes(field)));
 }
 
 /** The one document in a text of JSON or YAML; `invalid` makes the failure for a text that holds none. */

@@ -50,6 +50,8 @@ export interface DataVolumeManifest {
     readonly namespace?: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
+    readonly ownerReferences?: readonly object[];
+    readonly finalizers?: readonly string[];
   };
   readonly spec: Readonly<Record<string, unknown>>;
 }

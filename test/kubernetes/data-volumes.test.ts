@@ -206,6 +206,26 @@ describe('DataVolumes on a real API server', function () {
       assert.deepEqual(again, facts);
     });
 
+    it('keeps owner and finalizers, and has other slips in the metadata refused', async () => {
+      const { metadata: owner } = await admin.core.createNamespacedConfigMap({
+        namespace,
+        body: { metadata: { name: 'owner' } },
+      });
+      const ownerReferences = [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'owner', uid: owner!.uid }];
+      const given = manifest(namespace, 'vm1');
+      const written = { ...given.metadata, ownerReferences, finalizers: ['example.com/hold'] };
+      // as it is copied from another cluster
+      const copied = { ...written, uid: 'x', resourceVersion: '1', creationTimestamp: null };
+      await act(openDataVolume, [{ manifest: { ...given, metadata: copied } }], own);
+      const made = await read();
+      assert.deepEqual(made.metadata, { ...made.metadata, ownerReferences, finalizers: written.finalizers });
+      await plane().kubectl(
+        ...['patch', 'dv', 'vm1', '-n', namespace, '--type=merge', '-p', '{"metadata":{"finalizers":null}}'],
+      );
+      const slip = { ...given, metadata: { ...given.metadata, label: { a: 'b' } } };
+      await rejects(act(openDataVolume, [{ manifest: slip }], own), 'InvalidDataVolume', /metadata.label/);
+    });
+
     it('reads YAML as kubectl does', async () => {
       const text = `apiVersion: cdi.kubevirt.io/v1alpha1
 kind: DataVolume
