@@ -25,10 +25,14 @@ const PATCH = 0x20;
 export const DESCRIPTOR = 0x08;
 /** Flags that change what the bytes of an entry mean; the others are hints. */
 export const DECISIVE_FLAGS = ENCRYPTED | PATCH | DESCRIPTOR;
-/** `version made by` of systems whose attributes hold a file's type, and that type. */
+/** `version made by` of systems whose attributes hold a file's type, and the types that are taken. */
 const UNIX = 3;
 const TYPE_MASK = 0xf000;
 const REGULAR = 0x8000;
+/** Info-ZIP calls by this type what it read from a pipe: its content is there, and `unzip` makes a file of it. */
+const PIPED = 0x1000;
+/** Some writers set permissions and no type. */
+const TAKEN_TYPES: readonly number[] = [0, PIPED, REGULAR];
 
 /** The image in an archive, as its central directory describes it. */
 export interface ZipEntry {
@@ -118,7 +122,7 @@ function refuseKind({ path, versionMadeBy, externalFileAttributes }: File): void
   if (path.split(/[/\\]/).includes('..'))
     throw hostile(`zip entry ${shown} leads out of the archive by '..'`);
   const type = (externalFileAttributes >>> 16) & TYPE_MASK;
-  if (versionMadeBy >>> 8 === UNIX && type !== 0 && type !== REGULAR)
+  if (versionMadeBy >>> 8 === UNIX && !TAKEN_TYPES.includes(type))
     throw hostile(`zip entry ${shown} is a link or device, not a file (type ${type.toString(8)})`);
 }
 

@@ -7,7 +7,7 @@ import { RangesLostError, type ImageSource } from '../../../activities/image/sou
 import { createFileSource } from '../support/file-source.js';
 import { makeRaw, MIB, useDirectory } from '../support/images.js';
 import { gather } from './tar.js';
-import { descriptor, infoZip, infoZipOf, zipArchive, type ZipFields } from './zip.js';
+import { descriptor, infoZip, infoZipOf, infoZipOfPipe, zipArchive, type ZipFields } from './zip.js';
 
 /** How a layer is read, both ways. */
 const WAYS = [
@@ -82,6 +82,13 @@ describe('zip around a disk image', () => {
     it(`${way}: made of an input, which Info-ZIP ends with a 64-bit record that no field needs`, async () => {
       const { image } = await open(infoZipOf(disk), { ranges });
       await assertImage(image, { ranges: false, length: content.length });
+    });
+
+    it(`${way}: made of a pipe, which Info-ZIP calls the type of the entry`, async () => {
+      const archive = infoZipOfPipe(disk);
+      const type = archive.readUInt16LE(archive.indexOf('PK\x01\x02') + 40) & 0xf000;
+      assert.equal(type, 0x1000, 'type of the entry');
+      await assertImage((await open(archive, { ranges })).image, { ranges: false, length: content.length });
     });
 
     it(`${way}: every kind of data descriptor`, async () => {

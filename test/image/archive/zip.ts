@@ -14,6 +14,13 @@ export function infoZipOf(path: string): Buffer {
   return readFileSync(archive);
 }
 
+/** The same from a real pipe, which Info-ZIP notes as the type of what it read. */
+export function infoZipOfPipe(path: string): Buffer {
+  const archive = `${path}.fifo.zip`;
+  execFileSync('sh', ['-c', 'cat "$1" | zip -q - - > "$2"', 'sh', path, archive]);
+  return readFileSync(archive);
+}
+
 /** One file of a hand-made archive, and where its descriptions lie. */
 export interface ZipFields {
   readonly name?: string;
