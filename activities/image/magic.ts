@@ -1,4 +1,5 @@
 import type { Container, ImageFormat } from '../types.js';
+import { isOldTar } from './archive/tar-header.js';
 import { hostile, invalid, unsupported } from './refusals.js';
 
 /** What the first bytes of a source, or of one of its layers, are. */
@@ -36,6 +37,14 @@ const REFUSED: readonly Magic[] = [
   { name: 'bzip2', offset: 0, bytes: Buffer.from('BZh', 'latin1') },
   { name: 'lz4', offset: 0, bytes: Buffer.from([0x04, 0x22, 0x4d, 0x18]) },
   { name: 'lz4 of the old format', offset: 0, bytes: Buffer.from([0x02, 0x21, 0x4c, 0x18]) },
+  { name: 'lzop', offset: 0, bytes: Buffer.from([0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a]) },
+  { name: 'compress (.Z)', offset: 0, bytes: Buffer.from([0x1f, 0x9d, 0x90]) },
+  {
+    name: 'the first part of a zip in several',
+    offset: 0,
+    bytes: Buffer.from('PK\x07\x08PK\x03\x04', 'latin1'),
+  },
+  { name: 'a backup of Proxmox VE (VMA)', offset: 0, bytes: Buffer.from('VMA\0', 'latin1') },
   { name: 'lzip', offset: 0, bytes: Buffer.from('LZIP', 'latin1') },
   { name: '7-Zip', offset: 0, bytes: Buffer.from([0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c]) },
   { name: 'RAR', offset: 0, bytes: Buffer.from('Rar!\x1a\x07', 'latin1') },
@@ -55,6 +64,17 @@ const VMDK_COMMENT_BYTES = 4096;
 
 /** An answer meant for a browser: a login page, a directory listing, an error with status 200. */
 const HTML = /^(?:\ufeff)?\s*<(?:!doctype\s+html|html)[\s>]/i;
+/** An OVF, a Metalink, an error of an object store. */
+const XML = /^(?:\ufeff)?<\?xml\s/;
+/** What a Git server serves of a large file unless it is asked in another way (Git LFS specification, The Pointer). */
+const LFS_POINTER = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n/;
+
+/** Text in the place of an image. */
+const DOCUMENTS = [
+  { name: 'an HTML page', begins: HTML },
+  { name: 'an XML document', begins: XML },
+  { name: 'the pointer of Git LFS to a file', begins: LFS_POINTER },
+] as const;
 
 /**
  * Tells by magic numbers, never by a file's name, what bytes are. Everything unknown is a raw disk (an ISO is one).
@@ -76,9 +96,24 @@ export function identify(head: Buffer, where: string): Identity {
     throw unsupported(
       `${where} is ${refused.name}, which this release does not read: convert it to qcow2 or raw`,
     );
-  if (HTML.test(head.subarray(0, 256).toString('utf8')))
-    throw invalid(`${where} is an HTML page, not a disk image`);
-  return { format: 'raw' };
+  if (isLzma(head))
+    throw unsupported(`${where} is lzma, which this release does not read: convert it to qcow2 or raw`);
+  const text = head.toString('utf8', 0, 256);
+  const document = DOCUMENTS.find(({ begins }) => begins.test(text));
+  if (document) throw invalid(`${where} is ${document.name}, not a disk image`);
+  return isOldTar(head) ? { container: 'tar' } : { format: 'raw' };
+}
+
+/**
+ * xz's predecessor has no magic: properties as all of its writers set them, a dictionary of a size that `xz` would take, a size that
+ * is not given or below 256 GiB, and the 0 that its coder begins with.
+ */
+function isLzma(head: Buffer): boolean {
+  if (head.length < 14 || head[0] !== 0x5d || head[13] !== 0) return false;
+  const dictionary = head.readUInt32LE(1);
+  const size = head.readBigUInt64LE(5);
+  const bits = dictionary.toString(2);
+  return /^11?0{12,}$/.test(bits) && (size === 0xffff_ffff_ffff_ffffn || size < 1n << 38n);
 }
 
 function matches(head: Buffer, { offset, bytes }: Pick<Magic, 'offset' | 'bytes'>): boolean {

@@ -7,6 +7,9 @@ import { firstL2 } from './qcow2-lies.js';
 import { assertRefused } from './support/refused.js';
 import { makeRaw, MIB, qemuImg, useDirectory } from './support/images.js';
 
+/** How lzop begins its files. */
+const LZOP = Buffer.from([0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a]);
+
 describe('damaged images', function () {
   this.timeout(60_000);
   const directory = useDirectory();
@@ -131,6 +134,23 @@ describe('damaged images', function () {
     ['bzip2', 'BZh91AY&SY', 'UnsupportedFormat', /source is bzip2/],
     ['lz4', '\x04\x22M\x18', 'UnsupportedFormat', /source is lz4,/],
     ['lz4 of the old format', '\x02\x21L\x18', 'UnsupportedFormat', /source is lz4 of the old format/],
+    ['lzma', execFileSync('xz', ['--format=lzma', '-c'], { input: 'disk' }), 'UnsupportedFormat', /is lzma,/],
+    ['lzop', LZOP, 'UnsupportedFormat', /source is lzop/],
+    ['compress', Buffer.from([0x1f, 0x9d, 0x90, 0x61]), 'UnsupportedFormat', /source is compress \(\.Z\)/],
+    [
+      'the first part of a zip',
+      'PK\x07\x08PK\x03\x04',
+      'UnsupportedFormat',
+      /source is the first part of a zip in several/,
+    ],
+    ['a backup of Proxmox VE', 'VMA\0\0\0\0\x01', 'UnsupportedFormat', /source is a backup of Proxmox VE/],
+    ['XML', '<?xml version="1.0"?>\n<Envelope/>', 'ImageInvalid', /source is an XML document/],
+    [
+      'a pointer of Git LFS',
+      'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n',
+      'ImageInvalid',
+      /source is the pointer of Git LFS to a file/,
+    ],
     ['lzip', 'LZIP\x01\x0c', 'UnsupportedFormat', /source is lzip/],
     ['VMDK of ESX', 'COWD\x01\0\0\0', 'UnsupportedFormat', /source is a VMDK of ESX \(COWD, vmfsSparse\)/],
     ['VMDK descriptor', '# Disk DescriptorFile\n', 'ImageHostile', /descriptor of a VMDK/],
@@ -163,6 +183,8 @@ describe('damaged images', function () {
     ' version=1\n',
     '\0version=1\n',
     '#!/bin/sh\nset -e\n',
+    ']\0\0 \0data, no coder',
+    ']\0\x01\x80\0\0\0\0\0\0\0\0\0\0',
   ])
     it(`takes a raw disk that begins with ${JSON.stringify(begins)}`, async () => {
       const path = write(Buffer.concat([Buffer.from(begins), Buffer.alloc(4096, ' ')]), 'raw');
@@ -204,6 +226,20 @@ describe('damaged images', function () {
         assert.equal(asked.virtualSize, 3 * MIB + 512);
       }
     });
+  });
+
+  it('takes the disk out of a tar from before POSIX, which has no magic, and a boot sector that is like one', async () => {
+    const disk = makeRaw(`${directory()}/old.raw`, MIB);
+    const archive = `${directory()}/old.tar`;
+    execFileSync('tar', ['--format=v7', '-C', directory(), '-cf', archive, 'old.raw']);
+    const out = target();
+    assert.equal((await convertFile(archive, out, { usableBytes })).format, 'raw');
+    truncateSync(out, MIB);
+    assert.ok(readFileSync(out).equals(readFileSync(disk)));
+
+    const like = readFileSync(archive);
+    like.write('0', 200);
+    assert.equal((await convertFile(write(like, 'raw'), target(), { usableBytes })).virtualSize, like.length);
   });
 
   it('takes a disk of one byte', async () => {

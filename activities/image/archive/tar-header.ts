@@ -71,6 +71,16 @@ export function beginsTar(head: Buffer): boolean {
   }
 }
 
+/** A check sum in octal that is not 0, which a boot sector without such a field might have by chance. */
+const WRITTEN_SUM = /^[ 0]*[1-7][0-7]*[ \0]+$/;
+
+/** Whether a file whose kind nobody knows begins with the header of an archive from before POSIX: a name, and the right check sum. */
+export function isOldTar(head: Buffer): boolean {
+  const [start, length] = FIELDS.checksum;
+  const named = (head[0] ?? 0) !== 0;
+  return named && WRITTEN_SUM.test(head.toString('latin1', start, start + length)) && beginsTar(head);
+}
+
 /** Unsigned sum of the block's bytes, the field itself as spaces; old programs added signed ones. */
 function checkSum(block: Buffer, at: number): void {
   const [start, length] = FIELDS.checksum;
