@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { convertFile } from './support/convert.js';
 import { firstL2 } from './qcow2-lies.js';
@@ -224,6 +224,41 @@ describe('damaged images', function () {
         const options = { usableBytes, ranges, format: 'raw' } as const;
         const asked = await convertFile(ending(3 * MIB, trailer()), target(), options);
         assert.equal(asked.virtualSize, 3 * MIB + 512);
+      }
+    });
+  });
+
+  describe('a zip, which shows by its end', () => {
+    const archive = (...args: readonly string[]): Buffer => {
+      // its last part is longer than the 512 bytes that are looked at
+      makeRaw(`${directory()}/zipped.raw`, MIB + 30_000);
+      rmSync(`${directory()}/made.zip`, { force: true });
+      execFileSync('zip', ['-q', '-j', ...args, `${directory()}/made.zip`, `${directory()}/zipped.raw`]);
+      return readFileSync(`${directory()}/made.zip`);
+    };
+    for (const [name, make, message] of [
+      [
+        'behind a program that unpacks it',
+        () => Buffer.concat([Buffer.from('MZ program'), Buffer.alloc(2 * MIB), archive()]),
+        /zip archive with other bytes before it/,
+      ],
+      ['as its last part', () => archive('-0', '-s', '64k'), /last part of a zip in several/],
+    ] as const)
+      it(`is refused ${name}, behind ranges and as a stream`, async () => {
+        const path = write(make(), 'bin');
+        for (const ranges of [true, false])
+          await assertRefused(path, target(), { usableBytes, ranges }, 'UnsupportedFormat', message);
+      });
+
+    it('is not seen where only an end record stands, or for who asks for raw', async () => {
+      const made = archive();
+      const end = Buffer.concat([Buffer.alloc(MIB, 'data'), made.subarray(-22)]);
+      const whole = Buffer.concat([Buffer.alloc(MIB, 'data'), made]);
+      for (const ranges of [true, false]) {
+        const like = await convertFile(write(end, 'raw'), target(), { usableBytes, ranges });
+        assert.equal(like.virtualSize, end.length);
+        const options = { usableBytes, ranges, format: 'raw' } as const;
+        assert.equal((await convertFile(write(whole, 'raw'), target(), options)).virtualSize, whole.length);
       }
     });
   });

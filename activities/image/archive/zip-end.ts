@@ -43,6 +43,24 @@ export interface ZipDirectory {
   readonly tail: Buffer;
 }
 
+/**
+ * Refuses what looks like a raw disk and ends as a zip: the last of several parts, or an archive behind a program that unpacks it.
+ * `end` is the end of the file; seen is what has no comment and a directory that fits into it, as one file's does.
+ * @throws {@link FailureType} `UnsupportedFormat`
+ */
+export function refuseZipBehind(end: Buffer): void {
+  const at = end.length - END_BYTES;
+  if (at < 0 || end.readUInt32LE(at) !== SIGNATURE.end || end.readUInt16LE(at + 20) !== 0) return;
+  const directory = at - end.readUInt32LE(at + 12);
+  if (directory < 0 || directory + RECORD_BYTES > at) return;
+  if (end.readUInt32LE(directory) !== SIGNATURE.directory) return;
+  throw unsupported(
+    end.readUInt16LE(at + 4) === 0
+      ? 'image is a zip archive with other bytes before it: take the image out of it'
+      : 'image is the last part of a zip in several: take the image out of them',
+  );
+}
+
 /** What an end record, old or 64-bit, says. */
 interface Said {
   readonly disks: number;

@@ -1,4 +1,4 @@
-import { refuseUdif } from './udif.js';
+import { refuseKnownEnd } from './known-end.js';
 import { FOOTER_BYTES, readFixedVhd, type FixedVhd } from './vhd.js';
 
 /** A stream that may turn out to be a fixed VHD by its end. */
@@ -11,8 +11,8 @@ export interface WatchedStream {
 
 /**
  * Takes the footer of a fixed VHD off a stream that is read in order: the last bytes are held back until they are known to be none.
- * `start` is the offset in the file of the stream's first byte. The stream of an Apple disk image ends with its refusal
- * (`UnsupportedFormat`).
+ * `start` is the offset in the file of the stream's first byte. The stream of what is refused by its end, as an Apple disk
+ * image, ends with that (`UnsupportedFormat`).
  */
 export function watchVhdFooter(stream: AsyncIterable<Buffer>, start: number): WatchedStream {
   let found: FixedVhd | undefined;
@@ -30,7 +30,7 @@ export function watchVhdFooter(stream: AsyncIterable<Buffer>, start: number): Wa
       // the memory of a piece is the stream's again once the next one is asked for
       held = Buffer.from(rest.subarray(out));
     }
-    refuseUdif(held);
+    refuseKnownEnd(held);
     found = held.length === FOOTER_BYTES ? readFixedVhd(held, at) : undefined;
     if (!found && held.length > 0) yield held;
   }

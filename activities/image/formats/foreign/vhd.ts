@@ -1,8 +1,8 @@
 import { hostile, invalid, unsupported } from '../../refusals.js';
 import type { ImageSource, SourceFacts } from '../../source/types.js';
 import { assertInside, createImageBytes, isPowerOfTwo, readU64, type ImageBytes } from './image-bytes.js';
+import { refuseKnownEnd } from './known-end.js';
 import type { ForeignImage } from './types.js';
-import { refuseUdif } from './udif.js';
 
 const SECTOR = 512;
 /** What a VHD ends with, and a dynamic one begins with too. */
@@ -61,14 +61,14 @@ export type FixedVhd = ForeignImage & { readonly rawLength: number };
 /**
  * A file that looks raw and ends with the footer of a fixed VHD is one: its disk is what precedes the footer. Asks for the last
  * 512 bytes; `undefined` where it is none, or {@link isEndUnseen}.
- * @throws {@link FailureType} `UnsupportedFormat` for an Apple disk image, which shows by its end as well
+ * @throws {@link FailureType} `UnsupportedFormat` for what shows by its end as well, as an Apple disk image does
  */
 export async function findFixedVhd(source: ImageSource, facts: SourceFacts): Promise<FixedVhd | undefined> {
   const fileBytes = facts.validators.length;
   if (fileBytes === undefined || fileBytes < FOOTER_BYTES || isEndUnseen(facts)) return undefined;
   const at = fileBytes - FOOTER_BYTES;
   const end = await createImageBytes(source, facts).at(at, FOOTER_BYTES, 'VHD footer');
-  refuseUdif(end);
+  refuseKnownEnd(end);
   return readFixedVhd(end, at);
 }
 
