@@ -70,6 +70,33 @@ describe('dvflow convert leaves alone what is not its own', function () {
     return child;
   }
 
+  it('is interrupted by Ctrl-C on a terminal, which signals a group', async () => {
+    spawnSync('xz', ['--keep', '-0', disk]);
+    const { port } = slow.address() as AddressInfo;
+    const args = command(`http://127.0.0.1:${port}/disk.raw.xz`, join(home, 'interrupted.img'));
+    const stdio = ['ignore', 'ignore', 'pipe'] as const;
+    const child = spawn(process.execPath, args, { env: env(), stdio: [...stdio], detached: true });
+    running.add(child);
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    const { pid = 0 } = child;
+    /** Groups of the tools that run, which is the fifth field of their line in `/proc`. */
+    const groups = (): readonly string[] =>
+      readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+        .split(' ')
+        .filter((id) => id !== '')
+        .map((id) => readFileSync(`/proc/${id}/stat`, 'utf8').split(' '))
+        .filter(([, name]) => name === '(xz)')
+        .map(([, , , , group]) => `${group}`);
+    while (groups().length === 0) await pause(10);
+    // which of the two is told first is chance: the tool must not be reached at all
+    assert.ok(!groups().includes(`${pid}`), 'the tool is in the group of its terminal');
+    process.kill(-pid, 'SIGINT');
+    const [code] = (await once(child, 'close')) as [number | null];
+    assert.equal(code, 130, said);
+    assert.match(said, /interrupted: the same command goes on/);
+  });
+
   function archive(name: string): string {
     mkdirSync(join(home, `${name}-files`));
     writeFileSync(join(home, `${name}-files`, 'file'), 'content');

@@ -36,7 +36,8 @@ export async function* unxz(
     `--memlimit-decompress=${MOST_MEMORY}`,
     `--memlimit-mt-decompress=${THREADED_MEMORY}`,
   ];
-  const child = spawn(tool, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  // a group of its own: Ctrl-C goes to the whole group of a terminal, and would look like a tool that was killed
+  const child = spawn(tool, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
   const ended = new Promise<Ending>((resolve) =>
