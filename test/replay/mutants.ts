@@ -70,9 +70,9 @@ const MUTANTS_A_BUNDLE = 48;
 export const UNCHANGED = 'index-unchanged.ts';
 
 /**
- * Writes all mutants and an unchanged copy below `directory`, with entries of bundles that export them. A mutant has its own copy of
- * the changed file and of what leads to it from the workflow, and shares everything else with the unchanged copy: whatever a replay
- * loads, it loads anew.
+ * Writes all mutants and an unchanged copy below `directory`, with entries of bundles that export them, each with the unchanged type
+ * of its first mutant besides. A mutant has its own copy of the changed file and of what leads to it from the workflow, and shares
+ * everything else with the unchanged copy: whatever a replay loads, it loads anew.
  */
 export function writeMutants(directory: string): readonly Mutant[] {
   rmSync(directory, { recursive: true, force: true });
@@ -113,9 +113,11 @@ export function writeMutants(directory: string): readonly Mutant[] {
       }
     }
   }
-  for (const type of new Set(Object.values(ENTRIES).flat())) {
-    exportInto(UNCHANGED, `${type}__unchanged`, type, 'unchanged');
-  }
+  const unchanged = (entry: string, type: string): void =>
+    exportInto(entry, `${type}__unchanged`, type, 'unchanged');
+  for (const type of new Set(Object.values(ENTRIES).flat())) unchanged(UNCHANGED, type);
+  for (const [entry, [first]] of Map.groupBy(mutants, (mutant) => mutant.entry))
+    if (first) unchanged(entry, first.workflowType);
   return mutants;
 }
 
