@@ -1,16 +1,17 @@
 /** Disk images that tests make with the reference tools. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { link, mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const MiB = 1 << 20;
 
-/** A directory of one disk in several formats. */
+/** One disk in several formats; it is the same for all suites that ask for such a disk, and only read. */
 export interface Images {
+  /** The suite's own, with the disk in it. */
   readonly directory: string;
   /** The disk itself. */
   readonly raw: string;
@@ -20,21 +21,39 @@ export interface Images {
   remove(): Promise<void>;
 }
 
-/** Makes a sparse disk: data that does not compress at the start, in the middle and at the end, zeros between. */
+/** Disks that were made, by their size and their data. */
+const disks = new Map<string, Promise<string>>();
+
+after('remove the disk images', async () => {
+  for (const made of await Promise.allSettled(disks.values()))
+    if (made.status === 'fulfilled') await rm(dirname(made.value), { recursive: true, force: true });
+});
+
+/** A sparse disk: data that does not compress at the start, in the middle and at the end, zeros between. */
 export async function makeImages({
   sizeMiB = 48,
   dataMiB = 24,
 }: { sizeMiB?: number; dataMiB?: number } = {}): Promise<Images> {
+  const key = `${sizeMiB}/${dataMiB}`;
+  const making = disks.get(key) ?? makeDisk(sizeMiB * MiB, dataMiB);
+  disks.set(key, making);
+  const shared = await making;
   const directory = await mkdtemp(join(tmpdir(), 'dvflow-images-'));
   const raw = join(directory, 'disk.raw');
-  await writeSparse(raw, sizeMiB * MiB, dataMiB);
+  await link(shared, raw);
   return {
     directory,
     raw,
     virtualSize: sizeMiB * MiB,
-    as: (form) => convert(directory, raw, form),
+    as: (form) => (form === 'raw' ? Promise.resolve(raw) : convert(dirname(shared), shared, form)),
     remove: () => rm(directory, { recursive: true, force: true }),
   };
+}
+
+async function makeDisk(bytes: number, dataMiB: number): Promise<string> {
+  const raw = join(await mkdtemp(join(tmpdir(), 'dvflow-images-')), 'disk.raw');
+  await writeSparse(raw, bytes, dataMiB);
+  return raw;
 }
 
 async function writeSparse(path: string, bytes: number, dataMiB: number): Promise<void> {
