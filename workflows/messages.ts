@@ -10,8 +10,14 @@ export const statusQuery = defineQuery<LifecycleStatus>('status');
 /** Facts of a run that prepares storage. */
 export const preparationQuery = defineQuery<PreparationStatus>('status');
 
-/** Something that the lifecycle may be waiting for has changed: look again now. Carries nothing. */
-export const wakeSignal = defineSignal('wake');
+/** What `wake` may carry. */
+export interface Woken {
+  /** The deadline as the user has it by now, in ms. */
+  readonly deadlineMs?: number | undefined;
+}
+
+/** Something that the lifecycle may be waiting for has changed: look again now. */
+export const wakeSignal = defineSignal<[Woken?]>('wake');
 
 /**
  * Somebody has begun to send a file: the receiving node, slot and resource are opened, and the answer says where the body goes.

@@ -23,6 +23,8 @@ export interface Run {
   signalled: boolean;
   /** Time of the last progress, ms since the epoch. */
   progressAt: number;
+  /** The deadline, where the user has changed it since the run began, in ms. */
+  deadlineMs?: number;
   /** What a run that continues as new hands on besides. */
   readonly handedOn: HandedOn;
   /** Time at which the phase was entered, ms since the epoch. */

@@ -2,7 +2,7 @@
 import { setCurrentDetails, setHandler } from '@temporalio/workflow';
 import type { LifecycleStatus } from '../activities/types.js';
 import type { Lifecycle } from './volume-lifecycle.js';
-import { statusQuery, wakeSignal } from './messages.js';
+import { statusQuery, wakeSignal, type Woken } from './messages.js';
 import type { Run } from './run-state.js';
 
 /** State of a run that begins, behind the query `status` and the signal `wake`; `progressAt` (ms since the epoch) is now by default. */
@@ -17,9 +17,12 @@ export function openRun(status: LifecycleStatus, progressAt = Date.now()): Run {
     phaseAt: Date.now(),
   };
   setHandler(statusQuery, () => run.status);
-  setHandler(wakeSignal, () => {
+  setHandler(wakeSignal, (woken?: Woken) => {
     run.woken = true;
     run.signalled = true;
+    // a person may send anything
+    const { deadlineMs } = woken ?? {};
+    if (typeof deadlineMs === 'number' && deadlineMs > 0) run.deadlineMs = deadlineMs;
   });
   return run;
 }

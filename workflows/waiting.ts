@@ -58,8 +58,9 @@ export async function until<T>(
       setCurrentDetails(message);
       await enter(wait.phase ?? before, { reason: wait.reason, message });
     }
-    const left = wait.counts ? run.progressAt + facts.deadlineMs - Date.now() : Infinity;
-    if (left <= 0) throw deadlineExceeded(facts, message);
+    const deadlineMs = run.deadlineMs ?? facts.deadlineMs;
+    const left = wait.counts ? run.progressAt + deadlineMs - Date.now() : Infinity;
+    if (left <= 0) throw deadlineExceeded(deadlineMs, message);
     if (workflowInfo().continueAsNewSuggested) await leave({ facts, run });
     await condition(() => run.woken, Math.min(pause, left));
   }
@@ -99,7 +100,7 @@ export async function within<T>(
   try {
     for (let before = 0; !(await condition(isOver, facts.deadlineMs));) {
       const now = await measure();
-      if (now <= before) throw deadlineExceeded(facts, what);
+      if (now <= before) throw deadlineExceeded(facts.deadlineMs, what);
       before = now;
     }
     if (failure && !ended) throw failure.error;
@@ -123,10 +124,10 @@ async function lookAround(run: Run, over: () => boolean, look: () => Promise<voi
   }
 }
 
-function deadlineExceeded(facts: Waiting['facts'], what: string): ApplicationFailure {
+function deadlineExceeded(deadlineMs: number, what: string): ApplicationFailure {
   return ApplicationFailure.create({
     type: 'DeadlineExceeded',
-    message: `no progress for ${facts.deadlineMs} ms (dvflow.io/deadline) while waiting: ${what}`,
+    message: `no progress for ${deadlineMs} ms (dvflow.io/deadline) while waiting: ${what}`,
     nonRetryable: true,
   });
 }

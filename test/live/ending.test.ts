@@ -231,6 +231,26 @@ describe('how a run ends', function () {
     await recordHistory(stack, idOf(made), 'importDataVolume.failed.deadline');
   });
 
+  it('a deadline that is changed while something is waited for: it counts from then on', async () => {
+    const limited = await world.createNamespace('deadline');
+    const quota = { metadata: { name: 'none' }, spec: { hard: { persistentvolumeclaims: '0' } } };
+    await world.core.createNamespacedResourceQuota({ namespace: limited, body: quota });
+    const made = await world.createImport(limited, 'shorter', { url: (await slow()).url });
+    await eventually(
+      'the wait',
+      30_000,
+      async () =>
+        (await world.events(limited, 'shorter')).some(({ reason }) => reason === 'ErrExceededQuota') ||
+        undefined,
+    );
+    await world.annotate(limited, 'shorter', { 'dvflow.io/deadline': '2s' });
+    const failed = await world.awaitPhase(limited, 'shorter', 'Failed', 30_000);
+    const { reason, message } = failed.status?.conditions?.find(({ type }) => type === 'Running') ?? {};
+    assert.equal(reason, 'DeadlineExceeded');
+    assert.match(message ?? '', /^no progress for 2000 ms /);
+    await recordHistory(stack, idOf(made), 'importDataVolume.failed.deadline-changed');
+  });
+
   it('a released volume of policy Delete is reclaimed: data first, then the object', async () => {
     const server = await startFileServer({ path: await images.as('qcow2') });
     servers.push(server);

@@ -5,7 +5,7 @@
 import { WorkflowExecutionAlreadyStartedError, type Client } from '@temporalio/client';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from '@temporalio/common';
-import { isTerminal } from '../../activities/kubernetes/data-volume-facts.js';
+import { isTerminal, parseDeadline } from '../../activities/kubernetes/data-volume-facts.js';
 import { CDI_GROUP, CDI_VERSION, MARKS } from '../../activities/kubernetes/names.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
@@ -184,10 +184,11 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     wakes.delete(key);
     const lost = losses.delete(key);
     // While bytes move nothing is waited for, and claim and volume change by our own hand.
-    const phase = list.get(key)?.status?.phase;
+    const { metadata, status: { phase } = {} } = list.get(key) ?? {};
     if (!lost && (phase === 'ImportInProgress' || phase === 'CloneInProgress')) return;
     try {
-      if (!(await runs.wake(workflowId))) {
+      const deadlineMs = parseDeadline(metadata?.annotations?.[MARKS.deadline]);
+      if (!(await runs.wake(workflowId, { deadlineMs }))) {
         serving.delete(uid);
         queue.add(key);
       }

@@ -5,7 +5,7 @@ import { FAILURE_TYPES } from '../../activities/failures.js';
 import type { FailedAttempt } from '../../activities/kubernetes/attempts.js';
 import { unlessMissing } from '../../activities/kubernetes/executions.js';
 import type { DataVolumeRef, FailureType, TransferProgress } from '../../activities/types.js';
-import { SEARCH_ATTRIBUTES, wakeSignal } from '../../workflows/messages.js';
+import { SEARCH_ATTRIBUTES, wakeSignal, type Woken } from '../../workflows/messages.js';
 
 /** Latest run of a workflow id. */
 export interface RunFacts {
@@ -34,8 +34,8 @@ export interface Runs {
   explain(run: RunFacts): Promise<{ type: string; message: string }>;
   /** Asks a run for cancellation; one that has ended or was asked before is success. */
   cancel(run: RunFacts): Promise<void>;
-  /** Tells a run to look again. `false` where it does not run. */
-  wake(workflowId: string): Promise<boolean>;
+  /** Tells a run to look again, and what it is to know. `false` where it does not run. */
+  wake(workflowId: string, woken?: Woken): Promise<boolean>;
   /** Every running workflow that names a DataVolume, by the visibility list: a hint. */
   listRunning(): AsyncIterable<{ workflowId: string; names: Partial<DataVolumeRef> }>;
 }
@@ -127,11 +127,11 @@ export function createRuns(client: Client): Runs {
     await unlessMissing(client.workflow.getHandle(workflowId, runId).cancel());
   }
 
-  async function wake(workflowId: string): Promise<boolean> {
+  async function wake(workflowId: string, woken?: Woken): Promise<boolean> {
     const sent = await unlessMissing(
       client.workflow
         .getHandle(workflowId)
-        .signal(wakeSignal)
+        .signal(wakeSignal, woken)
         .then(() => true),
     );
     return sent ?? false;

@@ -6,6 +6,7 @@ import { WorkflowExecutionAlreadyStartedError, type Client } from '@temporalio/c
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { WorkflowIdReusePolicy, type Logger } from '@temporalio/common';
 import { CDI_ANNOTATIONS, MARKS } from '../../activities/kubernetes/names.js';
+import { parseDeadline } from '../../activities/kubernetes/data-volume-facts.js';
 import { asksForUpload, isUploadTarget, unansweredRetry } from '../../activities/kubernetes/plain-claims.js';
 import { CONTROL_QUEUE, uploadClaimWorkflowId } from '../../workflows/task-queues.js';
 import { claimFingerprint } from './fingerprints.js';
@@ -77,7 +78,8 @@ export function createUploadClaims({
     if ((served.has(uid) && retry === undefined) || !(await start(claim, retry))) {
       // the run that has failed says so before it has ended
       if (retry !== undefined) return queue.addAfter(key, AGAIN_MS);
-      await runs.wake(idOf(claim));
+      const deadlineMs = parseDeadline(claim.metadata.annotations?.[MARKS.deadline]);
+      await runs.wake(idOf(claim), { deadlineMs });
     }
     served.add(uid);
   }
