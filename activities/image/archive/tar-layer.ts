@@ -1,3 +1,4 @@
+import { createBreather } from '../breathe.js';
 import { invalid } from '../refusals.js';
 import { createStreamedSource, HEAD_BYTES } from '../source/streamed-source.js';
 import { RangesLostError, type ImageSource, type SourceFacts } from '../source/types.js';
@@ -44,6 +45,7 @@ function createRangedImage(inner: ImageSource, facts: SourceFacts, place: Place)
   const { map, dataOffset } = place;
 
   const readArchive = createHeadReader(inner, facts.head);
+  const breathe = createBreather();
 
   /** The packed bytes are read to the target's beginning and then moved to their places, from the last to the first. */
   async function readInto(start: number, target: Uint8Array): Promise<void> {
@@ -52,7 +54,9 @@ function createRangedImage(inner: ImageSource, facts: SourceFacts, place: Place)
       throw new Error(`range ${start} to ${end} is beyond the ${map.size} bytes of the image`);
     const first = packedOffset(map, start);
     const packed = target.subarray(0, packedOffset(map, end) - first);
+    // a terabyte of holes is read without a request that would let anything else have its turn
     if (packed.length > 0) await readArchive(dataOffset + first, packed);
+    else await breathe();
     if (packed.length < target.length) spread(target, packed.length, { map, start });
   }
 

@@ -245,4 +245,17 @@ describe('tar around a disk image', () => {
       refusal('ImageHostile', /'link' is a symlink to '\/dev\/sda'/),
     );
   });
+
+  it('a terabyte of holes lets timers and cancels have their turn', async () => {
+    writeFileSync(at('holes.img'), '');
+    truncateSync(at('holes.img'), 1024 ** 4);
+    gnuTar('--sparse', '-cf', at('holes.tar'), '-C', directory(), 'holes.img');
+    const { image } = await open(at('holes.tar'));
+    let turned = false;
+    setImmediate(() => (turned = true));
+    const window = new Uint8Array(8 * MIB);
+    for (let start = 0; !turned && start < 512 * window.length; start += window.length)
+      await image.readInto(start, window);
+    assert.ok(turned, 'nothing else had its turn');
+  });
 });
