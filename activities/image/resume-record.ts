@@ -171,7 +171,8 @@ function canonical(value: unknown): string {
 function parseRecord(text: string): ResumeRecord | undefined {
   try {
     const value = JSON.parse(text) as ResumeRecord;
-    return value.version === 1 && Number.isInteger(value.fence) ? value : undefined;
+    const counted = [value.fence, value.barren, value.changes, value.bytesRead];
+    return value.version === 1 && counted.every(Number.isSafeInteger) ? value : undefined;
   } catch {
     return undefined;
   }

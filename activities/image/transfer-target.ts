@@ -2,13 +2,13 @@ import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { createAsyncDisposables } from '../disposables.js';
 import { permanentFailure } from '../failures.js';
-import { childPath, codeOf, findDirectory, readJson, type Owner } from '../node/directories.js';
+import { childPath, codeOf, findDirectory, type Owner } from '../node/directories.js';
 import { markerIn } from '../node/marker.js';
 import { DISK, openPool, openVolumeDirectory } from '../node/pool.js';
 import { removeTree } from '../node/remove-tree.js';
 import { takeTransferLock } from '../node/transfer-lock.js';
 import type { ContentType, ReservedDirectory } from '../types.js';
-import { EMPTY_RECORD, type ResumeRecord } from './resume-record.js';
+import { createRecordStore, type ResumeRecord } from './resume-record.js';
 
 const DISK_MODE = 0o660;
 
@@ -76,8 +76,7 @@ export async function openTransferTarget(
 
 /** The record in an open private directory; one that cannot be read counts as none. */
 export async function readRecordIn(state: FileHandle): Promise<ResumeRecord> {
-  const found = await readJson(state, 'record.json').catch(() => undefined);
-  return (found as ResumeRecord | undefined) ?? EMPTY_RECORD;
+  return await createRecordStore(`/proc/self/fd/${state.fd}`).load();
 }
 
 /** Where `disk.img` lies, whose it will be, and what is known of it. */
@@ -93,7 +92,8 @@ export async function openDisk(
   keep: <T extends AsyncDisposable>(handle: T) => T,
 ): Promise<Pick<TransferTarget, 'file' | 'direct'>> {
   const trusted = record.durable || record.result ? await openExisting(directory) : undefined;
-  const file = keep(trusted ?? (await createDisk(directory, owner)));
+  const file = keep(trusted ?? (await createDisk(directory)));
+  if (!trusted) await giveTo(owner, file);
   const direct = await openDirect(directory, file);
   return { file, ...(direct ? { direct: keep(direct) } : {}) };
 }
@@ -126,13 +126,15 @@ async function openExisting(directory: FileHandle): Promise<FileHandle | undefin
 }
 
 /** A new empty file; whatever bears the name is unlinked, not written to. */
-async function createDisk(directory: FileHandle, owner: Owner | undefined): Promise<FileHandle> {
+async function createDisk(directory: FileHandle): Promise<FileHandle> {
   await removeTree(directory, DISK);
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  const file = await open(childPath(directory, DISK), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, DISK_MODE);
+  return await open(childPath(directory, DISK), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, DISK_MODE);
+}
+
+async function giveTo(owner: Owner | undefined, file: FileHandle): Promise<void> {
   await file.chmod(DISK_MODE);
   if (owner) await file.chown(owner.uid, owner.gid);
-  return file;
 }
 
 /** A second description of the very same file; file systems without O_DIRECT say EINVAL. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { EMPTY_RECORD } from '../../activities/image/resume-record.js';
 import { openTransferTarget } from '../../activities/image/transfer-target.js';
 import { createNodeActivities } from '../../activities/node/index.js';
 import { failureTypeOf } from '../../activities/failures.js';
@@ -30,6 +31,34 @@ describe('openTransferTarget', () => {
     await using target = await openTransferTarget(reserved);
     assert.equal((await target.file!.stat()).size, 0);
     assert.ok((await treeOf(pool.path)).includes('pvc-claim-1/disk.img'));
+  });
+
+  it('counts a record that is none, whatever its file holds, as none', async () => {
+    const reserved = await activities.reserveDirectory(request(pool.path, 1));
+    for (const text of [
+      '',
+      'null',
+      '[]',
+      '{"version":1,"fence":1}',
+      '{"version":1,"fence":1e300,"barren":0}',
+    ]) {
+      await writeFile(join(pool.path, '.dvflow/dv-1/record.json'), text);
+      await using target = await openTransferTarget(reserved);
+      assert.deepEqual(await target.readRecord(), EMPTY_RECORD, text);
+    }
+  });
+
+  it('keeps nothing open of a disk that it cannot give to its owner', async () => {
+    const reserved = await activities.reserveDirectory(request(pool.path, 1));
+    const opened = async (): Promise<number> => {
+      const fds = await readdir('/proc/self/fd');
+      const paths = await Promise.all(fds.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+      return paths.filter((path) => path.startsWith(pool.path)).length;
+    };
+    // no system call takes it
+    const owner = { uid: -2, gid: 0 };
+    await assert.rejects(openTransferTarget(reserved, { owner }));
+    assert.equal(await opened(), 0);
   });
 
   it('touches nothing of a published disk', async () => {
