@@ -18,8 +18,9 @@ export interface HandedOn {
 export interface Run {
   status: LifecycleStatus;
   undo: Undo[];
+  /** Something that is waited for may have changed: by the signal `wake`, or by what the run itself was asked. Cleared by each look. */
   woken: boolean;
-  /** The signal `wake` has come; cleared by work that looks around when it does. */
+  /** The signal `wake` has come; cleared by work that looks around when it does, which what the run was asked does not concern. */
   signalled: boolean;
   /** Time of the last progress, ms since the epoch. */
   progressAt: number;
