@@ -67,6 +67,8 @@ export async function openDisk(
     meter.say(
       `starting from zero: ${'mismatch' in proof ? proof.mismatch : 'the target is not what the record describes'}`,
     );
+  // before, not after: an attempt that ends while the target is emptied would leave a record that vouches for what is gone
+  await job.records.save({ ...withoutDurable(record), changes });
   await writer.reset(job.target.deviceBytes ?? diskBytes, image.plan === 'ranged');
   await preallocate(job, diskBytes);
   const { validators, format, containers, plan, virtualSize } = image;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { failureTypeOf } from '../../activities/failures.js';
-import { createRecordStore, type Durable } from '../../activities/image/resume-record.js';
+import { createRecordStore, type Durable, type RecordStore } from '../../activities/image/resume-record.js';
 import type { TransferResult } from '../../activities/types.js';
 import { convertInto } from './support/convert-into.js';
 import { createFileSource, type FileSourceOptions } from './support/file-source.js';
@@ -79,6 +79,24 @@ describe('a resume record', function () {
     const state = await begin(target);
     await rewrite(state, ({ target: _, ...durable }) => durable);
     await assertAnew(target, state);
+  });
+
+  it('vouches for nothing once its target is emptied for another plan, however that attempt ends', async () => {
+    const target = fresh('file');
+    const state = await begin(target);
+    const store = createRecordStore(state);
+    const dying: RecordStore = {
+      ...store,
+      // what an emptied target gets: the attempt ends before it is written
+      save: async (record) => {
+        if (record.durable?.completed === 0) throw new Error('the machine fails');
+        await store.save(record);
+      },
+    };
+    const served = createFileSource(raw, { ranges: false });
+    await assert.rejects(convertInto(served, target, { state, records: dying, fence: 2 }), /machine fails/u);
+    await run(target, state, 3);
+    assert.ok(readFileSync(target).equals(readFileSync(raw)), 'what was emptied counted as durable');
   });
 
   describe('of a device', () => {
