@@ -60,8 +60,8 @@ function executionOf(described: WorkflowExecutionDescription) {
   };
 }
 
-/** Names of the activities whose heartbeats carry {@link TransferProgress}. */
-const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk'];
+/** Names of the activities whose heartbeats carry {@link TransferProgress}: those of the workers, as a test sees to. */
+const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk', 'receiveUpload'];
 
 /** Heartbeat details are the one progress channel (docs/architecture.md). */
 async function progressOf(

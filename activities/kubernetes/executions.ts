@@ -12,7 +12,7 @@ export interface ExecutionObserver {
 }
 
 /** Names of the activities whose heartbeats carry {@link TransferProgress}. */
-const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk', 'receiveUpload'];
+export const TRANSFER_ACTIVITIES: readonly string[] = ['transferImage', 'createBlankDisk', 'receiveUpload'];
 
 /** Asks a Temporal server. */
 export function createExecutionObserver(temporal: Pick<Client, 'workflow'>): ExecutionObserver {

@@ -3,7 +3,7 @@ import { WorkflowFailedError, type Client, type WorkflowExecutionDescription } f
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
 import { FAILURE_TYPES } from '../../activities/failures.js';
 import type { FailedAttempt } from '../../activities/kubernetes/attempts.js';
-import { unlessMissing } from '../../activities/kubernetes/executions.js';
+import { TRANSFER_ACTIVITIES, unlessMissing } from '../../activities/kubernetes/executions.js';
 import type { DataVolumeRef, FailureType, TransferProgress } from '../../activities/types.js';
 import { SEARCH_ATTRIBUTES, wakeSignal, type Woken } from '../../workflows/messages.js';
 
@@ -39,9 +39,6 @@ export interface Runs {
   /** Every running workflow that names a DataVolume, by the visibility list: a hint. */
   listRunning(): AsyncIterable<{ workflowId: string; names: Partial<DataVolumeRef> }>;
 }
-
-/** Names of the activities whose heartbeats carry {@link TransferProgress}. */
-const TRANSFER_ACTIVITIES = ['transferImage', 'createBlankDisk', 'receiveUpload'];
 
 /** Activities whose attempt may go on for hours after one that failed. */
 const LASTING = [...TRANSFER_ACTIVITIES, 'publishVolume', 'serveVolume', 'awaitRollout'];
