@@ -40,18 +40,19 @@ export async function cancel(client: Client, target: Target): Promise<Run> {
   const run = await findRun(client, target);
   const handle = client.workflow.getHandle(run.workflowId, run.runId);
   // The server takes a cancellation of a closed run without a word.
-  if ((await stateOf(handle)) !== 'RUNNING') {
+  if (!(await isOpen(handle))) {
     throw new NoSuchRunError(`workflow ${run.workflowId} does not run, so that there is nothing to cancel`);
   }
   await handle.cancel();
   return run;
 }
 
-async function stateOf(handle: WorkflowHandle): Promise<string> {
+/** Running, or paused: a cancellation is kept until the run goes on. */
+async function isOpen(handle: WorkflowHandle): Promise<boolean> {
   try {
-    return (await handle.describe()).status.name;
+    return ['RUNNING', 'PAUSED'].includes((await handle.describe()).status.name);
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return 'UNKNOWN';
+    if (error instanceof WorkflowNotFoundError) return false;
     throw error;
   }
 }
