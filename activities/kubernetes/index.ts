@@ -21,7 +21,7 @@ import { createReservationActivities } from './reservations.js';
 import { createScratchActivities } from './scratch.js';
 import { createStatusActivities } from './status.js';
 import { createSweepActivities } from './sweep.js';
-import { createTargetActivities } from './targets.js';
+import { createClaimPlanner, createTargetActivities } from './targets.js';
 import { createUploadClaimActivities } from './upload-claims.js';
 import { createVolumeActivities } from './volumes.js';
 
@@ -57,7 +57,9 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     transferNamespace,
     ambientCredentials,
   });
-  const { planTarget } = createTargetActivities({ kubernetes });
+  // one of them: it reads the volumes once for all who plan at the same time
+  const planClaim = createClaimPlanner(kubernetes);
+  const { planTarget } = createTargetActivities({ kubernetes, planClaim });
   const { inspectSource } = createInspectActivities({ policy, readSourceRequest });
   const status = createStatusActivities({ kubernetes });
   const telling = createAttemptTeller(status);
@@ -69,6 +71,7 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
     ...cloneSources,
     ...createCloneActivities({
       kubernetes,
+      planClaim,
       resolve: async (input) => await cloneSources.resolveCloneSource(input),
     }),
     ...createNodeActivities({ kubernetes }),

@@ -23,6 +23,7 @@ import {
 } from './storage-classes.js';
 import { planStaticTarget } from './static-plan.js';
 import { refuseMatchingVolume, refuseReservedVolume } from './static-volumes.js';
+import { shareReading } from '../shared-reading.js';
 
 /** Everything that decides a plan, read from the cluster. */
 export interface TargetFacts {
@@ -53,14 +54,20 @@ const NOTHING_TO_ALLOCATE = {
   preallocation: false,
 } as const satisfies Omit<TargetPlan, 'claim'>;
 
+/** The plan of the claim of a DataVolume that has none. */
+export type ClaimPlanner = (dataVolume: DataVolume, config: CdiConfig | undefined) => Promise<TargetPlan>;
+
+/** What the activities of targets need. */
+interface TargetDependencies {
+  readonly kubernetes: Kubernetes;
+  readonly planClaim: ClaimPlanner;
+}
+
 /** Activities that plan a target. */
 export function createTargetActivities({
   kubernetes,
-}: {
-  kubernetes: Kubernetes;
-}): Pick<ControlActivities, 'planTarget'> {
-  const planClaim = createClaimPlanner(kubernetes);
-
+  planClaim,
+}: TargetDependencies): Pick<ControlActivities, 'planTarget'> {
   async function planTarget({ dataVolume: ref }: { dataVolume: DataVolumeRef }): Promise<TargetPlan> {
     const dataVolume = await readDataVolume(kubernetes, ref);
     const config = await readCdiConfig(kubernetes);
@@ -73,10 +80,15 @@ export function createTargetActivities({
   return { planTarget };
 }
 
-/** Plans the claim of a DataVolume that has none: a volume that somebody made, or one of a pool. */
-export function createClaimPlanner(
-  kubernetes: Kubernetes,
-): (dataVolume: DataVolume, config: CdiConfig | undefined) => Promise<TargetPlan> {
+/**
+ * Plans the claim of a DataVolume that has none: a volume that somebody made, or one of a pool. Plans that are asked for at the same
+ * time share one reading of the volumes: a hundred lists of some thousands do not fit into a worker's memory.
+ */
+export function createClaimPlanner(kubernetes: Kubernetes): ClaimPlanner {
+  const readVolumes = shareReading(() =>
+    listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page)),
+  );
+
   async function gatherFacts(dataVolume: DataVolume, config: CdiConfig | undefined): Promise<TargetFacts> {
     const { api, template } = templateOf(dataVolume);
     const defaults = dataVolume.spec.contentType === 'archive' ? 'pvc' : api;
@@ -94,7 +106,7 @@ export function createClaimPlanner(
   }
 
   return async (dataVolume, config) => {
-    const volumes = await listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page));
+    const volumes = await readVolumes();
     const planned = await planStaticTarget(kubernetes, { dataVolume, config, volumes });
     if (planned) return planned;
     refuseReservedVolume(volumes, dataVolume.metadata);

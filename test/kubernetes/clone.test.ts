@@ -5,6 +5,7 @@ import { createKubernetes, type Kubernetes } from '../../activities/kubernetes/c
 import { createCloneSourceActivities } from '../../activities/kubernetes/clone-sources.js';
 import { createCloneActivities } from '../../activities/kubernetes/clone/index.js';
 import { readDataVolume } from '../../activities/kubernetes/data-volumes.js';
+import { createClaimPlanner } from '../../activities/kubernetes/targets.js';
 import type { CloneOrigin, OriginAwaited } from '../../activities/types/clone.js';
 import type { DataVolumeRef } from '../../activities/types.js';
 import { useControlPlane } from './support/control-plane.js';
@@ -38,6 +39,7 @@ describe('the source of a clone on a real API server', function () {
     const sources = createCloneSourceActivities({ kubernetes });
     dvflow = createCloneActivities({
       kubernetes,
+      planClaim: createClaimPlanner(kubernetes),
       resolve: async (input) => await sources.resolveCloneSource(input),
     });
   });

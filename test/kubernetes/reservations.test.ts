@@ -5,7 +5,7 @@ import { createClaimActivities } from '../../activities/kubernetes/claims.js';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createReservationActivities } from '../../activities/kubernetes/reservations.js';
-import { createTargetActivities } from '../../activities/kubernetes/targets.js';
+import { createClaimPlanner, createTargetActivities } from '../../activities/kubernetes/targets.js';
 import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
 import type { ReservedVolume } from '../../activities/types/local-volumes.js';
 import type { ClaimRef, DataVolumeRef, TargetPlan } from '../../activities/types.js';
@@ -38,7 +38,7 @@ describe('static volumes on a real API server', function () {
     const kubernetes = createKubernetes(plane().control);
     dvflow = {
       ...createReservationActivities({ kubernetes, transferNamespace: 'dvflow-transfers' }),
-      ...createTargetActivities({ kubernetes }),
+      ...createTargetActivities({ kubernetes, planClaim: createClaimPlanner(kubernetes) }),
       ...createClaimActivities({ kubernetes }),
       ...createVolumeActivities({ kubernetes }),
     };

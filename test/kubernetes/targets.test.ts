@@ -5,7 +5,7 @@ import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import { refuseMatchingVolume } from '../../activities/kubernetes/static-volumes.js';
-import { createTargetActivities, plan } from '../../activities/kubernetes/targets.js';
+import { createClaimPlanner, createTargetActivities, plan } from '../../activities/kubernetes/targets.js';
 import type { TargetFacts } from '../../activities/kubernetes/targets.js';
 import type { FailureType } from '../../activities/types.js';
 import { failureTypeOf } from '../../activities/failures.js';
@@ -173,6 +173,36 @@ describe('volumes that an administrator made', () => {
   }
 });
 
+describe('plans that are asked for at the same time', () => {
+  const naming = {
+    apiVersion: 'cdi.kubevirt.io/v1beta1',
+    kind: 'DataVolume',
+    metadata: { name: 'vm1', namespace: 'team-a', uid: 'u' },
+    spec: {
+      source: { blank: {} },
+      pvc: {
+        volumeName: 'disk',
+        accessModes: ['ReadWriteOnce'],
+        resources: { requests: { storage: '1Gi' } },
+      },
+    },
+  } as DataVolume;
+
+  it('read the volumes once, and a later plan reads them anew', async () => {
+    let lists = 0;
+    const listPersistentVolume = async () => {
+      lists++;
+      return { items: [] };
+    };
+    const planClaim = createClaimPlanner({ core: { listPersistentVolume } } as unknown as Kubernetes);
+    const together = Array.from({ length: 100 }, async () => await planClaim(naming, undefined));
+    assert.ok((await Promise.all(together)).every(({ staticVolume }) => staticVolume));
+    assert.equal(lists, 1);
+    await planClaim(naming, undefined);
+    assert.equal(lists, 2);
+  });
+});
+
 describe('planTarget on a real API server', function () {
   this.timeout(30_000);
   const plane = useControlPlane();
@@ -182,7 +212,11 @@ describe('planTarget on a real API server', function () {
 
   before(async () => {
     admin = plane().admin;
-    planTarget = createTargetActivities({ kubernetes: createKubernetes(plane().control) }).planTarget;
+    const kubernetes = createKubernetes(plane().control);
+    planTarget = createTargetActivities({
+      kubernetes,
+      planClaim: createClaimPlanner(kubernetes),
+    }).planTarget;
   });
   beforeEach(async () => {
     namespace = await makeNamespace(admin);

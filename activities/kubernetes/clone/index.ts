@@ -13,7 +13,7 @@ import { recordEvent } from '../events.js';
 import { CDI_GROUP, CDI_VERSION, MARKS } from '../names.js';
 import type { DataVolume } from '../objects.js';
 import { readCdiConfig } from '../storage-classes.js';
-import { createClaimPlanner } from '../targets.js';
+import type { ClaimPlanner } from '../targets.js';
 import { createOriginFinder } from './origin.js';
 import { judgeClone, PERMISSIVE_CLONE } from './rules.js';
 
@@ -26,14 +26,14 @@ const CLONE_OF = 'k8s.io/CloneOf';
 export interface CloneDependencies {
   readonly kubernetes: Kubernetes;
   readonly resolve: CloneSourceActivities['resolveCloneSource'];
+  readonly planClaim: ClaimPlanner;
 }
 
 /** Activities of clones. */
 export function createCloneActivities(
   dependencies: CloneDependencies,
 ): Pick<ControlActivities, keyof CloneControlActivities> {
-  const { kubernetes } = dependencies;
-  const planClaim = createClaimPlanner(kubernetes);
+  const { kubernetes, planClaim } = dependencies;
 
   async function planClone({
     dataVolume: ref,
