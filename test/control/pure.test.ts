@@ -7,7 +7,15 @@ import { claimFingerprint, fingerprint } from '../../workers/control/fingerprint
 import { newsOfClaim } from '../../workers/control/data-volume-writes.js';
 import { backOff, createKeyQueue } from '../../workers/control/key-queue.js';
 import { pickLifecycle, startOptions } from '../../workers/control/lifecycles.js';
-import { formatProgress, nextMessage, nextProgress } from '../../workers/control/progress.js';
+import type { ServedDataVolume } from '../../workers/control/data-volumes.js';
+import {
+  dueLooks,
+  formatProgress,
+  nextMessage,
+  nextProgress,
+  startProgress,
+  takeLooks,
+} from '../../workers/control/progress.js';
 import { createRuns } from '../../workers/control/runs.js';
 import { failedLately } from '../../workers/control/runs.js';
 import { isFree } from '../../workers/control/volumes.js';
@@ -51,6 +59,68 @@ describe('pickLifecycle', () => {
 
   it('leaves population from outside alone', () => {
     assert.equal(pickLifecycle(spec({ storage: { dataSourceRef: {} } })).workflowType, undefined);
+  });
+});
+
+describe('looks at progress', () => {
+  const served = (count: number, name: string, status: object = {}) =>
+    Array.from({ length: count }, (_, index) => {
+      const uid = `${name}-${index}`;
+      return { dataVolume: { metadata: { uid }, status }, workflowId: uid } as unknown as ServedDataVolume;
+    });
+  const MOVING = { phase: 'CloneInProgress', progress: '10.00%' };
+  const WAITING = { phase: 'UploadReady', progress: 'N/A' };
+  const ids = (looks: readonly ServedDataVolume[]) => looks.map(({ workflowId }) => workflowId);
+
+  it('go to those that move in every second, however many wait', async () => {
+    const all = [...served(1_000, 'waits', WAITING), ...served(3, 'moves', MOVING)];
+    const looks: string[] = [];
+    const running = { running: true, names: {} };
+    const progress = startProgress({
+      watch: { served: () => all, get: () => undefined, doubt: () => undefined },
+      runs: {
+        describe: async (workflowId) => {
+          looks.push(workflowId);
+          return { ...running, workflowId, runId: '', status: 'RUNNING', cancelRequested: false };
+        },
+      },
+      writes: { progress: async () => undefined },
+      logger: { debug: () => undefined },
+    });
+    try {
+      for (let left = 100; left > 0 && looks.length < 400; left--) await pause(50);
+    } finally {
+      await progress.stop();
+    }
+    for (const second of [looks.slice(0, 200), looks.slice(200, 400)])
+      assert.equal(second.filter((workflowId) => workflowId.startsWith('moves')).length, 3);
+    assert.equal(new Set(looks.slice(0, 400)).size, 397, 'two seconds see other ones that wait');
+  });
+
+  it('leave those that wait a share where more move than can be looked at', () => {
+    const due = dueLooks([...served(300, 'moves', MOVING), ...served(50, 'waits', WAITING)], new Map(), 0);
+    assert.equal(due.waiting.length, 0, 'looked at less than 5 s ago');
+    const later = dueLooks(
+      [...served(300, 'moves', MOVING), ...served(50, 'waits', WAITING)],
+      new Map(),
+      5_000,
+    );
+    const looks = ids(takeLooks(later));
+    assert.deepEqual(
+      [looks.length, looks.filter((id) => id.startsWith('waits')).length, later.moving.length],
+      [200, 20, 120],
+    );
+  });
+
+  it('come round to all that wait, and at once to those that have no phase', () => {
+    const all = [...served(3, 'waits', WAITING), ...served(1, 'new')];
+    const lookedAt = new Map([
+      ['waits-0', 3_000],
+      ['waits-1', 1_000],
+      ['waits-2', 2_000],
+      ['new-0', 6_000],
+    ]);
+    assert.deepEqual(ids(dueLooks(all, lookedAt, 7_000).waiting), ['waits-1', 'waits-2', 'new-0']);
   });
 });
 

@@ -17,8 +17,11 @@ import type { RunFacts, Runs } from './runs.js';
 /** One look a second at each transfer. */
 const ROUND_MS = 1_000;
 
-/** Looks a second, over all DataVolumes: with more of them each is looked at less often. */
+/** Looks a second, over all DataVolumes: where more of them move, each is looked at less often. */
 const MOST_A_SECOND = 200;
+
+/** Looks a second that those waiting get however much moves: a run that ended unheard is to be noticed all the same. */
+const WAITING_A_SECOND = 20;
 
 /** Runs that move no bytes are only looked at to see that they live, in ms. */
 const IDLE_MS = 5_000;
@@ -43,9 +46,40 @@ export interface ProgressOptions {
   readonly observeRound?: ((ms: number) => void) | undefined;
 }
 
-/** An upload that nobody has begun: it may wait for days, and a thousand of them would hold up everybody's progress. */
-function isIdle({ phase, progress = 'N/A' }: DataVolumeStatus): boolean {
-  return phase === 'UploadReady' && progress === 'N/A';
+/** Bytes move. An upload that nobody has begun may wait for days: it is none of them. */
+function moves({ phase, progress = 'N/A' }: DataVolumeStatus = {}): boolean {
+  return TRANSFER_PHASES.has(phase) && !(phase === 'UploadReady' && progress === 'N/A');
+}
+
+/** Those to be looked at. */
+export interface DueLooks {
+  /** Their progress is shown second by second. */
+  readonly moving: ServedDataVolume[];
+  /** Queued, or waiting for room or a consumer: thousands of them may be, and none of them holds up those that move. */
+  readonly waiting: ServedDataVolume[];
+}
+
+/** Who is due at this time, by when each was looked at; first who has waited longest for a look. */
+export function dueLooks(
+  served: readonly ServedDataVolume[],
+  lookedAt: ReadonlyMap<string, number>,
+  now: number,
+): DueLooks {
+  const last = ({ dataVolume }: ServedDataVolume): number => lookedAt.get(dataVolume.metadata.uid) ?? 0;
+  const sorted = served.toSorted((a, b) => last(a) - last(b));
+  // One that has no phase yet may have a run that could not even open it: that is to be said at once.
+  const isDue = (one: ServedDataVolume): boolean =>
+    !one.dataVolume.status?.phase || now - last(one) >= IDLE_MS;
+  return {
+    moving: sorted.filter(({ dataVolume }) => moves(dataVolume.status)),
+    waiting: sorted.filter((one) => !moves(one.dataVolume.status) && isDue(one)),
+  };
+}
+
+/** Takes those that are looked at in one second out of those that are due. */
+export function takeLooks({ moving, waiting }: DueLooks): ServedDataVolume[] {
+  const first = moving.splice(0, MOST_A_SECOND - Math.min(waiting.length, WAITING_A_SECOND));
+  return [...first, ...waiting.splice(0, MOST_A_SECOND - first.length)];
 }
 
 /** Starts to look, until stopped. */
@@ -53,23 +87,18 @@ export function startProgress(options: ProgressOptions): { stop(): Promise<void>
   const stopping = new AbortController();
   const lookedAt = new Map<string, number>();
 
-  function isDue({ dataVolume: { metadata, status } }: ServedDataVolume, now: number): boolean {
-    // One that has no phase yet may have a run that could not even open it: that is to be said at once.
-    if (!status?.phase || (TRANSFER_PHASES.has(status.phase) && !isIdle(status))) return true;
-    return now - (lookedAt.get(metadata.uid) ?? 0) >= IDLE_MS;
-  }
-
+  /** One look at each that moves, and at as many of the others as there is time for. */
   async function round(): Promise<void> {
     const startedAt = Date.now();
     const served = options.watch.served();
     const known = new Set(served.map(({ dataVolume }) => dataVolume.metadata.uid));
     for (const uid of lookedAt.keys()) if (!known.has(uid)) lookedAt.delete(uid);
-    const due = served.filter((one) => isDue(one, startedAt));
+    const due = dueLooks(served, lookedAt, startedAt);
     do {
       const next = AbortSignal.timeout(ROUND_MS);
-      await Promise.all(due.splice(0, MOST_A_SECOND).map(lookAt));
+      await Promise.all(takeLooks(due).map(lookAt));
       if (!next.aborted) await once(next, stopping.signal);
-    } while (due.length > 0 && !stopping.signal.aborted);
+    } while (due.moving.length > 0 && !stopping.signal.aborted);
     options.observeRound?.(Date.now() - startedAt);
   }
 
