@@ -60,6 +60,21 @@ export async function patchClaim(
   return typeof outcome === 'string' ? outcome : 'patched';
 }
 
+/**
+ * Changes a claim that is to be there still.
+ *
+ * @throws {@link FailureType} `ClaimLost`
+ */
+export async function changeClaim(kubernetes: Kubernetes, ref: ClaimRef, body: object): Promise<void> {
+  const answer = await patchClaim(kubernetes, ref, body);
+  if (answer === 'patched') return;
+  // another uid under this name is a conflict, and so is a patch that the API server gives up because others write at the same time
+  if (answer === 'gone' || !(await findClaim(kubernetes, ref))) throw claimLost(ref);
+  throw transientFailure('KubernetesUnavailable', `claim ${ref.namespace}/${ref.name} changed meanwhile`, {
+    nextRetryDelayMs: 200,
+  });
+}
+
 /** Activities that make and remove claims. */
 export function createClaimActivities({
   kubernetes,

@@ -7,7 +7,7 @@ import type { ClaimRef, DataVolumeRef, PublishedVolume } from '../types.js';
 import type { VolumePlan } from '../types/provision.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
-import { claimLost, patchClaim, readClaim } from './claims.js';
+import { changeClaim, patchClaim, readClaim } from './claims.js';
 import { CDI_ANNOTATIONS, MARKS, reservationName } from './names.js';
 import { beforeOf, changedMeanwhile, isReservedFor, patchVolume, withoutMarks } from './reservations.js';
 
@@ -41,7 +41,7 @@ export async function handOver(kubernetes: Kubernetes, input: HandOver): Promise
   await awaitBound(kubernetes, claim, volume.volume);
   // the volume first: a claim without the mark is never swept, whatever happens in between
   await unmarkVolume(kubernetes, input);
-  const answer = await patchClaim(kubernetes, claim, {
+  await changeClaim(kubernetes, claim, {
     metadata: {
       uid: claim.uid,
       labels: { [MARKS.unpublished]: null },
@@ -54,7 +54,6 @@ export async function handOver(kubernetes: Kubernetes, input: HandOver): Promise
       },
     },
   });
-  if (answer !== 'patched') throw claimLost(claim);
   return { volume: volume.volume };
 }
 

@@ -16,7 +16,7 @@ import type { VolumePlan } from '../types/provision.js';
 import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
-import { claimLost, findClaim, patchClaim, readClaim } from './claims.js';
+import { changeClaim, findClaim, readClaim } from './claims.js';
 import { handOver } from './hand-over.js';
 import {
   CDI_ANNOTATIONS,
@@ -127,10 +127,7 @@ export function createVolumeActivities({
       ...UNMARKED.annotations,
       ...(preallocated ? { [CDI_ANNOTATIONS.preallocated]: 'true' } : {}),
     };
-    const metadata = { uid: claim.uid, ...UNMARKED, annotations };
-    const answer = await patchClaim(kubernetes, claim, { metadata });
-    // another uid under this name is a conflict: the claim was replaced
-    if (answer !== 'patched') throw claimLost(claim);
+    await changeClaim(kubernetes, claim, { metadata: { uid: claim.uid, ...UNMARKED, annotations } });
   }
 
   async function deleteUnpublishedVolume(input: {
