@@ -84,7 +84,7 @@ describe('looks at progress', () => {
           return { ...running, workflowId, runId: '', status: 'RUNNING', cancelRequested: false };
         },
       },
-      writes: { progress: async () => undefined },
+      writes: { progress: async () => false },
       logger: { debug: () => undefined },
     });
     try {
