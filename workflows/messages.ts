@@ -19,6 +19,9 @@ export interface Woken {
 /** Something that the lifecycle may be waiting for has changed: look again now. */
 export const wakeSignal = defineSignal<[Woken?]>('wake');
 
+/** The claim asks for no upload any more, and its run is cancelled next: should it ask again, that is for another run to answer. */
+export const withdrawSignal = defineSignal('withdraw');
+
 /**
  * Somebody has begun to send a file: the receiving node, slot and resource are opened, and the answer says where the body goes.
  * @throws `ApplicationFailure` with a {@link FailureType}: `UploadInProgress` while another session is being received,

@@ -1,4 +1,4 @@
-import { CancellationScope, ContinueAsNew } from '@temporalio/workflow';
+import { CancellationScope, ContinueAsNew, setHandler } from '@temporalio/workflow';
 import type { UploadClaim, UploadClaimInput } from '../activities/types/upload.js';
 import type {
   ClaimRef,
@@ -14,6 +14,7 @@ import { awaitConsumer } from './claim.js';
 import { statusFor } from './conditions.js';
 import { failureOf, undoAll } from './ending.js';
 import type { Lifecycle } from './volume-lifecycle.js';
+import { withdrawSignal } from './messages.js';
 import { isClaimLost } from './offer.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, unmark } from './publication.js';
@@ -21,7 +22,7 @@ import { resultOf } from './result.js';
 import { openRun, stepsOf, undoOnce } from './run.js';
 import type { Run } from './run-state.js';
 import { createUploadDesk, type Trouble, type UploadDesk } from './upload-desk.js';
-import { receiveDisk } from './upload.js';
+import { isAskedNoMore, receiveDisk } from './upload.js';
 import { leave, until, within } from './waiting.js';
 
 /**
@@ -35,6 +36,10 @@ export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult
   const handedOn = continues() ? input : undefined;
   const begun = { source: 'upload', phase: '', step: 'reading the claim', conditions: [] } as const;
   const run = openRun({ ...claim, ...begun }, handedOn?.progressAt);
+  let withdrawn = false;
+  setHandler(withdrawSignal, () => {
+    withdrawn = true;
+  });
   const desk = createUploadDesk({ wake: () => (run.woken = true), step: () => run.status.step });
   try {
     return await upload(run, { claim, desk, retry: input.retry, carried: handedOn?.upload });
@@ -44,7 +49,8 @@ export async function uploadClaim(input: UploadClaimInput): Promise<ImportResult
       await desk.handOver();
       throw error;
     }
-    await CancellationScope.nonCancellable(() => fail(run, claim, error));
+    const isWithdrawn = (): boolean => withdrawn || isAskedNoMore(error);
+    await CancellationScope.nonCancellable(() => fail(run, claim, error, isWithdrawn));
     // nobody waits for a claim that is gone
     if (isClaimLost(error)) return undefined;
     throw error;
@@ -192,12 +198,16 @@ async function say(claim: ClaimRef, event: DataVolumeEvent): Promise<void> {
   await control.recordUploadClaim({ claim, event });
 }
 
-/** Everything of dvflow's goes; the claim stays and says why it has no disk. */
-async function fail(run: Run, claim: ClaimRef, error: unknown): Promise<void> {
+/**
+ * Everything of dvflow's goes; the claim stays and says why it has no disk. One that has ceased to ask may ask again by then: the end
+ * of this run is no answer to that, and a failure would be the last word of it.
+ */
+async function fail(run: Run, claim: ClaimRef, error: unknown, isWithdrawn: () => boolean): Promise<void> {
   const { type, message } = failureOf(error);
   run.status = { ...run.status, step: 'cleaning up', failure: { type, message } };
   await undoAll(run, { event: (said) => say(claim, said) });
   const event = { type: 'Warning', reason: type, message } as const;
-  await control.recordUploadClaim({ claim, podPhase: 'Failed', podReady: false, event });
+  const withdrawn = isWithdrawn() ? { withdrawn: true } : {};
+  await control.recordUploadClaim({ claim, podPhase: 'Failed', podReady: false, event, ...withdrawn });
   run.status = { ...run.status, phase: 'Failed', step: type === 'Cancelled' ? 'cancelled' : 'failed' };
 }

@@ -148,6 +148,11 @@ async function nextClient(
   });
 }
 
+/** A run ended because its claim asks for no upload any more, as the run itself has seen; what an activity lost is behind its failure. */
+export function isAskedNoMore(error: unknown): boolean {
+  return error instanceof ApplicationFailure && error.type === ('ClaimLost' satisfies FailureType);
+}
+
 function askedNoMore({ namespace, name }: ClaimRef): ApplicationFailure {
   return ApplicationFailure.create({
     type: 'ClaimLost' satisfies FailureType,

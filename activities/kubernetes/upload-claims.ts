@@ -109,10 +109,10 @@ export function createUploadClaimActivities({
   }
 
   const recordUploadClaim: UploadControlActivities['recordUploadClaim'] = async (input) => {
-    const { claim, podPhase, podReady, event } = input;
+    const { claim, podPhase, podReady, event, withdrawn = false } = input;
     const found = await findClaim(kubernetes, claim);
     if (!found) return;
-    if (!asksForUpload(found)) return await takeBack(found, claim);
+    if (withdrawn || !asksForUpload(found)) return await takeBack(found, claim);
     const annotations = {
       ...(podPhase === undefined ? {} : { [CDI_ANNOTATIONS.podPhase]: podPhase }),
       ...(podReady === undefined ? {} : { [CDI_ANNOTATIONS.podReady]: String(podReady) }),

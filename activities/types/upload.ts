@@ -151,13 +151,15 @@ export interface UploadControlActivities {
   confirmUploadTarget(input: { claim: ClaimRef; directory: FillTarget }): Promise<{ asks: boolean }>;
   /**
    * Writes CDI's annotations and an event on the claim; one that is gone is success. Nothing is said on a claim that does not ask for
-   * an upload any more: what was said before is taken back.
+   * an upload any more, or has ceased to at some time (`withdrawn`): what was said before is taken back.
    */
   recordUploadClaim(input: {
     claim: ClaimRef;
     podPhase?: 'Pending' | 'Running' | 'Succeeded' | 'Failed';
     podReady?: boolean;
     event?: DataVolumeEvent;
+    /** What the run was for is not asked for any more, whatever the claim asks for by now. @default false */
+    withdrawn?: boolean;
   }): Promise<void>;
 }
 

@@ -32,7 +32,8 @@ function setup() {
     client: { workflow: { start } } as unknown as Client,
     runs: {
       wake: async () => said.push('wake') > 0,
-      describe: async () => ({ running }) as never,
+      withdraw: async ({ runId }) => void said.push(`withdraw ${runId}`),
+      describe: async () => ({ running, runId: 'r-1' }) as never,
       cancel: async () => {
         said.push('cancel');
         setTimeout(() => (running = false), 100);
@@ -61,7 +62,7 @@ describe('claims that ask for an upload', () => {
     await change(claim({ ...TARGET, [PHASE]: 'Running' }));
     await change(claim({ [PHASE]: 'Running' }));
     assert.deepEqual(said.slice(0, 1), [FIRST]);
-    assert.equal(said.at(-1), 'cancel');
+    assert.deepEqual(said.slice(-2), ['withdraw r-1', 'cancel'], 'told before it is cancelled');
     said.length = 0;
     // before the run has ended
     await change(claim(TARGET));
@@ -81,6 +82,7 @@ describe('claims that ask for an upload', () => {
     await change(undefined);
     assert.equal(said[0], FIRST);
     assert.ok(said.includes('cancel'), said.join());
+    assert.ok(!said.includes('withdraw r-1'), 'it never asks again');
     await uploads.stop();
   });
 

@@ -63,12 +63,13 @@ describe('the target of an upload', () => {
       );
   });
 
+  const said = {
+    'cdi.kubevirt.io/storage.pod.phase': 'Running',
+    'cdi.kubevirt.io/storage.pod.ready': 'true',
+    'dvflow.io/workflow-id': 'w',
+  };
+
   it('is not asked for any more without its annotation; what was said is taken back, and nothing more is said', async () => {
-    const said = {
-      'cdi.kubevirt.io/storage.pod.phase': 'Running',
-      'cdi.kubevirt.io/storage.pod.ready': 'true',
-      'dvflow.io/workflow-id': 'w',
-    };
     const activities = setup(claim(said));
     assert.deepEqual(await activities.confirmUploadTarget({ claim: REF, directory }), { asks: false });
     const event = { type: 'Warning', reason: 'Cancelled', message: 'x' } as const;
@@ -81,6 +82,20 @@ describe('the target of an upload', () => {
         },
       },
     ]);
+  });
+
+  it('may be asked for again before the run has ended that it was taken from: nothing is said of that end', async () => {
+    const activities = setup(claim({ ...TARGET, ...said }));
+    const event = { type: 'Warning', reason: 'Cancelled', message: 'x' } as const;
+    await activities.recordUploadClaim({
+      claim: REF,
+      podPhase: 'Failed',
+      podReady: false,
+      event,
+      withdrawn: true,
+    });
+    const taken = Object.fromEntries(Object.keys(said).map((key) => [key, null]));
+    assert.deepEqual(activities.patches, [{ metadata: { uid: REF.uid, annotations: taken } }]);
   });
 
   it('is opened again by a value of dvflow.io/retry, which is noted first and once', async () => {

@@ -5,7 +5,7 @@ import { FAILURE_TYPES } from '../../activities/failures.js';
 import type { FailedAttempt } from '../../activities/kubernetes/attempts.js';
 import { TRANSFER_ACTIVITIES, unlessMissing } from '../../activities/kubernetes/executions.js';
 import type { DataVolumeRef, FailureType, TransferProgress } from '../../activities/types.js';
-import { SEARCH_ATTRIBUTES, wakeSignal, type Woken } from '../../workflows/messages.js';
+import { SEARCH_ATTRIBUTES, wakeSignal, withdrawSignal, type Woken } from '../../workflows/messages.js';
 
 /** Latest run of a workflow id. */
 export interface RunFacts {
@@ -36,6 +36,8 @@ export interface Runs {
   cancel(run: RunFacts): Promise<void>;
   /** Tells a run to look again, and what it is to know. `false` where it does not run. */
   wake(workflowId: string, woken?: Woken): Promise<boolean>;
+  /** Tells a run that its claim has ceased to ask for an upload; one that has ended is success. */
+  withdraw(run: Pick<RunFacts, 'workflowId' | 'runId'>): Promise<void>;
   /** Every running workflow that names a DataVolume, by the visibility list: a hint. */
   listRunning(): AsyncIterable<{ workflowId: string; names: Partial<DataVolumeRef> }>;
 }
@@ -134,6 +136,10 @@ export function createRuns(client: Client): Runs {
     return sent ?? false;
   }
 
+  async function withdraw({ workflowId, runId }: Pick<RunFacts, 'workflowId' | 'runId'>): Promise<void> {
+    await unlessMissing(client.workflow.getHandle(workflowId, runId).signal(withdrawSignal));
+  }
+
   async function* listRunning(): AsyncIterable<{ workflowId: string; names: Partial<DataVolumeRef> }> {
     const query = `ExecutionStatus = 'Running' AND ${SEARCH_ATTRIBUTES.uid.name} IS NOT NULL`;
     for await (const found of client.workflow.list({ query })) {
@@ -141,7 +147,7 @@ export function createRuns(client: Client): Runs {
     }
   }
 
-  return { describe, explain, cancel, wake, listRunning };
+  return { describe, explain, cancel, wake, withdraw, listRunning };
 }
 
 /** Whether a run names this very DataVolume; before it has read the uid, its namespace and name must do. */

@@ -24,6 +24,8 @@ interface Gone {
   readonly claim: Claim;
   /** It is there, and may ask again. */
   readonly alive: boolean;
+  /** The run that has been told so. */
+  told?: string;
 }
 
 /** Serves claims that ask for an upload. */
@@ -42,7 +44,7 @@ export function createUploadClaims({
   logger,
 }: {
   readonly client: Client;
-  readonly runs: Pick<Runs, 'wake' | 'describe' | 'cancel'>;
+  readonly runs: Pick<Runs, 'wake' | 'withdraw' | 'describe' | 'cancel'>;
   readonly logger: Logger;
 }): UploadClaims {
   /** Claims that ask, by key. */
@@ -87,6 +89,11 @@ export function createUploadClaims({
   /** Ends the run of a claim; `false` while it must have ended before the same claim can be served again. */
   async function end(key: string, left: Gone): Promise<boolean> {
     const run = await runs.describe(idOf(left.claim));
+    if (run?.running && left.alive && left.told !== run.runId) {
+      // it may ask again before the run has cleaned up, whose failure would be taken for the answer
+      await runs.withdraw(run);
+      left.told = run.runId;
+    }
     if (run?.running) await runs.cancel(run);
     if (run?.running && left.alive) return false;
     if (gone.get(key) === left) gone.delete(key);
