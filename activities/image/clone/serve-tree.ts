@@ -1,19 +1,17 @@
 /** Answers requests for an archive's volume: all of its files as one tar, with the digest of it and the state of the files behind it. */
 import { createHash } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { answerFailure } from '../../data-port/answers.js';
 import type { Place } from '../../node/place.js';
 import { packTree } from './pack-tree.js';
+import { createAnswers, type Answers } from './serve-answers.js';
 import { budget, PIECE, sendPiece, tellFailure, TRAILERS } from './serve-body.js';
 import { findTreeState } from './tree-state.js';
 import { formatDigest } from './volume-protocol.js';
 
 /** A handler of the data port's resource for a directory, of which this `generation` is read. */
-export function createTreeHandler(
-  root: Place,
-  generation: number,
-): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
-  return async (request, response) => {
+export function createTreeHandler(root: Place, generation: number): Answers {
+  return createAnswers(async (request, response, signal) => {
     const { method } = request;
     if (method !== 'GET' && method !== 'HEAD')
       return answerFailure(
@@ -21,16 +19,14 @@ export function createTreeHandler(
         { type: 'SourceUnavailable', message: `not served: method ${method}`, retryable: false },
         405,
       );
-    const stopping = new AbortController();
-    response.once('close', () => stopping.abort());
     const stateOf = (found: string): string => `${found}-${generation}`;
     try {
-      if (method === 'GET') return await send({ root, stateOf }, response, stopping.signal);
-      response.writeHead(200, { 'dvflow-state': stateOf(await look(root, stopping.signal)) }).end();
+      if (method === 'GET') return await send({ root, stateOf }, response, signal);
+      response.writeHead(200, { 'dvflow-state': stateOf(await look(root, signal)) }).end();
     } catch (error) {
-      if (!stopping.signal.aborted) tellFailure(response, error);
+      if (!signal.aborted) tellFailure(response, error);
     }
-  };
+  });
 }
 
 async function look(root: Place, signal: AbortSignal): Promise<string> {

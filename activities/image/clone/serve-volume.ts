@@ -5,6 +5,7 @@ import { answerFailure } from '../../data-port/answers.js';
 import { failureTypeOf } from '../../failures.js';
 import { createBufferPool } from '../buffer-pool.js';
 import type { ImageSource } from '../source/types.js';
+import { createAnswers, type Answers } from './serve-answers.js';
 import { budget, PIECE, sendPiece, tellFailure, TRAILERS } from './serve-body.js';
 import {
   contentDigest,
@@ -26,24 +27,20 @@ const pool = createBufferPool(8 * PIECE);
 export type OpenSource = (signal: AbortSignal, flush: boolean) => ImageSource;
 
 /** A handler of the data port's resource for a disk. */
-export function createVolumeHandler(
-  openSource: OpenSource,
-): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
-  return async (request, response) => {
-    const stopping = new AbortController();
-    response.once('close', () => stopping.abort());
-    const source = openSource(stopping.signal, request.method === 'HEAD');
+export function createVolumeHandler(openSource: OpenSource): Answers {
+  return createAnswers(async (request, response, signal) => {
+    const source = openSource(signal, request.method === 'HEAD');
     try {
-      await answer(request, response, { source, signal: stopping.signal });
+      await answer(request, response, { source, signal });
     } catch (error) {
-      if (stopping.signal.aborted) return;
+      if (signal.aborted) return;
       // what is gone is gone, what is another one is told from what was never there
       const status = { SourceNotFound: 410, SourceChanged: 412 }[String(failureTypeOf(error))];
       tellFailure(response, error, status);
     } finally {
       source.close();
     }
-  };
+  });
 }
 
 /** What an answer is made with. */

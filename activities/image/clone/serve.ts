@@ -5,6 +5,7 @@ import { permanentFailure } from '../../failures.js';
 import { openSourceDisk, openSourceTree } from '../../node/source-volume.js';
 import type { DataPort, DataPortResource } from '../../types/data-port.js';
 import type { CloneNodeActivities, ServeInput } from '../../types/clone.js';
+import type { Answers } from './serve-answers.js';
 import { createTreeHandler } from './serve-tree.js';
 import { createVolumeHandler } from './serve-volume.js';
 import { servedUrl } from './volume-protocol.js';
@@ -31,7 +32,9 @@ export function createServeActivities(
       await using opened = await (input.contentType === 'archive' ? openSourceTree : openSourceDisk)(
         input.volume,
       );
-      using resource = port().open(resourceOf(input, opened));
+      // ended, and waited for, before what they read is closed
+      await using answers = answersOf(input, opened);
+      using resource = port().open(resourceOf(input, answers));
       if (resource.url !== servedUrl(input.url, input.generation))
         throw permanentFailure(
           'NodeUnavailable',
@@ -48,21 +51,15 @@ export function createServeActivities(
   };
 }
 
-function resourceOf(
-  { uid, volume, contentType, generation }: ServeInput,
-  opened: FileHandle,
-): DataPortResource {
+function answersOf({ volume, contentType, generation }: ServeInput, opened: FileHandle): Answers {
+  if (contentType === 'archive') return createTreeHandler(opened, generation);
   const name = `PersistentVolume ${volume.volume} on node ${volume.node}`;
   const { fd } = opened;
-  return {
-    kind: 'volume',
-    uid: servedUrl(uid, generation),
-    peers: ['dvflow-node'],
-    handle:
-      contentType === 'archive'
-        ? createTreeHandler(opened, generation)
-        : createVolumeHandler((signal, flush) =>
-            createVolumeSource({ fd, name, generation }, { signal, flush }),
-          ),
-  };
+  return createVolumeHandler((signal, flush) =>
+    createVolumeSource({ fd, name, generation }, { signal, flush }),
+  );
+}
+
+function resourceOf({ uid, generation }: ServeInput, { handle }: Answers): DataPortResource {
+  return { kind: 'volume', uid: servedUrl(uid, generation), peers: ['dvflow-node'], handle };
 }

@@ -1,14 +1,22 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { Agent, createServer, request, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { finished } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { createByteBudget } from '../../../activities/image/clone/byte-budget.js';
 import { dataStretches, MOST_STRETCHES } from '../../../activities/image/clone/kernel.js';
 import { packTree } from '../../../activities/image/clone/pack-tree.js';
+import { createServeActivities } from '../../../activities/image/clone/serve.js';
 import { createVolumeHandler } from '../../../activities/image/clone/serve-volume.js';
+import { servedUrl } from '../../../activities/image/clone/volume-protocol.js';
 import { createVolumeSource } from '../../../activities/image/clone/volume-source.js';
-import { MIB, useDirectory } from '../support/images.js';
+import type { DataPortResource } from '../../../activities/types/data-port.js';
+import { makeSource } from '../support/clone.js';
+import { makePatterned, MIB, useDirectory } from '../support/images.js';
+import { until } from '../support/transfer.js';
 
 /** Longest that the event loop did not turn during `work`, in ms. */
 async function longestBlock(work: () => Promise<unknown>): Promise<number> {
@@ -76,7 +84,7 @@ describe('serving volumes', function () {
     const path = `${directory()}/large`;
     const fd = openSync(path, 'w+');
     ftruncateSync(fd, 1024 * MIB);
-    const handle = createVolumeHandler((signal, flush) =>
+    const { handle } = createVolumeHandler((signal, flush) =>
       createVolumeSource({ fd, name: 'v', generation: 1 }, { signal, flush }),
     );
     const server = createServer((asked, response) => void handle(asked, response)).listen(0);
@@ -102,6 +110,56 @@ describe('serving volumes', function () {
     server.close();
     closeSync(fd);
   });
+
+  for (const contentType of ['kubevirt', 'archive'] as const)
+    it(`ends its answers before it closes what they read (${contentType})`, async () => {
+      const { volume, disk } = makeSource(directory(), (path) => void makePatterned(path, 64));
+      const answers: Promise<void>[] = [];
+      let resource: DataPortResource | undefined;
+      const url = 'https://source/volume/x';
+      const node = createServeActivities('source', {
+        urlOf: () => url,
+        open: (opened) => {
+          resource = opened;
+          return { url: servedUrl(url, 1), [Symbol.dispose]: () => undefined };
+        },
+      });
+      const environment = new MockActivityEnvironment();
+      const input = { uid: 'x', volume, contentType, generation: 1, url };
+      const served = environment.run<[], void, () => Promise<void>>(() => node.serveVolume(input));
+      served.catch(() => undefined);
+      await until(served, () => resource !== undefined);
+      const server = createServer((asked, response) => {
+        answers.push(resource!.handle(asked, response));
+      }).listen(0);
+      await once(server, 'listening');
+      const { port } = server.address() as AddressInfo;
+      const headers = { range: `bytes=0-${8 * MIB - 1}` };
+      const agent = new Agent({ maxSockets: 8 });
+      const heads = await Promise.all(
+        Array.from({ length: 4 }, async () => {
+          const [head] = (await once(request({ port, agent, headers }).end(), 'response')) as [
+            IncomingMessage,
+          ];
+          return head.on('error', () => undefined);
+        }),
+      );
+      environment.cancel();
+      await assert.rejects(served);
+      const ended = await Promise.race([Promise.all(answers).then(() => true), pause(0, false)]);
+      assert.ok(ended, 'they still read, by the number of a descriptor that is closed');
+      for (const head of heads) {
+        await finished(head.resume()).catch(() => undefined);
+        assert.ok(!head.complete, 'what is not whole must not look so');
+      }
+      const late = request({ port, headers }).end();
+      const [refused] = (await once(late, 'response')) as [IncomingMessage];
+      assert.equal(refused.statusCode, 503);
+      refused.resume();
+      agent.destroy();
+      server.close();
+      rmSync(disk);
+    });
 
   it('takes memory in turn, and none for who has left', async () => {
     const budget = createByteBudget(10);
