@@ -46,12 +46,16 @@ export async function* packTree(
 async function* lookAgain(root: Place, signal: AbortSignal): AsyncGenerator<Buffer, string> {
   const looking = findTreeState(root, signal);
   let said = performance.now();
-  for (;;) {
-    const next = await looking.next();
-    if (next.done) return next.value;
-    if (performance.now() - said < PADDING_MS) continue;
-    yield Buffer.alloc(BLOCK);
-    said = performance.now();
+  try {
+    for (;;) {
+      const next = await looking.next();
+      if (next.done) return next.value;
+      if (performance.now() - said < PADDING_MS) continue;
+      yield Buffer.alloc(BLOCK);
+      said = performance.now();
+    }
+  } finally {
+    await looking.return('');
   }
 }
 

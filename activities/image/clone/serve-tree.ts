@@ -43,25 +43,30 @@ async function send(
 ): Promise<void> {
   const digest = createHash('sha256');
   const archive = packTree(root, { count: 0 }, signal);
-  for (;;) {
-    const giveBack = await budget.take(PIECE, signal);
-    try {
-      const next = await archive.next();
-      // a tree that cannot be walked at all is refused before the answer begins
-      if (!response.headersSent)
-        response.writeHead(200, { 'content-type': 'application/x-tar', trailer: TRAILERS });
-      if (next.done) {
-        response.addTrailers({
-          'content-digest': formatDigest(digest.digest('base64')),
-          'dvflow-state': stateOf(next.value),
-        });
-        return void response.end();
+  try {
+    for (;;) {
+      const giveBack = await budget.take(PIECE, signal);
+      try {
+        const next = await archive.next();
+        // a tree that cannot be walked at all is refused before the answer begins
+        if (!response.headersSent)
+          response.writeHead(200, { 'content-type': 'application/x-tar', trailer: TRAILERS });
+        if (next.done) {
+          response.addTrailers({
+            'content-digest': formatDigest(digest.digest('base64')),
+            'dvflow-state': stateOf(next.value),
+          });
+          return void response.end();
+        }
+        if (next.value.length === 0) continue;
+        digest.update(next.value);
+        await sendPiece(response, next.value, signal);
+      } finally {
+        giveBack();
       }
-      if (next.value.length === 0) continue;
-      digest.update(next.value);
-      await sendPiece(response, next.value, signal);
-    } finally {
-      giveBack();
     }
+  } finally {
+    // a reader that leaves leaves the file and the directories open that were at hand
+    await archive.return('');
   }
 }

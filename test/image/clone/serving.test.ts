@@ -1,15 +1,27 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { Agent, createServer, request, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { finished } from 'node:stream/promises';
+import { mock } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { createByteBudget } from '../../../activities/image/clone/byte-budget.js';
 import { dataStretches, MOST_STRETCHES } from '../../../activities/image/clone/kernel.js';
 import { packTree } from '../../../activities/image/clone/pack-tree.js';
 import { createServeActivities } from '../../../activities/image/clone/serve.js';
+import { createTreeHandler } from '../../../activities/image/clone/serve-tree.js';
 import { createVolumeHandler } from '../../../activities/image/clone/serve-volume.js';
 import { servedUrl } from '../../../activities/image/clone/volume-protocol.js';
 import { createVolumeSource } from '../../../activities/image/clone/volume-source.js';
@@ -160,6 +172,63 @@ describe('serving volumes', function () {
       server.close();
       rmSync(disk);
     });
+
+  /** What this process has open below a path. */
+  function openBelow(path: string): string[] {
+    const targets = readdirSync('/proc/self/fd').map((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        // was that of the look itself
+        return '';
+      }
+    });
+    return targets.filter((target) => target.startsWith(`${path}/`));
+  }
+
+  function makeTree(): { path: string; root: number } {
+    const path = `${directory()}/tree-${randomUUID()}`;
+    mkdirSync(`${path}/inner/most`, { recursive: true });
+    makePatterned(`${path}/inner/most/file`, 32);
+    return { path, root: openSync(path, 'r') };
+  }
+
+  it('leaves nothing of a tree open when its reader leaves', async () => {
+    const { path, root } = makeTree();
+    const { handle } = createTreeHandler({ fd: root }, 1);
+    const answers: Promise<void>[] = [];
+    const server = createServer((asked, response) => {
+      answers.push(handle(asked, response));
+    }).listen(0);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const asking = request({ port }).end();
+    await once(asking, 'response');
+    asking.on('error', () => undefined);
+    while (!openBelow(path).includes(`${path}/inner/most/file`)) await pause(5);
+    // until the connection takes no more, so that it waits with the file open
+    await pause(300);
+    asking.destroy();
+    await Promise.all(answers);
+    assert.deepEqual(openBelow(path), []);
+    server.close();
+    closeSync(root);
+  });
+
+  it('leaves nothing open when its reader leaves during the last look', async () => {
+    const { path, root } = makeTree();
+    const archive = packTree({ fd: root }, { count: 0 }, new AbortController().signal);
+    for (let next = await archive.next(); ; next = await archive.next())
+      if (next.value?.length === 1024) break;
+    let now = performance.now();
+    const clock = mock.method(performance, 'now', () => (now += 60_000));
+    await archive.next();
+    clock.mock.restore();
+    assert.notDeepEqual(openBelow(path), []);
+    await archive.return('');
+    assert.deepEqual(openBelow(path), []);
+    closeSync(root);
+  });
 
   it('takes memory in turn, and none for who has left', async () => {
     const budget = createByteBudget(10);
