@@ -103,7 +103,7 @@ export function reserving(node: string): NodeActivities {
 export function onNode(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(node),
-    // Removing a large directory; everything else is milliseconds.
+    // Removing a large directory, or zeroing a device, which goes on where it was; everything else is milliseconds.
     startToCloseTimeout: '5m',
     heartbeatTimeout: LIVENESS,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

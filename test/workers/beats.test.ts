@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
-import type { Context } from '@temporalio/activity';
+import { Context } from '@temporalio/activity';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { beatWhileWorking } from '../../workers/beats.js';
 
 describe('beats of a worker', () => {
@@ -28,5 +29,21 @@ describe('beats of a worker', () => {
   it('leave out one that says itself what it has done, and one of which no beat is asked', async () => {
     assert.equal(await beatsOf({ activityType: 'inspectSource', heartbeatTimeoutMs: 10_000 }), 0);
     assert.equal(await beatsOf({ activityType: 'locateVolume' }), 0);
+  });
+
+  it('repeat what was said last, by the attempt before too, so that the next one goes on there', async () => {
+    const environment = new MockActivityEnvironment(
+      { activityType: 'prepareVolume', heartbeatTimeoutMs: 10_000, heartbeatDetails: 3 },
+      { interceptors: [beatWhileWorking()] },
+    );
+    const beats: unknown[] = [];
+    environment.on('heartbeat', (details: unknown) => beats.push(details));
+    await environment.run(async () => {
+      mock.timers.tick(3_000);
+      Context.current().heartbeat(4);
+      mock.timers.tick(6_000);
+      await Promise.resolve();
+    });
+    assert.deepEqual(beats, [3, 4, 4, 4]);
   });
 });
