@@ -159,6 +159,6 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
     until: (wait, look) =>
       until({ facts, run, enter: (phase, waiting) => enter(phase, waiting ? { waiting } : {}) }, wait, look),
     within: (what, work, measure, look) => within({ facts, run }, { what, look }, work, measure),
-    leave: () => leave({ facts, run }),
+    leave: (moved) => leave({ facts, run }, moved ? Date.now() : run.progressAt),
   };
 }

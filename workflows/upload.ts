@@ -137,7 +137,7 @@ async function nextClient(
       await desk.handOver();
       const request = desk.take();
       volume.handedOn.upload = { ...progress, ...(request ? { request, begun: true } : {}) };
-      return await volume.leave();
+      return await volume.leave(request !== undefined || !begun);
     }
     const request = desk.take();
     if (request) return request;

@@ -39,8 +39,8 @@ export interface Lifecycle {
   event(event: DataVolumeEvent): Promise<void>;
   /** Looks until something is found; between looks it waits for `wake` or the re-check. @throws `DeadlineExceeded` */
   until<T>(wait: Wait, look: () => Promise<T | undefined>): Promise<T>;
-  /** Continues as new. */
-  leave(): Promise<never>;
+  /** Continues as new; `moved`: no time has passed yet of the deadline. */
+  leave(moved: boolean): Promise<never>;
   /**
    * Awaits `work` as long as `measure` grows within each deadline; else cancels it. So it does when `look`, asked whenever the signal
    * `wake` comes meanwhile, rejects. @throws `DeadlineExceeded`, what `look` rejects with

@@ -61,14 +61,21 @@ export async function until<T>(
     const deadlineMs = run.deadlineMs ?? facts.deadlineMs;
     const left = wait.counts ? run.progressAt + deadlineMs - Date.now() : Infinity;
     if (left <= 0) throw deadlineExceeded(deadlineMs, message);
-    if (workflowInfo().continueAsNewSuggested) await leave({ facts, run });
+    // what stood still in this run has not passed in the next one
+    if (workflowInfo().continueAsNewSuggested)
+      await leave({ facts, run }, wait.counts ? run.progressAt : Date.now());
     await condition(() => run.woken, Math.min(pause, left));
   }
 }
 
-/** Continues as new. Everything is level-based: a new run finds the claim, directory and mark of this one and waits on. */
-export async function leave({ facts, run }: Pick<Waiting, 'facts' | 'run'>): Promise<never> {
-  const { progressAt, handedOn } = run;
+/**
+ * Continues as new. Everything is level-based: a new run finds the claim, directory and mark of this one and waits on. Its deadline
+ * counts from `progressAt`, ms since the epoch.
+ */
+export async function leave(
+  { facts, run: { handedOn } }: Pick<Waiting, 'facts' | 'run'>,
+  progressAt: number,
+): Promise<never> {
   return await continueAsNew({ ...refOf(facts), progressAt, ...handedOn } satisfies DataVolumeStart);
 }
 

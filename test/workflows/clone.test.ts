@@ -12,6 +12,8 @@ import { startTemporal, type TestServer } from '../client/temporal.js';
 
 /** Events after which a run of these tests is to continue as new. */
 const LONG = 150;
+/** Bytes of other volumes on a node that has no room. */
+const FULL = 1 << 30;
 const SIZES = { bytes: 1 << 20, allocatedBytes: 0 };
 
 /** The source as it may be found. */
@@ -43,6 +45,11 @@ interface World {
   readonly labels: unknown[];
   readonly statuses: Omit<StatusUpdate, 'dataVolume'>[];
   readonly generations: number[];
+  readonly deadlineMs?: number;
+  /** Called by each run that begins. */
+  begun?: () => void;
+  /** Looks at the room of the node that find none. */
+  full?: number;
 }
 
 describe('the lifecycle of a clone, with other activities', function () {
@@ -79,16 +86,20 @@ describe('the lifecycle of a clone, with other activities', function () {
 
   const worldOf = ({ dataVolume }: { dataVolume: { uid: string } }): World => worlds.get(dataVolume.uid)!;
   const kubernetes = {
-    openDataVolume: async ({ start }: { start: { name: string; uid: string } }) => ({
-      namespace: 'a',
-      name: start.name,
-      uid: start.uid,
-      source: 'sourceRef',
-      displayUrl: 'a/os',
-      contentType: 'kubevirt',
-      phase: '',
-      deadlineMs: 3_600_000,
-    }),
+    openDataVolume: async ({ start }: { start: { name: string; uid: string } }) => {
+      const { begun, deadlineMs = 3_600_000 } = worlds.get(start.uid)!;
+      begun?.();
+      return {
+        namespace: 'a',
+        name: start.name,
+        uid: start.uid,
+        source: 'sourceRef',
+        displayUrl: 'a/os',
+        contentType: 'kubevirt',
+        phase: '',
+        deadlineMs,
+      };
+    },
     recordStatus: async (update: StatusUpdate) => {
       worldOf(update).statuses.push(update);
       return { exists: true };
@@ -122,10 +133,14 @@ describe('the lifecycle of a clone, with other activities', function () {
       worldOf(input).labels.push(input.labels);
       return { namespace: 'a', name: input.dataVolume.name, uid: input.dataVolume.uid };
     },
-    listCandidates: async () => ({
-      candidates: [{ node: 'n1', hostname: 'n1', foreignBytes: 0 }],
-      chosenBy: 'any',
-    }),
+    listCandidates: async ({ claim }: { claim: { name: string } }) => {
+      const world = worlds.get(claim.name)!;
+      world.full = (world.full ?? 0) - 1;
+      return {
+        candidates: [{ node: 'n1', hostname: 'n1', foreignBytes: world.full < 0 ? 0 : FULL }],
+        chosenBy: 'any',
+      };
+    },
     annotateClone: async (input: { dataVolume: { uid: string } }) =>
       void worldOf(input).annotated.push(input),
     deleteClaim: async () => undefined,
@@ -133,9 +148,9 @@ describe('the lifecycle of a clone, with other activities', function () {
   };
   const node = {
     measureOrigin: async () => SIZES,
-    observePool: async () => ({
+    observePool: async ({ foreignBytes }: { foreignBytes: number }) => ({
       node: 'n1',
-      roomBytes: 1 << 30,
+      roomBytes: FULL - foreignBytes,
       totalBytes: 1 << 30,
       promisedBytes: 0,
       availableBytes: 1 << 30,
@@ -166,9 +181,9 @@ describe('the lifecycle of a clone, with other activities', function () {
   async function start(
     name: string,
     looks: World['looks'],
-    more: { readonly clone?: CloneStarted } = {},
+    { clone, ...more }: { readonly clone?: CloneStarted } & Partial<World> = {},
   ): Promise<{ world: World; handle: WorkflowHandle; failure: () => Promise<string> }> {
-    const world = {
+    const world: World = {
       looks,
       pinned: [],
       planned: [],
@@ -176,12 +191,13 @@ describe('the lifecycle of a clone, with other activities', function () {
       labels: [],
       statuses: [],
       generations: [],
+      ...more,
     };
     worlds.set(name, world);
     const handle = await server.client.workflow.start('cloneDataVolume', {
       taskQueue: CONTROL_QUEUE,
       workflowId: name,
-      args: [{ namespace: 'a', name, uid: name, ...more }],
+      args: [{ namespace: 'a', name, uid: name, ...(clone ? { clone } : {}) }],
     });
     async function failure(): Promise<string> {
       const error = await handle.result().then(
@@ -205,15 +221,20 @@ describe('the lifecycle of a clone, with other activities', function () {
     }
   }
 
-  it('clones what it found first when it continues as new, in the size that it had then', async () => {
-    const { world, handle, failure } = await start('goes-on', [origin(), waits('CloneSourceInUse', true)]);
-    await until('it waits', () => reason(world) === 'CloneSourceInUse');
+  /** Wakes the run until its history is so long that another one goes on for it. */
+  async function untilItGoesOn(handle: WorkflowHandle): Promise<void> {
     const { runId } = await handle.describe();
     for (let wakes = 0; (await handle.describe()).runId === runId; wakes += 1) {
       assert.ok(wakes < LONG, 'it never continues as new');
       await handle.signal(wakeSignal);
       await pause(50);
     }
+  }
+
+  it('clones what it found first when it continues as new, in the size that it had then', async () => {
+    const { world, handle, failure } = await start('goes-on', [origin(), waits('CloneSourceInUse', true)]);
+    await until('it waits', () => reason(world) === 'CloneSourceInUse');
+    await untilItGoesOn(handle);
     // by now the DataSource names another one, and the disk would be larger
     const other = { ...SIZES, bytes: 2 << 20 };
     const { measureOrigin } = node;
@@ -230,6 +251,19 @@ describe('the lifecycle of a clone, with other activities', function () {
     assert.deepEqual(world.planned[1]?.origin.claim, origin().claim);
     assert.deepEqual(world.planned[1]?.content, SIZES);
     assert.deepEqual([...new Set(world.pinned.slice(1))], ['golden']);
+  });
+
+  it('has its whole deadline when it goes on for a run that waited for its source longer than that', async () => {
+    const deadlineMs = 4_000;
+    const { world, handle, failure } = await start('slow', [waits('ImportPVCNotReady')], { deadlineMs });
+    await until('it waits', () => reason(world) === 'ImportPVCNotReady');
+    await pause(deadlineMs);
+    world.begun = () => (world.looks = [origin()]);
+    world.full = 1;
+    await untilItGoesOn(handle);
+    assert.equal(await failure(), 'ImageInvalid: the end of the test');
+    // it waited for room, and not for long
+    assert.ok(world.full < 0);
   });
 
   it('believes nobody but itself what it found', async () => {
