@@ -93,6 +93,8 @@ export async function within<T>(
   work: () => Promise<T>,
   measure: () => Promise<number>,
 ): Promise<T> {
+  // as the user has it when the work begins, which keeps it
+  const deadlineMs = run.deadlineMs ?? facts.deadlineMs;
   const scope = new CancellationScope();
   const done = scope.run(work);
   let ended = false;
@@ -105,9 +107,9 @@ export async function within<T>(
     });
   const isOver = (): boolean => ended || failure !== undefined;
   try {
-    for (let before = 0; !(await condition(isOver, facts.deadlineMs));) {
+    for (let before = 0; !(await condition(isOver, deadlineMs));) {
       const now = await measure();
-      if (now <= before) throw deadlineExceeded(facts.deadlineMs, what);
+      if (now <= before) throw deadlineExceeded(deadlineMs, what);
       before = now;
     }
     if (failure && !ended) throw failure.error;

@@ -267,6 +267,19 @@ describe('the watch, with real Kubernetes and Temporal', function () {
     assert.deepEqual([...new Set(await signalsOf(idOf(made)))], ['wake']);
   });
 
+  it('wakes a run that moves bytes for a deadline that is changed, and for nothing else', async () => {
+    const made = await stack.create('moving');
+    await awaitRun(idOf(made));
+    await stack.setStatus('moving', { phase: 'ImportInProgress' });
+    await settle();
+    const before = (await signalsOf(idOf(made))).length;
+    await stack.annotate('moving', { 'kubevirt.io/provisionOnNode': 'node-1' });
+    await settle();
+    assert.equal((await signalsOf(idOf(made))).length, before);
+    await stack.annotate('moving', { 'dvflow.io/deadline': '2h' });
+    await eventually('a signal', async () => (await signalsOf(idOf(made))).length > before);
+  });
+
   it('reclaims a released volume of ours, and no other', async () => {
     const foreign = { ...OURS, hostPathProvisionerIdentity: 'kubevirt.io/hostpath-provisioner' };
     const make = async (...args: Parameters<typeof volumeOf>): Promise<string> => {

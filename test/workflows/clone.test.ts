@@ -50,6 +50,8 @@ interface World {
   begun?: () => void;
   /** Looks at the room of the node that find none. */
   full?: number;
+  /** How long a transfer lasts that moves nothing and fails, in ms. */
+  readonly stuckMs?: number;
 }
 
 describe('the lifecycle of a clone, with other activities', function () {
@@ -143,6 +145,7 @@ describe('the lifecycle of a clone, with other activities', function () {
     },
     annotateClone: async (input: { dataVolume: { uid: string } }) =>
       void worldOf(input).annotated.push(input),
+    observeTransfer: async () => ({ bytes: 0 }),
     deleteClaim: async () => undefined,
     deleteUnpublishedVolume: async () => undefined,
   };
@@ -169,7 +172,12 @@ describe('the lifecycle of a clone, with other activities', function () {
       target: { dataVolume: { uid: string } };
       clone: { generation: number };
     }) => {
-      worldOf(input.target).generations.push(input.clone.generation);
+      const { generations, stuckMs } = worldOf(input.target);
+      generations.push(input.clone.generation);
+      if (stuckMs !== undefined) {
+        await pause(stuckMs);
+        throw permanentFailure('ImageInvalid', 'its transfer moved nothing');
+      }
       return { virtualSize: 1 << 20, bytesTransferred: 0, bytesWritten: 0 };
     },
     // whoever came so far has what these tests are about
@@ -264,6 +272,15 @@ describe('the lifecycle of a clone, with other activities', function () {
     assert.equal(await failure(), 'ImageInvalid: the end of the test');
     // it waited for room, and not for long
     assert.ok(world.full < 0);
+  });
+
+  it('transfers by the deadline that was changed while it waited', async () => {
+    const { world, handle, failure } = await start('hurried', [origin()], { full: Infinity, stuckMs: 6_000 });
+    await until('it waits', () => reason(world) === 'InsufficientCapacity');
+    world.full = 0;
+    await handle.signal(wakeSignal, { deadlineMs: 2_000 });
+    const message = 'no progress for 2000 ms (dvflow.io/deadline) while waiting: clone of a/golden';
+    assert.equal(await failure(), `DeadlineExceeded: ${message}`);
   });
 
   it('believes nobody but itself what it found', async () => {

@@ -67,6 +67,8 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
   const wakes = new Set<string>();
   /** Those of {@link wakes} whose claim is gone. */
   const losses = new Set<string>();
+  /** Those of {@link wakes} whose deadline is another one: a run that moves bytes may wait again. */
+  const deadlines = new Set<string>();
   const reaper = createWorkflowReaper({ runs, writes, logger });
   const queue = createKeyQueue((key) => (key === ORPHANS ? reaper.cancelOrphans() : reconcile(key)), logger);
 
@@ -79,6 +81,7 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
       if (before && before.metadata.uid !== after?.metadata.uid) forget(before);
       // What a run waits for may have come while nobody watched.
       if (after && (!before || fingerprint(before) !== fingerprint(after))) wakes.add(key);
+      if (deadlineOf(before) !== deadlineOf(after)) deadlines.add(key);
       queue.add(key);
     },
     listed() {
@@ -117,6 +120,7 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     serving.delete(uid);
     wakes.delete(key);
     losses.delete(key);
+    deadlines.delete(key);
     const retry = annotations[MARKS.retry];
     const { workflowType, source } = pickLifecycle(dataVolume);
     if (!workflowType || !retry || retry === annotations[MARKS.retried]) return;
@@ -183,11 +187,13 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     if (!wakes.has(key) || workflowId === undefined) return;
     wakes.delete(key);
     const lost = losses.delete(key);
+    const changed = deadlines.delete(key);
     // While bytes move nothing is waited for, and claim and volume change by our own hand.
-    const { metadata, status: { phase } = {} } = list.get(key) ?? {};
-    if (!lost && (phase === 'ImportInProgress' || phase === 'CloneInProgress')) return;
+    const dataVolume = list.get(key);
+    const phase = dataVolume?.status?.phase;
+    if (!lost && !changed && (phase === 'ImportInProgress' || phase === 'CloneInProgress')) return;
     try {
-      const deadlineMs = parseDeadline(metadata?.annotations?.[MARKS.deadline]);
+      const deadlineMs = parseDeadline(deadlineOf(dataVolume));
       if (!(await runs.wake(workflowId, { deadlineMs }))) {
         serving.delete(uid);
         queue.add(key);
@@ -195,6 +201,7 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     } catch (error) {
       wakes.add(key);
       if (lost) losses.add(key);
+      if (changed) deadlines.add(key);
       throw error;
     }
   }
@@ -222,4 +229,8 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
       await queue.stop();
     },
   };
+}
+
+function deadlineOf(dataVolume: DataVolume | undefined): string | undefined {
+  return dataVolume?.metadata.annotations?.[MARKS.deadline];
 }
