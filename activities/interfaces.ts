@@ -188,8 +188,15 @@ export interface NodeActivities
     BlankActivities,
     CloneNodeActivities,
     UploadNodeActivities {
-  /** Room in the pool now. @throws {@link FailureType} `NoSpace` when the pool cannot be made or read */
-  observePool(input: { pool: PoolRef; foreignBytes: number }): Promise<PoolFacts>;
+  /**
+   * Room in the pool now, `held` where the claim `of` a DataVolume has its reservation there.
+   * @throws {@link FailureType} `NoSpace` when the pool cannot be made or read
+   */
+  observePool(input: {
+    pool: PoolRef;
+    foreignBytes: number;
+    of?: { dataVolume: DataVolumeRef; claim: ClaimRef };
+  }): Promise<PoolFacts>;
   /**
    * Promises the bytes and makes the directory with its marker, in one step under the pool's lock. Called again for the same
    * DataVolume it returns what is there. Without room it answers `refused`.

@@ -46,7 +46,8 @@ export interface Wanted {
 }
 
 /**
- * Reserves room and a directory for the claim: on the user's or the scheduler's node, else on the live node with the most room.
+ * Reserves room and a directory for the claim: on the user's or the scheduler's node, else where a run before has reserved them, else
+ * on the live node with the most room.
  * While no node has room it waits, and says both figures.
  */
 export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promise<ReservedDirectory> {
@@ -64,9 +65,10 @@ export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promis
       return undefined;
     }
     const silent = new Map<string, string>();
-    const ranked = await rank(placement.candidates, wanted, silent);
+    const ranked = await rank(volume, placement.candidates, { ...wanted, silent });
     for (const node of ranked) {
-      if (node.pool.roomBytes < needed) continue;
+      // what is reserved already needs no room
+      if (!node.pool.held && node.pool.roomBytes < needed) continue;
       const reserved = await reserve(volume, claim, target, node);
       if (reserved && !reserved.refused) return reserved;
     }
@@ -101,19 +103,20 @@ async function sayNoRoom(
 }
 
 /**
- * Asks every candidate for its room: the preferred one first, then most room, then by name. One that does not answer or has no pool is none; why goes to
- * `silent`, by node.
+ * Asks every candidate for its room: one where a run before has reserved first, then the preferred one, then most room, then by
+ * name. One that does not answer or has no pool is none; why goes to `silent`, by node.
  */
 async function rank(
+  { facts }: Placing,
   candidates: readonly NodeCandidate[],
-  { target, patience, prefer }: Wanted,
-  silent: Map<string, string>,
+  { claim, target, patience, prefer, silent }: Wanted & { readonly silent: Map<string, string> },
 ): Promise<readonly Ranked[]> {
+  const asks = { pool: target.pool, of: { dataVolume: refOf(facts), claim } };
   const asked = await Promise.all(
     candidates.map(async (candidate): Promise<Ranked | undefined> => {
       try {
         const { foreignBytes } = candidate;
-        const pool = await probing(candidate.node, patience).observePool({ pool: target.pool, foreignBytes });
+        const pool = await probing(candidate.node, patience).observePool({ ...asks, foreignBytes });
         return { ...candidate, pool };
       } catch (error) {
         if (isCancellation(error)) throw error;
@@ -127,6 +130,7 @@ async function rank(
     .filter((node) => node !== undefined)
     .sort(
       (a, b) =>
+        Number(b.pool.held ?? false) - Number(a.pool.held ?? false) ||
         Number(b.node === prefer) - Number(a.node === prefer) ||
         b.pool.roomBytes - a.pool.roomBytes ||
         (a.node < b.node ? -1 : 1),

@@ -45,7 +45,7 @@ export function createNodeActivities(context: {
     ...createPreparationActivities(context),
     ...createCloneActivities(context),
     ...createBlankActivities({ ...context, stateDirectory }),
-    observePool: async ({ pool, foreignBytes }) => await observePool(pool, { node, foreignBytes, selinuxfs }),
+    observePool: async ({ pool, ...asked }) => await observePool(pool, { ...asked, node, selinuxfs }),
     reserveDirectory: async (input) => await reserveDirectory(input, context),
     verifyImage: async (input) => await verifyFilled(input, volumes),
     async publishDirectory({ directory: target }) {

@@ -1,10 +1,10 @@
 /** How much a pool can still promise. */
 import { lstat, statfs } from 'node:fs/promises';
 import { shareReading } from '../shared-reading.js';
-import type { PoolFacts, PoolRef } from '../types.js';
+import type { ClaimRef, DataVolumeRef, PoolFacts, PoolRef } from '../types.js';
 import { childPath, codeOf, exists, undefinedIfAbsent } from './directories.js';
-import { findStateOf } from './marker.js';
-import { DISK, openPool, openVolumeDirectory, type Pool } from './pool.js';
+import { findStateOf, readMarker } from './marker.js';
+import { directoryName, DISK, openPool, openVolumeDirectory, type Pool } from './pool.js';
 import { readPromises, type KeptPromise } from './promises.js';
 import { nameAside } from './remove.js';
 import { createSharedBlocks } from './shared-blocks.js';
@@ -25,18 +25,36 @@ interface Holdings {
 /** A promise, and how much of it is used. */
 type Kept = KeptPromise & { readonly usedBytes: number };
 
-/** Readings of pools that are shared by those who ask at the same time, by path: two hundred claims ask at once. */
-const readings = new Map<string, () => Promise<Holdings>>();
+/** Whose reservation is looked for. */
+interface Holder {
+  readonly dataVolume: DataVolumeRef;
+  readonly claim: ClaimRef;
+}
 
-/** Capacity, promises and room of a pool on this node, for placement and metrics. @throws as `openPool` */
+type Reading = Holdings & { readonly kept: readonly Kept[] };
+
+/** Readings of pools that are shared by those who ask at the same time, by path: two hundred claims ask at once. */
+const readings = new Map<string, () => Promise<Reading>>();
+
+/**
+ * Capacity, promises and room of a pool on this node, for placement and metrics. To whom `of` names, its own reservation is room:
+ * else a run that goes on for another one would find none on its own node. @throws as `openPool`
+ */
 export async function observePool(
-  { path, overcommit }: PoolRef,
+  ref: PoolRef,
   {
     node,
     foreignBytes,
+    of,
     selinuxfs,
-  }: { readonly node: string; readonly foreignBytes: number; readonly selinuxfs?: string | undefined },
+  }: {
+    readonly node: string;
+    readonly foreignBytes: number;
+    readonly of?: Holder | undefined;
+    readonly selinuxfs?: string | undefined;
+  },
 ): Promise<PoolFacts> {
+  const { path, overcommit } = ref;
   let reading = readings.get(path);
   if (!reading) {
     reading = shareReading(async () => {
@@ -46,7 +64,25 @@ export async function observePool(
     });
     readings.set(path, reading);
   }
-  return factsOf(await reading(), { node, foreignBytes, overcommit });
+  const found = await reading();
+  const own = of && ownPromise(found, directoryName(of.claim, ref), of);
+  if (!own || !(await isUnpublished(own, ref, { node, selinuxfs })))
+    return factsOf(found, { node, foreignBytes, overcommit });
+  return { ...factsOf(found, { node, foreignBytes, overcommit, ownBytes: own.bytes }), held: true };
+}
+
+function ownPromise({ kept }: Reading, directory: string, { dataVolume }: Holder): KeptPromise | undefined {
+  return kept.find((promise) => promise.file === dataVolume.uid && promise.directory === directory);
+}
+
+/** A published volume is nobody's reservation any more. */
+async function isUnpublished(
+  { directory, dataVolume }: KeptPromise,
+  { path }: PoolRef,
+  { node, selinuxfs }: { readonly node: string; readonly selinuxfs?: string | undefined },
+): Promise<boolean> {
+  await using pool = await openPool(path, node, selinuxfs);
+  return (await readMarker(pool, dataVolume.uid))?.directory === directory;
 }
 
 /** As {@link observePool}, for who holds the pool's lock: what volumes occupy besides their disks is as old as the last observation. */
@@ -90,21 +126,29 @@ function factsOf(
     node,
     foreignBytes,
     overcommit = 1,
-  }: { readonly node: string; readonly foreignBytes: number; readonly overcommit?: number | undefined },
+    ownBytes = 0,
+  }: {
+    readonly node: string;
+    readonly foreignBytes: number;
+    readonly overcommit?: number | undefined;
+    /** Promised to who asks. */
+    readonly ownBytes?: number;
+  },
 ): PoolFacts {
   const capacity = Math.floor((availableBytes + usedBytes) * overcommit);
-  const roomBytes = Math.max(0, capacity - promisedBytes - foreignBytes);
+  const roomBytes = Math.max(0, capacity - (promisedBytes - ownBytes) - foreignBytes);
   return { node, roomBytes, totalBytes, promisedBytes, availableBytes };
 }
 
-async function readHoldings(pool: Pool): Promise<Holdings> {
+async function readHoldings(pool: Pool): Promise<Reading> {
   const usage = lastUsage(pool.path);
   // Promises first: a disk that grows between the two readings is then counted twice, never not at all.
-  const promises = await readKept(pool, usage);
+  const kept = await readKept(pool, usage);
   const space = await readSpace(pool);
-  const used = promises.reduce((bytes, { usedBytes }) => bytes + usedBytes, 0);
+  const used = kept.reduce((bytes, { usedBytes }) => bytes + usedBytes, 0);
   return {
-    promisedBytes: promises.reduce((sum, { bytes }) => sum + bytes, 0),
+    kept,
+    promisedBytes: kept.reduce((sum, { bytes }) => sum + bytes, 0),
     // files that have gone since the last look are available now, and not used as well
     // and blocks that a clone shares since then are used once
     usedBytes: Math.min(used, Math.max(0, (usage?.capacityBytes ?? space.totalBytes) - space.availableBytes)),

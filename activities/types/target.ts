@@ -77,6 +77,8 @@ export interface PoolFacts {
   readonly node: string;
   /** Bytes that can still be promised; see `activities/node/pool.ts`. */
   readonly roomBytes: number;
+  /** Who asked has its directory here already; what is promised to it counts as room. */
+  readonly held?: boolean;
   readonly totalBytes: number;
   /** Bytes promised to volumes, whether used yet or not. */
   readonly promisedBytes: number;

@@ -129,6 +129,30 @@ describe('reserveDirectory', () => {
     assert.deepEqual(await treeOf(pool.path), before);
   });
 
+  it('is room for whom it was made, and says that it is held', async () => {
+    const foreignBytes = await foreignFor(pool.path, 8192 * MIB);
+    const asked = request(pool.path, 1, { foreignBytes, requestBytes: 6144 * MIB });
+    const { claim, dataVolume } = asked;
+    const observeOf = async (of?: { claim: typeof claim; dataVolume: typeof dataVolume }) => {
+      const { held, roomBytes } = await activities.observePool({
+        pool: asked.pool,
+        foreignBytes,
+        ...(of ? { of } : {}),
+      });
+      return [held, Math.round(roomBytes / MIB / 1024)];
+    };
+    assert.deepEqual(await observeOf({ claim, dataVolume }), [undefined, 8]);
+    const reserved = await activities.reserveDirectory(asked);
+    assert.deepEqual(await observeOf({ claim, dataVolume }), [true, 8]);
+    assert.deepEqual(await observeOf(), [undefined, 2]);
+    assert.deepEqual(await observeOf(request(pool.path, 2)), [undefined, 2]);
+    // another claim of the same DataVolume gets another directory
+    assert.deepEqual(await observeOf({ claim: request(pool.path, 2).claim, dataVolume }), [undefined, 2]);
+    await writeDisk(reserved, { size: 6144 * MIB });
+    await activities.publishDirectory({ directory: reserved });
+    assert.deepEqual(await observeOf({ claim, dataVolume }), [undefined, 2]);
+  });
+
   it('refuses with both figures and makes nothing', async () => {
     const foreignBytes = Number.MAX_SAFE_INTEGER;
     const { refused } = await activities.reserveDirectory(request(pool.path, 1, { foreignBytes }));

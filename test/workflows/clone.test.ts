@@ -35,6 +35,12 @@ const waits = (reason: string, counts = false): OriginAwaited => ({
   waiting: { reason, message: `because of ${reason}`, counts },
 });
 
+/** What a reservation is for. */
+interface Reserving {
+  readonly dataVolume: { readonly uid: string };
+  readonly claim: { readonly uid: string };
+}
+
 /** What one run of the workflow finds, and what it did. */
 interface World {
   /** Answers to looks at the source, the last one again and again. */
@@ -50,6 +56,8 @@ interface World {
   begun?: () => void;
   /** Looks at the room of the node that find none. */
   full?: number;
+  /** Node n1, which has no room, holds a reservation of it; n2, where its source is, has room. */
+  readonly held?: boolean;
   /** How long a transfer lasts that moves nothing and fails, in ms. */
   readonly stuckMs?: number;
 }
@@ -70,6 +78,7 @@ describe('the lifecycle of a clone, with other activities', function () {
       { taskQueue: CONTROL_QUEUE, workflowsPath, activities: control },
       { taskQueue: nodeQueue('n1'), activities: node },
       { taskQueue: transferQueue('n1'), activities: node },
+      { taskQueue: nodeQueue('n2'), activities: otherNode },
     ]) {
       const worker = await Worker.create({
         connection,
@@ -138,10 +147,9 @@ describe('the lifecycle of a clone, with other activities', function () {
     listCandidates: async ({ claim }: { claim: { name: string } }) => {
       const world = worlds.get(claim.name)!;
       world.full = (world.full ?? 0) - 1;
-      return {
-        candidates: [{ node: 'n1', hostname: 'n1', foreignBytes: world.full < 0 ? 0 : FULL }],
-        chosenBy: 'any',
-      };
+      const foreignBytes = world.held || world.full >= 0 ? FULL : 0;
+      const other = world.held ? [{ node: 'n2', hostname: 'n2', foreignBytes: 0 }] : [];
+      return { candidates: [{ node: 'n1', hostname: 'n1', foreignBytes }, ...other], chosenBy: 'any' };
     },
     annotateClone: async (input: { dataVolume: { uid: string } }) =>
       void worldOf(input).annotated.push(input),
@@ -151,21 +159,26 @@ describe('the lifecycle of a clone, with other activities', function () {
   };
   const node = {
     measureOrigin: async () => SIZES,
-    observePool: async ({ foreignBytes }: { foreignBytes: number }) => ({
+    observePool: async ({ foreignBytes, of }: { foreignBytes: number; of?: Reserving }) => ({
       node: 'n1',
+      ...(of && of.claim.uid === of.dataVolume.uid && worldOf(of).held ? { held: true } : {}),
       roomBytes: FULL - foreignBytes,
       totalBytes: 1 << 30,
       promisedBytes: 0,
       availableBytes: 1 << 30,
     }),
-    reserveDirectory: async ({ dataVolume }: { dataVolume: object }) => ({
-      node: 'n1',
-      hostname: 'n1',
-      pool: '/pool',
-      directory: 'd',
-      dataVolume,
-      promisedBytes: 1 << 20,
-    }),
+    reserveDirectory: async (input: Reserving) => {
+      if (worldOf(input).held) throw permanentFailure('ImageInvalid', 'reserved on n1');
+      const { dataVolume } = input;
+      return {
+        node: 'n1',
+        hostname: 'n1',
+        pool: '/pool',
+        directory: 'd',
+        dataVolume,
+        promisedBytes: 1 << 20,
+      };
+    },
     removeDirectory: async () => undefined,
     chooseCloneMethod: async () => ({ method: 'copy', reason: 'r', fallback: 'NoReflink: r' }),
     transferImage: async (input: {
@@ -184,6 +197,15 @@ describe('the lifecycle of a clone, with other activities', function () {
     verifyImage: async () => {
       throw permanentFailure('ImageInvalid', 'the end of the test');
     },
+  };
+
+  const otherNode = {
+    measureOrigin: node.measureOrigin,
+    observePool: async () => ({ ...(await node.observePool({ foreignBytes: 0 })), node: 'n2' }),
+    reserveDirectory: async () => {
+      throw permanentFailure('ImageInvalid', 'reserved on n2');
+    },
+    removeDirectory: async () => undefined,
   };
 
   async function start(
@@ -272,6 +294,13 @@ describe('the lifecycle of a clone, with other activities', function () {
     assert.equal(await failure(), 'ImageInvalid: the end of the test');
     // it waited for room, and not for long
     assert.ok(world.full < 0);
+  });
+
+  it('goes back to the node that holds its reservation, although another one has room and its source', async () => {
+    const found = origin();
+    const looks = [{ ...found, volume: { ...found.volume, node: 'n2' } }];
+    const { failure } = await start('held', looks, { held: true });
+    assert.equal(await failure(), 'ImageInvalid: reserved on n1');
   });
 
   it('transfers by the deadline that was changed while it waited', async () => {
