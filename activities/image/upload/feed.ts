@@ -82,12 +82,13 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     channel?.end(how);
   }
 
-  /** Hands a piece on; a promise while the process or its pipe is not ready for more. */
-  function take(piece: Buffer): false | undefined | Promise<false | undefined> {
+  /** Hands a piece of this client on; a promise while the process or its pipe is not ready for more. */
+  function take(piece: Buffer, mine: Attached): false | undefined | Promise<false | undefined> {
     if (settled || end) return false;
     if (length !== undefined && offset + piece.length > length) return false;
     begun.resolve(undefined);
-    if (!channel) return connected.promise.then(() => take(piece));
+    // a client that left meanwhile sends it again: it was not counted
+    if (!channel) return connected.promise.then(() => (attached === mine ? take(piece, mine) : false));
     offset += piece.length;
     const kept = keep(piece);
     const full = writeOn(channel.body, piece, () => void (kept || freePiece(piece)));
@@ -116,8 +117,10 @@ export function createFeed(request: UploadRequest, start: number, limits: FeedLi
     if (incoming.method === 'HEAD') return answerOffset(response, 200);
     if (settled) return tell(response, settled);
     clearTimeout(linger);
-    attached = { response, done: false };
-    await afterBody(await receiveBody(incoming, { take, stallMs }), attached);
+    const mine: Attached = { response, done: false };
+    attached = mine;
+    const how = await receiveBody(incoming, { take: (piece) => take(piece, mine), stallMs });
+    await afterBody(how, mine);
   }
 
   function whyRefused({ method, url = '', headers }: IncomingMessage): DataPortFailure | undefined {
