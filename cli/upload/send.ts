@@ -1,11 +1,11 @@
 /** Sends a file by the tus protocol, and goes on by itself after whatever breaks. */
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DefaultHttpStack, DetailedError, Upload } from 'tus-js-client';
 import { isCertificateCode, wantsCertificate } from '../../activities/image/source/certificate-codes.js';
 import { CliError, EXIT } from '../errors.js';
+import { createTryReader } from './file-reader.js';
 import { createUrlStore } from './url-store.js';
 
 /** What is sent where. */
@@ -104,7 +104,10 @@ function createAttempts(
     const known = addresses.read();
     if (known !== undefined && state.first) state.resumed = true;
     state.first = false;
-    const upload: Upload = new Upload(createReadStream(file), {
+    const reader = createTryReader({ file, size }, reject);
+    // the reader knows the file; the client only wants something
+    const upload: Upload = new Upload(Buffer.from(file), {
+      fileReader: reader.fileReader,
       // with both, any answer to HEAD but 2xx and 423 would begin another upload, and cost what is durable
       ...(known === undefined ? { endpoint } : { uploadUrl: known }),
       uploadSize: size,
@@ -135,6 +138,9 @@ function createAttempts(
       await promise;
     } finally {
       signal.removeEventListener('abort', stop);
+      // a request whose body has been closed would wait for the rest of it
+      void upload.abort();
+      reader.close();
     }
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -231,6 +231,32 @@ describe('dvflow upload', function () {
     await assert.rejects(send({ check, target: 'another' }), /it has failed/);
   });
 
+  it('closes the file after each try that breaks off', async () => {
+    gateway.dataPort.mood.cutAfterBytes = MIB;
+    const open: number[] = [];
+    async function check(): Promise<void> {
+      // the answer to a close comes later
+      for (let tries = 0; tries < 50 && timesOpen(file) > 0; tries += 1) await pause(10);
+      open.push(timesOpen(file));
+      if (open.length === 2) gateway.dataPort.mood.cutAfterBytes = undefined;
+    }
+    const { retries } = await send({ check });
+    assert.ok(retries >= 2, `${retries} retries`);
+    assert.deepEqual([...new Set(open)], [0]);
+    assert.deepEqual(await gateway.dataPort.content(session()[0]), content);
+  });
+
+  it('ends when the file is gone at another try', async () => {
+    gateway.dataPort.mood.cutAfterBytes = MIB;
+    const check = async (): Promise<void> => await rm(file);
+    await assert.rejects(send({ check }), (error: CliError) => {
+      assert.equal(error.exitCode, 3);
+      assert.equal(error.message, `${file} cannot be read: ENOENT`);
+      return true;
+    });
+    assert.equal(notices.length, 1);
+  });
+
   it('asks for another token when one is too old', async () => {
     let asked = 0;
     const token = async (): Promise<string> => {
@@ -242,6 +268,18 @@ describe('dvflow upload', function () {
     assert.equal(asked, 2);
   });
 });
+
+function timesOpen(path: string): number {
+  return readdirSync('/proc/self/fd').filter((fd) => linkOf(fd) === path).length;
+}
+
+function linkOf(fd: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
+}
 
 /** Passes connections on, and breaks the first one once. */
 async function startCuttingProxy(port: number, when: () => boolean) {
