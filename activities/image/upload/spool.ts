@@ -43,8 +43,10 @@ export async function spoolUpload(source: ImageSource, options: SpoolOptions): P
   const { body, scratch, directory, signal } = options;
   const file = await openFile(scratch, body.session);
   try {
-    const state = (await readUploadState(directory)) ?? { session: body.session };
-    const bytes = state.whole ? (state.spooled ?? 0) : await receive(source, file, options);
+    const state = await readUploadState(directory);
+    const whole = state?.whole ? (state.spooled ?? 0) : undefined;
+    await assertKept(whole ?? body.start, file, options);
+    const bytes = whole ?? (await receive(source, file, options));
     // its time tells one version from another, so it is left alone where nothing changes
     if ((await file.stat()).size !== bytes) await file.truncate(bytes);
     const kept = createFileSource({ fd: file.fd, name: 'upload' }, { signal });
@@ -55,17 +57,24 @@ export async function spoolUpload(source: ImageSource, options: SpoolOptions): P
   }
 }
 
+/** Scratch space may have been emptied; what is missing of a file would be read as zeros. */
+async function assertKept(
+  bytes: number,
+  file: FileHandle,
+  { body, directory }: Pick<SpoolOptions, 'body' | 'directory'>,
+): Promise<void> {
+  if ((await file.stat()).size >= bytes) return;
+  // or the next try would begin there again
+  await writeUploadState(directory, stateOf(body));
+  throw transientFailure(
+    'SourceUnavailable',
+    'the upload has to be sent from its start: what was kept of it is gone',
+  );
+}
+
 async function receive(source: ImageSource, file: FileHandle, options: SpoolOptions): Promise<number> {
   const { body, directory, room, signal, onProgress } = options;
   const known = stateOf(body);
-  if ((await file.stat()).size < body.start) {
-    // or the next try would begin there again
-    await writeUploadState(directory, known);
-    throw transientFailure(
-      'SourceUnavailable',
-      'the upload has to be sent from its start: what was kept of it is gone',
-    );
-  }
   const keeper = createKeeper(file, body.start, (spooled) =>
     writeUploadState(directory, { ...known, ...spooled }),
   );
