@@ -1,12 +1,16 @@
-import { close, constants, fstatSync, openSync, read } from 'node:fs';
+import { close, constants, fstatSync, fsync, openSync, read, type BigIntStats } from 'node:fs';
+import { promisify } from 'node:util';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import { codeOf } from '../../node/directories.js';
 import { blockDeviceSize } from '../block-device.js';
+import { createStateReader } from '../clone/state.js';
+import { deviceIdentity } from '../target/target-identity.js';
 import { HEAD_BYTES } from './streamed-source.js';
 import type { ImageSource, SourceFacts, SourceOptions } from './types.js';
 
 /** Bytes that a stream reads at once; the next piece is on its way while one is worked on. */
 const PIECE = 1024 * 1024;
+const syncFile = promisify(fsync);
 
 /** A file by its path, or one that is open already; a descriptor given stays open. */
 export type FileOrigin = { readonly path: string } | { readonly fd: number; readonly name: string };
@@ -23,7 +27,8 @@ export function createFileSource(
   const name = 'path' in origin ? origin.path : origin.name;
   const fd = 'path' in origin ? openFile(name) : origin.fd;
   const size = sizeOf(fd, name);
-  const { dev, ino, mtimeNs } = fstatSync(fd, { bigint: true });
+  const found = fstatSync(fd, { bigint: true });
+  const readState = found.isBlockDevice() ? createStateReader(fd) : undefined;
   let bytesRead = 0;
   let underway = 0;
   let closed = false;
@@ -33,11 +38,11 @@ export function createFileSource(
     if (closed && underway === 0 && 'path' in origin) close(fd, () => undefined);
   }
 
-  async function readOnce(target: Uint8Array, offset: number, position: number): Promise<number> {
+  async function whileOpen<T>(work: () => Promise<T>): Promise<T> {
     if (closed) throw new Error(`${name} is read after it was closed`);
     underway += 1;
     try {
-      return await readSome(fd, target, offset, position);
+      return await work();
     } catch (error) {
       const message = `${name} cannot be read: ${String(codeOf(error))}`;
       throw transientFailure('SourceUnavailable', message, { cause: error });
@@ -50,7 +55,7 @@ export function createFileSource(
   async function readAll(start: number, target: Uint8Array): Promise<void> {
     for (let filled = 0; filled < target.length;) {
       signal.throwIfAborted();
-      const count = await readOnce(target, filled, start + filled);
+      const count = await whileOpen(() => readSome(fd, target, filled, start + filled));
       if (count === 0)
         throw transientFailure(
           'SourceChanged',
@@ -61,10 +66,27 @@ export function createFileSource(
     }
   }
 
+  /** State of a device. A write counts when the device gets it, and what another process wrote may be in memory still. */
+  async function deviceState(): Promise<string | undefined> {
+    if (!readState) return undefined;
+    await whileOpen(() => syncFile(fd));
+    return readState();
+  }
+  let beginning: Promise<string | undefined> | undefined;
+  const begin = (): Promise<string | undefined> => (beginning ??= deviceState());
+
+  /** None where another device may come by the same number unseen. */
+  async function etagOf({ dev, ino, mtimeNs }: BigIntStats): Promise<string | undefined> {
+    // who writes to a device, as a file system on it does, leaves the times of its node alone
+    if (!readState) return `"${dev}-${ino}-${mtimeNs}"`;
+    return deviceIdentity(fd) === undefined ? undefined : `"${await begin()}"`;
+  }
+
   async function probe(): Promise<SourceFacts> {
+    const etag = await etagOf(found);
     const head = Buffer.alloc(Math.min(HEAD_BYTES, size));
     await readAll(0, head);
-    const validators = { etag: `"${dev}-${ino}-${mtimeNs}"`, length: size };
+    const validators = { ...(etag === undefined ? {} : { etag }), length: size };
     return { displayUrl: displayUrl ?? name, ranges: true, seekable: true, validators, head };
   }
   let probing: Promise<SourceFacts> | undefined;
@@ -95,16 +117,22 @@ export function createFileSource(
     }
   }
 
-  /** A file that was written to while it was read has given a mixture; a device does not tell. */
-  function requireSame(): void {
-    const now = fstatSync(fd, { bigint: true });
-    if (now.isFile() && (now.mtimeNs !== mtimeNs || now.size !== BigInt(size)))
+  async function isSame(): Promise<boolean> {
+    const before = await begin();
+    if (readState) return (await deviceState()) === before;
+    const { mtimeNs, size: bytes } = fstatSync(fd, { bigint: true });
+    return mtimeNs === found.mtimeNs && bytes === found.size;
+  }
+
+  /** What was written to while it was read has given a mixture. */
+  async function requireSame(): Promise<void> {
+    if (!(await isSame()))
       throw transientFailure('SourceChanged', `${name}: source changed: it was written to while it was read`);
   }
 
   return {
     probe: () => (probing ??= probe()),
-    settle: async () => requireSame(),
+    settle: requireSame,
     stream,
     readInto: readAll,
     get bytesRead() {

@@ -1,8 +1,20 @@
 import assert from 'node:assert/strict';
-import { closeSync, copyFileSync, fstatSync, openSync, readdirSync, readlinkSync, utimesSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  closeSync,
+  copyFileSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createFileSource } from '../../../activities/image/source/file-source.js';
+import { deviceIdentity } from '../../../activities/image/target/target-identity.js';
 import { makePatterned, MIB, useDirectory } from '../support/images.js';
+import { useLoopDevices } from '../support/loop-device.js';
 
 describe('a local file as a source', () => {
   const directory = useDirectory();
@@ -59,6 +71,42 @@ describe('a local file as a source', () => {
     await pause(20);
     assert.equal(fstatSync(fd).size, 8 * MIB);
     closeSync(fd);
+  });
+});
+
+describe('a block device as a source', () => {
+  const directory = useDirectory();
+  const loops = useLoopDevices();
+  const { signal } = new AbortController();
+
+  /** As a file system on it does: the times of its node stay what they are. */
+  function writeUnseen(device: string): void {
+    const node = `${directory()}/node`;
+    const { rdev } = statSync(device);
+    execFileSync('mknod', [node, 'b', `${rdev >> 8}`, `${rdev & 0xff}`]);
+    execFileSync('dd', ['if=/dev/zero', `of=${node}`, 'bs=1M', 'count=1', 'conv=notrunc'], {
+      stdio: 'ignore',
+    });
+  }
+
+  it('is another one after a write to it, whoever wrote, and says so when it was under way', async () => {
+    const device = loops.make(`${directory()}/disk.raw`, 4 * MIB);
+    const fd = openSync(device, 'r');
+    const tells = deviceIdentity(fd) !== undefined;
+    closeSync(fd);
+    const etagOf = async (source: ReturnType<typeof createFileSource>): Promise<string | undefined> =>
+      (await source.probe()).validators.etag;
+    const first = createFileSource({ path: device }, { signal });
+    const second = createFileSource({ path: device }, { signal });
+    const etag = await etagOf(first);
+    assert.equal(etag === undefined, !tells, 'a number alone promises nothing');
+    assert.equal(await etagOf(second), etag);
+    await first.settle?.();
+    writeUnseen(device);
+    await assert.rejects(async () => first.settle?.(), /written to while it was read/);
+    const third = createFileSource({ path: device }, { signal });
+    assert.ok(!tells || (await etagOf(third)) !== etag);
+    for (const source of [first, second, third]) source.close();
   });
 });
 
