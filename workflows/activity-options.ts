@@ -148,6 +148,17 @@ export function reclaiming(node: string): NodeActivities {
   });
 }
 
+/** Removes what a sweep found on a node: a few tries, since others are to be swept, and it comes again. */
+export function sweepingOn(node: string): NodeActivities {
+  return proxyActivities<NodeActivities>({
+    taskQueue: nodeQueue(node),
+    scheduleToStartTimeout: '2m',
+    startToCloseTimeout: '5m',
+    heartbeatTimeout: LIVENESS,
+    retry: { ...retry, maximumAttempts: 5 },
+  });
+}
+
 /** Clean-up on a node: one that has been silent for 2 minutes is left to the sweeper (`design.md` §6, How a workflow ends). */
 export function cleaningUp(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({
@@ -160,7 +171,10 @@ export function cleaningUp(node: string): NodeActivities {
   });
 }
 
-/** Clean-up of a volume that somebody made: a device that has to write its zeros takes hours, and says how far it is. */
+/**
+ * Clean-up of a volume that somebody made: a device that has to write its zeros takes hours, and says how far it is. Its path may be
+ * gone for good: a few tries, then the run ends, and the sweeper comes back to it.
+ */
 export function emptying(node: string): NodeActivities {
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(node),
@@ -168,7 +182,7 @@ export function emptying(node: string): NodeActivities {
     startToCloseTimeout: '1d',
     // A gibibyte of zeros between two beats.
     heartbeatTimeout: '2m',
-    retry,
+    retry: { ...retry, initialInterval: '5s', maximumAttempts: 5 },
   });
 }
 

@@ -9,6 +9,7 @@ export { publishCapacity } from './publish-capacity.js';
 export { prepareStorage } from './prepare-storage.js';
 export { recheckNode } from './recheck-node.js';
 export { reclaimVolume } from './reclaim-volume.js';
+export { returnReservedVolume } from './return-reserved-volume.js';
 export { sweep } from './sweep.js';
 export { uploadClaim } from './upload-claim.js';
 export { uploadDataVolume } from './upload-data-volume.js';

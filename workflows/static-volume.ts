@@ -62,6 +62,6 @@ export async function returnVolume(dataVolume: DataVolumeRef, asking = control):
   const { volume } = await asking.withdrawVolume({ dataVolume });
   if (!volume) return false;
   await emptying(volume.node).emptyReservedVolume({ volume });
-  await control.releaseVolume({ volume });
+  await asking.releaseVolume({ volume });
   return true;
 }

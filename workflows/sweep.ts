@@ -1,11 +1,31 @@
-import { isCancellation, log } from '@temporalio/workflow';
+import {
+  ChildWorkflowCancellationType,
+  isCancellation,
+  log,
+  ParentClosePolicy,
+  patched,
+  sleep,
+  startChild,
+  type ChildWorkflowHandle,
+} from '@temporalio/workflow';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { PoolRef, UnpublishedItem } from '../activities/types.js';
 import { poolsOn } from './examine-nodes.js';
-import { cleaningUp, control, probing, sweeping } from './activity-options.js';
+import { control, probing, sweeping, sweepingOn } from './activity-options.js';
 import { requireArgument } from './arguments.js';
 import { recordMetric } from './metrics.js';
+import type { returnReservedVolume } from './return-reserved-volume.js';
 import { takeMark } from './stale-marks.js';
 import { returnVolume } from './static-volume.js';
+import { CONTROL_QUEUE, returnWorkflowId } from './task-queues.js';
+
+/** Histories of before hold the return of a volume among their own steps. */
+const APART = 'reserved volumes are returned apart';
+
+/** A sweep waits so long for the volumes that are being given back, and leaves them to their own runs. */
+const PATIENCE = '10s';
+
+type Return = ChildWorkflowHandle<typeof returnReservedVolume>;
 
 /** What one sweep found and removed. */
 export interface SweepResult {
@@ -34,13 +54,18 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
     }),
   );
   const items = [...(await control.listUnpublished()), ...directories.flat()];
-  const judged = items.length === 0 ? [] : await control.judgeUnpublished({ items });
+  const judged = items.length === 0 ? [] : await sweeping.judgeUnpublished({ items });
   const doomed = judged.filter(({ published }) => !published);
   for (const { kind } of doomed) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
   for (const item of judged) if (item.published) await takeMark(item);
   const removed: string[] = [];
   // Directories first: a claim's volume must not be offered again while the old bytes are there.
-  for (const item of [...doomed].sort(byKind)) if (await remove(item)) removed.push(nameOf(item));
+  const returns = new Map<string, Return>();
+  for (const item of [...doomed].sort(byKind)) {
+    if (item.reserved && patched(APART)) await startReturn(item, returns);
+    else if (await remove(item)) removed.push(nameOf(item));
+  }
+  removed.push(...(await returnedOf(returns)));
   if (input.node === undefined) {
     recordMetric('dvflow_sweep_silent_nodes', silentNodes.length);
     recordMetric('dvflow_sweep_end_timestamp_seconds', Date.now() / 1000);
@@ -63,15 +88,47 @@ async function listDirectories(
   }
 }
 
+/** Begins to give a volume back; where an earlier sweep's run still does that, it goes on. */
+async function startReturn(item: UnpublishedItem, returns: Map<string, Return>): Promise<void> {
+  try {
+    const run = await startChild<typeof returnReservedVolume>('returnReservedVolume', {
+      workflowId: returnWorkflowId(item.dataVolume.uid),
+      taskQueue: CONTROL_QUEUE,
+      args: [item],
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      cancellationType: ChildWorkflowCancellationType.ABANDON,
+    });
+    returns.set(nameOf(item), run);
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    log.info('still being given back', { item: nameOf(item) });
+  }
+}
+
+/** Names of those that are given back while the sweep waits. */
+async function returnedOf(returns: ReadonlyMap<string, Return>): Promise<readonly string[]> {
+  if (returns.size === 0) return [];
+  const returned: string[] = [];
+  const all = [...returns].map(async ([name, run]) => {
+    try {
+      if ((await run.result()).returned) returned.push(name);
+    } catch (error) {
+      log.warn('left to the next sweep', { item: name, error });
+    }
+  });
+  await Promise.race([Promise.all(all), sleep(PATIENCE)]);
+  return returned;
+}
+
 /** Judges once more, since the first word may be minutes old by now; what fails is left to the next sweep. */
 async function remove(item: UnpublishedItem): Promise<boolean> {
   try {
-    const [still] = await control.judgeUnpublished({ items: [item] });
+    const [still] = await sweeping.judgeUnpublished({ items: [item] });
     if (!still || still.published) return false;
     if (item.reserved) {
       if (!(await returnVolume(item.dataVolume, sweeping))) return false;
-    } else if (isOnNode(item)) await cleaningUp(item.where).removeUnpublishedDirectory({ item });
-    else await control.removeUnpublished({ item });
+    } else if (isOnNode(item)) await sweepingOn(item.where).removeUnpublishedDirectory({ item });
+    else await sweeping.removeUnpublished({ item });
     recordMetric('dvflow_leaked_objects_removed_total', 1, { kind: item.kind });
     return true;
   } catch (error) {

@@ -51,3 +51,8 @@ export function recheckNodeWorkflowId(node: string): string {
 
 /** Id of the Schedule that runs the sweeper. */
 export const SWEEP_SCHEDULE = 'dvflow-sweep';
+
+/** Workflow id that gives back the static volume which a DataVolume's run had reserved. */
+export function returnWorkflowId(dataVolumeUid: string): string {
+  return `${SWEEP_SCHEDULE}/${dataVolumeUid}`;
+}

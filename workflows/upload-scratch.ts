@@ -1,9 +1,9 @@
 /** Scratch space for an upload, made while its client waits; and how a client is told that it is not received. */
-import { ActivityFailure, ApplicationFailure } from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, isCancellation, log } from '@temporalio/workflow';
 import type { ScratchPlan, ScratchSpace } from '../activities/types/scratch.js';
 import type { UploadRequest } from '../activities/types/upload.js';
 import type { ClaimRef, FailureType, FillTarget, ImageFacts, TargetPlan } from '../activities/types.js';
-import { cleaningUp, onNode } from './activity-options.js';
+import { cleaningUp } from './activity-options.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { obtainScratch, planScratch } from './scratch.js';
 import type { Trouble } from './upload-desk.js';
@@ -71,10 +71,15 @@ async function planFor(
   throw ApplicationFailure.create({ message: 'scratch space without a reason', nonRetryable: true });
 }
 
-/** Tells a client that has been let in why it is not received. */
+/** Tells a client that has been let in why it is not received; one whose node is silent hears it from the broken connection. */
 export async function dismiss(
   { directory, request: { session } }: Pick<Need, 'directory' | 'request'>,
   why: Trouble & { readonly retryable?: boolean },
 ): Promise<void> {
-  await onNode(directory.node).dismissUpload({ target: directory, session, ...why });
+  try {
+    await cleaningUp(directory.node).dismissUpload({ target: directory, session, ...why });
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    log.warn('a client was not told why it is not received', { node: directory.node, error });
+  }
 }

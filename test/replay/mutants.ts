@@ -177,7 +177,7 @@ function copyOf(own: ReadonlySet<string>, sources: Sources): Sources {
 
 /** A step is a call of an activity's proxy, or an entered phase or event of the lifecycle. */
 const STEP =
-  /^(?:control|asking|publishing|claiming|inspecting|following|(?:probing|reserving|onNode|reclaiming|creating|finishing|cleaningUp|emptying|measuring|serving|transferring|preparing|labelling)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
+  /^(?:control|asking|sweeping|publishing|claiming|inspecting|following|(?:probing|reserving|onNode|reclaiming|creating|finishing|cleaningUp|emptying|measuring|serving|transferring|preparing|labelling|sweepingOn)\([^)]*\))\s*\.\w+\($|^volume\.(?:enter|event)\($/;
 
 /** Goes to the top of a file that gets a timer. */
 const IMPORT = "import { sleep as insertedTimer } from '@temporalio/workflow';\n";

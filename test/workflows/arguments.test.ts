@@ -75,6 +75,20 @@ const REFUSED: Readonly<Record<string, { readonly type: string; readonly inputs:
     type: 'InvalidArgument',
     inputs: [...NOTHING, 'x', {}, ...wrongReferences('name', 'uid')],
   },
+  returnReservedVolume: {
+    type: 'InvalidArgument',
+    inputs: [
+      ...NOTHING,
+      'x',
+      {},
+      ...wrongReferences('name', 'objectUid'),
+      ...wrongReferences('namespace', 'name', 'uid').map((dataVolume) => ({
+        name: 'x',
+        objectUid: 'x',
+        dataVolume,
+      })),
+    ],
+  },
   // without an argument it sweeps everything
   sweep: {
     type: 'InvalidArgument',

@@ -68,6 +68,7 @@ export const WORKFLOW_TYPES = [
   'publishCapacity',
   'recheckNode',
   'reclaimVolume',
+  'returnReservedVolume',
   'sweep',
   'uploadClaim',
   'uploadDataVolume',

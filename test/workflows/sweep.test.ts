@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { Context } from '@temporalio/activity';
+import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { UnpublishedItem } from '../../activities/types.js';
+import type { SweepResult } from '../../workflows/sweep.js';
+import { CONTROL_QUEUE, nodeQueue, returnWorkflowId } from '../../workflows/task-queues.js';
+import { startTemporal, type TestServer } from '../client/temporal.js';
+
+/** An item of a DataVolume of its own, left by a run that was terminated. */
+const left = (kind: UnpublishedItem['kind'], more: Partial<UnpublishedItem> = {}): UnpublishedItem => {
+  const uid = randomUUID();
+  return {
+    kind,
+    where: kind === 'Directory' ? 'n1' : '',
+    name: `${kind.toLowerCase()}-${uid}`,
+    objectUid: uid,
+    dataVolume: { namespace: 'a', name: `disk-${uid}`, uid },
+    workflowId: 'w/terminated',
+    createdAt: '2020-01-01T00:00:00Z',
+    ...more,
+  };
+};
+const nameOf = ({ kind, where, name }: UnpublishedItem): string => `${kind} ${where}/${name}`;
+
+describe('the sweeper, with other activities', function () {
+  this.timeout(60_000);
+  let server: TestServer;
+  let connection: NativeConnection;
+  const workers: { readonly worker: Worker; readonly running: Promise<void> }[] = [];
+  /** What the cluster holds, in Kubernetes and on node n1. */
+  let objects: UnpublishedItem[] = [];
+  let directories: UnpublishedItem[] = [];
+  /** Activities that were called, with the number of items they got. */
+  let called: string[] = [];
+  let emptying: () => Promise<void>;
+
+  before(async () => {
+    server = await startTemporal();
+    connection = await NativeConnection.connect({ address: server.address });
+    const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
+    const activities: WorkerOptions['activities'] = { ...control };
+    for (const options of [
+      { taskQueue: CONTROL_QUEUE, workflowsPath, activities },
+      { taskQueue: nodeQueue('n1'), activities: node },
+    ]) {
+      const worker = await Worker.create({
+        connection,
+        sinks: { dvflowMetrics: { record: { fn: () => undefined } } },
+        ...options,
+      });
+      workers.push({ worker, running: worker.run() });
+    }
+  });
+  beforeEach(() => {
+    objects = [];
+    directories = [];
+    called = [];
+    emptying = async () => undefined;
+  });
+  after(async () => {
+    for (const { worker } of workers) worker.shutdown();
+    await Promise.all(workers.map(async ({ running }) => await running));
+    await connection?.close();
+    await server?.close();
+  });
+
+  const control = {
+    listNodes: async () => ({ nodes: ['n1'], pools: [], placed: [] }),
+    listUnpublished: async () => objects,
+    judgeUnpublished: async ({ items }: { items: UnpublishedItem[] }) => {
+      called.push(`judge ${items.length}`);
+      return items;
+    },
+    removeUnpublished: async ({ item }: { item: UnpublishedItem }) => {
+      called.push(`remove ${nameOf(item)}`);
+    },
+    withdrawVolume: async ({ dataVolume }: { dataVolume: UnpublishedItem['dataVolume'] }) => ({
+      volume: { node: 'n1', dataVolume },
+    }),
+    releaseVolume: async ({ volume }: { volume: { dataVolume: { uid: string } } }) => {
+      called.push(`release ${volume.dataVolume.uid}`);
+    },
+  };
+  const node = {
+    listUnpublishedDirectories: async () => directories,
+    removeUnpublishedDirectory: control.removeUnpublished,
+    emptyReservedVolume: async () => {
+      called.push('empty');
+      await emptying();
+    },
+  };
+  const start = async () =>
+    await server.client.workflow.start('sweep', {
+      workflowId: `sweep-${randomUUID()}`,
+      taskQueue: CONTROL_QUEUE,
+      args: [{}],
+    });
+  const sweep = async (): Promise<SweepResult> => (await (await start()).result()) as SweepResult;
+  /** Most attempts of each activity of a run. */
+  const attemptsOf = async (workflowId: string): Promise<Record<string, number>> => {
+    const { events } = await server.client.workflow.getHandle(workflowId).fetchHistory();
+    const scheduled = (events ?? []).flatMap((event) => event.activityTaskScheduledEventAttributes ?? []);
+    return Object.fromEntries<number>(
+      scheduled.map(({ activityType, retryPolicy }) => [
+        activityType?.name ?? '',
+        Number(retryPolicy?.maximumAttempts ?? 0),
+      ]),
+    );
+  };
+
+  it('gives a reserved volume back, and says so', async () => {
+    const volume = left('PersistentVolume', { reserved: true });
+    objects = [volume, left('Secret')];
+    const { found, removed } = await sweep();
+    assert.equal(found, 2);
+    assert.deepEqual([...removed].sort(), objects.map(nameOf).sort());
+    assert.ok(called.includes(`release ${volume.dataVolume.uid}`));
+  });
+
+  it('does not wait for a volume that takes long to empty, nor begins it twice', async () => {
+    const volume = left('PersistentVolume', { reserved: true });
+    const secret = left('Secret');
+    objects = [volume, secret];
+    let end = (): void => undefined;
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    emptying = async () => {
+      const beating = setInterval(() => Context.current().heartbeat(), 1000);
+      await ended;
+      clearInterval(beating);
+    };
+    try {
+      assert.deepEqual((await sweep()).removed, [nameOf(secret)]);
+      assert.deepEqual((await sweep()).removed, [nameOf(secret)]);
+      assert.equal(called.filter((name) => name === 'empty').length, 1);
+      assert.ok(!called.some((name) => name.startsWith('release')));
+    } finally {
+      end();
+    }
+    const run = server.client.workflow.getHandle(returnWorkflowId(volume.dataVolume.uid));
+    assert.deepEqual(await run.result(), { returned: true });
+    assert.ok(called.includes(`release ${volume.dataVolume.uid}`));
+  });
+
+  it('tries what concerns one item a few times, not for ever', async () => {
+    const volume = left('PersistentVolume', { reserved: true });
+    objects = [volume, left('Secret')];
+    directories = [left('Directory')];
+    const swept = await start();
+    await swept.result();
+    const { listNodes: _, listUnpublished: __, ...tried } = await attemptsOf(swept.workflowId);
+    assert.deepEqual(tried, {
+      listUnpublishedDirectories: 1,
+      judgeUnpublished: 5,
+      removeUnpublishedDirectory: 5,
+      removeUnpublished: 5,
+    });
+    assert.deepEqual(await attemptsOf(returnWorkflowId(volume.dataVolume.uid)), {
+      judgeUnpublished: 5,
+      withdrawVolume: 5,
+      emptyReservedVolume: 5,
+      releaseVolume: 5,
+    });
+  });
+});
