@@ -18,6 +18,7 @@ import type {
   DataVolumeRef,
   DataVolumeStart,
   ImageFacts,
+  ItemPage,
   KeptVolume,
   Missing,
   PlacementFacts,
@@ -147,11 +148,11 @@ export interface ControlActivities
   recordStatus(input: StatusUpdate): Promise<{ readonly exists: boolean }>;
   /** Newest heartbeat of this workflow's transfer, for the deadline: bytes done, and when they last grew. */
   observeTransfer(input: { workflowId: string }): Promise<{ readonly bytes: number }>;
-  /** Everything that carries the unpublished mark in Kubernetes (claims, volumes, Secrets). */
-  listUnpublished(): Promise<readonly UnpublishedItem[]>;
+  /** What carries the unpublished mark in Kubernetes (claims, volumes, Secrets) and is old enough to be swept. */
+  listUnpublished(input?: ItemPage): Promise<readonly UnpublishedItem[]>;
   /**
    * Of the given items, those for which all four conditions of `design.md` §6 hold, and with `published` those that a user has and only
-   * the mark stayed on; asks Temporal and Kubernetes afresh.
+   * the mark stayed on; asks Temporal and Kubernetes afresh. One that cannot be judged is left out, as long as others can.
    */
   judgeUnpublished(input: { items: readonly UnpublishedItem[] }): Promise<readonly UnpublishedItem[]>;
   /** Removes one claim, volume or Secret, by uid, or of a `published` volume the mark; absent is success. */
@@ -230,10 +231,12 @@ export interface NodeActivities
    * Directories under these pools that carry the marker, and block volumes of the node that hold nothing; `judged`: paths of those
    * pools that this node is to have, for its metrics.
    */
-  listUnpublishedDirectories(input: {
-    pools: readonly PoolRef[];
-    judged?: readonly string[];
-  }): Promise<readonly UnpublishedItem[]>;
+  listUnpublishedDirectories(
+    input: {
+      pools: readonly PoolRef[];
+      judged?: readonly string[];
+    } & ItemPage,
+  ): Promise<readonly UnpublishedItem[]>;
   /** Removes one of them, if its marker is still there. */
   removeUnpublishedDirectory(input: { item: UnpublishedItem }): Promise<void>;
   /** Removes the data and the promise of a released volume: data before the PV object. */

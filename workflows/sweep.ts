@@ -1,4 +1,5 @@
 import {
+  ActivityFailure,
   ChildWorkflowCancellationType,
   isCancellation,
   log,
@@ -6,10 +7,12 @@ import {
   patched,
   sleep,
   startChild,
+  TimeoutFailure,
+  workflowInfo,
   type ChildWorkflowHandle,
 } from '@temporalio/workflow';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
-import type { PoolRef, UnpublishedItem } from '../activities/types.js';
+import type { ItemPage, PoolRef, UnpublishedItem } from '../activities/types.js';
 import { poolsOn } from './examine-nodes.js';
 import { control, probing, sweeping, sweepingOn } from './activity-options.js';
 import { requireArgument } from './arguments.js';
@@ -21,6 +24,16 @@ import { CONTROL_QUEUE, returnWorkflowId } from './task-queues.js';
 
 /** Histories of before hold the return of a volume among their own steps. */
 const APART = 'reserved volumes are returned apart';
+
+/** Histories of before hold one list, one judgement, and a try for each directory of a node that went silent. */
+const IN_PARTS = 'sweeps in parts';
+
+/** Items of one list and of one judgement: a fraction of what Temporal takes in one payload. */
+const PAGE = 500;
+const PART = 200;
+
+/** Temporal ends a run of 51200 events: what is left by then is the next sweep's. */
+const MOST_EVENTS = 40_000;
 
 /** A sweep waits so long for the volumes that are being given back, and leaves them to their own runs. */
 const PATIENCE = '10s';
@@ -53,17 +66,20 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
       return listDirectories(node, { pools, judged }, silentNodes);
     }),
   );
-  const items = [...(await control.listUnpublished()), ...directories.flat()];
-  const judged = items.length === 0 ? [] : await sweeping.judgeUnpublished({ items });
+  const objects = await allPages(async (page) => await control.listUnpublished(page));
+  const items = [...objects, ...directories.flat()];
+  const judged = await judge(items);
   const doomed = judged.filter(({ published }) => !published);
   for (const { kind } of doomed) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
-  for (const item of judged) if (item.published) await takeMark(item);
+  for (const item of judged) if (item.published && hasRoom()) await takeMark(item);
   const removed: string[] = [];
   // Directories first: a claim's volume must not be offered again while the old bytes are there.
   const returns = new Map<string, Return>();
   for (const item of [...doomed].sort(byKind)) {
+    if (!hasRoom()) break;
+    if (isOnNode(item) && silentNodes.includes(item.where) && patched(IN_PARTS)) continue;
     if (item.reserved && patched(APART)) await startReturn(item, returns);
-    else if (await remove(item)) removed.push(nameOf(item));
+    else if (await remove(item, silentNodes)) removed.push(nameOf(item));
   }
   removed.push(...(await returnedOf(returns)));
   if (input.node === undefined) {
@@ -79,13 +95,54 @@ async function listDirectories(
   silent: string[],
 ): Promise<readonly UnpublishedItem[]> {
   try {
-    return await probing(node).listUnpublishedDirectories(input);
+    return await allPages(
+      async (page) => await probing(node).listUnpublishedDirectories({ ...input, ...page }),
+    );
   } catch (error) {
     if (isCancellation(error)) throw error;
     log.warn('node does not answer the sweeper', { node, error });
     silent.push(node);
     return [];
   }
+}
+
+/** All items of a list, however long. */
+async function allPages(
+  list: (page: ItemPage) => Promise<readonly UnpublishedItem[]>,
+): Promise<readonly UnpublishedItem[]> {
+  const items: UnpublishedItem[] = [];
+  for (let after: UnpublishedItem | undefined; ;) {
+    const page = await list({ limit: PAGE, ...(after ? { after } : {}) });
+    const last = page.at(-1);
+    // a worker of before knows no pages, and tells everything each time
+    const again = last && after && nameOf(last) === nameOf(after);
+    if (!again) items.push(...page);
+    if (!last || again || page.length !== PAGE || !patched(IN_PARTS)) return items;
+    after = last;
+  }
+}
+
+/** Part by part, so that one which cannot be judged leaves the others. */
+async function judge(items: readonly UnpublishedItem[]): Promise<readonly UnpublishedItem[]> {
+  const size = items.length > PART && patched(IN_PARTS) ? PART : Math.max(items.length, 1);
+  const judged: UnpublishedItem[] = [];
+  const failures: unknown[] = [];
+  for (let at = 0; at < items.length; at += size) {
+    try {
+      judged.push(...(await sweeping.judgeUnpublished({ items: items.slice(at, at + size) })));
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      log.warn('left to the next sweep', { items: `${at} to ${Math.min(at + size, items.length)}`, error });
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0 && failures.length === Math.ceil(items.length / size)) throw failures[0];
+  return judged;
+}
+
+/** Whether this run may take more steps. */
+function hasRoom(): boolean {
+  return workflowInfo().historyLength < MOST_EVENTS;
 }
 
 /** Begins to give a volume back; where an earlier sweep's run still does that, it goes on. */
@@ -121,7 +178,7 @@ async function returnedOf(returns: ReadonlyMap<string, Return>): Promise<readonl
 }
 
 /** Judges once more, since the first word may be minutes old by now; what fails is left to the next sweep. */
-async function remove(item: UnpublishedItem): Promise<boolean> {
+async function remove(item: UnpublishedItem, silentNodes: string[]): Promise<boolean> {
   try {
     const [still] = await sweeping.judgeUnpublished({ items: [item] });
     if (!still || still.published) return false;
@@ -134,8 +191,15 @@ async function remove(item: UnpublishedItem): Promise<boolean> {
   } catch (error) {
     if (isCancellation(error)) throw error;
     log.warn('left to the next sweep', { item: nameOf(item), error });
+    if (isOnNode(item) && isSilence(error) && !silentNodes.includes(item.where)) silentNodes.push(item.where);
     return false;
   }
+}
+
+/** Nobody has taken the step: the node went silent since it was asked. */
+function isSilence(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START';
 }
 
 function isOnNode({ kind }: UnpublishedItem): boolean {

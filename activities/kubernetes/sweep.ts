@@ -1,7 +1,9 @@
 /** What terminated workflows left behind in Kubernetes (`design.md` §6): found by mark, judged afresh, removed by uid. */
+import { Context } from '@temporalio/activity';
 import type { V1ObjectMeta, V1PersistentVolume } from '@kubernetes/client-node';
 import type { ControlActivities } from '../interfaces.js';
-import type { DataVolumeRef, UnpublishedItem } from '../types.js';
+import { pageOf } from '../item-pages.js';
+import type { DataVolumeRef, ItemPage, UnpublishedItem } from '../types.js';
 import { isOffered } from './adoption.js';
 import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
@@ -34,23 +36,24 @@ export function createSweepActivities({
   const { core } = kubernetes;
   const grace = graceMs ?? DEFAULT_GRACE_MS;
 
-  async function listUnpublished(): Promise<readonly UnpublishedItem[]> {
+  async function listUnpublished(page: ItemPage = {}): Promise<readonly UnpublishedItem[]> {
     const labelSelector = MARKS.unpublished;
     const namespace = transferNamespace;
-    const claims = await listAll('listing unpublished claims', (page) =>
-      core.listPersistentVolumeClaimForAllNamespaces({ ...page, labelSelector }),
+    const claims = await listAll('listing unpublished claims', (part) =>
+      core.listPersistentVolumeClaimForAllNamespaces({ ...part, labelSelector }),
     );
-    const volumes = await listAll('listing unpublished volumes', (page) =>
-      core.listPersistentVolume({ ...page, labelSelector }),
+    const volumes = await listAll('listing unpublished volumes', (part) =>
+      core.listPersistentVolume({ ...part, labelSelector }),
     );
-    const secrets = await listAll('listing copies of credentials', (page) =>
-      core.listNamespacedSecret({ ...page, namespace, labelSelector }),
+    const secrets = await listAll('listing copies of credentials', (part) =>
+      core.listNamespacedSecret({ ...part, namespace, labelSelector }),
     );
-    return [
+    const items = [
       ...claims.map(({ metadata }) => itemOf('PersistentVolumeClaim', metadata)),
       ...volumes.map(({ metadata }) => itemOf('PersistentVolume', metadata)),
       ...secrets.map(({ metadata }) => itemOf('Secret', metadata)),
     ];
+    return pageOf(items.filter(isOld), page);
   }
 
   async function judgeUnpublished({
@@ -60,11 +63,25 @@ export function createSweepActivities({
   }): Promise<UnpublishedItem[]> {
     const volumes = await listAll('listing volumes', (page) => core.listPersistentVolume(page));
     const judged: UnpublishedItem[] = [];
+    const failures: unknown[] = [];
     for (const item of items) {
-      if (await isPublished(item, volumes)) judged.push({ ...item, published: true });
-      else if (await isRemovable(item, volumes)) judged.push(item);
+      try {
+        if (await isPublished(item, volumes)) judged.push({ ...item, published: true });
+        else if (await isRemovable(item, volumes)) judged.push(item);
+      } catch (error) {
+        failures.push(error);
+        const { kind, where, name } = item;
+        Context.current().log.warn('cannot be judged, and stays', { kind, where, name, error });
+      }
     }
+    // nobody answers: worth another try
+    if (failures.length > 0 && failures.length === items.length) throw failures[0];
     return judged;
+  }
+
+  /** Younger things may be in the making; so may be those of which nobody knows when they were made. */
+  function isOld({ createdAt }: UnpublishedItem): boolean {
+    return Date.parse(createdAt) < Date.now() - grace;
   }
 
   /**
@@ -72,7 +89,7 @@ export function createSweepActivities({
    * the PersistentVolume can be seen: once an administrator has deleted that to keep the data, nothing else tells the disk from a leak.
    */
   async function isPublished(item: UnpublishedItem, all: readonly V1PersistentVolume[]): Promise<boolean> {
-    if (!(Date.parse(item.createdAt) < Date.now() - grace)) return false;
+    if (!isOld(item)) return false;
     const volume = usersVolumes(all).find((found) => isOf(found, item));
     if (volume?.metadata?.annotations?.hostPathProvisionerIdentity !== IDENTITY) return false;
     const bound = volume.status?.phase === 'Bound';
@@ -93,7 +110,7 @@ export function createSweepActivities({
   ): Promise<boolean> {
     const { uid, name } = item.dataVolume;
     if (!uid || !name || !item.workflowId) return false;
-    if (!(Date.parse(item.createdAt) < Date.now() - grace)) return false;
+    if (!isOld(item)) return false;
     const onNode = item.kind === 'Directory' || item.kind === 'BlockVolume';
     if (!onNode && (await readMarked(item)) === undefined) return false;
     if (await isInUse(item, volumes)) return false;

@@ -1,4 +1,5 @@
 import type { NodeActivities } from '../interfaces.js';
+import { pageOf } from '../item-pages.js';
 import type { DataPort } from '../types/data-port.js';
 import type { UploadNodeActivities } from '../types/upload.js';
 import type { UnpublishedItem } from '../types.js';
@@ -59,7 +60,7 @@ export function createNodeActivities(context: {
       });
     },
     removeDirectory: async ({ directory }) => await removeDirectory(directory, node),
-    async listUnpublishedDirectories({ pools }) {
+    async listUnpublishedDirectories({ pools, ...page }) {
       const lists: (readonly UnpublishedItem[])[] = [];
       for (const { path } of pools) {
         const found = await findPool(path, node);
@@ -67,7 +68,7 @@ export function createNodeActivities(context: {
         await using pool = found;
         lists.push(await listMarkers(pool, node));
       }
-      return [...lists.flat(), ...(await listLoopLeaks(volumes))];
+      return pageOf([...lists.flat(), ...(await listLoopLeaks(volumes))], page);
     },
     async removeUnpublishedDirectory({ item }) {
       if (item.kind === 'BlockVolume') await removeLoopLeak(item, volumes);

@@ -133,6 +133,13 @@ export interface UnpublishedItem {
   readonly createdAt: string;
 }
 
+/** Which of the unpublished items are asked for; without members all. */
+export interface ItemPage {
+  /** The last one of the page before; it may be gone by now. */
+  readonly after?: UnpublishedItem;
+  readonly limit?: number;
+}
+
 /** Identity of a released PersistentVolume that dvflow provisioned. */
 export interface ReleasedVolume {
   readonly name: string;

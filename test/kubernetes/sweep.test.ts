@@ -103,6 +103,41 @@ describe('the sweeper on a real API server and a real Temporal server', function
     assert.ok(Math.abs(Date.parse(item?.createdAt ?? '') - Date.now()) < 60_000);
   });
 
+  it('lists neither what is young, nor more than a page', async () => {
+    const { dataVolume } = await leave('w/pages');
+    const young = await act(sweeper(600_000).listUnpublished, []);
+    assert.deepEqual(
+      young.filter((item) => item.dataVolume.uid === dataVolume.uid),
+      [],
+    );
+    await leave('w/pages');
+    const all = await act(sweeper().listUnpublished, []);
+    const paged: UnpublishedItem[] = [];
+    for (let after: UnpublishedItem | undefined; ; after = paged.at(-1)) {
+      const page = await act(sweeper().listUnpublished, [{ limit: 3, ...(after ? { after } : {}) }]);
+      assert.ok(page.length <= 3);
+      paged.push(...page);
+      if (page.length < 3) break;
+    }
+    assert.deepEqual(paged, all);
+  });
+
+  it('leaves out what cannot be judged, as long as something can', async () => {
+    const [odd] = await itemsOf((await leave('w/odd')).dataVolume);
+    const [item] = await itemsOf((await leave('w/ended')).dataVolume);
+    const executions = {
+      stateOf: async (workflowId: string) => {
+        if (workflowId === 'w/odd') throw new Error('no workflow has such an id');
+        return 'closed' as const;
+      },
+      transferredBytes: async () => 0,
+    };
+    const dependencies = { kubernetes, executions, transferNamespace, graceMs: -10_000 };
+    const { judgeUnpublished } = createSweepActivities(dependencies);
+    assert.deepEqual(await act(judgeUnpublished, [{ items: [odd!, item!] }]), [item]);
+    await assert.rejects(act(judgeUnpublished, [{ items: [odd!] }]), /no workflow has such an id/);
+  });
+
   it('keeps what a running workflow holds, and takes it when it was terminated', async () => {
     const handle = await startWorkflow('w/running');
     const { dataVolume } = await leave('w/running');

@@ -3,10 +3,16 @@ import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
-import type { UnpublishedItem } from '../../activities/types.js';
+import { permanentFailure } from '../../activities/failures.js';
+import { pageOf } from '../../activities/item-pages.js';
+import type { ItemPage, UnpublishedItem } from '../../activities/types.js';
 import type { SweepResult } from '../../workflows/sweep.js';
 import { CONTROL_QUEUE, nodeQueue, returnWorkflowId } from '../../workflows/task-queues.js';
 import { startTemporal, type TestServer } from '../client/temporal.js';
+
+/** Workflow ids of what is in use, and of what nobody can judge. */
+const RUNNING = 'w/running';
+const ODD = 'w/odd';
 
 /** An item of a DataVolume of its own, left by a run that was terminated. */
 const left = (kind: UnpublishedItem['kind'], more: Partial<UnpublishedItem> = {}): UnpublishedItem => {
@@ -34,6 +40,7 @@ describe('the sweeper, with other activities', function () {
   let directories: UnpublishedItem[] = [];
   /** Activities that were called, with the number of items they got. */
   let called: string[] = [];
+  let pages = true;
   let emptying: () => Promise<void>;
 
   before(async () => {
@@ -57,6 +64,7 @@ describe('the sweeper, with other activities', function () {
     objects = [];
     directories = [];
     called = [];
+    pages = true;
     emptying = async () => undefined;
   });
   after(async () => {
@@ -68,10 +76,12 @@ describe('the sweeper, with other activities', function () {
 
   const control = {
     listNodes: async () => ({ nodes: ['n1'], pools: [], placed: [] }),
-    listUnpublished: async () => objects,
+    listUnpublished: async (page: ItemPage) => (pages ? pageOf(objects, page) : objects),
     judgeUnpublished: async ({ items }: { items: UnpublishedItem[] }) => {
       called.push(`judge ${items.length}`);
-      return items;
+      if (items.some(({ workflowId }) => workflowId === ODD))
+        throw permanentFailure('InvalidArgument', 'odd');
+      return items.filter(({ workflowId }) => workflowId !== RUNNING);
     },
     removeUnpublished: async ({ item }: { item: UnpublishedItem }) => {
       called.push(`remove ${nameOf(item)}`);
@@ -84,7 +94,7 @@ describe('the sweeper, with other activities', function () {
     },
   };
   const node = {
-    listUnpublishedDirectories: async () => directories,
+    listUnpublishedDirectories: async (page: ItemPage) => pageOf(directories, page),
     removeUnpublishedDirectory: control.removeUnpublished,
     emptyReservedVolume: async () => {
       called.push('empty');
@@ -141,6 +151,34 @@ describe('the sweeper, with other activities', function () {
     const run = server.client.workflow.getHandle(returnWorkflowId(volume.dataVolume.uid));
     assert.deepEqual(await run.result(), { returned: true });
     assert.ok(called.includes(`release ${volume.dataVolume.uid}`));
+  });
+
+  it('sweeps beside thousands of running imports', async () => {
+    const many = (kind: UnpublishedItem['kind']) =>
+      Array.from({ length: 1100 }, () => left(kind, { workflowId: RUNNING }));
+    const leaks = [left('Directory'), left('PersistentVolumeClaim'), left('Secret')];
+    objects = [...many('Secret'), ...leaks.slice(1), ...many('PersistentVolumeClaim')];
+    directories = [...many('Directory'), leaks[0]!];
+    const { found, removed } = await sweep();
+    assert.equal(found, 3303);
+    assert.deepEqual([...removed].sort(), leaks.map(nameOf).sort());
+    const judged = called.flatMap((name) => (name.startsWith('judge ') ? [Number(name.slice(6))] : []));
+    assert.equal(Math.max(...judged), 200);
+  });
+
+  it('takes a list of a worker that knows no pages', async () => {
+    objects = Array.from({ length: 500 }, () => left('Secret', { workflowId: RUNNING }));
+    pages = false;
+    assert.equal((await sweep()).found, 500);
+  });
+
+  it('sweeps the others where a part cannot be judged, and says it where none can', async () => {
+    const odd = Array.from({ length: 150 }, () => left('PersistentVolumeClaim', { workflowId: ODD }));
+    const secrets = Array.from({ length: 70 }, () => left('Secret'));
+    objects = [...odd, ...secrets];
+    assert.equal((await sweep()).removed.length, 20);
+    objects = odd;
+    await assert.rejects(sweep());
   });
 
   it('tries what concerns one item a few times, not for ever', async () => {
