@@ -5,6 +5,7 @@ import {
   ApplicationFailure,
   CancellationScope,
   condition,
+  patched,
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -28,6 +29,8 @@ const HANDLERS_WAIT = '30s';
 const TURN_MS = 60_000;
 /** Temporal refuses more than 2000 Updates of one run. */
 const MOST_UPDATES = 1_500;
+/** Mark of the histories in which clients who waited for one are let in one after another. */
+const ONE_AT_A_TIME = 'one-client-at-a-time';
 
 /** Where clients of one upload come. */
 export interface UploadDesk {
@@ -84,6 +87,8 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
     state.updates += 1;
     const place = await awaitPlace();
     await condition(() => !state.busy);
+    // all who waited go on together, and the first of them is busy already; a history without them stays as it was
+    while (state.busy && patched(ONE_AT_A_TIME)) await condition(() => !state.busy);
     state.busy = true;
     try {
       return await admit(request, place);

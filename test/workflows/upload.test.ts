@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { UploadRequest } from '../../activities/types/upload.js';
+import { openUploadUpdate } from '../../workflows/messages.js';
+import { CONTROL_QUEUE, nodeQueue, transferQueue } from '../../workflows/task-queues.js';
+import { startTemporal, type TestServer } from '../client/temporal.js';
+
+describe('the lifecycle of an upload, with other activities', function () {
+  this.timeout(60_000);
+  let server: TestServer;
+  let connection: NativeConnection;
+  const workers: { readonly worker: Worker; readonly running: Promise<void> }[] = [];
+  /** Questions to the node where a client may send: at the same time now, and the most. */
+  const asking = { now: 0, most: 0, all: 0 };
+
+  before(async () => {
+    server = await startTemporal();
+    connection = await NativeConnection.connect({ address: server.address });
+    const workflowsPath = fileURLToPath(new URL('../../workflows/upload-data-volume.ts', import.meta.url));
+    const control: WorkerOptions['activities'] = { ...kubernetes };
+    for (const options of [
+      { taskQueue: CONTROL_QUEUE, workflowsPath, activities: control },
+      { taskQueue: nodeQueue('n1'), activities: node },
+      { taskQueue: transferQueue('n1'), activities: node },
+    ]) {
+      const sinks = { dvflowMetrics: { record: { fn: () => undefined } } };
+      const worker = await Worker.create({ connection, sinks, ...options });
+      workers.push({ worker, running: worker.run() });
+    }
+  });
+  after(async () => {
+    for (const { worker } of workers) worker.shutdown();
+    await Promise.all(workers.map(async ({ running }) => await running));
+    await connection?.close();
+    await server?.close();
+  });
+
+  const kubernetes = {
+    openDataVolume: async ({ start }: { start: object }) => ({
+      ...start,
+      source: 'upload',
+      displayUrl: '',
+      contentType: 'kubevirt',
+      phase: '',
+      deadlineMs: 3_600_000,
+    }),
+    recordStatus: async () => ({ exists: true }),
+    planTarget: async () => ({
+      claim: 'create',
+      storageClass: 'hostpath',
+      provisioner: 'kubevirt.io/hostpath-provisioner',
+      bindingMode: 'WaitForFirstConsumer',
+      reclaimPolicy: 'Delete',
+      waitForConsumer: false,
+      accessModes: ['ReadWriteOnce'],
+      volumeMode: 'Filesystem',
+      requestBytes: 1 << 20,
+      usableBytes: 1 << 20,
+      overhead: 0,
+      api: 'storage',
+      pool: { name: 'p', path: '/pool', useNamingPrefix: false },
+      preallocation: false,
+    }),
+    ensureClaim: async ({ dataVolume }: { dataVolume: object }) => dataVolume,
+    listCandidates: async () => ({
+      candidates: [{ node: 'n1', hostname: 'n1', foreignBytes: 0 }],
+      chosenBy: 'any',
+    }),
+    confirmUploadTarget: async () => ({ asks: true }),
+  };
+  const node = {
+    observePool: async () => ({
+      node: 'n1',
+      roomBytes: 1 << 30,
+      totalBytes: 1 << 30,
+      promisedBytes: 0,
+      availableBytes: 1 << 30,
+    }),
+    reserveDirectory: async ({ dataVolume }: { dataVolume: object }) => ({
+      node: 'n1',
+      hostname: 'n1',
+      pool: '/pool',
+      directory: 'd',
+      dataVolume,
+      promisedBytes: 1 << 20,
+    }),
+    locateUpload: async ({ request: { session } }: { request: UploadRequest }) => {
+      asking.all += 1;
+      asking.most = Math.max(asking.most, (asking.now += 1));
+      await pause(300);
+      asking.now -= 1;
+      return { url: `https://n1/upload/${session}`, offset: 0 };
+    },
+    receiveUpload: async () => {
+      await pause(5_000);
+      return { outcome: 'broken', type: 'SourceUnavailable', message: 'the client vanished' };
+    },
+  };
+
+  it('lets clients who wait for another one in one after another', async () => {
+    const handle = await server.client.workflow.start('uploadDataVolume', {
+      taskQueue: CONTROL_QUEUE,
+      workflowId: 'desk',
+      args: [{ namespace: 'a', name: 'desk', uid: 'desk' }],
+    });
+    const answers = await Promise.allSettled(
+      ['one', 'two', 'three'].map((session) =>
+        handle.executeUpdate(openUploadUpdate, { args: [{ session, contentType: 'kubevirt' }] }),
+      ),
+    );
+    await handle.terminate();
+    assert.equal(answers.filter(({ status }) => status === 'fulfilled').length, 1);
+    assert.deepEqual(asking, { now: 0, most: 1, all: 3 });
+  });
+});
