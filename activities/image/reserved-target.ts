@@ -4,7 +4,7 @@ import { createAsyncDisposables } from '../disposables.js';
 import { permanentFailure } from '../failures.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { takeTransferLock } from '../node/transfer-lock.js';
-import { identityOf, openVolumeDevice, openVolumeTree } from '../node/volume-path.js';
+import { identityOf, mediumOf, openVolumeDevice, openVolumeTree } from '../node/volume-path.js';
 import {
   findTransferState,
   readVolumeMarker,
@@ -70,9 +70,13 @@ async function openDevice(
 ): Promise<Opened> {
   const file = keep(await openVolumeDevice(marker.volume));
   const device = await identityOf(file);
-  // another device under the same path has none of what the record says
-  if (device !== marker.device) await forgetProgress(state, owner);
-  await writeVolumeMarker(state, { ...marker, device, begun: marker.begun || !untouched });
+  const medium = await mediumOf(file);
+  // another device under the same path has none of what the record says, and may have the same number
+  const same = device === marker.device && medium !== undefined && medium === marker.medium;
+  if (!same) await forgetProgress(state, owner);
+  const { medium: _, ...before } = marker;
+  const found = { device, ...(medium === undefined ? {} : { medium }) };
+  await writeVolumeMarker(state, { ...before, ...found, begun: marker.begun || !untouched });
   const { O_RDWR, O_DIRECT } = constants;
   const direct = await open(`/proc/self/fd/${file.fd}`, O_RDWR | O_DIRECT).catch(() => undefined);
   return { file, directory: state, ...(direct ? { direct: keep(direct) } : {}) };

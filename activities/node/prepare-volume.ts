@@ -42,7 +42,11 @@ async function markerFor(
   found: VolumeMarker | undefined,
 ): Promise<VolumeMarker> {
   const begun = found?.begun ?? false;
-  if (volume.volumeMode === 'Block') return { volume, archive, begun, device: await identityOf(opened) };
+  if (volume.volumeMode === 'Block') {
+    const { medium } = found ?? {};
+    const written = medium === undefined ? {} : { medium };
+    return { volume, archive, begun, device: await identityOf(opened), ...written };
+  }
   return { volume, archive, begun, before: found?.before ?? (await permissionsOf(opened)) };
 }
 

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { open, readdir, readFile, realpath, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { permanentFailure, transientFailure } from '../failures.js';
 import { blockDeviceSize, deviceNumber, isReadOnlyDevice } from '../image/block-device.js';
+import { deviceIdentity } from '../image/target/target-identity.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { codeOf } from './directories.js';
 
@@ -62,10 +63,27 @@ export async function bytesOf(opened: FileHandle, { volumeMode }: VolumePath): P
 }
 
 /** What tells one device from another: the file behind a loop device, whose number may change, else the device's own number. */
-export async function identityOf({ fd }: FileHandle): Promise<string> {
-  const number = deviceNumber(fd);
-  const file = await readFile(`/sys/dev/block/${number}/loop/backing_file`, 'utf8').catch(() => undefined);
-  return file === undefined ? `device ${number}` : `loop ${file.trim()}`;
+export async function identityOf(device: FileHandle): Promise<string> {
+  const file = await backingFileOf(device);
+  return file === undefined ? `device ${deviceNumber(device.fd)}` : `loop ${file}`;
+}
+
+/**
+ * What tells the bytes of a device from those of another one that has its {@link identityOf identity} later: numbers are given
+ * again, files and logical volumes made anew. `undefined` where nothing tells.
+ */
+export async function mediumOf(device: FileHandle): Promise<string | undefined> {
+  const file = await backingFileOf(device);
+  const behind = file === undefined ? undefined : await stat(file, { bigint: true }).catch(() => undefined);
+  // the same file may be attached again, also after a reboot
+  if (behind?.isFile() && behind.birthtimeNs > 0n) return `file ${behind.ino} of ${behind.birthtimeNs}`;
+  return deviceIdentity(device.fd);
+}
+
+async function backingFileOf({ fd }: FileHandle): Promise<string | undefined> {
+  const path = `/sys/dev/block/${deviceNumber(fd)}/loop/backing_file`;
+  const file = await readFile(path, 'utf8').catch(() => undefined);
+  return file?.trim();
 }
 
 /** Who uses a device although it could be opened: a mapping over it, or a loop device, as kubelet makes one for each pod. */

@@ -50,6 +50,8 @@ export interface VolumeMarker {
   readonly archive: boolean;
   /** What the path led to: see `identityOf`. Absent for a directory. */
   readonly device?: string;
+  /** What a transfer wrote to: see `mediumOf`. Absent before, and where nothing tells. */
+  readonly medium?: string;
   /** Permissions that the volume's directory had before. */
   readonly before?: Permissions;
   /** A transfer has opened the volume: what it holds is no longer what it held. */

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -173,6 +174,25 @@ describe('a reserved block device', function () {
     const transferred = await transfer(server.url, 3).done;
     await node.verifyImage({ directory: volume, transferred });
     qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, other.device);
+  });
+
+  it('is not written again when its file is attached again, and starts over on a file made anew in its place', async () => {
+    await using server = await serveFile(image('qcow2'));
+    const { device, backing } = make('again');
+    const { node, prepare, transfer, volume } = reserve(directory(), device);
+    await prepare();
+    const first = await transfer(server.url).done;
+    execFileSync('losetup', ['--detach', device]);
+    execFileSync('losetup', [device, backing]);
+    await prepare();
+    assert.deepEqual({ ...(await transfer(server.url, 2).done), attempts: 1 }, first);
+    execFileSync('losetup', ['--detach', device]);
+    rmSync(backing);
+    writeFileSync(backing, Buffer.alloc(DEVICE, 0xbb));
+    execFileSync('losetup', [device, backing]);
+    const transferred = await transfer(server.url, 3).done;
+    await node.verifyImage({ directory: volume, transferred });
+    qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, device);
   });
 
   it('is not emptied where its path leads to another device, whose bytes are somebody’s', async () => {

@@ -1,4 +1,4 @@
-/** What tells a target of `dvflow convert` from another one that its path leads to later: names, numbers and sizes are used again. */
+/** What tells a target from another one that its path leads to later: names, numbers and sizes are used again. */
 import { fstatSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { deviceNumber } from '../block-device.js';
