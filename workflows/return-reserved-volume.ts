@@ -31,7 +31,7 @@ export async function returnReservedVolume(input: UnpublishedItem): Promise<Retu
     // judged anew: this may have waited for a worker
     const [still] = await sweeping.judgeUnpublished({ items: [input] });
     if (!still?.reserved || still.published) return { returned: false };
-    const returned = await returnVolume(still.dataVolume, sweeping);
+    const returned = await returnVolume(still.dataVolume, sweeping, still.createdAt);
     if (returned) recordMetric('dvflow_leaked_objects_removed_total', 1, { kind: still.kind });
     return { returned };
   } catch (error) {

@@ -57,9 +57,13 @@ async function giveBack(dataVolume: DataVolumeRef): Promise<void> {
   await returnVolume(dataVolume);
 }
 
-/** Empties and releases the volume that is reserved for a DataVolume, if there is one. */
-export async function returnVolume(dataVolume: DataVolumeRef, asking = control): Promise<boolean> {
-  const { volume } = await asking.withdrawVolume({ dataVolume });
+/** Empties and releases the volume that is reserved for a DataVolume, if there is one; with `reservedAt` only one of that time. */
+export async function returnVolume(
+  dataVolume: DataVolumeRef,
+  asking = control,
+  reservedAt?: string,
+): Promise<boolean> {
+  const { volume } = await asking.withdrawVolume({ dataVolume, ...(reservedAt ? { reservedAt } : {}) });
   if (!volume) return false;
   await emptying(volume.node).emptyReservedVolume({ volume });
   await asking.releaseVolume({ volume });

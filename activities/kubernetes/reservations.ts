@@ -59,7 +59,10 @@ export function createReservationActivities({
       listAll('listing nodes', (page) => core.listNode(page)),
     ]);
     const own = volumes.find((volume) => isReservedFor(volume, input.dataVolume));
-    if (own) return describe(own, nodesOf(own, nodes)[0], input.dataVolume);
+    if (own) {
+      await takeOver(own);
+      return describe(own, nodesOf(own, nodes)[0], input.dataVolume);
+    }
     const named = volumes.find(({ metadata }) => metadata?.name === wanted.volumeName);
     if (named) refuseForGood(named, wanted);
     const { fitting, why } = chooseVolumes(wanted, volumes, nodes);
@@ -96,17 +99,30 @@ export function createReservationActivities({
     return outcome === 'patched';
   }
 
+  /** An earlier run's, whose sweeper may be emptying it by now: it must not be released under this one. */
+  async function takeOver({ metadata }: V1PersistentVolume): Promise<void> {
+    const { name = '', resourceVersion, annotations = {} } = metadata ?? {};
+    const marks = { [MARKS.reservedAt]: new Date().toISOString() };
+    const outcome = await patchVolume(kubernetes, name, `taking volume ${name} over`, [
+      { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
+      { op: 'add', path: '/metadata/annotations', value: { ...annotations, ...marks } },
+    ]);
+    if (outcome !== 'patched') throw changedMeanwhile(name);
+  }
+
   async function withdrawVolume({
     dataVolume,
+    reservedAt,
   }: {
     dataVolume: DataVolumeRef;
+    reservedAt?: string;
   }): Promise<{ volume?: ReservedVolume }> {
     const labelSelector = `${MARKS.unpublished}=${dataVolume.uid}`;
     const marked = await listAll('listing unpublished volumes', (page) =>
       core.listPersistentVolume({ ...page, labelSelector }),
     );
     const volume = marked.find((found) => isReservedFor(found, dataVolume));
-    if (!volume) return {};
+    if (!volume || wasTakenOver(volume, reservedAt)) return {};
     if (await isClaimed(volume, dataVolume)) return {};
     if (!isOurs(volume, dataVolume)) {
       await unmark(volume, dataVolume);
@@ -115,7 +131,11 @@ export function createReservationActivities({
     await takeBack(volume, dataVolume);
     const nodes = await listAll('listing nodes', (page) => core.listNode(page));
     const [node] = nodesOf(volume, nodes);
-    if (node) return { volume: describe(volume, node, dataVolume) };
+    const since = volume.metadata?.annotations?.[MARKS.reservedAt];
+    if (node)
+      return {
+        volume: { ...describe(volume, node, dataVolume), ...(since ? { reservedAt: since } : {}) },
+      };
     throw transientFailure(
       'NodeUnavailable',
       `PersistentVolume ${volume.metadata?.name} cannot be emptied: its node is not in the cluster`,
@@ -164,6 +184,7 @@ export function createReservationActivities({
     const volume = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
     if (volume?.metadata?.uid !== reserved.volumeUid) return;
     if (!isReservedFor(volume, reserved.dataVolume)) return;
+    if (wasTakenOver(volume, reserved.reservedAt)) return;
     if (await isClaimed(volume, reserved.dataVolume)) return;
     await unmark(volume, reserved.dataVolume);
   }
@@ -205,6 +226,12 @@ export function isReservedFor({ metadata }: V1PersistentVolume, { uid }: DataVol
   return (
     metadata?.labels?.[MARKS.unpublished] === uid && metadata.annotations?.[MARKS.reserved] !== undefined
   );
+}
+
+/** Another run has reserved it since; what was reserved by a worker of before says no time. */
+function wasTakenOver({ metadata }: V1PersistentVolume, since: string | undefined): boolean {
+  const reservedAt = metadata?.annotations?.[MARKS.reservedAt];
+  return since !== undefined && reservedAt !== undefined && reservedAt !== since;
 }
 
 /** What a reserved volume was before. */

@@ -21,6 +21,8 @@ export interface ReservedVolume {
   readonly path: string;
   /** What its object says, in bytes. */
   readonly capacityBytes: number;
+  /** Of one that is withdrawn: when it was reserved, or taken over by a later run. */
+  readonly reservedAt?: string;
 }
 
 /** What a lifecycle fills: a directory of a pool, or a volume that was there. */
@@ -122,7 +124,11 @@ export interface LocalVolumeControlActivities {
    * claim is Bound to a complete disk.
    * @throws {@link FailureType} retried: `KubernetesUnavailable` while the DataVolume's claim is still there
    */
-  withdrawVolume(input: { dataVolume: DataVolumeRef }): Promise<{ readonly volume?: ReservedVolume }>;
+  withdrawVolume(input: {
+    dataVolume: DataVolumeRef;
+    /** Only if no run has taken it over since. */
+    reservedAt?: string;
+  }): Promise<{ readonly volume?: ReservedVolume }>;
   /** Makes an emptied volume what it was before it was reserved: Available, with its own policy. */
   releaseVolume(input: { volume: ReservedVolume }): Promise<void>;
   /**

@@ -246,7 +246,10 @@ describe('static volumes on a real API server', function () {
     );
     await act(dvflow.deleteClaim, [{ dataVolume, claim }]);
     await awaitNoClaim('vm1');
-    assert.deepEqual(await act(dvflow.withdrawVolume, [{ dataVolume }]), { volume: reserved });
+    const { volume } = await act(dvflow.withdrawVolume, [{ dataVolume }]);
+    const { reservedAt, ...withdrawn } = volume!;
+    assert.deepEqual(withdrawn, reserved);
+    assert.equal(reservedAt, (await read(name)).metadata?.annotations?.['dvflow.io/reserved-at']);
     for (const _ of [1, 2]) await act(dvflow.releaseVolume, [{ volume: reserved }]);
     const { metadata, spec } = await awaitPhase(name, 'Available');
     assert.deepEqual([spec?.claimRef, spec?.persistentVolumeReclaimPolicy], [undefined, 'Delete']);
@@ -255,6 +258,21 @@ describe('static volumes on a real API server', function () {
       [before?.labels, before?.annotations ?? {}],
     );
     assert.deepEqual(await act(dvflow.withdrawVolume, [{ dataVolume }]), {});
+  });
+
+  it('stays with a retry that takes it over while a sweep empties it', async () => {
+    const name = await makeVolume('a');
+    const dataVolume = await create('vm1');
+    const { reserved } = await reserve(dataVolume);
+    const { volume: emptied } = await act(dvflow.withdrawVolume, [{ dataVolume }]);
+    assert.deepEqual((await reserve(dataVolume)).reserved, reserved);
+    await act(dvflow.releaseVolume, [{ volume: emptied! }]);
+    assert.equal((await read(name)).spec?.claimRef?.name, `reserved-${dataVolume.uid}`);
+    const { reservedAt } = emptied!;
+    assert.deepEqual(await act(dvflow.withdrawVolume, [{ dataVolume, reservedAt: reservedAt! }]), {});
+    const { volume } = await act(dvflow.withdrawVolume, [{ dataVolume }]);
+    await act(dvflow.releaseVolume, [{ volume: volume! }]);
+    await awaitPhase(name, 'Available');
   });
 
   it('takes a volume back whose claim vanished while it was handed over', async () => {
