@@ -12,6 +12,7 @@ import {
   CustomObjectsApi,
   PatchStrategy,
   setHeaderOptions,
+  type V1PersistentVolume,
   type V1PersistentVolumeClaim,
 } from '@kubernetes/client-node';
 import { machinePath } from '../../local/index.js';
@@ -41,6 +42,9 @@ const PLURAL = { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'datavolu
 
 /** Mark of a volume that waits to be reclaimed. */
 const RELEASED = ' (released)';
+
+/** Mark of a claim that the garbage collector takes. */
+const GOING = ' (going)';
 
 /** What a live test does to the cluster and reads from it. */
 export function createWorld(stack: TestStack) {
@@ -133,16 +137,28 @@ export function createWorld(stack: TestStack) {
 
   /** Everything that may leak: claims, volumes, Secrets, pods, events aside, and the pool with its hidden state. */
   async function inventory(): Promise<readonly string[]> {
-    const [claims, volumes, secrets, pods] = await Promise.all([
+    const [dataVolumes, claims, volumes, secrets, pods] = await Promise.all([
+      custom.listClusterCustomObject(PLURAL) as Promise<{ items: DataVolume[] }>,
       core.listPersistentVolumeClaimForAllNamespaces(),
       core.listPersistentVolume(),
       core.listSecretForAllNamespaces(),
       core.listPodForAllNamespaces(),
     ]);
+    const owners = new Set(dataVolumes.items.map(({ metadata }) => metadata.uid));
+    // the garbage collector is on its way to a claim whose DataVolume has gone
+    const going = claims.items.filter(({ metadata }) =>
+      metadata?.ownerReferences?.some(({ kind, uid }) => kind === 'DataVolume' && !owners.has(uid)),
+    );
+    const goingUids = new Set(going.map(({ metadata }) => metadata?.uid));
+    const isReleased = ({ spec, status }: V1PersistentVolume): boolean =>
+      status?.phase === 'Released' || goingUids.has(spec?.claimRef?.uid);
     const objects = [
-      ...claims.items.map(({ metadata }) => `claim ${metadata?.namespace}/${metadata?.name}`),
+      ...claims.items.map(
+        (claim) =>
+          `claim ${claim.metadata?.namespace}/${claim.metadata?.name}${going.includes(claim) ? GOING : ''}`,
+      ),
       ...volumes.items.map(
-        ({ metadata, status }) => `volume ${metadata?.name}${status?.phase === 'Released' ? RELEASED : ''}`,
+        (volume) => `volume ${volume.metadata?.name}${isReleased(volume) ? RELEASED : ''}`,
       ),
       ...secrets.items.map(({ metadata }) => `secret ${metadata?.namespace}/${metadata?.name}`),
       ...pods.items.map(({ metadata }) => `pod ${metadata?.namespace}/${metadata?.name}`),
@@ -163,7 +179,7 @@ export function createWorld(stack: TestStack) {
       released.some((name) => entry.includes(name)) ||
       (released.length > 0 && entry.startsWith('pool .dvflow/promises/'));
     const stays = (entry: string): boolean =>
-      !/^pool \.dvflow\/[0-9a-f-]{36}(\/|$)/.test(entry) && !ofReleased(entry);
+      !/^pool \.dvflow\/[0-9a-f-]{36}(\/|$)/.test(entry) && !entry.endsWith(GOING) && !ofReleased(entry);
     let after: readonly string[] = [];
     const same = await eventually('the inventory as before', timeoutMs, async () => {
       after = await inventory();
