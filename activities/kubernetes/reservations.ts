@@ -60,20 +60,21 @@ export function createReservationActivities({
     ]);
     const own = volumes.find((volume) => isReservedFor(volume, input.dataVolume));
     if (own) {
-      await takeOver(own);
-      return describe(own, nodesOf(own, nodes)[0], input.dataVolume);
+      const reservedAt = await takeOver(own);
+      return { ...describe(own, nodesOf(own, nodes)[0], input.dataVolume), reservedAt };
     }
     const named = volumes.find(({ metadata }) => metadata?.name === wanted.volumeName);
     if (named) refuseForGood(named, wanted);
     const { fitting, why } = chooseVolumes(wanted, volumes, nodes);
     for (const { volume, node } of fitting) {
-      if (await reserve({ volume, node }, input.dataVolume)) return describe(volume, node, input.dataVolume);
+      const reservedAt = await reserve({ volume, node }, input.dataVolume);
+      if (reservedAt !== undefined) return { ...describe(volume, node, input.dataVolume), reservedAt };
     }
     return { waitFor: fitting.length === 0 ? why : `${why}: all that fit have just changed` };
   }
 
-  /** One patch: whoever comes later finds another version. */
-  async function reserve({ volume }: FittingVolume, dataVolume: DataVolumeRef): Promise<boolean> {
+  /** One patch: whoever comes later finds another version. When it was, or `undefined` where somebody was faster. */
+  async function reserve({ volume }: FittingVolume, dataVolume: DataVolumeRef): Promise<string | undefined> {
     const { name = '', resourceVersion, labels = {}, annotations = {} } = volume.metadata ?? {};
     const { claimRef, persistentVolumeReclaimPolicy: reclaimPolicy = 'Retain' } = volume.spec ?? {};
     const before: Before = {
@@ -82,11 +83,11 @@ export function createReservationActivities({
         ? { claimRef: { namespace: claimRef.namespace, name: claimRef.name } as object }
         : {}),
     };
+    const own = ownMarks();
     const marks = {
-      [MARKS.workflowId]: Context.current().info.workflowExecution?.workflowId ?? '',
+      ...own,
       [MARKS.dataVolume]: `${dataVolume.namespace}/${dataVolume.name}`,
       [MARKS.reserved]: JSON.stringify(before),
-      [MARKS.reservedAt]: new Date().toISOString(),
     };
     const outcome = await patchVolume(kubernetes, name, `reserving volume ${name}`, [
       { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
@@ -96,18 +97,19 @@ export function createReservationActivities({
       { op: 'add', path: '/metadata/labels', value: { ...labels, [MARKS.unpublished]: dataVolume.uid } },
       { op: 'add', path: '/metadata/annotations', value: { ...annotations, ...marks } },
     ]);
-    return outcome === 'patched';
+    return outcome === 'patched' ? own[MARKS.reservedAt] : undefined;
   }
 
-  /** An earlier run's, whose sweeper may be emptying it by now: it must not be released under this one. */
-  async function takeOver({ metadata }: V1PersistentVolume): Promise<void> {
+  /** An earlier run's, which a sweeper may be emptying by now: it must not be released under this one, nor swept for that one's end. */
+  async function takeOver({ metadata }: V1PersistentVolume): Promise<string> {
     const { name = '', resourceVersion, annotations = {} } = metadata ?? {};
-    const marks = { [MARKS.reservedAt]: new Date().toISOString() };
+    const marks = ownMarks();
     const outcome = await patchVolume(kubernetes, name, `taking volume ${name} over`, [
       { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
       { op: 'add', path: '/metadata/annotations', value: { ...annotations, ...marks } },
     ]);
     if (outcome !== 'patched') throw changedMeanwhile(name);
+    return marks[MARKS.reservedAt];
   }
 
   async function withdrawVolume({
@@ -226,6 +228,14 @@ export function isReservedFor({ metadata }: V1PersistentVolume, { uid }: DataVol
   return (
     metadata?.labels?.[MARKS.unpublished] === uid && metadata.annotations?.[MARKS.reserved] !== undefined
   );
+}
+
+/** Whose a reservation is, and since when. */
+function ownMarks() {
+  return {
+    [MARKS.workflowId]: Context.current().info.workflowExecution?.workflowId ?? '',
+    [MARKS.reservedAt]: new Date().toISOString(),
+  };
 }
 
 /** Another run has reserved it since; what was reserved by a worker of before says no time. */

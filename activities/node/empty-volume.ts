@@ -23,7 +23,7 @@ const PIECE = 1024 ** 3;
 
 /**
  * Removes what a transfer wrote into a reserved volume, gives its directory the permissions that it had, and forgets the transfer.
- * A volume that no transfer has opened keeps what it holds. Absent is success.
+ * A volume that no transfer has opened keeps what it holds, and so does one that a later run has prepared. Absent is success.
  * @throws {@link FailureType} `ResourceExists` while the device is in use, and where the path leads to another device than the one that
  * was written to; retried: `NodeUnavailable` while its path does not exist
  */
@@ -35,19 +35,30 @@ export async function emptyReservedVolume(
   const { dataVolume, volumeUid } = volume;
   const found = await findTransferState(stateDirectory, dataVolume.uid);
   if (!found) return;
-  {
-    await using state = found;
-    const marker = await readVolumeMarker(state);
-    if (marker && marker.volume.volumeUid !== volumeUid)
-      throw permanentFailure(
-        'ResourceExists',
-        `the transfer of DataVolume ${dataVolume.namespace}/${dataVolume.name} on node ${context.node} is about PersistentVolume ` +
-          `${marker.volume.volume}, not about ${volume.volume}`,
-      );
-    await using _ = await takeTransferLock(state, dataVolume);
-    if (marker) await undo(marker, context);
+  await using state = found;
+  await using _ = await takeTransferLock(state, dataVolume);
+  const marker = await readVolumeMarker(state);
+  if (marker && marker.volume.volumeUid !== volumeUid)
+    throw permanentFailure(
+      'ResourceExists',
+      `the transfer of DataVolume ${dataVolume.namespace}/${dataVolume.name} on node ${context.node} is about PersistentVolume ` +
+        `${marker.volume.volume}, not about ${volume.volume}`,
+    );
+  if (marker && isOfLaterRun(marker.volume, volume)) return;
+  if (marker) {
+    // first, and for good: a retry that finds this half done must not go on over zeros
+    await removeTree(state, 'record.json');
+    await state.sync();
+    await undo(marker, context);
   }
+  // under the lock: who waits for it finds nothing of before, and no name to write under
   await removeTransferState(stateDirectory, dataVolume.uid);
+}
+
+/** A retry has taken the volume over and prepared it, while this attempt waited for its turn: what is in it by now is the retry's. */
+function isOfLaterRun(prepared: ReservedVolume, asked: ReservedVolume): boolean {
+  const since = [prepared.reservedAt, asked.reservedAt];
+  return since.every((at) => at !== undefined) && since[0] !== since[1];
 }
 
 async function undo(marker: VolumeMarker, context: VolumeContext): Promise<void> {

@@ -21,7 +21,7 @@ export interface ReservedVolume {
   readonly path: string;
   /** What its object says, in bytes. */
   readonly capacityBytes: number;
-  /** Of one that is withdrawn: when it was reserved, or taken over by a later run. */
+  /** When it was reserved, or taken over by a later run; absent for one that is filled in place. */
   readonly reservedAt?: string;
 }
 

@@ -74,9 +74,10 @@ function reserve(root: string, path: string, more: Partial<ReservedVolume> = {},
       };
       return startAttempt(transfers, input, { attempt });
     },
-    empty: async () => {
+    empty: async (reservedAt = volume.reservedAt) => {
       const environment = new MockActivityEnvironment();
-      await environment.run(() => node.emptyReservedVolume({ volume }));
+      const asked = { ...volume, ...(reservedAt === undefined ? {} : { reservedAt }) };
+      await environment.run(() => node.emptyReservedVolume({ volume: asked }));
     },
   };
 }
@@ -193,6 +194,33 @@ describe('a reserved block device', function () {
     const transferred = await transfer(server.url, 3).done;
     await node.verifyImage({ directory: volume, transferred });
     qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, device);
+  });
+
+  it('is not emptied for a run whose retry has prepared it since', async () => {
+    await using server = await serveFile(image('raw'));
+    const { device, backing } = make('taken-over');
+    const reservedAt = '2026-01-02T00:00:00.000Z';
+    const { prepare, transfer, empty, state } = reserve(directory(), device, { reservedAt });
+    await prepare();
+    await transfer(server.url).done;
+    await empty('2026-01-01T00:00:00.000Z');
+    qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, device);
+    assert.ok(existsSync(state));
+    await empty();
+    assert.ok(readDevice(backing, device).every((byte) => byte === 0));
+  });
+
+  it('is begun anew by a retry after an emptying that ended half-way', async () => {
+    await using server = await serveFile(image('raw'));
+    const { device } = make('half-emptied');
+    const { prepare, transfer, empty, state } = reserve(directory(), device);
+    await prepare();
+    await transfer(server.url).done;
+    const holder = execFileSync('losetup', ['--find', '--show', device], { encoding: 'utf8' }).trim();
+    await assert.rejects(empty(), (error) => error instanceof Error);
+    execFileSync('losetup', ['--detach', holder]);
+    assert.ok(existsSync(state));
+    assert.ok(!existsSync(`${state}/record.json`), 'nothing counts as durable any more');
   });
 
   it('is not emptied where its path leads to another device, whose bytes are somebody’s', async () => {
