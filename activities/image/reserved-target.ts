@@ -71,8 +71,9 @@ async function openDevice(
   const file = keep(await openVolumeDevice(marker.volume));
   const device = await identityOf(file);
   const medium = await mediumOf(file);
-  // another device under the same path has none of what the record says, and may have the same number
-  const same = device === marker.device && medium !== undefined && medium === marker.medium;
+  // another device under the same path has none of what the record says, and may have the same number; where nothing told them
+  // apart when it was written to, as at a worker of before, the number has to do
+  const same = device === marker.device && (marker.medium === undefined || medium === marker.medium);
   if (!same) await forgetProgress(state, owner);
   const { medium: _, ...before } = marker;
   const found = { device, ...(medium === undefined ? {} : { medium }) };
