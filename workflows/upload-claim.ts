@@ -127,7 +127,9 @@ async function prepareInPlace(
 ): Promise<FillTarget> {
   const { node } = bound;
   volume.step(`looking at PersistentVolume ${bound.volume} on node ${node}`);
-  volume.onFailure('take back what was written', () => emptying(node).emptyReservedVolume({ volume: bound }));
+  volume.onFailure('take back what was written', () =>
+    emptying(node, { isSwept: false }).emptyReservedVolume({ volume: bound }),
+  );
   const archive = volume.facts.contentType === 'archive';
   const requestBytes = target.usableBytes;
   const work = (): Promise<void> =>
