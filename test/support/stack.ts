@@ -113,7 +113,20 @@ async function end(starting: Promise<Running> | undefined): Promise<void> {
   await stackDown({ directory: stack.info.directory, purge: true }, () => undefined);
 }
 
-async function start(nodes: number): Promise<Running> {
+/** Another process may take a port between the look at it and its use. */
+const PORT_TAKEN = /address already in use/u;
+const TRIES = 3;
+
+async function start(nodes: number, tries = TRIES): Promise<Running> {
+  try {
+    return await startOnce(nodes);
+  } catch (error) {
+    if (tries === 1 || !PORT_TAKEN.test(String(error))) throw error;
+    return await start(nodes, tries - 1);
+  }
+}
+
+async function startOnce(nodes: number): Promise<Running> {
   const directory = mkdtempSync(join(tmpdir(), 'dvflow-test-'));
   const lines: string[] = [];
   process.once('exit', () => endAfter(directory));
