@@ -71,12 +71,12 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
   const judged = await judge(items);
   const doomed = judged.filter(({ published }) => !published);
   for (const { kind } of doomed) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
-  for (const item of judged) if (item.published && hasRoom()) await takeMark(item);
+  for (const item of judged) if (item.published && !isFull()) await takeMark(item);
   const removed: string[] = [];
   // Directories first: a claim's volume must not be offered again while the old bytes are there.
   const returns = new Map<string, Return>();
   for (const item of [...doomed].sort(byKind)) {
-    if (!hasRoom()) break;
+    if (isFull()) break;
     if (isOnNode(item) && silentNodes.includes(item.where) && patched(IN_PARTS)) continue;
     if (item.reserved && patched(APART)) await startReturn(item, returns);
     else if (await remove(item, silentNodes)) removed.push(nameOf(item));
@@ -140,9 +140,9 @@ async function judge(items: readonly UnpublishedItem[]): Promise<readonly Unpubl
   return judged;
 }
 
-/** Whether this run may take more steps. */
-function hasRoom(): boolean {
-  return workflowInfo().historyLength < MOST_EVENTS;
+/** Whether this run has taken as many steps as it may; one of before went on. */
+function isFull(): boolean {
+  return workflowInfo().historyLength >= MOST_EVENTS && patched(IN_PARTS);
 }
 
 /** Begins to give a volume back; where an earlier sweep's run still does that, it goes on. */

@@ -88,7 +88,10 @@ export function createUploadDesk({ wake, step }: { wake: () => void; step: () =>
     const place = await awaitPlace();
     await condition(() => !state.busy);
     // all who waited go on together, and the first of them is busy already; a history without them stays as it was
-    while (state.busy && patched(ONE_AT_A_TIME)) await condition(() => !state.busy);
+    while (state.busy && patched(ONE_AT_A_TIME)) {
+      await condition(() => !state.busy);
+      if (state.closed) throw state.closed;
+    }
     state.busy = true;
     try {
       return await admit(request, place);

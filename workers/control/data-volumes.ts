@@ -81,7 +81,7 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
       if (before && before.metadata.uid !== after?.metadata.uid) forget(before);
       // What a run waits for may have come while nobody watched.
       if (after && (!before || fingerprint(before) !== fingerprint(after))) wakes.add(key);
-      if (deadlineOf(before) !== deadlineOf(after)) deadlines.add(key);
+      if (after && deadlineOf(before) !== deadlineOf(after)) deadlines.add(key);
       queue.add(key);
     },
     listed() {
