@@ -179,7 +179,9 @@ export function createWorld(stack: TestStack) {
       released.some((name) => entry.includes(name)) ||
       (released.length > 0 && entry.startsWith('pool .dvflow/promises/'));
     const stays = (entry: string): boolean =>
-      !/^pool \.dvflow\/[0-9a-f-]{36}(\/|$)/.test(entry) && !entry.endsWith(GOING) && !ofReleased(entry);
+      !/^pool \.dvflow\/(?:\.removing-|[0-9a-f-]{36}(?:\/|$))/.test(entry) &&
+      !entry.endsWith(GOING) &&
+      !ofReleased(entry);
     let after: readonly string[] = [];
     const same = await eventually('the inventory as before', timeoutMs, async () => {
       after = await inventory();
