@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import type { Ports } from './types.js';
 
 /** The ports of the stack that people use; Temporal's are the usual ones of its development server. */
@@ -32,16 +32,27 @@ export interface PortConflict {
   readonly holder?: string;
 }
 
-/** Ports that nobody uses; below the range from which the kernel draws ports for outgoing connections. */
+/** Where free ports are looked for: below the range from which the kernel draws ports for outgoing connections. */
+const FREE = { first: 18_000, blocks: 430, block: 32 };
+
+/**
+ * Ports that nobody uses, next to each other. The one before them is held by this process as long as it lives, so that no other stack is
+ * given ports of this one while a server of it is down, as when it is started again.
+ */
 export async function freePorts(): Promise<Ports> {
   const names = Object.keys(DEFAULT_PORTS) as (keyof Ports)[];
-  const chosen = new Map<keyof Ports, number>();
-  for (const name of names) {
-    let port = randomPort();
-    while ([...chosen.values()].includes(port) || !(await isFree(port))) port = randomPort();
-    chosen.set(name, port);
+  for (;;) {
+    const held = FREE.first + FREE.block * Math.floor(Math.random() * FREE.blocks);
+    const holder = await listenOn(held);
+    if (!holder) continue;
+    const ports = names.map((name, index) => [name, held + 1 + index] as const);
+    const free = await Promise.all(ports.map(async ([, port]) => await isFree(port)));
+    if (free.every(Boolean)) {
+      holder.unref();
+      return Object.fromEntries(ports) as unknown as Ports;
+    }
+    holder.close();
   }
-  return Object.fromEntries(chosen) as unknown as Ports;
 }
 
 /** Those of the named ports that are taken, each with the process that holds it. */
@@ -59,15 +70,17 @@ export async function portConflicts(
   return conflicts;
 }
 
-function randomPort(): number {
-  return 18_000 + Math.floor(Math.random() * 14_000);
+async function isFree(port: number): Promise<boolean> {
+  const server = await listenOn(port);
+  if (server) await new Promise((closed) => server.close(closed));
+  return server !== undefined;
 }
 
-async function isFree(port: number): Promise<boolean> {
+async function listenOn(port: number): Promise<Server | undefined> {
   const server = createServer();
-  return await new Promise<boolean>((settle) => {
-    server.once('error', () => settle(false));
-    server.listen({ host: '127.0.0.1', port, exclusive: true }, () => server.close(() => settle(true)));
+  return await new Promise((settle) => {
+    server.once('error', () => settle(undefined));
+    server.listen({ host: '127.0.0.1', port, exclusive: true }, () => settle(server));
   });
 }
 
