@@ -40,6 +40,8 @@ describe('the Temporal UI in a browser', function () {
     ).trim();
     browser = await chromium.launch({ executablePath, args: QUIET });
     page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
+    // the editor is a large script, and both cores may be at work
+    page.setDefaultTimeout(90_000);
   });
   after(async () => {
     await browser?.close();
