@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { openLibrary } from '../image/decode/native.js';
+import { systemCall } from '../image/decode/native.js';
 
 /** What became of a lock. */
 export interface FlockOutcome {
@@ -13,7 +13,6 @@ export interface FlockOutcome {
 const EXCLUSIVE_AT_ONCE = 2 | 4;
 
 type Flock = (fd: number, operation: number) => number;
-let native: Flock | null | undefined;
 
 /**
  * Locks an open file exclusively, and waits `waitSeconds` for it at most. The lock belongs to the open description: it stays until
@@ -23,7 +22,7 @@ let native: Flock | null | undefined;
  * @throws `ENOENT` where the tool is needed and not installed
  */
 export async function flock(fd: number, waitSeconds: number): Promise<FlockOutcome> {
-  native ??= (openLibrary('libc')?.func('int flock(int, int)') as Flock | undefined) ?? null;
+  const native = systemCall<Flock>('int flock(int, int)');
   if (native?.(fd, EXCLUSIVE_AT_ONCE) === 0) return { code: 0, said: '' };
   return await flockByTool(fd, waitSeconds);
 }

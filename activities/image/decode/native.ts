@@ -29,6 +29,14 @@ function tryOpen(file: string): Library | undefined {
   }
 }
 
+const systemCalls = new Map<string, unknown>();
+
+/** A function of the C library by its declaration, bound once; `undefined` where the library cannot be called. */
+export function systemCall<F>(declaration: string): F | undefined {
+  if (!systemCalls.has(declaration)) systemCalls.set(declaration, openLibrary('libc')?.func(declaration));
+  return systemCalls.get(declaration) as F | undefined;
+}
+
 /** `errno` as the last call of a library's function left it on this thread. */
 export function lastErrno(): number {
   return requireKoffi().errno();

@@ -1,6 +1,6 @@
 import { fdatasync, write } from 'node:fs';
 import { promisify } from 'node:util';
-import { openLibrary } from '../decode/native.js';
+import { systemCall } from '../decode/native.js';
 import { runTool } from '../tools.js';
 
 /** `_IO(0x12, 127)` of linux/fs.h: zeros that are read as zeros whatever the device makes of a discard. */
@@ -29,7 +29,7 @@ export async function zeroRange(
   [start, end]: readonly [start: number, end: number],
   { signal, native = true, tool = 'blkdiscard' }: ZeroOptions,
 ): Promise<void> {
-  const ioctl = native ? findIoctl() : undefined;
+  const ioctl = native ? systemCall<Ioctl>('int ioctl(int, unsigned long, void *)') : undefined;
   for (let at = start; at < end; at += CALL_BYTES) {
     signal.throwIfAborted();
     const range = { fd, start: at, length: Math.min(CALL_BYTES, end - at) };
@@ -49,12 +49,6 @@ interface Range {
 }
 
 type Ioctl = { async(...args: unknown[]): void };
-let known: Ioctl | null | undefined;
-
-function findIoctl(): Ioctl | undefined {
-  known ??= (openLibrary('libc')?.func('int ioctl(int, unsigned long, void *)') as Ioctl | undefined) ?? null;
-  return known ?? undefined;
-}
 
 async function zeroByIoctl(ioctl: Ioctl, { fd, start, length }: Range): Promise<boolean> {
   const range = BigUint64Array.of(BigInt(start), BigInt(length));
