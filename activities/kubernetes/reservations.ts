@@ -61,14 +61,14 @@ export function createReservationActivities({
     const own = volumes.find((volume) => isReservedFor(volume, input.dataVolume));
     if (own) {
       const reservedAt = await takeOver(own);
-      return { ...describe(own, nodesOf(own, nodes)[0], input.dataVolume), reservedAt };
+      return describe(own, nodesOf(own, nodes)[0], input.dataVolume, reservedAt);
     }
     const named = volumes.find(({ metadata }) => metadata?.name === wanted.volumeName);
     if (named) refuseForGood(named, wanted);
     const { fitting, why } = chooseVolumes(wanted, volumes, nodes);
     for (const { volume, node } of fitting) {
       const reservedAt = await reserve({ volume, node }, input.dataVolume);
-      if (reservedAt !== undefined) return { ...describe(volume, node, input.dataVolume), reservedAt };
+      if (reservedAt !== undefined) return describe(volume, node, input.dataVolume, reservedAt);
     }
     return { waitFor: fitting.length === 0 ? why : `${why}: all that fit have just changed` };
   }
@@ -134,10 +134,7 @@ export function createReservationActivities({
     const nodes = await listAll('listing nodes', (page) => core.listNode(page));
     const [node] = nodesOf(volume, nodes);
     const since = volume.metadata?.annotations?.[MARKS.reservedAt];
-    if (node)
-      return {
-        volume: { ...describe(volume, node, dataVolume), ...(since ? { reservedAt: since } : {}) },
-      };
+    if (node) return { volume: describe(volume, node, dataVolume, since) };
     throw transientFailure(
       'NodeUnavailable',
       `PersistentVolume ${volume.metadata?.name} cannot be emptied: its node is not in the cluster`,
@@ -272,6 +269,7 @@ function describe(
   { metadata, spec }: V1PersistentVolume,
   node: V1Node | undefined,
   dataVolume: DataVolumeRef,
+  reservedAt: string | undefined,
 ): ReservedVolume {
   return {
     node: node?.metadata?.name ?? '',
@@ -283,5 +281,6 @@ function describe(
     volumeMode: spec?.volumeMode === 'Block' ? 'Block' : 'Filesystem',
     path: spec?.local?.path ?? '',
     capacityBytes: Number(parseQuantity(spec?.capacity?.storage ?? '0') ?? 0n),
+    ...(reservedAt ? { reservedAt } : {}),
   };
 }
