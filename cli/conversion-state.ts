@@ -3,6 +3,7 @@ import { rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import {
   createRecordStore,
+  EMPTY_RECORD,
   removeRecord,
   withoutDurable,
   type RecordStore,
@@ -14,8 +15,11 @@ import { plainDirectory } from '../activities/without-end.js';
 /** Where `dvflow convert` keeps the resume record of one target. */
 export interface ConversionState {
   readonly records: RecordStore;
-  /** The record of what was interrupted; that of what was finished says nothing about this source, and is forgotten. */
-  begin(): Promise<ResumeRecord>;
+  /**
+   * The record of what was interrupted. What was finished, or was begun from another source, says nothing about this one, and is
+   * forgotten: of the latter `notice` is told.
+   */
+  begin(notice: (message: string) => void): Promise<ResumeRecord>;
   /** Nothing is to be gone on with: what was kept here is removed, and the directory if it is not the user's. */
   remove(): Promise<void>;
 }
@@ -31,20 +35,40 @@ function directoryBeside(target: string): string {
   return join(dirname(path), `${hash('sha256', basename(path))}.dvflow`);
 }
 
+/** What a conversion is of. */
+export interface ConversionKey {
+  readonly target: string;
+  /** Directory that the user has named for the state. */
+  readonly named: string | undefined;
+  /** Identity of the source: a target that was begun from one is not gone on with from another. */
+  readonly source: string;
+}
+
 /**
  * Opens the state for `target`: in `TARGET.dvflow`, or in the directory that the user has named, which stays his with all that it
  * holds.
  * @throws {@link FailureType} `ResourceExists`, `NotAuthorized` where it cannot be made
  */
-export async function openConversionState(
-  target: string,
-  named: string | undefined,
-): Promise<ConversionState> {
+export async function openConversionState({
+  target,
+  named,
+  source,
+}: ConversionKey): Promise<ConversionState> {
   const directory = named ?? directoryBeside(target);
   await orRefused(directory, makeDirectories(directory, 0o700));
-  const records = createRecordStore(directory);
+  const kept = createRecordStore(directory);
+  const records: RecordStore = {
+    async load() {
+      const record = await kept.load();
+      return record.source === source ? record : withoutSource(record);
+    },
+    save: (record) => kept.save({ ...record, source }),
+  };
 
-  async function begin(): Promise<ResumeRecord> {
+  async function begin(notice: (message: string) => void): Promise<ResumeRecord> {
+    const { durable, source: begunFrom } = await kept.load();
+    if (durable && begunFrom !== source)
+      notice(`what was begun in ${target} is of another source: starting from zero`);
     const { result, ...record } = await records.load();
     if (!result) return record;
     const begun = withoutDurable(record);
@@ -58,4 +82,9 @@ export async function openConversionState(
     if (named === undefined) await rmdir(directory).catch(() => undefined);
   }
   return { records, begin, remove };
+}
+
+/** What remains of another source's record: who wrote last, and that the directory of an archive is ours. */
+function withoutSource({ fence, directory }: ResumeRecord): ResumeRecord {
+  return { ...EMPTY_RECORD, fence, ...(directory === undefined ? {} : { directory }) };
 }

@@ -54,6 +54,8 @@ export interface ResumeRecord {
   readonly preallocated?: boolean;
   /** What the files of a volume were when they were cloned into it: the result is that of this state, and of no other. */
   readonly state?: string;
+  /** Of `dvflow convert`: which source it is (a digest). A DataVolume or an upload has one only. */
+  readonly source?: string;
   /** The directory that an archive is unpacked into: what is in it is ours, what is in another one is not. */
   readonly directory?: string;
 }

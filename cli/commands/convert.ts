@@ -14,6 +14,7 @@ import type { ContentType, ImageFormat, TransferResult } from '../../activities/
 import { openConversionState, type ConversionState } from '../conversion-state.js';
 import { CliError } from '../errors.js';
 import { callerPolicy, refuseSame, sourceRequest, type SourceFlags } from '../local-source.js';
+import { sourceIdentity } from '../source-identity.js';
 import { print, printJson, tellingFailure } from '../output.js';
 import { bytes, span } from '../render/figures.js';
 import { createTransferView } from '../render/transfer.js';
@@ -73,6 +74,8 @@ async function convert(address: string, path: string, flags: ConvertFlags): Prom
     const result = await convertInto(path, flags, {
       source,
       asked,
+      sourceId: sourceIdentity(request),
+      notice: (message) => view.notice(message),
       ...(request.checksum === undefined ? {} : { checksum: request.checksum }),
       signal: stopping.signal,
       onProgress: (progress) => view.show(progress),
@@ -92,21 +95,26 @@ async function convert(address: string, path: string, flags: ConvertFlags): Prom
 interface Conversion extends Pick<ConvertJob, 'source' | 'checksum' | 'signal' | 'onProgress'> {
   /** The source is asked what it is while the target is opened. */
   readonly asked: Promise<unknown>;
+  /** Which source it is. */
+  readonly sourceId: string;
+  readonly notice: (message: string) => void;
 }
 
 async function convertInto(
   path: string,
   flags: ConvertFlags,
-  { asked, ...conversion }: Conversion,
+  { asked, sourceId, notice, ...conversion }: Conversion,
 ): Promise<TransferResult> {
-  if (flags.contentType === 'archive') return await unpackInto(path, flags, { asked, ...conversion });
+  if (flags.contentType === 'archive')
+    return await unpackInto(path, flags, { asked, sourceId, notice, ...conversion });
   await using target = await openLocalTarget(path);
-  const state = await openConversionState(path, flags.state).catch(async (error: unknown) => {
+  const begun = { target: path, named: flags.state, source: sourceId };
+  const state = await openConversionState(begun).catch(async (error: unknown) => {
     await target.discard();
     throw error;
   });
   try {
-    const { fence } = await state.begin();
+    const { fence } = await state.begin(notice);
     await asked;
     const result = await convertImage({
       ...conversion,
@@ -130,14 +138,14 @@ async function convertInto(
 async function unpackInto(
   path: string,
   flags: ConvertFlags,
-  { asked, ...conversion }: Conversion,
+  { asked, sourceId, notice, ...conversion }: Conversion,
 ): Promise<TransferResult> {
   const { unpackImage } = await import('../../activities/image/unpack-image.js');
   await using target = await openLocalDirectory(path);
   const { handle: directory, identity } = target;
-  const state = await openConversionState(path, flags.state);
+  const state = await openConversionState({ target: path, named: flags.state, source: sourceId });
   try {
-    const { directory: begun, ...record } = await state.begin();
+    const { directory: begun, ...record } = await state.begin(notice);
     await target.refuseFilled(begun);
     await state.records.save({ ...record, directory: identity });
     await asked;
