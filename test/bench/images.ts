@@ -39,10 +39,11 @@ export interface Image {
   readonly streamBytes: number;
 }
 
-/** All images, and what is known of the disk on them. */
+/** Images that are made, and what is known of the disk on them. */
 export interface Images {
   readonly directory: string;
-  readonly all: Readonly<Record<ImageName, Image>>;
+  /** @throws where that image was not asked for, and was never made */
+  of(image: ImageName): Image;
   readonly diskBytes: number;
   readonly dataBytes: number;
   /** Blocks that `qemu-img convert` allocates for this disk, in bytes. */
@@ -99,11 +100,18 @@ export function sizeOf(quick: boolean): DiskSize {
   return quick ? SIZES.quick : SIZES.full;
 }
 
-/** Makes what is missing, each image checked once and compared with the disk; the rest is used as it is. */
+/** What {@link prepareImages} is asked for. */
+export interface ImagesPlan {
+  readonly quick: boolean;
+  /** Beside the disk and its plain image, which everything needs. */
+  readonly images: readonly ImageName[];
+  readonly log: (line: string) => void;
+}
+
+/** Makes what is missing of these, each image checked once and compared with the disk; the rest is used as it is. */
 export async function prepareImages(
   workspace: Workspace,
-  quick: boolean,
-  log: (line: string) => void,
+  { quick, images, log }: ImagesPlan,
 ): Promise<Images> {
   const name = `${VERSION}-${quick ? 'quick' : 'full'}`;
   const directory = join(workspace.cache, name);
@@ -113,12 +121,24 @@ export async function prepareImages(
       rmSync(join(workspace.cache, other), { recursive: true });
   const size = sizeOf(quick);
   removePartial(directory);
-  checkRoom(directory, size);
-  for (const image of Object.keys(RECIPES) as ImageName[])
+  const wanted: ReadonlySet<ImageName> = new Set(['raw', 'plain', ...images]);
+  const missing = (Object.keys(RECIPES) as ImageName[]).filter(
+    (image) => wanted.has(image) && !existsSync(join(directory, RECIPES[image].path)),
+  );
+  checkRoom(directory, size, missing.length);
+  for (const image of missing)
     await makeOnce(join(directory, RECIPES[image].path), log, (output) =>
       make(image, output, { directory, scratch: join(workspace.directory, 'making'), size }),
     );
-  return { directory, ...(await describe(directory)), diskBytes: size.diskMib * 1024 * 1024 };
+  const of = (image: ImageName): Image => describe(directory, image);
+  const dataBytes = statSync(of('raw').file).blocks * 512;
+  return {
+    directory,
+    of,
+    dataBytes,
+    diskBytes: size.diskMib * 1024 * 1024,
+    ...(await facts(directory, of('plain'))),
+  };
 }
 
 /** Makes a file under another name first, so that one that is there is whole. */
@@ -161,27 +181,19 @@ async function make(image: ImageName, output: string, { directory, scratch, size
   if (check !== undefined) await bash(check, { env });
 }
 
-async function describe(directory: string): Promise<Omit<Images, 'directory' | 'diskBytes'>> {
-  const fileOf = (image: ImageName): string => join(directory, RECIPES[image].path);
-  const all = Object.fromEntries(
-    (Object.keys(RECIPES) as ImageName[]).map((image): [ImageName, Image] => {
-      const { path, format, inside } = RECIPES[image];
-      const bytes = statSync(fileOf(image)).size;
-      const streamBytes = inside === undefined ? bytes : statSync(fileOf(inside)).size;
-      return [image, { path, file: fileOf(image), format, bytes, streamBytes }];
-    }),
-  ) as Record<ImageName, Image>;
-  return { all, dataBytes: statSync(fileOf('raw')).blocks * 512, ...(await facts(directory, all)) };
+function describe(directory: string, image: ImageName): Image {
+  const fileOf = (name: ImageName): string => join(directory, RECIPES[name].path);
+  const { path, format, inside } = RECIPES[image];
+  const bytes = statSync(fileOf(image)).size;
+  const streamBytes = inside === undefined ? bytes : statSync(fileOf(inside)).size;
+  return { path, file: fileOf(image), format, bytes, streamBytes };
 }
 
 /** What takes a while to find out is kept beside the images. */
-async function facts(
-  directory: string,
-  all: Readonly<Record<ImageName, Image>>,
-): Promise<Pick<Images, 'referenceBytes' | 'sha256'>> {
+async function facts(directory: string, plain: Image): Promise<Pick<Images, 'referenceBytes' | 'sha256'>> {
   const file = join(directory, 'facts.json');
   if (!existsSync(file)) {
-    const env = { PLAIN: all.plain.file, TARGET: join(directory, 'reference.img') };
+    const env = { PLAIN: plain.file, TARGET: join(directory, 'reference.img') };
     await bash('qemu-img convert -f qcow2 -O raw "$PLAIN" "$TARGET" && sync "$TARGET"', { env });
     const referenceBytes = statSync(env.TARGET).blocks * 512;
     rmSync(env.TARGET);
@@ -191,11 +203,10 @@ async function facts(
   return JSON.parse(readFileSync(file, 'utf8')) as Pick<Images, 'referenceBytes' | 'sha256'>;
 }
 
-/** All images take about seven times the data, and a run with scratch twice the disk. */
-function checkRoom(directory: string, { diskMib, dataMib }: DiskSize): void {
+/** An image takes at most about one and a half times the data, and a run with scratch twice the disk. */
+function checkRoom(directory: string, { diskMib, dataMib }: DiskSize, missing: number): void {
   const { bavail, bsize } = statfsSync(directory);
-  const made = existsSync(join(directory, 'facts.json'));
-  const needed = ((made ? 0 : 8 * dataMib) + 2 * diskMib) * 1024 * 1024;
+  const needed = (1.5 * missing * dataMib + 2 * diskMib) * 1024 * 1024;
   const free = bavail * bsize;
   if (free < needed)
     throw new Error(`${directory} has ${free} bytes free, the benchmark needs ${needed}: set XDG_CACHE_HOME`);

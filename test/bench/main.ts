@@ -41,7 +41,11 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 async function main(options: BenchOptions): Promise<number> {
   const started = Date.now();
   const workspace = await openWorkspace(options.keep);
-  const images = await prepareImages(workspace, options.quick, say);
+  const images = await prepareImages(workspace, {
+    quick: options.quick,
+    images: ROWS.filter(({ name }) => options.parts.includes(name)).map(({ image }) => image),
+    log: say,
+  });
   if (options.parts.includes('clone')) await prepareClone({ images, quick: options.quick, log: say });
   if (options.parts.includes('memory')) await prepareMemory({ images, quick: options.quick, log: say });
   if (options.parts.includes('growth')) await prepareGrowth({ images, quick: options.quick, log: say });
@@ -117,14 +121,14 @@ async function attempt<Result>(
 
 async function runOne(bench: Bench, row: Row): Promise<RowResult> {
   const { options, images } = bench;
-  const image = images.all[row.image];
+  const image = images.of(row.image);
   say(`\n${row.title}: ${(image.bytes / 1e6).toFixed(0)} MB; seconds of wall (user+sys) in each round`);
   const job: Job = {
     image,
-    disk: images.all.raw,
+    disk: images.of('raw'),
     server: row.slowLink === true ? await slowServer(bench) : bench.server,
     workspace: bench.workspace,
-    env: { PLAIN: images.all.plain.file, SHA256: images.sha256 },
+    env: { PLAIN: images.of('plain').file, SHA256: images.sha256 },
   };
   const result = await runRow(row, {
     job,
@@ -152,7 +156,7 @@ const sparseJob =
     disk,
     server,
     workspace,
-    env: { PLAIN: images.all.plain.file, SHA256: '', ...env },
+    env: { PLAIN: images.of('plain').file, SHA256: '', ...env },
   });
 
 async function memoryPart(bench: Bench): Promise<readonly MemoryResult[]> {
@@ -186,7 +190,7 @@ async function clonePart(bench: Bench): Promise<readonly CloneResult[]> {
 async function uploadPart(bench: Bench): Promise<UploadResult> {
   const { images, options, server, workspace } = bench;
   say('\nupload');
-  const job: Job = { image: images.all.plain, disk: images.all.raw, server, workspace };
+  const job: Job = { image: images.of('plain'), disk: images.of('raw'), server, workspace };
   const result = await runUpload({ images, quick: options.quick, pairs: options.pairs, job });
   say(uploadTable(result));
   return result;

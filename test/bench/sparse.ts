@@ -49,7 +49,7 @@ export async function prepareSparse(
   for (const of of new Set<SparseKind>(['qcow2', kind]))
     await makeOnce(fileOf(of), log, async (output) => {
       const env = { RAW: `${fileOf('raw')}.spread`, QCOW2: fileOf('qcow2'), OUTPUT: output };
-      if (of !== 'xz') spread(images.all.raw.file, env.RAW, disk);
+      if (of !== 'xz') spread(images.of('raw').file, env.RAW, disk);
       await bash(SCRIPTS[of], { env });
       rmSync(env.RAW, { force: true });
     });

@@ -77,7 +77,7 @@ export async function runUpload({ images, quick, pairs, job }: UploadRun): Promi
 
   async function runOnce(name: UploadMethodName): Promise<Sample> {
     if (name !== 'upload') return await measure(UPLOADS[name], { ...job, env: { ...job.env, ...secureEnv } });
-    const bytes = statSync(images.all.raw.file).size;
+    const bytes = statSync(images.of('raw').file).size;
     const target = await makeTarget(job.workspace.directory, bytes, server, {}, CHILD);
     const request = {
       session: randomUUID(),
