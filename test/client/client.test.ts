@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
 import {
   cancel,
   failureOf,
@@ -18,7 +17,7 @@ import {
 import type { DataVolumeManifest, TransferProgress } from '../../activities/types.js';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import { SOURCE_LOADER } from '../support/source-loader.js';
-import { startTemporal, type TestServer } from './temporal.js';
+import { useWorkers } from './workers.js';
 
 function manifest(
   name: string,
@@ -54,39 +53,20 @@ async function until<T>(look: () => Promise<T>, found: (value: T) => boolean): P
 
 describe('client, against a Temporal server', function () {
   this.timeout(60_000);
-  let server: TestServer;
-  let connection: NativeConnection;
-  let running: Promise<void>;
-  let worker: Worker;
   const transfer = createTransfer();
-
-  before(async () => {
-    server = await startTemporal();
-    connection = await NativeConnection.connect({ address: server.address });
-    worker = await Worker.create({
-      connection,
-      taskQueue: CONTROL_QUEUE,
-      workflowsPath: fileURLToPath(new URL('./stand-in.ts', import.meta.url)),
-      activities: { transferImage: transfer.transferImage },
-      maxHeartbeatThrottleInterval: 100,
-    });
-    running = worker.run();
-  });
-
-  after(async () => {
-    worker?.shutdown();
-    await running;
-    await connection?.close();
-    await server?.close();
+  const server = useWorkers({
+    workflows: new URL('./stand-in.ts', import.meta.url),
+    queues: () => ({ [CONTROL_QUEUE]: { transferImage: transfer.transferImage } }),
+    heartbeatMs: 100,
   });
 
   async function end(workflowId: string, how: object = {}): Promise<void> {
     transfer.release(workflowId);
-    await server.client.workflow.getHandle(workflowId).signal('end', how);
+    await server().client.workflow.getHandle(workflowId).signal('end', how);
   }
 
   it('starts by name and DataVolume, and hands over the result', async () => {
-    const handle = await startImport(server.client, manifest('vm1'));
+    const handle = await startImport(server().client, manifest('vm1'));
     assert.equal(handle.workflowId, 'import/team-a/vm1');
     await end(handle.workflowId);
     assert.deepEqual(await handle.result(), {
@@ -98,26 +78,26 @@ describe('client, against a Temporal server', function () {
   it('starts a clone, of a claim or by a DataSource, and says of what', async () => {
     const metadata = { name: 'copy', namespace: 'team-a' };
     const spec = { source: { pvc: { namespace: 'images', name: 'golden' } }, storage: {} };
-    const handle = await startClone(server.client, { metadata, spec });
+    const handle = await startClone(server().client, { metadata, spec });
     assert.equal(handle.workflowId, 'clone/team-a/copy');
-    const described = await server.client.workflow.getHandle(handle.workflowId).describe();
+    const described = await server().client.workflow.getHandle(handle.workflowId).describe();
     assert.deepEqual(described.searchAttributes.DataVolumeSource, ['pvc']);
     assert.equal(await described.staticSummary(), 'Clone team-a/copy from images/golden');
     await end(handle.workflowId);
     await handle.result();
     const reference = { sourceRef: { kind: 'DataSource', name: 'os' }, storage: {} };
-    const other = await startClone(server.client, {
+    const other = await startClone(server().client, {
       metadata: { ...metadata, name: 'by-os' },
       spec: reference,
     });
-    const said = await server.client.workflow.getHandle(other.workflowId).describe();
+    const said = await server().client.workflow.getHandle(other.workflowId).describe();
     assert.equal(await said.staticSummary(), 'Clone team-a/by-os from team-a/os');
     await end(other.workflowId);
   });
 
   it('sets search attributes and a summary that hold no query of the URL', async () => {
-    const { workflowId } = await startImport(server.client, manifest('seen'));
-    const described = await server.client.workflow.getHandle(workflowId).describe();
+    const { workflowId } = await startImport(server().client, manifest('seen'));
+    const described = await server().client.workflow.getHandle(workflowId).describe();
     assert.deepEqual(described.searchAttributes.DataVolumeNamespace, ['team-a']);
     assert.deepEqual(described.searchAttributes.DataVolumeName, ['seen']);
     assert.deepEqual(described.searchAttributes.DataVolumeSource, ['http']);
@@ -127,13 +107,16 @@ describe('client, against a Temporal server', function () {
   });
 
   it('refuses a second start of the same name while the first one runs', async () => {
-    const { workflowId } = await startImport(server.client, manifest('twice'));
-    await assert.rejects(startImport(server.client, manifest('twice')), WorkflowExecutionAlreadyStartedError);
+    const { workflowId } = await startImport(server().client, manifest('twice'));
+    await assert.rejects(
+      startImport(server().client, manifest('twice')),
+      WorkflowExecutionAlreadyStartedError,
+    );
     await end(workflowId);
   });
 
   it('takes a run that found its DataVolume finished for no success', async () => {
-    const handle = await startImport(server.client, manifest('finished'));
+    const handle = await startImport(server().client, manifest('finished'));
     const error: unknown = await handle.result().catch((thrown: unknown) => thrown);
     assert.equal(failureOf(error).type, 'ResourceExists');
     assert.match(
@@ -145,19 +128,22 @@ describe('client, against a Temporal server', function () {
   it('refuses credentials before anything reaches Temporal', async () => {
     const withUser = manifest('secret', { url: 'http://user:pw@images.example/a' });
     await assert.rejects(
-      startImport(server.client, withUser),
+      startImport(server().client, withUser),
       /URL of images\.example carries user info.*secretRef/,
     );
     const withHeader = manifest('secret', {
       url: 'http://images.example/a',
       extraHeaders: ['authorization: Bearer x'],
     });
-    await assert.rejects(startImport(server.client, withHeader), /carries authorization.*secretExtraHeaders/);
-    await assert.rejects(status(server.client, 'import/team-a/secret'), NoSuchRunError);
+    await assert.rejects(
+      startImport(server().client, withHeader),
+      /carries authorization.*secretExtraHeaders/,
+    );
+    await assert.rejects(status(server().client, 'import/team-a/secret'), NoSuchRunError);
   });
 
   it('merges the workflow’s facts with the live heartbeat', async () => {
-    const handle = await startImport(server.client, manifest('live'));
+    const handle = await startImport(server().client, manifest('live'));
     const live = await until(
       () => handle.status(),
       ({ progress }) => progress !== undefined,
@@ -176,7 +162,7 @@ describe('client, against a Temporal server', function () {
   });
 
   it('tells what an activity is being retried for', async () => {
-    const handle = await startImport(server.client, manifest('flaky'));
+    const handle = await startImport(server().client, manifest('flaky'));
     const retried = await until(
       () => handle.status(),
       ({ retrying }: ImportStatus) => retrying[0]?.attempt === 3,
@@ -187,12 +173,12 @@ describe('client, against a Temporal server', function () {
   });
 
   it('finds the newest run of a DataVolume, whatever its id', async () => {
-    const first = await startImport(server.client, manifest('again'));
+    const first = await startImport(server().client, manifest('again'));
     await end(first.workflowId);
     await first.result();
-    const second = await startImport(server.client, manifest('again'), { workflowId: 'by-hand' });
+    const second = await startImport(server().client, manifest('again'), { workflowId: 'by-hand' });
     const found = await until(
-      () => findRun(server.client, { namespace: 'team-a', name: 'again' }),
+      () => findRun(server().client, { namespace: 'team-a', name: 'again' }),
       (run) => run.runId === second.runId,
     );
     assert.equal(found.workflowId, 'by-hand');
@@ -201,24 +187,24 @@ describe('client, against a Temporal server', function () {
 
   it('keeps quotes in names inside the query', async () => {
     await assert.rejects(
-      findRun(server.client, { namespace: "a' OR DataVolumeName = 'vm1", name: 'x\\' }),
+      findRun(server().client, { namespace: "a' OR DataVolumeName = 'vm1", name: 'x\\' }),
       NoSuchRunError,
     );
   });
 
   it('cancels by DataVolume; a run that is closed is told', async () => {
-    const handle = await startImport(server.client, manifest('stopped'));
+    const handle = await startImport(server().client, manifest('stopped'));
     await until(
       () => handle.status(),
       ({ progress }) => progress !== undefined,
     );
     assert.equal(
-      (await cancel(server.client, { namespace: 'team-a', name: 'stopped' })).workflowId,
+      (await cancel(server().client, { namespace: 'team-a', name: 'stopped' })).workflowId,
       handle.workflowId,
     );
     await assert.rejects(handle.result(), (error) => failureOf(error).type === 'Cancelled');
     await assert.rejects(
-      cancel(server.client, handle.workflowId),
+      cancel(server().client, handle.workflowId),
       /does not run, so that there is nothing to cancel/,
     );
   });
@@ -227,7 +213,7 @@ describe('client, against a Temporal server', function () {
   async function runExample(name: string) {
     const program = fileURLToPath(new URL('../docs/start-import.ts', import.meta.url));
     const child = spawn(process.execPath, [...SOURCE_LOADER, program, name, 'http://images.example/a'], {
-      env: { ...process.env, TEMPORAL_ADDRESS: server.address },
+      env: { ...process.env, TEMPORAL_ADDRESS: server().address },
     });
     const chunks: Buffer[] = [];
     for (const stream of [child.stdout, child.stderr])
@@ -235,7 +221,10 @@ describe('client, against a Temporal server', function () {
     const ended = new Promise((resolve) => child.once('close', resolve));
     const said = async () => ({ code: await ended, text: Buffer.concat(chunks).toString() });
     const workflowId = `import/default/${name}`;
-    await until(() => findRun(server.client, { namespace: 'default', name }).catch(() => undefined), Boolean);
+    await until(
+      () => findRun(server().client, { namespace: 'default', name }).catch(() => undefined),
+      Boolean,
+    );
     return { workflowId, said };
   }
 
@@ -253,7 +242,7 @@ describe('client, against a Temporal server', function () {
   });
 
   it('reads the failure type from the bottom of the chain', async () => {
-    const handle = await startImport(server.client, manifest('gone'));
+    const handle = await startImport(server().client, manifest('gone'));
     await end(handle.workflowId, { type: 'SourceNotFound', message: 'http://images.example/a answers 404' });
     const error: unknown = await handle.result().catch((thrown: unknown) => thrown);
     assert.deepEqual(failureOf(error), {
@@ -263,8 +252,8 @@ describe('client, against a Temporal server', function () {
   });
 
   it('tells a terminated run from a failed one', async () => {
-    const handle = await startImport(server.client, manifest('killed'));
-    await server.client.workflow.getHandle(handle.workflowId).terminate('by hand');
+    const handle = await startImport(server().client, manifest('killed'));
+    await server().client.workflow.getHandle(handle.workflowId).terminate('by hand');
     const error: unknown = await handle.result().catch((thrown: unknown) => thrown);
     assert.equal(failureOf(error).type, 'Terminated');
   });

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
-import { NativeConnection, Worker } from '@temporalio/worker';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
-import { startTemporal, type TestServer } from '../client/temporal.js';
+import { useWorkers } from '../client/workers.js';
 
 const PATIENCE_MS = 20_000;
 /** End of a run that has none in that time. */
@@ -121,36 +119,18 @@ const INDIFFERENT = ['examineNodes', 'publishCapacity', 'recheckNode'];
 
 describe('the argument of a workflow', function () {
   this.timeout(120_000);
-  let server: TestServer;
-  let connection: NativeConnection;
-  let worker: Worker;
-  let running: Promise<void>;
   /** Activities that ran. */
   const ran: string[] = [];
 
-  before(async () => {
-    server = await startTemporal();
-    connection = await NativeConnection.connect({ address: server.address });
-    worker = await Worker.create({
-      connection,
-      taskQueue: CONTROL_QUEUE,
-      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
-      activities: activities((name) => ran.push(name)),
-      sinks: { dvflowMetrics: { record: { fn: () => undefined } } },
-    });
-    running = worker.run();
-  });
-  after(async () => {
-    worker?.shutdown();
-    await running;
-    await connection?.close();
-    await server?.close();
+  const server = useWorkers({
+    workflows: new URL('../../workflows/index.ts', import.meta.url),
+    queues: () => ({ [CONTROL_QUEUE]: activities((name) => ran.push(name)) }),
   });
   beforeEach(() => ran.splice(0));
 
   let count = 0;
   async function start(type: string, input: unknown): Promise<WorkflowHandle> {
-    return await server.client.workflow.start(type, {
+    return await server().client.workflow.start(type, {
       workflowId: `${type}-${(count += 1)}`,
       taskQueue: CONTROL_QUEUE,
       args: input === undefined ? [] : [input],

@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { WorkflowHandle } from '@temporalio/client';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { permanentFailure } from '../../activities/failures.js';
 import type { CloneOrigin, CloneStarted, OriginAwaited } from '../../activities/types/clone.js';
 import type { StatusUpdate } from '../../activities/types.js';
 import { wakeSignal } from '../../workflows/messages.js';
 import { CONTROL_QUEUE, nodeQueue, transferQueue } from '../../workflows/task-queues.js';
-import { startTemporal, type TestServer } from '../client/temporal.js';
+import { useWorkers } from '../client/workers.js';
 
 /** Events after which a run of these tests is to continue as new. */
 const LONG = 150;
@@ -64,35 +62,17 @@ interface World {
 
 describe('the lifecycle of a clone, with other activities', function () {
   this.timeout(60_000);
-  let server: TestServer;
-  let connection: NativeConnection;
-  const workers: { readonly worker: Worker; readonly running: Promise<void> }[] = [];
   const worlds = new Map<string, World>();
 
-  before(async () => {
-    server = await startTemporal({ 'limit.historyCount.suggestContinueAsNew': LONG });
-    connection = await NativeConnection.connect({ address: server.address });
-    const workflowsPath = fileURLToPath(new URL('../../workflows/clone-data-volume.ts', import.meta.url));
-    const control: WorkerOptions['activities'] = { ...kubernetes };
-    for (const options of [
-      { taskQueue: CONTROL_QUEUE, workflowsPath, activities: control },
-      { taskQueue: nodeQueue('n1'), activities: node },
-      { taskQueue: transferQueue('n1'), activities: node },
-      { taskQueue: nodeQueue('n2'), activities: otherNode },
-    ]) {
-      const worker = await Worker.create({
-        connection,
-        sinks: { dvflowMetrics: { record: { fn: () => undefined } } },
-        ...options,
-      });
-      workers.push({ worker, running: worker.run() });
-    }
-  });
-  after(async () => {
-    for (const { worker } of workers) worker.shutdown();
-    await Promise.all(workers.map(async ({ running }) => await running));
-    await connection?.close();
-    await server?.close();
+  const server = useWorkers({
+    workflows: new URL('../../workflows/clone-data-volume.ts', import.meta.url),
+    queues: () => ({
+      [CONTROL_QUEUE]: kubernetes,
+      [nodeQueue('n1')]: node,
+      [transferQueue('n1')]: node,
+      [nodeQueue('n2')]: otherNode,
+    }),
+    settings: { 'limit.historyCount.suggestContinueAsNew': LONG },
   });
 
   const worldOf = ({ dataVolume }: { dataVolume: { uid: string } }): World => worlds.get(dataVolume.uid)!;
@@ -224,7 +204,7 @@ describe('the lifecycle of a clone, with other activities', function () {
       ...more,
     };
     worlds.set(name, world);
-    const handle = await server.client.workflow.start('cloneDataVolume', {
+    const handle = await server().client.workflow.start('cloneDataVolume', {
       taskQueue: CONTROL_QUEUE,
       workflowId: name,
       args: [{ namespace: 'a', name, uid: name, ...(clone ? { clone } : {}) }],

@@ -1,21 +1,15 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
 import type { UploadClaim, UploadControlActivities } from '../../activities/types/upload.js';
 import { withdrawSignal } from '../../workflows/messages.js';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
-import { startTemporal, type TestServer } from '../client/temporal.js';
+import { useWorkers } from '../client/workers.js';
 
 type Recorded = Parameters<UploadControlActivities['recordUploadClaim']>[0];
 
 describe('the lifecycle of an upload into a claim, with other activities', function () {
   this.timeout(60_000);
-  let server: TestServer;
-  let connection: NativeConnection;
-  let worker: Worker;
-  let running: Promise<void>;
   /** What is said on each claim, by uid. */
   const recorded = new Map<string, Recorded[]>();
 
@@ -36,28 +30,14 @@ describe('the lifecycle of an upload into a claim, with other activities', funct
     },
   };
 
-  before(async () => {
-    server = await startTemporal();
-    connection = await NativeConnection.connect({ address: server.address });
-    worker = await Worker.create({
-      connection,
-      taskQueue: CONTROL_QUEUE,
-      workflowsPath: fileURLToPath(new URL('../../workflows/upload-claim.ts', import.meta.url)),
-      activities,
-      sinks: { dvflowMetrics: { record: { fn: () => undefined } } },
-    });
-    running = worker.run();
-  });
-  after(async () => {
-    worker?.shutdown();
-    await running;
-    await connection?.close();
-    await server?.close();
+  const server = useWorkers({
+    workflows: new URL('../../workflows/upload-claim.ts', import.meta.url),
+    queues: () => ({ [CONTROL_QUEUE]: { ...activities } }),
   });
 
   /** A run that waits for its claim, as the claim says by an event. */
   async function startWaiting(uid: string): Promise<WorkflowHandle> {
-    const handle = await server.client.workflow.start('uploadClaim', {
+    const handle = await server().client.workflow.start('uploadClaim', {
       workflowId: uid,
       taskQueue: CONTROL_QUEUE,
       args: [{ namespace: 'team-a', name: 'vm1', uid }],

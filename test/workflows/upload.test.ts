@@ -1,40 +1,18 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { UploadRequest } from '../../activities/types/upload.js';
 import { openUploadUpdate } from '../../workflows/messages.js';
 import { CONTROL_QUEUE, nodeQueue, transferQueue } from '../../workflows/task-queues.js';
-import { startTemporal, type TestServer } from '../client/temporal.js';
+import { useWorkers } from '../client/workers.js';
 
 describe('the lifecycle of an upload, with other activities', function () {
   this.timeout(60_000);
-  let server: TestServer;
-  let connection: NativeConnection;
-  const workers: { readonly worker: Worker; readonly running: Promise<void> }[] = [];
   /** Questions to the node where a client may send: at the same time now, and the most. */
   const asking = { now: 0, most: 0, all: 0 };
 
-  before(async () => {
-    server = await startTemporal();
-    connection = await NativeConnection.connect({ address: server.address });
-    const workflowsPath = fileURLToPath(new URL('../../workflows/upload-data-volume.ts', import.meta.url));
-    const control: WorkerOptions['activities'] = { ...kubernetes };
-    for (const options of [
-      { taskQueue: CONTROL_QUEUE, workflowsPath, activities: control },
-      { taskQueue: nodeQueue('n1'), activities: node },
-      { taskQueue: transferQueue('n1'), activities: node },
-    ]) {
-      const sinks = { dvflowMetrics: { record: { fn: () => undefined } } };
-      const worker = await Worker.create({ connection, sinks, ...options });
-      workers.push({ worker, running: worker.run() });
-    }
-  });
-  after(async () => {
-    for (const { worker } of workers) worker.shutdown();
-    await Promise.all(workers.map(async ({ running }) => await running));
-    await connection?.close();
-    await server?.close();
+  const server = useWorkers({
+    workflows: new URL('../../workflows/upload-data-volume.ts', import.meta.url),
+    queues: () => ({ [CONTROL_QUEUE]: kubernetes, [nodeQueue('n1')]: node, [transferQueue('n1')]: node }),
   });
 
   const kubernetes = {
@@ -100,7 +78,7 @@ describe('the lifecycle of an upload, with other activities', function () {
   };
 
   it('lets clients who wait for another one in one after another', async () => {
-    const handle = await server.client.workflow.start('uploadDataVolume', {
+    const handle = await server().client.workflow.start('uploadDataVolume', {
       taskQueue: CONTROL_QUEUE,
       workflowId: 'desk',
       args: [{ namespace: 'a', name: 'desk', uid: 'desk' }],
