@@ -70,7 +70,8 @@ export async function sweep(input: { node?: string } = {}): Promise<SweepResult>
   const items = [...objects, ...directories.flat()];
   const judged = await judge(items);
   const doomed = judged.filter(({ published }) => !published);
-  for (const { kind } of doomed) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
+  for (const { kind, reserved } of doomed)
+    if (!reserved) recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
   for (const item of judged) if (item.published && !isFull()) await takeMark(item);
   const removed: string[] = [];
   // Directories first: a claim's volume must not be offered again while the old bytes are there.
@@ -183,6 +184,7 @@ async function remove(item: UnpublishedItem, silentNodes: string[]): Promise<boo
     const [still] = await sweeping.judgeUnpublished({ items: [item] });
     if (!still || still.published) return false;
     if (item.reserved) {
+      recordMetric('dvflow_leaked_objects_found_total', 1, { kind: item.kind });
       if (!(await returnVolume(item.dataVolume, sweeping))) return false;
     } else if (isOnNode(item)) await sweepingOn(item.where).removeUnpublishedDirectory({ item });
     else await sweeping.removeUnpublished({ item });

@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import { permanentFailure } from '../../activities/failures.js';
 import { pageOf } from '../../activities/item-pages.js';
 import type { ItemPage, UnpublishedItem } from '../../activities/types.js';
 import type { SweepResult } from '../../workflows/sweep.js';
 import { CONTROL_QUEUE, nodeQueue, returnWorkflowId } from '../../workflows/task-queues.js';
-import { startTemporal, type TestServer } from '../client/temporal.js';
+import { useWorkers } from '../client/workers.js';
 
 /** Workflow ids of what is in use, and of what nobody can judge. */
 const RUNNING = 'w/running';
@@ -32,46 +30,29 @@ const nameOf = ({ kind, where, name }: UnpublishedItem): string => `${kind} ${wh
 
 describe('the sweeper, with other activities', function () {
   this.timeout(60_000);
-  let server: TestServer;
-  let connection: NativeConnection;
-  const workers: { readonly worker: Worker; readonly running: Promise<void> }[] = [];
   /** What the cluster holds, in Kubernetes and on node n1. */
   let objects: UnpublishedItem[] = [];
   let directories: UnpublishedItem[] = [];
   /** Activities that were called, with the number of items they got. */
   let called: string[] = [];
+  const counts = new Map<string, number>();
+  const leaks = (): readonly unknown[] =>
+    ['found', 'removed'].map((what) => counts.get(`dvflow_leaked_objects_${what}_total`));
   let pages = true;
   let emptying: () => Promise<void>;
 
-  before(async () => {
-    server = await startTemporal();
-    connection = await NativeConnection.connect({ address: server.address });
-    const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
-    const activities: WorkerOptions['activities'] = { ...control };
-    for (const options of [
-      { taskQueue: CONTROL_QUEUE, workflowsPath, activities },
-      { taskQueue: nodeQueue('n1'), activities: node },
-    ]) {
-      const worker = await Worker.create({
-        connection,
-        sinks: { dvflowMetrics: { record: { fn: () => undefined } } },
-        ...options,
-      });
-      workers.push({ worker, running: worker.run() });
-    }
+  const server = useWorkers({
+    workflows: new URL('../../workflows/index.ts', import.meta.url),
+    queues: () => ({ [CONTROL_QUEUE]: control, [nodeQueue('n1')]: node }),
+    counted: (metric, value) => counts.set(metric, (counts.get(metric) ?? 0) + value),
   });
   beforeEach(() => {
     objects = [];
     directories = [];
     called = [];
+    counts.clear();
     pages = true;
     emptying = async () => undefined;
-  });
-  after(async () => {
-    for (const { worker } of workers) worker.shutdown();
-    await Promise.all(workers.map(async ({ running }) => await running));
-    await connection?.close();
-    await server?.close();
   });
 
   const control = {
@@ -102,7 +83,7 @@ describe('the sweeper, with other activities', function () {
     },
   };
   const start = async () =>
-    await server.client.workflow.start('sweep', {
+    await server().client.workflow.start('sweep', {
       workflowId: `sweep-${randomUUID()}`,
       taskQueue: CONTROL_QUEUE,
       args: [{}],
@@ -110,7 +91,7 @@ describe('the sweeper, with other activities', function () {
   const sweep = async (): Promise<SweepResult> => (await (await start()).result()) as SweepResult;
   /** Most attempts of each activity of a run. */
   const attemptsOf = async (workflowId: string): Promise<Record<string, number>> => {
-    const { events } = await server.client.workflow.getHandle(workflowId).fetchHistory();
+    const { events } = await server().client.workflow.getHandle(workflowId).fetchHistory();
     const scheduled = (events ?? []).flatMap((event) => event.activityTaskScheduledEventAttributes ?? []);
     return Object.fromEntries<number>(
       scheduled.map(({ activityType, retryPolicy }) => [
@@ -127,6 +108,7 @@ describe('the sweeper, with other activities', function () {
     assert.equal(found, 2);
     assert.deepEqual([...removed].sort(), objects.map(nameOf).sort());
     assert.ok(called.includes(`release ${volume.dataVolume.uid}`));
+    assert.deepEqual(leaks(), [2, 2]);
   });
 
   it('does not wait for a volume that takes long to empty, nor begins it twice', async () => {
@@ -145,23 +127,26 @@ describe('the sweeper, with other activities', function () {
       assert.deepEqual((await sweep()).removed, [nameOf(secret)]);
       assert.equal(called.filter((name) => name === 'empty').length, 1);
       assert.ok(!called.some((name) => name.startsWith('release')));
+      // an alert tells of what is found and not removed
+      assert.deepEqual(leaks(), [2, 2]);
     } finally {
       end();
     }
-    const run = server.client.workflow.getHandle(returnWorkflowId(volume.dataVolume.uid));
+    const run = server().client.workflow.getHandle(returnWorkflowId(volume.dataVolume.uid));
     assert.deepEqual(await run.result(), { returned: true });
     assert.ok(called.includes(`release ${volume.dataVolume.uid}`));
+    assert.deepEqual(leaks(), [3, 3]);
   });
 
   it('sweeps beside thousands of running imports', async () => {
     const many = (kind: UnpublishedItem['kind']) =>
       Array.from({ length: 1100 }, () => left(kind, { workflowId: RUNNING }));
-    const leaks = [left('Directory'), left('PersistentVolumeClaim'), left('Secret')];
-    objects = [...many('Secret'), ...leaks.slice(1), ...many('PersistentVolumeClaim')];
-    directories = [...many('Directory'), leaks[0]!];
+    const unowned = [left('Directory'), left('PersistentVolumeClaim'), left('Secret')];
+    objects = [...many('Secret'), ...unowned.slice(1), ...many('PersistentVolumeClaim')];
+    directories = [...many('Directory'), unowned[0]!];
     const { found, removed } = await sweep();
     assert.equal(found, 3303);
-    assert.deepEqual([...removed].sort(), leaks.map(nameOf).sort());
+    assert.deepEqual([...removed].sort(), unowned.map(nameOf).sort());
     const judged = called.flatMap((name) => (name.startsWith('judge ') ? [Number(name.slice(6))] : []));
     assert.equal(Math.max(...judged), 200);
   });
@@ -200,5 +185,6 @@ describe('the sweeper, with other activities', function () {
       emptyReservedVolume: 5,
       releaseVolume: 5,
     });
+    assert.deepEqual(leaks(), [3, 3]);
   });
 });
