@@ -110,9 +110,23 @@ export function createClaimActivities({
     if (claim === 'create' && input.reserved) await replaceOther(found, input.reserved.volume);
     if (claim === 'create' && controllerOf(found)?.uid === uid) {
       refuseOtherSize(found, input.target);
+      await renew(refOf(found), workflowId);
       return refOf(found);
     }
     throw permanentFailure('ResourceExists', `claim ${namespace}/${name} already exists and holds data`);
+  }
+
+  /**
+   * Made by an earlier run, perhaps of another workflow, for whose end a sweeper may be about to remove it: that finds a mark that
+   * is this one's, or another version of the claim than it has looked at.
+   */
+  async function renew(claim: ClaimRef, workflowId: string): Promise<void> {
+    const { runId = '' } = Context.current().info.workflowExecution ?? {};
+    const annotations = { [MARKS.workflowId]: workflowId, [MARKS.renewedBy]: runId };
+    const outcome = await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+    if (outcome === 'patched') return;
+    const found = `claim ${claim.namespace}/${claim.name} of an earlier run`;
+    throw transientFailure('KubernetesUnavailable', `${found} is gone or changed: looking at it again`);
   }
 
   /** A claim of an earlier run that waits for another volume is of no use. */

@@ -48,6 +48,7 @@ export async function handOver(kubernetes: Kubernetes, input: HandOver): Promise
       annotations: {
         [MARKS.workflowId]: null,
         [MARKS.dataVolume]: null,
+        [MARKS.renewedBy]: null,
         [MARKS.reservedVolume]: null,
         [MARKS.handedOver]: null,
         ...(preallocated ? { [CDI_ANNOTATIONS.preallocated]: 'true' } : {}),

@@ -41,6 +41,8 @@ export const MARKS = {
   reservedVolume: 'dvflow.io/reserved-volume',
   /** Annotation on a claim: its volume was handed over; a change makes Kubernetes look at it at once. */
   handedOver: 'dvflow.io/handed-over',
+  /** Annotation on a claim: run that found it left by an earlier one, and goes on with it. */
+  renewedBy: 'dvflow.io/renewed-by',
   /** Label on a volume that dvflow made over a file, and what it is: `block`. */
   localVolume: 'dvflow.io/local-volume',
   /** Annotation on such a volume: the pool that holds the file. */

@@ -199,7 +199,10 @@ export function createSweepActivities({
     const { uid = '', resourceVersion = '' } = marked;
     const { kind, name, where: namespace } = item;
     if (item.published) return await unmarkVolume(kubernetes, name, resourceVersion);
-    // published between the look and the removal: the version differs, and it stays
+    // another run may have found it, and gone on with it, since it was judged
+    const { workflowId } = itemOf(kind, marked);
+    if (!(await isAbandoned({ ...item, workflowId }))) return;
+    // published, or found by another run, between the look and the removal: the version differs, and it stays
     const preconditions = { uid, resourceVersion };
     const body = { preconditions };
     const doing = `removing ${kind} ${name}`;

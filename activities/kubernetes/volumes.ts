@@ -39,7 +39,7 @@ const BOUND_POLL_MS = { first: 50, longest: 2_000 } as const;
 
 const UNMARKED = {
   labels: { [MARKS.unpublished]: null },
-  annotations: { [MARKS.workflowId]: null, [MARKS.dataVolume]: null },
+  annotations: { [MARKS.workflowId]: null, [MARKS.dataVolume]: null, [MARKS.renewedBy]: null },
 };
 
 /** Input of `publishVolume`. */

@@ -325,6 +325,30 @@ describe('the sweeper on a real API server and a real Temporal server', function
     assert.equal(kept.metadata?.deletionTimestamp, undefined);
   });
 
+  it('leaves a claim that another run has found since it was judged', async () => {
+    await (await startWorkflow('w/first')).terminate();
+    const { dataVolume, claim } = await leave('w/first');
+    const [item] = await itemsOf(dataVolume);
+    assert.deepEqual(await judge([item!]), ['PersistentVolumeClaim']);
+    const running = await startWorkflow('w/second');
+    const found = await act(
+      createClaimActivities({ kubernetes }).ensureClaim,
+      [{ dataVolume, target: TARGET }],
+      { workflowId: 'w/second', runId: 'run-2' },
+    );
+    assert.equal(found.uid, claim.uid);
+    await act(sweeper().removeUnpublished, [{ item: item! }]);
+    const kept = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name: claim.name });
+    assert.equal(kept.metadata?.deletionTimestamp, undefined);
+    // whoever looked at the claim before cannot remove it by that look
+    const { annotations } = kept.metadata ?? {};
+    assert.equal(annotations?.['dvflow.io/workflow-id'], 'w/second');
+    assert.equal(annotations?.['dvflow.io/renewed-by'], 'run-2');
+    await running.terminate();
+    const [renewed] = await itemsOf(dataVolume);
+    assert.deepEqual(await judge([renewed!]), ['PersistentVolumeClaim']);
+  });
+
   it('removes nothing with Temporal away', async function () {
     await (await startWorkflow('w/away')).terminate();
     const { dataVolume } = await leave('w/away');
