@@ -21,13 +21,25 @@ const VENDOR_FILES = [
   '/sys/hypervisor/uuid',
 ];
 
+/** Variables that name a source of credentials, each read by a link of the SDK's chain. */
+const NAMING = [
+  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+  'AWS_WEB_IDENTITY_TOKEN_FILE',
+  'AWS_PROFILE',
+];
+
+/** Of every EC2 instance. */
+const METADATA_SERVICE = 'http://169.254.169.254';
+
 /**
  * The keys of a request: its own; else, if it says `ambient`, what the AWS SDK's default chain finds, whose answer to "are there
  * any" stands once it is given; else none.
  *
  * The chain ends at the instance metadata address, which is link-local and refused to sources (`design.md` §7.8), and which on
  * other machines than EC2's nobody answers. It is asked only where the kernel says that this is an EC2 instance, or the
- * environment names another address for it (`AWS_EC2_METADATA_SERVICE_ENDPOINT`).
+ * environment names another address for it (`AWS_EC2_METADATA_SERVICE_ENDPOINT`). Credentials that the environment or the
+ * instance say there are, and that cannot be had now, are a failure: an anonymous request would be refused for good.
  *
  * @throws `InvalidDataVolume` for half a pair of keys.
  */
@@ -50,6 +62,8 @@ function createAmbientKeys(timeoutMs: number): S3KeyProvider {
       return await inTime(ask(refused), timeoutMs);
     } catch (error) {
       if (!(error instanceof Error) || error.name !== 'CredentialsProviderError') throw unusable(error);
+      // the chain calls it so, too, when whoever hands them out has no answer at the moment
+      if (refused || isNamed() || (await hasInstanceRole(timeoutMs))) throw unusable(error);
       none = true;
       return undefined;
     }
@@ -71,6 +85,31 @@ async function isMetadataServiceHere(): Promise<boolean> {
   if (process.env['AWS_EC2_METADATA_SERVICE_ENDPOINT']) return true;
   const texts = await Promise.all(VENDOR_FILES.map((path) => readFile(path, 'utf8').catch(() => '')));
   return texts.some((text) => /^(?:Amazon EC2|ec2)/u.test(text));
+}
+
+/** Whether the environment says that there are credentials, and where. */
+function isNamed(): boolean {
+  return NAMING.some((name) => (process.env[name] ?? '') !== '');
+}
+
+/**
+ * Whether this is an EC2 instance with a role, by its metadata service (IMDSv2): 404 is its word for none. A service that is not
+ * reached, as from a pod behind the default limit of hops, has none for this process.
+ */
+async function hasInstanceRole(timeoutMs: number): Promise<boolean> {
+  if (process.env['AWS_EC2_METADATA_DISABLED'] === 'true') return false;
+  const endpoint = process.env['AWS_EC2_METADATA_SERVICE_ENDPOINT'] ?? METADATA_SERVICE;
+  const ask = (path: string, method: string, headers: Readonly<Record<string, string>>): Promise<Response> =>
+    fetch(new URL(path, endpoint), { method, headers, signal: AbortSignal.timeout(timeoutMs) });
+  try {
+    const token = await ask('/latest/api/token', 'PUT', { 'x-aws-ec2-metadata-token-ttl-seconds': '60' });
+    if (!token.ok) return token.status !== 404;
+    const headers = { 'x-aws-ec2-metadata-token': await token.text() };
+    const role = await ask('/latest/meta-data/iam/security-credentials/', 'GET', headers);
+    return role.status !== 404;
+  } catch {
+    return false;
+  }
 }
 
 async function inTime<T>(work: Promise<T>, timeoutMs: number): Promise<T> {

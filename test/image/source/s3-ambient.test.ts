@@ -132,6 +132,31 @@ describe('ambient credentials of an S3 source', () => {
     assert.equal(server.requests().length, 0);
   });
 
+  for (const variable of ['AWS_CONTAINER_CREDENTIALS_FULL_URI', 'AWS_EC2_METADATA_SERVICE_ENDPOINT'])
+    it(`are a failure that passes when whoever ${variable} names is busy, not a reason to go on without`, async () => {
+      const busy = await bench.serve(
+        startServer((_, response) => {
+          response.writeHead(503).end();
+        }),
+      );
+      process.env[variable] = busy.url;
+      const server = await serve({});
+      await fails((await open(server)).probe(), 'SourceUnavailable', /^the ambient AWS credentials/u);
+      assert.equal(server.requests().length, 0);
+      assert.ok(busy.requests().length > 0);
+    });
+
+  it('are none of an instance without a role', async () => {
+    const metadata = await bench.serve(
+      startServer(({ url }, response) => {
+        response.writeHead(url === '/latest/api/token' ? 200 : 404).end('token');
+      }),
+    );
+    process.env['AWS_EC2_METADATA_SERVICE_ENDPOINT'] = metadata.url;
+    const server = await bench.serve(startS3Server({ store, isPublic: true }));
+    await readsAll(server);
+  });
+
   it('are those of the instance where the environment says where they are', async () => {
     const metadata = await bench.serve(
       startServer((request, response) => {
