@@ -3,8 +3,8 @@ import type { ImageSource } from '../source/types.js';
 
 /** Bytes that a ranged input reads at once: several headers, their long names and a small sparse map. */
 const WINDOW = 64 * 1024;
-/** Reads that one archive may take: a sparse map of a million stretches has 28 MB. */
-const MAX_WINDOWS = 1024;
+/** Reads that the headers of one archive may take: a sparse map of a million stretches has 28 MB. */
+export const MOST_READS = 1024;
 
 /** The bytes of an archive in order. */
 export interface ArchiveInput {
@@ -62,14 +62,27 @@ export function createStreamInput(bytes: AsyncIterable<Buffer>, start = 0): Stre
   };
 }
 
-/** Reads a source by ranges, a little at a time; what is passed over is not read. `head` is its beginning, known already. */
+/** What a ranged input is made for. */
+export interface RangedArchive {
+  /** In bytes. */
+  readonly size: number;
+  /** Its beginning, known already. */
+  readonly head: Buffer;
+  /** Reads after which it is given up. @default 1024 */
+  readonly mostReads?: number;
+}
+
+/**
+ * Reads a source by ranges, a little at a time; what is passed over is not read.
+ * @throws {@link FailureType} `ImageHostile` where that takes too many reads
+ */
 export function createRangedInput(
   source: Pick<ImageSource, 'readInto'>,
-  { size, head }: { size: number; head: Buffer },
+  { size, head, mostReads = MOST_READS }: RangedArchive,
 ): ArchiveInput {
   let position = 0;
   let window = { at: 0, bytes: head };
-  let windows = 0;
+  let reads = 0;
 
   return {
     get position() {
@@ -78,9 +91,9 @@ export function createRangedInput(
     async next(limit) {
       if (position >= size) return undefined;
       if (position < window.at || position >= window.at + window.bytes.length) {
-        if (windows === MAX_WINDOWS)
-          throw hostile(`archive's headers take more than ${MAX_WINDOWS} reads, at ${position}`);
-        windows += 1;
+        if (reads === mostReads)
+          throw hostile(`archive's headers take more than ${mostReads} reads, at ${position}`);
+        reads += 1;
         const bytes = Buffer.allocUnsafeSlow(Math.min(WINDOW, size - position));
         await source.readInto(position, bytes);
         window = { at: position, bytes };

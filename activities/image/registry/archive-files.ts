@@ -1,4 +1,4 @@
-import { createRangedInput, createStreamInput } from '../archive/archive-input.js';
+import { createRangedInput, createStreamInput, MOST_READS } from '../archive/archive-input.js';
 import { readEntries, type TarEntry } from '../archive/tar-reader.js';
 import { hostile, invalid } from '../refusals.js';
 import type { ImageSource } from '../source/types.js';
@@ -8,6 +8,8 @@ import { compressionOf, decoded } from './layer.js';
 const PIECE = 1024 * 1024;
 /** Entries of an archive; an image has at most some hundreds. */
 const MOST_ENTRIES = 100_000;
+/** Reads that their headers may take: behind a blob each one takes a read, besides those that any archive may take. */
+const MOST_HEADER_READS = MOST_ENTRIES + MOST_READS;
 /** Small files of a compressed archive that are kept, in bytes, so that it is not decoded once for each of them. */
 const MOST_KEPT = 32 * 1024 * 1024;
 /** What the OCI layout has; anything else in the archive is nobody's. */
@@ -48,7 +50,7 @@ async function indexed(
 ): Promise<Opener> {
   const places = new Map<string, { offset: number; size: number }>();
   for await (const { name, entry } of layoutEntries(
-    readEntries(createRangedInput(source, { size, head })),
+    readEntries(createRangedInput(source, { size, head, mostReads: MOST_HEADER_READS })),
     display,
   )) {
     if (entry.map.packedSize !== entry.size) throw invalid(`${display}: a file of the OCI layout is sparse`);

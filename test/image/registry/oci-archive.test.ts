@@ -6,6 +6,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -69,6 +70,17 @@ describe('images in OCI archives', () => {
     it(`are read from compressed archives (${flag})`, async () => {
       await assertDelivers(await open(await packed(layout(imageOf([layer])), flag)));
     });
+
+  it('are found behind more blobs than the headers of other archives may be read for', async () => {
+    const path = layout(imageOf([layer]));
+    // longer than what is read at once, so that each header takes a read of its own
+    for (let index = 0; index < 1100; index += 1) {
+      const blob = join(path, 'blobs', 'sha256', `${index}`.padStart(64, '0'));
+      writeFileSync(blob, '');
+      truncateSync(blob, 66_000);
+    }
+    await assertDelivers(await open(await packed(path)));
+  });
 
   it('are chosen by architecture', async () => {
     const other = imageOf([await layerOf([{ name: 'disk/a', content: 'another' }])], {
