@@ -1,11 +1,19 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { permanentFailure } from '../../failures.js';
+import { permanentFailure, transientFailure } from '../../failures.js';
 import { displayUrl, withoutUserInfo } from '../source/display-url.js';
-import { statusFailure, unavailable } from '../source/http-failures.js';
+import {
+  isTransientStatus,
+  retryAfterMs,
+  statusFailure,
+  statusText,
+  unavailable,
+} from '../source/http-failures.js';
 import { http } from '../source/node-http.js';
+import { persistently } from '../source/reconnects.js';
 import type { Session } from '../source/session.js';
+import { requestSmall, type SmallAnswer } from '../source/small-request.js';
 import { parseChallenges, type Challenge } from './challenges.js';
-import type { Credentials } from './credentials.js';
+import type { Credentials, IdentityToken, Login } from './credentials.js';
 import { fetchDocument, type FetchedDocument } from './documents.js';
 import { asText, parseRecord } from './json.js';
 
@@ -15,6 +23,8 @@ const TOKEN_LIMIT = 1024 * 1024;
 const LEAST_LIFE_MS = 60_000;
 /** A token that ends so soon is not used for another request, in ms. */
 const MARGIN_MS = 10_000;
+/** What is answered to an identity token that has ended; others (404, 405) mean that the server knows no such POST. */
+const ENDED = new Set([400, 401, 403]);
 
 /** What opens the door of one registry for one repository. */
 export interface Authorization {
@@ -75,7 +85,7 @@ export function createAuthorization(parts: AuthorizationParts): Authorization {
   return {
     async headers(): Promise<Record<string, string>> {
       if (challenge?.scheme === 'bearer') return { authorization: `Bearer ${await bearer(challenge)}` };
-      if (challenge?.scheme === 'basic' && trusted && credentials)
+      if (challenge?.scheme === 'basic' && trusted && credentials && 'password' in credentials)
         return { authorization: basic(credentials) };
       return {};
     },
@@ -100,7 +110,6 @@ function choose(headers: IncomingHttpHeaders): Challenge | undefined {
   );
 }
 
-/** `GET realm?service=…&scope=repository:…:pull` (Docker's token specification). */
 async function requestToken(
   parts: AuthorizationParts,
   { parameters }: Challenge,
@@ -108,21 +117,74 @@ async function requestToken(
 ): Promise<Token> {
   const realm = realmOf(parts, parameters.get('realm') ?? '');
   const display = displayUrl(realm);
-  const url = new URL(realm);
   const service = parameters.get('service');
-  if (service) url.searchParams.set('service', service);
-  url.searchParams.set('scope', `repository:${parts.repository}:pull`);
-  if (credentials) url.searchParams.set('account', credentials.username);
-  const document = await fetchDocument(
-    { ...parts.session, display },
-    {
-      entrance: { url, headers: credentials ? { authorization: basic(credentials) } : {} },
-      own: { accept: 'application/json' },
-      limit: TOKEN_LIMIT,
-    },
-  );
-  if (document.status !== 200) throw statusFailure(document, display);
-  return parseToken(document.bytes, display);
+  const asked = { ...(service ? { service } : {}), scope: `repository:${parts.repository}:pull` };
+  const session = { ...parts.session, display };
+  const answer =
+    credentials && 'identityToken' in credentials
+      ? await exchange(session, realm, { ...asked, ...credentials })
+      : await ask(session, realm, asked, credentials);
+  return parseToken(answer, display);
+}
+
+/** `GET realm?service=…&scope=repository:…:pull` (Docker's token specification). */
+async function ask(
+  session: Session,
+  realm: URL,
+  asked: Readonly<Record<string, string>>,
+  login: Login | undefined,
+): Promise<Buffer> {
+  const url = new URL(realm);
+  for (const [name, value] of Object.entries(asked)) url.searchParams.set(name, value);
+  if (login) url.searchParams.set('account', login.username);
+  const document = await fetchDocument(session, {
+    entrance: { url, headers: login ? { authorization: basic(login) } : {} },
+    own: { accept: 'application/json' },
+    limit: TOKEN_LIMIT,
+  });
+  if (document.status !== 200) throw statusFailure(document, session.display);
+  return document.bytes;
+}
+
+/**
+ * `POST realm` with the identity token as OAuth2's refresh token (Docker's specification "Authenticate with the registry via
+ * OAuth2"). Redirects are not followed: the token is for the asked server only.
+ */
+async function exchange(
+  session: Session,
+  realm: URL,
+  { identityToken, ...asked }: IdentityToken & Readonly<Record<string, string>>,
+): Promise<string> {
+  const { agents, signal, stallMs, display } = session;
+  const form = { grant_type: 'refresh_token', client_id: 'dvflow', ...asked, refresh_token: identityToken };
+  return await persistently(session, async () => {
+    const answer = await requestSmall(
+      { agents, signal, timeoutMs: stallMs },
+      {
+        url: realm,
+        method: 'POST',
+        headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
+        body: new URLSearchParams(form).toString(),
+        display,
+      },
+    );
+    if (answer.status !== 200) throw exchangeFailure(answer, display);
+    return answer.text;
+  });
+}
+
+function exchangeFailure({ status, headers }: SmallAnswer, display: string): Error {
+  const message = `POST ${display}: ${statusText(status)} for the identity token of a login`;
+  if (isTransientStatus(status)) {
+    const delay = retryAfterMs(headers);
+    return transientFailure(
+      'SourceUnavailable',
+      message,
+      delay === undefined ? {} : { nextRetryDelayMs: delay },
+    );
+  }
+  const why = ENDED.has(status) ? 'it may have ended: log in again' : 'this token server takes none';
+  return permanentFailure('SourceForbidden', `${message}: ${why}, or use a user name and a password`);
 }
 
 /** Where the registry sends for tokens; not out of TLS, where a password could be read on its way. */
@@ -138,7 +200,7 @@ function realmOf({ base, session, insecure }: AuthorizationParts, text: string):
   return withoutUserInfo(realm);
 }
 
-function parseToken(bytes: Buffer, display: string): Token {
+function parseToken(bytes: Buffer | string, display: string): Token {
   const answer = parseRecord(bytes);
   const value = asText(answer?.['token']) || asText(answer?.['access_token']);
   if (!value || !isHeaderValue(value)) throw unavailable(display, 'the answer holds no token');
@@ -156,6 +218,6 @@ function isHeaderValue(value: string): boolean {
   }
 }
 
-function basic({ username, password }: Credentials): string {
+function basic({ username, password }: Login): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }

@@ -5,9 +5,17 @@ import { asRecord, asText, parseRecord } from './json.js';
 import { canonicalDomain, type DockerReference } from './reference.js';
 
 /** What a registry knows a user by. */
-export interface Credentials {
+export type Credentials = Login | IdentityToken;
+
+/** A user name and a password. */
+export interface Login {
   readonly username: string;
   readonly password: string;
+}
+
+/** What a login left instead of a password; only a token server takes it. */
+export interface IdentityToken {
+  readonly identityToken: string;
 }
 
 /**
@@ -53,6 +61,13 @@ function placeOf(key: string): string {
 function credentialsIn(entry: Readonly<Record<string, unknown>>, domain: string): Credentials | undefined {
   const [username, password] = [asText(entry['username']), asText(entry['password'])];
   if (username && password) return { username, password };
+  // before `auth`, which beside a token has a user name that stands for nobody and an empty password
+  const identityToken = asText(entry['identitytoken']);
+  if (identityToken) return { identityToken };
+  if (asText(entry['registrytoken']))
+    throw refused(
+      `the entry of ${domain} is a token for the registry itself; a user name and a password are needed`,
+    );
   const decoded = Buffer.from(asText(entry['auth']) ?? '', 'base64').toString('utf8');
   const colon = decoded.indexOf(':');
   if (colon > 0) {
@@ -60,8 +75,6 @@ function credentialsIn(entry: Readonly<Record<string, unknown>>, domain: string)
     return { username: decoded.slice(0, colon), password: withoutEnd(decoded.slice(colon + 1), '\0') };
   }
   if (decoded !== '') throw refused(`the entry of ${domain} is not a user name and a password`);
-  if (asText(entry['identitytoken']) || asText(entry['registrytoken']))
-    throw refused(`the entry of ${domain} is a token of a login; a user name and a password are needed`);
   return undefined;
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { failureTypeOf } from '../../../activities/failures.js';
 import { parseChallenges } from '../../../activities/image/registry/challenges.js';
-import { credentialsFor } from '../../../activities/image/registry/credentials.js';
+import { credentialsFor, type Login } from '../../../activities/image/registry/credentials.js';
 import { parseReference, type DockerReference } from '../../../activities/image/registry/reference.js';
 
 describe('registry challenges', () => {
@@ -97,16 +97,23 @@ describe('registry credentials', () => {
       'q.example:5000/team': { auth: auth('team:x') },
       'q.example:5000/another': { auth: auth('another:x') },
     };
-    assert.equal(forImage({ auths })?.username, 'team');
+    assert.deepEqual(forImage({ auths }), { username: 'team', password: 'x' });
   });
 
   it('are without the NUL bytes that some tools end them with, however many are within', () => {
     const found = (password: string) =>
-      forImage({ auths: { 'q.example:5000': { auth: auth(`me:${password}`) } } })?.password;
+      (forImage({ auths: { 'q.example:5000': { auth: auth(`me:${password}`) } } }) as Login).password;
     assert.equal(found('a\0b\0\0'), 'a\0b');
     // a regexp takes minutes for it
     const long = `${'\0'.repeat(200_000)}x`;
     assert.equal(found(long), long);
+  });
+
+  it('are the identity token of a login before the user name that stands beside it', () => {
+    const entry = { auth: auth('00000000-0000-0000-0000-000000000000:'), identitytoken: 'pass-token' };
+    assert.deepEqual(forImage({ auths: { 'q.example:5000': entry } }), { identityToken: 'pass-token' });
+    const login = { username: 'me', password: 'x' };
+    assert.deepEqual(forImage({ auths: { 'q.example:5000': { ...entry, ...login } } }), login);
   });
 
   it('are none where the entry is empty or there is none', () => {
@@ -122,9 +129,9 @@ describe('registry credentials', () => {
       /of q\.example:5000 is not a user name and a password$/u,
     ],
     [
-      'a token of a login',
-      { auths: { 'q.example:5000': { identitytoken: 'pass-word' } } },
-      /is a token of a login/u,
+      'a token for the registry',
+      { auths: { 'q.example:5000': { auth: auth('me:'), registrytoken: 'pass-word' } } },
+      /is a token for the registry itself/u,
     ],
   ] as const)
     it(`refuses ${what}, and quotes nothing of it`, () => {

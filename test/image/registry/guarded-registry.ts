@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { PAGE, startServer } from '../../support/servers/index.js';
 import type { RunningServer } from '../../support/servers/index.js';
 import { imageOf, layerOf, type Layer } from './images.js';
@@ -16,6 +17,21 @@ export interface Issuer {
   readonly tokens: string[];
 }
 
+/** A server that gives tokens for the identity token of a login, and to nobody else. */
+export interface Exchange extends Issuer {
+  /** What it was sent, in its order. */
+  readonly forms: Readonly<Record<string, string>>[];
+}
+
+/** The identity token of a login. */
+export const IDENTITY = 'pass-token';
+
+/** A `.dockerconfigjson` as `az acr login` leaves it: beside the token a user name that stands for nobody. */
+export function identityConfig({ port }: Pick<RunningServer, 'port'>): string {
+  const auth = Buffer.from('00000000-0000-0000-0000-000000000000:').toString('base64');
+  return JSON.stringify({ auths: { [`127.0.0.1:${port}`]: { auth, identitytoken: IDENTITY } } });
+}
+
 /** Registries and token servers for one suite. */
 export interface Guarded {
   readonly bench: Bench;
@@ -27,6 +43,8 @@ export interface Guarded {
     allowed?: (request: IncomingMessage) => boolean,
     answer?: (token: string) => unknown,
   ) => Promise<Issuer>;
+  /** `status` by the number of the request, where it is not 200. */
+  readonly exchange: (status?: (index: number) => number, lifeSeconds?: number) => Promise<Exchange>;
 }
 
 /** Call inside `describe`. */
@@ -56,6 +74,23 @@ export function useGuarded(): Guarded {
         }),
       );
       return { server, tokens };
+    },
+    async exchange(status = () => 200, lifeSeconds = 300) {
+      const tokens: string[] = [];
+      const forms: Record<string, string>[] = [];
+      const server = await bench.serve(
+        startServer(async (request, response, _, index) => {
+          const form = Object.fromEntries(new URLSearchParams(await text(request)));
+          forms.push(form);
+          const known = request.method === 'POST' && form['refresh_token'] === IDENTITY;
+          const now = known ? status(index) : 401;
+          if (now !== 200) return void response.writeHead(now).end(PAGE);
+          const token = `sesame-${tokens.length}`;
+          tokens.push(token);
+          response.end(JSON.stringify({ access_token: token, expires_in: lifeSeconds }));
+        }),
+      );
+      return { server, tokens, forms };
     },
   };
 }
