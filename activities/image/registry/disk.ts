@@ -28,6 +28,8 @@ export interface DiskSearch {
   readonly image: ResolvedImage;
   /** `algorithm:hex` of the blob that holds the disk, as served. */
   readonly checksum: string | undefined;
+  /** See {@link ImageStore.blob}. */
+  readonly inOneAnswer: boolean;
   /** Called before the first byte. */
   readonly found: (disk: FoundDisk) => void;
   readonly notice: SourceNotice;
@@ -54,7 +56,8 @@ export function createDiskReader(search: DiskSearch): () => AsyncGenerator<Buffe
         );
         continue;
       }
-      const blob = verifyBlob(store.blob(descriptor), { descriptor, checksum: search.checksum, what });
+      const bytes = store.blob(descriptor, search.inOneAnswer);
+      const blob = verifyBlob(bytes, { descriptor, checksum: search.checksum, what });
       const marks: DiskEntry[] = [];
       try {
         if (yield* readLayer({ search, blob, descriptor, what }, (name) => hidden.has(name), marks)) return;

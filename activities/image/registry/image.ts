@@ -61,7 +61,7 @@ async function readBlob(store: ImageStore, blob: Descriptor, limit: number): Pro
   requireSize(blob, limit, what);
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of store.blob(blob)) {
+  for await (const chunk of store.blob(blob, true)) {
     length += chunk.length;
     if (length > blob.size) break;
     chunks.push(chunk);

@@ -54,7 +54,7 @@ export function createRegistryClient(
     return { bytes, ...(mediaType === undefined ? {} : { mediaType }) };
   }
 
-  async function* blob(wanted: string): AsyncGenerator<Buffer> {
+  async function* blob(wanted: string, inOneAnswer = false): AsyncGenerator<Buffer> {
     const { base, authorization } = await connected();
     const url = new URL(`${repository}/blobs/${wanted}`, base);
     const { expected: _, ...shared } = options;
@@ -63,6 +63,7 @@ export function createRegistryClient(
       ...shared,
       signal: session.signal,
       displayUrl: name,
+      provedByDigest: inOneAnswer,
       async entrance(refused) {
         if (refused) authorization.refused();
         return { url, headers: await authorization.headers() };
@@ -70,7 +71,7 @@ export function createRegistryClient(
     });
     blobs.push(source);
     try {
-      yield* source.stream(0);
+      yield* (inOneAnswer && source.inOneAnswer ? source.inOneAnswer() : source).stream(0);
     } finally {
       source.close();
     }
@@ -80,7 +81,7 @@ export function createRegistryClient(
     display,
     root: () => manifest(version, digest),
     manifest: (descriptor) => manifest(descriptor.digest, descriptor.digest),
-    blob: (descriptor) => blob(descriptor.digest),
+    blob: (descriptor, inOneAnswer) => blob(descriptor.digest, inOneAnswer),
     get bytesRead() {
       return blobs.reduce((sum, source) => sum + source.bytesRead, documentBytes);
     },

@@ -34,7 +34,9 @@ export interface RegistrySource extends ImageSource {
 /**
  * Opens a container disk in a registry or in an OCI archive. Nothing is sent before a method is called. The disk is streamed out
  * of its layer; the stream ends after the layer's digest and, if there is one, the checksum were verified. There are no ranges,
- * even where a layer is not compressed: parts of a blob cannot be held to its digest.
+ * even where a layer is not compressed: parts of a blob cannot be held to its digest. For the same reason the validators of a
+ * blob's answers are compared, as those of any server: what a killed attempt has left of a disk was held to nothing else. Where
+ * they contradict each other, `inOneAnswer` has the digest as its only proof.
  *
  * @throws {@link FailureType} `InvalidDataVolume`, `UnsupportedSource` (an archive where only a command line may read files)
  */
@@ -45,12 +47,90 @@ export async function createRegistrySource(
   const reference = parseReference(request.url);
   if (request.checksum !== undefined) parseChecksum(request.checksum);
   const store = openStore(reference, request, options);
-  const disk = createDisk(store, request, options);
+  const image = createImage(store, request, options);
+  const opened: DiskSource[] = [];
+
+  function open(inOneAnswer: boolean): DiskSource {
+    const source = createDiskSource({ store, image, request, options, inOneAnswer });
+    opened.push(source);
+    return source;
+  }
+
+  const disk = open(false);
+  return {
+    verifiesItself: true,
+    probe: () => disk.probe(),
+    stream: (start) => disk.stream(start),
+    readInto: (start, target) => disk.readInto(start, target),
+    ...(reference.kind === 'docker' ? { inOneAnswer: () => open(true) } : {}),
+    labels: async () => (await image()).config.labels,
+    architecture: async () => (await image()).architecture,
+    get containers() {
+      return disk.containers();
+    },
+    get bytesRead() {
+      return store.bytesRead;
+    },
+    close() {
+      for (const source of opened) source.close();
+      store.close();
+    },
+  };
+}
+
+function openStore(reference: ImageReference, request: RegistryRequest, options: SourceOptions): ImageStore {
+  if (reference.kind === 'docker') return createRegistryClient(reference, request, options);
+  if (options.policy.unrestricted) return createArchiveStore(reference, options);
+  throw permanentFailure(
+    'UnsupportedSource',
+    'oci-archive: names a local file: only the command line reads those',
+  );
+}
+
+/** The image, resolved when it is asked for. */
+function createImage(
+  store: ImageStore,
+  request: RegistryRequest,
+  options: SourceOptions,
+): () => Promise<ResolvedImage> {
+  let resolving: Promise<ResolvedImage> | undefined;
+
+  async function resolve(): Promise<ResolvedImage> {
+    const image = await resolveImage(store, request);
+    const { invalidLabels } = image.config;
+    if (invalidLabels > 0)
+      options.notice?.(`${invalidLabels} KUBEVIRT_IO_ variables of the image are no valid labels: left out`);
+    return image;
+  }
+
+  return () => {
+    resolving ??= resolve();
+    // a registry that failed is asked anew
+    resolving.catch(() => (resolving = undefined));
+    return resolving;
+  };
+}
+
+interface DiskParts {
+  readonly store: ImageStore;
+  readonly image: () => Promise<ResolvedImage>;
+  readonly request: RegistryRequest;
+  readonly options: SourceOptions;
+  readonly inOneAnswer: boolean;
+}
+
+interface DiskSource extends ImageSource {
+  readonly containers: () => readonly Container[];
+}
+
+/** The disk as a source; closing it leaves the store open. */
+function createDiskSource(parts: DiskParts): DiskSource {
+  const { store } = parts;
+  const disk = createDisk(parts);
   const inner = createStreamedSource({
     open: () => disk.read(),
     facts: async () => disk.facts(),
     bytesRead: () => store.bytesRead,
-    close: () => store.close(),
   });
 
   async function probe(): Promise<SourceFacts> {
@@ -69,69 +149,45 @@ export async function createRegistrySource(
     probe,
     stream,
     readInto: (start, target) => inner.readInto(start, target),
-    labels: async () => (await disk.image()).config.labels,
-    architecture: async () => (await disk.image()).architecture,
-    get containers() {
-      return disk.containers();
-    },
+    containers: () => disk.containers(),
     get bytesRead() {
-      return inner.bytesRead;
+      return store.bytesRead;
     },
     close: () => inner.close(),
   };
 }
 
-function openStore(reference: ImageReference, request: RegistryRequest, options: SourceOptions): ImageStore {
-  if (reference.kind === 'docker') return createRegistryClient(reference, request, options);
-  if (options.policy.unrestricted) return createArchiveStore(reference, options);
-  throw permanentFailure(
-    'UnsupportedSource',
-    'oci-archive: names a local file: only the command line reads those',
-  );
-}
-
 interface Disk {
-  image(): Promise<ResolvedImage>;
   read(): AsyncGenerator<Buffer>;
   facts(): Omit<SourceFacts, 'head' | 'ranges' | 'seekable'>;
   containers(): readonly Container[];
 }
 
-function createDisk(store: ImageStore, request: RegistryRequest, options: SourceOptions): Disk {
-  let resolving: Promise<ResolvedImage> | undefined;
+function createDisk({ store, image, request, options, inOneAnswer }: DiskParts): Disk {
+  const { checksum } = request;
   let reader: (() => AsyncGenerator<Buffer>) | undefined;
   let found: FoundDisk | undefined;
   const notice: SourceNotice = (message) => options.notice?.(message);
-
-  async function resolve(): Promise<ResolvedImage> {
-    const image = await resolveImage(store, request);
-    const { invalidLabels } = image.config;
-    if (invalidLabels > 0)
-      notice(`${invalidLabels} KUBEVIRT_IO_ variables of the image are no valid labels: left out`);
-    return image;
-  }
-
-  function image(): Promise<ResolvedImage> {
-    resolving ??= resolve();
-    // a registry that failed is asked anew
-    resolving.catch(() => (resolving = undefined));
-    return resolving;
-  }
 
   function accept(disk: FoundDisk): void {
     const validators = { etag: `"${disk.layer.digest}"`, length: disk.size };
     const difference = options.expected && differenceBetween(options.expected, validators);
     if (difference !== undefined) throw changed(store.display, difference);
-    requireSameDigest(request.checksum, disk, store.display);
+    requireSameDigest(checksum, disk, store.display);
     found = disk;
   }
 
   return {
-    image,
     async *read() {
       options.signal.throwIfAborted();
-      const { checksum } = request;
-      reader ??= createDiskReader({ store, image: await image(), checksum, found: accept, notice });
+      reader ??= createDiskReader({
+        store,
+        image: await image(),
+        checksum,
+        inOneAnswer,
+        found: accept,
+        notice,
+      });
       yield* reader();
     },
     facts() {

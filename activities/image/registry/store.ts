@@ -15,8 +15,12 @@ export interface ImageStore {
   root(): Promise<ManifestDocument>;
   /** A manifest that an index names. @throws {@link FailureType} `ChecksumMismatch` */
   manifest(descriptor: Descriptor): Promise<ManifestDocument>;
-  /** The bytes of a blob as they are served; nobody has compared them with the digest. */
-  blob(descriptor: Descriptor): AsyncIterable<Buffer>;
+  /**
+   * The bytes of a blob as they are served; nobody has compared them with the digest.
+   * @param inOneAnswer ask a server for all of it at once, and hold it to no validators, for a reader who lets nothing rest on it
+   * before it is held to its digest. @default false
+   */
+  blob(descriptor: Descriptor, inOneAnswer?: boolean): AsyncIterable<Buffer>;
   /** Bytes received so far, discarded ones included. */
   readonly bytesRead: number;
   close(): void;

@@ -6,6 +6,7 @@ import { createOriginHeaders } from './origin.js';
 import { probeSource, probeWhole } from './probe.js';
 import type { Probed } from './probe.js';
 import { createRangeReader } from './range-reader.js';
+import { validatorsOf } from './ranges.js';
 import { persistently } from './reconnects.js';
 import { createPipelinedRanges } from './pipeline/pipelined-ranges.js';
 import { streamByRanges } from './ranged-stream.js';
@@ -147,6 +148,7 @@ export function openSession(
     backoffMs: options.backoffMs ?? DEFAULT_BACKOFF_MS,
     notice: options.notice ?? (() => undefined),
     tolerance: { lenient: false },
+    validatorsOf: options.provedByDigest ? (_, length) => validatorsOf({}, length) : validatorsOf,
     received,
   };
 }

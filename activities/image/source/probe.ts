@@ -5,7 +5,7 @@ import type { BodyReader } from './body.js';
 import { createBodyReader } from './body.js';
 import { unreadableCoding } from './content-coding.js';
 import { changed, unavailable } from './http-failures.js';
-import { contentLength, differenceBetween, exactRange, unsatisfiedTotal, validatorsOf } from './ranges.js';
+import { contentLength, differenceBetween, exactRange, unsatisfiedTotal } from './ranges.js';
 import type { RangeReader } from './range-reader.js';
 import type { Route } from './route.js';
 import type { Session } from './session.js';
@@ -62,12 +62,12 @@ async function probedByRange(parts: ProbeParts, answer: Answer): Promise<Probed 
   const { status, headers } = answer;
   if (status === 416 && unsatisfiedTotal(headers) === 0) {
     discard(answer);
-    return known(session, { ranges: false, validators: validatorsOf(headers, 0) }, []);
+    return known(session, { ranges: false, validators: session.validatorsOf(headers, 0) }, []);
   }
   const range = status === 206 ? exactRange(headers) : undefined;
   if (range?.start !== 0 || range.end !== Math.min(HEAD_BYTES, range.total)) return undefined;
   requireReadable(session, answer);
-  const facts = { ranges: true, validators: validatorsOf(headers, range.total) };
+  const facts = { ranges: true, validators: session.validatorsOf(headers, range.total) };
   return known(session, facts, await rangedHead(parts, answer, facts, range.end));
 }
 
@@ -118,7 +118,7 @@ async function probedWhole(session: Session, answer: Answer): Promise<Probed> {
   if (ended && length !== undefined && got < length) {
     throw unavailable(session.display, `body ended after ${got} of ${length} bytes`);
   }
-  const validators = validatorsOf(headers, ended ? got : length);
+  const validators = session.validatorsOf(headers, ended ? got : length);
   const probed = known(session, { ranges: false, validators }, chunks);
   return ended ? probed : { ...probed, rest: reader };
 }

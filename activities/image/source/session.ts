@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { SourceValidators } from '../../types.js';
 import type { SourceAgents } from './agents.js';
 import type { OriginHeaders } from './origin.js';
 import type { Entrance, Refusal, SourceNotice } from './types.js';
@@ -21,6 +23,8 @@ export interface Session {
   readonly notice: SourceNotice;
   /** Set once the server has answered as no parser of the standard takes it; shared by all readers of the source. */
   readonly tolerance: { lenient: boolean };
+  /** What one answer has to have in common with the others; see `SourceOptions.provedByDigest`. */
+  readonly validatorsOf: (headers: IncomingHttpHeaders, length: number | undefined) => SourceValidators;
   /** Counts bytes of bodies. */
   received(bytes: number): void;
 }

@@ -196,7 +196,8 @@ export interface ImageSource {
   readonly verifiesItself?: true;
   /**
    * The same source without ranges, asked for once as a whole, so that no two answers can contradict each other about its version.
-   * One that is asked for again after a lost connection is held to the first. Closed with this source. Of servers only.
+   * One that is asked for again after a lost connection is held to the first; of a container image, to the layer's digest. Closed
+   * with this source. Of servers only.
    */
   inOneAnswer?(): ImageSource;
   /** Proves, when all is read, that all of it was one state of the source. */
@@ -243,6 +244,12 @@ export interface SourceOptions {
   readonly backoffMs?: number;
   /** Validators of an earlier attempt: another version is `SourceChanged`. */
   readonly expected?: SourceValidators;
+  /**
+   * Whoever reads the source lets nothing rest on its bytes before all of them are held to a digest that was known beforehand.
+   * Answers then have to agree about the length alone: the machines behind one name may have validators of their own for the same
+   * bytes. @default false
+   */
+  readonly provedByDigest?: boolean;
   /** An earlier attempt has read from here: what a redirect's target refuses now is not final. @default whether `expected` is given */
   readonly succeededBefore?: boolean;
   /**

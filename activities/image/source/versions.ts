@@ -8,7 +8,6 @@ import {
   exactRange,
   mayHaveSameLength,
   unsatisfiedTotal,
-  validatorsOf,
 } from './ranges.js';
 import type { ByteRange } from './ranges.js';
 import type { SourceValidators } from '../../types.js';
@@ -51,13 +50,13 @@ function verified(
     throw unavailable(display, 'answered 416 to a range inside of the source');
   }
   if (status === 200) {
-    requireSame(session, facts, validatorsOf(headers, contentLength(headers)));
+    requireSame(session, facts, session.validatorsOf(headers, contentLength(headers)));
     return 0;
   }
   if (!asked) throw unavailable(display, `answered ${status} to a request without range`);
   const range = exactRange(headers);
   if (!range) throw unavailable(display, 'answered 206 without exactly one range of known length');
-  requireSame(session, facts, validatorsOf(headers, range.total));
+  requireSame(session, facts, session.validatorsOf(headers, range.total));
   const end = asked.end ?? range.total;
   if (range.start === asked.start && range.end === end) return range.start;
   throw unavailable(
@@ -68,6 +67,7 @@ function verified(
 
 /** Whether a 206 carries exactly the range of the probed version; its readers have no use for the reason. */
 export function isSameVersion(
+  session: Session,
   facts: SourceFacts,
   headers: IncomingHttpHeaders,
   asked: { readonly start: number; readonly end: number },
@@ -76,7 +76,7 @@ export function isSameVersion(
   return (
     range?.start === asked.start &&
     range.end === asked.end &&
-    differenceBetween(facts.validators, validatorsOf(headers, range.total)) === undefined
+    differenceBetween(facts.validators, session.validatorsOf(headers, range.total)) === undefined
   );
 }
 

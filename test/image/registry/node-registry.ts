@@ -10,6 +10,8 @@ export interface RegistryBehaviour {
   readonly before?: (request: IncomingMessage, response: ServerResponse) => boolean | void;
   /** Bytes served for a blob instead of its own. */
   readonly blob?: (digest: string, bytes: Buffer) => Buffer;
+  /** `ETag` of an answer with a blob, by the number of the request. @default none */
+  readonly etag?: (index: number) => string;
   /** Address that blobs are redirected to. */
   readonly redirect?: (digest: string) => string | undefined;
   /** `Docker-Content-Digest` of manifests instead of the right one. */
@@ -34,7 +36,7 @@ export function startNodeRegistry(
       for (const [digest, bytes] of part.blobs) blobs.set(digest, bytes);
     }
   }
-  return startServer((request, response, seen) => {
+  return startServer((request, response, seen, index) => {
     if (behaviour.before && behaviour.before(request, response) !== false) return;
     const { pathname } = new URL(request.url ?? '', 'http://registry');
     if (pathname === '/v2/') return void response.end('{}');
@@ -50,6 +52,7 @@ export function startNodeRegistry(
     if (location !== undefined) return void response.writeHead(307, { location }).end(PAGE);
     const bytes = kind === 'blobs' ? blobs.get(version) : undefined;
     if (!bytes) return void response.writeHead(404).end(PAGE);
+    if (behaviour.etag) response.setHeader('etag', behaviour.etag(index));
     sendRange(request, response, behaviour.blob?.(version, bytes) ?? bytes);
     seen.bytesSent += bytes.length;
   }, options);

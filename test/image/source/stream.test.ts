@@ -37,6 +37,28 @@ describe('stream of an HTTP source', () => {
     for (const { headers } of server.requests().slice(1)) assert.equal(headers['if-range'], '"v1"');
   });
 
+  for (const pipelining of [true, false])
+    it(`holds answers to the length alone where a digest proves the bytes, pipelining ${pipelining}`, async () => {
+      const length = BYTES.length;
+      const etags = await serve((index) => ({
+        etag: `"${index}"`,
+        lastModified: new Date(index * 1000).toUTCString(),
+        ...(index === 1 ? { dropAfter: 400_000 } : {}),
+      }));
+      const { source } = bench.open(etags.url, {}, { pipelining, provedByDigest: true });
+      assert.deepEqual((await source.probe()).validators, { length });
+      assert.ok((await collect(source.stream(0))).equals(BYTES));
+      assert.ok((await collect(source.inOneAnswer!().stream(0))).equals(BYTES));
+      assert.ok(etags.requests().length > 3);
+      for (const { headers } of etags.requests()) assert.equal(headers['if-range'], undefined);
+      let bytes = BYTES;
+      const shorter = await bench.serve(startContentServer(() => bufferContent(bytes)));
+      const other = bench.open(shorter.url, {}, { pipelining, provedByDigest: true }).source;
+      await other.probe();
+      bytes = BYTES.subarray(0, length - 1);
+      await fails(collect(other.stream(0)), 'SourceChanged', /length was \d+, is \d+$/u);
+    });
+
   it('goes on after bodies that end early in order', async () => {
     const server = await serve((index) => (index === 0 ? {} : { truncateAfter: 700_000 }));
     const { source } = bench.open(server.url);

@@ -122,7 +122,7 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
       headers['transfer-encoding'] === undefined &&
       codingsOf(headers).length === 0 &&
       contentLength(headers) === stop - start &&
-      isSameVersion(facts, headers, { start, end: stop })
+      isSameVersion(session, facts, headers, { start, end: stop })
     );
   }
 
