@@ -46,6 +46,7 @@ describe('replay of recorded histories', function () {
       'reclaimVolume.retained',
       'reclaimVolume.released',
       'sweep.succeeded',
+      'returnReservedVolume.succeeded',
       'examineNodes.succeeded',
       'prepareStorage.succeeded',
       'prepareStorage.failed',
