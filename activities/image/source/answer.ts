@@ -1,4 +1,5 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { RequestOptions } from 'node:https';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { MAX_HEADER_BYTES, networkFailure, unavailable } from './http-failures.js';
 import { http, https } from './node-http.js';
@@ -38,8 +39,7 @@ export async function requestOnce(session: Session, place: Place): Promise<Answe
     return await answerOf(session, first);
   } catch (error) {
     session.signal.throwIfAborted();
-    if (breaksRules(session, error)) session.tolerance.lenient = true;
-    else if (!lostIdleSocket(first, error)) throw failed(error);
+    if (!isWorthRepeating(session, first, error)) throw failed(error);
   }
   const second = startRequest(session, url, own);
   try {
@@ -52,14 +52,30 @@ export async function requestOnce(session: Session, place: Place): Promise<Answe
 
 function startRequest(session: Session, url: URL, own: Readonly<Record<string, string>>): ClientRequest {
   const agent = session.agents.for(url);
-  const options = {
+  return requestTo(session, url, {
     headers: session.headers.for(url, own),
+    agent: url.protocol === 'https:' ? agent.https : agent.http,
+  });
+}
+
+/** A request that is not sent yet, whose answer is read as strictly as the session reads by now. */
+export function requestTo(session: Session, url: URL, options: RequestOptions): ClientRequest {
+  const { request } = url.protocol === 'https:' ? https() : http;
+  return request(url, {
+    ...options,
     insecureHTTPParser: session.tolerance.lenient,
     maxHeaderSize: MAX_HEADER_BYTES,
-  };
-  return url.protocol === 'https:'
-    ? https().request(url, { ...options, agent: agent.https })
-    : http.request(url, { ...options, agent: agent.http });
+  });
+}
+
+/**
+ * Whether a request that has failed is to be sent once more, at once: what went wrong says nothing about the source. From a server
+ * that breaks the rules of HTTP on, the session reads leniently.
+ */
+export function isWorthRepeating(session: Session, request: ClientRequest, error: unknown): boolean {
+  if (!breaksRules(session, error)) return lostIdleSocket(request, error);
+  session.tolerance.lenient = true;
+  return true;
 }
 
 /**

@@ -1,7 +1,7 @@
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { RequestError } from 'got';
 import { permanentFailure } from '../../failures.js';
-import { awaitHead, discard, requestOnce, type Answer } from './answer.js';
+import { awaitHead, discard, isWorthRepeating, requestOnce, requestTo, type Answer } from './answer.js';
 import { withoutUserInfo } from './display-url.js';
 import { MAX_HEADER_BYTES, networkFailure } from './http-failures.js';
 import type { Session } from './session.js';
@@ -60,17 +60,47 @@ interface Hops {
   readonly first: URL;
 }
 
-/** From the first hop on got follows; it is loaded here, because most sources have no redirects and it takes 140 ms and 28 MB. */
-async function follow(session: Session, { entrance, own, first }: Hops): Promise<Answer> {
+/** How far the redirects have led. */
+interface Trail {
+  last: URL;
+  /** Redirects that may follow. */
+  left: number;
+  /** The request to {@link Trail.last}. */
+  request?: ClientRequest;
+}
+
+/**
+ * From the first hop on got follows; it is loaded here, because most sources have no redirects and it takes 140 ms and 28 MB. A hop
+ * whose failure says nothing about it is asked once more, and the way goes on from there.
+ */
+async function follow(session: Session, hops: Hops): Promise<Answer> {
+  const trail: Trail = { last: hops.first, left: MAX_REDIRECTS - 1 };
+  for (let repeated: URL | undefined; ;) {
+    try {
+      return await followFrom(session, hops, trail);
+    } catch (error) {
+      session.signal.throwIfAborted();
+      const { last, request } = trail;
+      if (last === repeated || !request || !isWorthRepeating(session, request, error))
+        throw networkFailure(error, session.display, last);
+      repeated = last;
+    }
+  }
+}
+
+/** Goes on from where the trail has led. */
+async function followFrom(session: Session, { entrance, own }: Hops, trail: Trail): Promise<Answer> {
   const { default: got } = await import('got');
   const { headers, agents, display } = session;
   const headersFor = (target: URL): ReturnType<typeof headers.for> =>
     headers.for(target, target.origin === entrance.url.origin ? { ...entrance.headers, ...own } : own);
-  let last = first;
+  const { last: first } = trail;
   const stream = got.stream(first, {
+    // got has no option for the parser
+    request: (url, options) => (trail.request = requestTo(session, url, options)),
     agent: agents.for(first),
     headers: headersFor(first),
-    maxRedirects: MAX_REDIRECTS - 1,
+    maxRedirects: trail.left,
     retry: { limit: 0 },
     throwHttpErrors: false,
     decompress: false,
@@ -81,7 +111,8 @@ async function follow(session: Session, { entrance, own, first }: Hops): Promise
           const target = options.url as URL;
           if (isDowngrade(session, new URL(response.url), target))
             throw Object.assign(new Error('downgrade'), { code: DOWNGRADE });
-          last = target;
+          trail.last = withoutUserInfo(target);
+          trail.left -= 1;
           options.username = '';
           options.password = '';
           options.agent = agents.for(target);
@@ -93,9 +124,6 @@ async function follow(session: Session, { entrance, own, first }: Hops): Promise
   });
   const response = await awaitHead<IncomingMessage & { url?: string }>(session, stream, (resolve) => {
     stream.once('response', resolve);
-  }).catch((error: unknown) => {
-    session.signal.throwIfAborted();
-    throw networkFailure(error, display, last);
   });
   const url = withoutUserInfo(new URL(response.url ?? first));
   const redirected = url.href !== withoutUserInfo(entrance.url).href;

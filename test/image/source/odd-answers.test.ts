@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import {
   createAuthority,
   bufferContent,
   startContentServer,
   startRawServer,
+  startRedirectServer,
   startServer,
 } from '../../support/servers/index.js';
 import type { Behaviour, RunningServer } from '../../support/servers/index.js';
@@ -49,6 +51,45 @@ describe('odd answers of real servers', function () {
       assert.equal(notices.length, 1);
       assert.match(notices[0]!, /^server breaks the rules of HTTP \(HPE_[A-Z_]+\): reading it leniently$/u);
     });
+
+  it('are read although there are lines that end by LF alone at the last of three hops, each of which is asked once', async () => {
+    const server = await bench.serve(startHandMade(`HTTP/1.0 200 OK\ncontent-length: ${BYTES.length}\n\n`));
+    const hops = await bench.serve(
+      startRedirectServer((path) => (path === '/3' ? `${server.url}/disk` : `/${Number(path.slice(1)) + 1}`)),
+    );
+    const { source, notices } = bench.open(`${hops.url}/1`, {}, { maxReconnects: 0 });
+    assert.ok((await collect(source.stream(0))).equals(BYTES));
+    assert.deepEqual(notices, ['server breaks the rules of HTTP (HPE_CR_EXPECTED): reading it leniently']);
+    assert.equal(hops.requests().length, 3);
+    assert.equal(server.connections(), 2);
+  });
+
+  it('are followed where the odd lines are those of a hop in between, within the ten', async () => {
+    const target = await serve({});
+    const odd = await bench.serve(startHandMade(`HTTP/1.1 302 Found\nlocation: ${target.url}/disk\n\n`, []));
+    const hops = (last: number) =>
+      bench.serve(
+        startRedirectServer((path) =>
+          path === `/${last}` ? `${odd.url}/odd` : `/${Number(path.slice(1)) + 1}`,
+        ),
+      );
+    const { source } = bench.open(`${(await hops(9)).url}/1`, {}, { maxReconnects: 0 });
+    await source.probe();
+    const far = bench.open(`${(await hops(10)).url}/1`, {}, { maxReconnects: 0 });
+    await fails(far.source.probe(), 'SourceNotFound', /more than 10 redirects$/u);
+  });
+
+  it('are given up where a hop goes on breaking the rules', async () => {
+    const noise = await bench.serve(startHandMade('no HTTP at all\r\n\r\n', []));
+    const hop = await bench.serve(startRedirectServer(() => noise.url));
+    const { source } = bench.open(hop.url, {}, { maxReconnects: 0 });
+    await fails(
+      source.probe(),
+      'SourceUnavailable',
+      / from redirect target http:\S+: connection failed \(HPE_/u,
+    );
+    assert.equal(hop.requests().length, 1);
+  });
 
   it('are not taken leniently from a server that has said nothing odd', async () => {
     const server = await serve({});
@@ -183,6 +224,25 @@ describe('redirects of real servers', function () {
       /from redirect target http:\/\/127\.0\.0\.1:\d+: 40\d /u,
     );
     await fails(bench.open(redirector.url, {}, options).source.probe(), 'SourceForbidden', /403/u);
+  });
+
+  it('are followed where a hop closes the connection that it has kept alive', async () => {
+    const used = new Set<Socket>();
+    const mirror = await bench.serve(
+      startServer(({ socket, url }, response) => {
+        if (used.has(socket)) return void socket.resetAndDestroy();
+        used.add(socket);
+        if (url === '/first') response.writeHead(302, { location: '/second', 'content-length': 0 }).end();
+        else response.writeHead(200, { 'content-length': 5 }).end('bytes');
+      }),
+    );
+    const origin = await bench.serve(startRedirectServer(() => `${mirror.url}/first`));
+    const { source } = bench.open(origin.url, {}, { maxReconnects: 0 });
+    assert.equal((await source.probe()).head.toString(), 'bytes');
+    assert.deepEqual(
+      mirror.requests().map(({ path }) => path),
+      ['/first', '/second', '/second'],
+    );
   });
 
   it('within the origin take its token along', async () => {
