@@ -2,11 +2,11 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DefaultHttpStack, DetailedError, Upload } from 'tus-js-client';
-import { isCertificateCode, wantsCertificate } from '../../activities/image/source/certificate-codes.js';
+import { DefaultHttpStack, Upload } from 'tus-js-client';
 import { CliError, EXIT } from '../errors.js';
 import { createTryReader } from './file-reader.js';
 import { createUrlStore } from './url-store.js';
+import { reasonOf, verdictOf } from './verdict.js';
 
 /** What is sent where. */
 export interface Sending {
@@ -66,7 +66,7 @@ export async function sendFile(sending: Sending): Promise<Sent> {
     } catch (error) {
       signal.throwIfAborted();
       barren = attempts.furthest > before ? 0 : barren + 1;
-      await attempts.judge(error, barren);
+      attempts.judge(error, barren);
       // an upload into what has failed meanwhile would be tried for ever
       await sending.check?.();
       const wait = WAITS_MS[Math.min(barren, WAITS_MS.length - 1)] ?? 0;
@@ -84,8 +84,8 @@ interface Attempts {
   /** Largest offset that was reached. */
   readonly furthest: number;
   run(): Promise<void>;
-  /** @throws CliError for an answer after which no other try helps */
-  judge(error: unknown, barren: number): Promise<void>;
+  /** @throws what ends the upload, where no other try helps */
+  judge(error: unknown, barren: number): void;
 }
 
 function createAttempts(
@@ -144,18 +144,10 @@ function createAttempts(
     }
   }
 
-  async function judge(error: unknown, barren: number): Promise<void> {
-    if (error instanceof CliError) throw error;
-    if (isNotTrusted(error)) throw notTrusted(endpoint, error);
-    const cause = causeOf(error);
-    if (cause && wantsCertificate(cause)) throw notKnown(endpoint, error);
-    const status = statusOf(error);
-    // the upload is not there any more: only then is another one made
-    const gone = (status === 404 || status === 410) && addresses.read() !== undefined;
-    const refused = !gone && !isTransient(status, barren);
-    if (gone || (refused && isAnswerToHead(error))) addresses.write(null);
-    if (refused)
-      throw new CliError(`the upload was refused: ${reasonOf(error)}`, EXIT.permanent, { cause: error });
+  function judge(error: unknown, barren: number): void {
+    const { forget, final } = verdictOf(error, { endpoint, barren, known: addresses.read() !== undefined });
+    if (forget) addresses.write(null);
+    if (final) throw final;
   }
 
   return Object.assign(state, { run, judge });
@@ -168,57 +160,4 @@ function createBearer({ token }: Sending): () => Promise<string> {
     if (!known || Date.now() - known.at > TOKEN_MS) known = { text: await token(), at: Date.now() };
     return known.text;
   };
-}
-
-/** No other try meets another server. */
-function isNotTrusted(error: unknown): boolean {
-  const cause = causeOf(error);
-  return cause !== undefined && 'code' in cause && isCertificateCode(String(cause.code));
-}
-
-function causeOf(error: unknown): Error | undefined {
-  const cause: unknown = error instanceof DetailedError ? error.causingError : undefined;
-  return cause instanceof Error ? cause : undefined;
-}
-
-function notTrusted(endpoint: string, error: unknown): CliError {
-  const cure = 'name its authorities by --ca-file, or do not verify it: --insecure';
-  const what = `the certificate of ${new URL(endpoint).origin} cannot be verified`;
-  // what follows a semicolon is Node's advice to those who start Node
-  const [why] = reasonOf(error).split(';');
-  return new CliError(`${what} (${why}): ${cure}`, EXIT.permanent, { cause: error });
-}
-
-function notKnown(endpoint: string, error: unknown): CliError {
-  const what = `${new URL(endpoint).origin} wants a client certificate, and dvflow has none`;
-  return new CliError(what, EXIT.permanent, { cause: error });
-}
-
-/** The upload itself is refused, and not what was sent last. */
-function isAnswerToHead(error: unknown): boolean {
-  return error instanceof DetailedError && error.originalRequest.getMethod() === 'HEAD';
-}
-
-/** 0 where no answer has come. */
-function statusOf(error: unknown): number {
-  return error instanceof DetailedError ? (error.originalResponse?.getStatus() ?? 0) : 0;
-}
-
-function isTransient(status: number, barren: number): boolean {
-  // a token may have ended on the way, but each try has a new one
-  return (
-    status < 400 || status >= 500 || [408, 409, 423, 429].includes(status) || (status === 401 && barren < 3)
-  );
-}
-
-function reasonOf(error: unknown): string {
-  if (!(error instanceof DetailedError)) return error instanceof Error ? error.message : String(error);
-  const { originalResponse, causingError } = error;
-  return (
-    decodeURIComponent(originalResponse?.getHeader('Dvflow-Reason') ?? '') ||
-    originalResponse?.getBody().trim() ||
-    causingError?.message ||
-    (originalResponse?.getStatus() === 423 && 'the server cannot go on with the upload yet') ||
-    `HTTP ${originalResponse?.getStatus()}`
-  );
 }

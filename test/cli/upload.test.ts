@@ -168,6 +168,33 @@ describe('dvflow upload', function () {
     } finally {
       await guarded.close();
     }
+    for (const [location, reason] of [
+      [
+        'https://uploads.test/tus/uploads?a=b',
+        / \(HTTP 308\) to https:\/\/uploads\.test: name that one by --up/,
+      ],
+      [
+        '/login?token=x',
+        /^CliError: (\S+) redirects .* to \1\/login, and none is followed: is it the gateway\?$/,
+      ],
+    ] as const) {
+      const ingress = await startServer((_, response) => void response.writeHead(308, { location }).end());
+      try {
+        await assert.rejects(send({ endpoint: `${ingress.url}/tus/uploads`, target: location }), reason);
+        assert.equal(ingress.requests().length, 1);
+        const endpoint = `https://127.0.0.1:${ingress.port}/tus/uploads`;
+        await assert.rejects(
+          send({ endpoint, target: location }),
+          /server does not speak TLS: name the port/,
+        );
+      } finally {
+        await ingress.close();
+      }
+    }
+    await assert.rejects(
+      send({ endpoint: 'ftp://localhost/tus/uploads', target: 'ftp' }),
+      /nothing can be sent/,
+    );
     assert.equal(notices.length, 0);
     gateway.claims.set('disk', uploadClaim({ size: '1' }));
     await writeFile(file, Buffer.alloc(0));

@@ -3,6 +3,7 @@ import { ApplicationFailure, permanentFailure, transientFailure } from '../../fa
 import type { FailureType } from '../../types.js';
 import { isCertificateCode, wantsCertificate } from './certificate-codes.js';
 import { http } from './node-http.js';
+import { tlsCause } from './tls-words.js';
 import type { Refusal } from './types.js';
 
 /** Heads of servers behind several proxies grow, but not without end. */
@@ -16,16 +17,6 @@ const UNKNOWN_TO = new Set([401, 403, 404]);
 
 /** A server that asks for more patience than this is not believed. */
 const LONGEST_RETRY_AFTER_MS = 3_600_000;
-
-const NO_TLS = 'server does not speak TLS';
-const OLD_TLS = 'server speaks no TLS of version 1.2 or later';
-const NO_HANDSHAKE = 'server ends the TLS handshake: it may want a client certificate, or other ciphers';
-/** What OpenSSL says where Node has no code for it but EPROTO. */
-const TLS_WORDS: readonly (readonly [said: RegExp, cause: string])[] = [
-  [/alert protocol version|unsupported protocol/u, OLD_TLS],
-  [/wrong version number|packet length too long|http request/u, NO_TLS],
-  [/alert handshake failure/u, NO_HANDSHAKE],
-];
 
 /** What happened, in words, for the codes that users meet most. */
 const CAUSES: Readonly<Record<string, string>> = {
@@ -41,10 +32,6 @@ const CAUSES: Readonly<Record<string, string>> = {
   ERR_STREAM_PREMATURE_CLOSE: 'connection closed before the end of the body',
   HPE_INVALID_EOF_STATE: 'connection closed before the end of the body',
   HPE_HEADER_OVERFLOW: `headers are larger than ${MAX_HEADER_BYTES} bytes`,
-  ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
-  ERR_SSL_UNSUPPORTED_PROTOCOL: OLD_TLS,
-  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: OLD_TLS,
 };
 
 /**
@@ -163,12 +150,8 @@ export function connectionFailure(error: unknown, doing: string, peer: string): 
   const why =
     code === undefined
       ? root?.message || 'connection failed'
-      : `${CAUSES[code] ?? causeInWords(root?.message ?? '') ?? 'connection failed'} (${code})`;
+      : `${CAUSES[code] ?? tlsCause(code, root?.message ?? '') ?? 'connection failed'} (${code})`;
   return transientFailure('SourceUnavailable', `${doing}: ${why}`, { cause: bare(root) });
-}
-
-function causeInWords(message: string): string | undefined {
-  return TLS_WORDS.find(([said]) => said.test(message))?.[1];
 }
 
 /** Retry-After (RFC 9110 §10.2.3) in ms. */

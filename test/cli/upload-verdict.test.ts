@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { DetailedError } from 'tus-js-client';
+import { CliError } from '../../cli/errors.js';
+import { PATIENCE, reasonOf, verdictOf } from '../../cli/upload/verdict.js';
+
+interface Answer {
+  readonly status: number;
+  readonly method?: string;
+  readonly body?: string;
+}
+
+const request = (method: string) => ({
+  getMethod: () => method,
+  getURL: () => 'https://gateway.test/tus/uploads',
+});
+
+function answer({ status, method = 'PATCH', body = '' }: Answer): Error {
+  return Object.assign(new DetailedError('tus: unexpected response'), {
+    originalRequest: request(method),
+    originalResponse: { getStatus: () => status, getHeader: () => undefined, getBody: () => body },
+    causingError: null,
+  });
+}
+
+function broken(code: unknown, message = String(code), more: object = {}): Error {
+  return Object.assign(new DetailedError('tus: failed to upload'), {
+    originalRequest: request('POST'),
+    originalResponse: null,
+    causingError: Object.assign(new Error(message), { code, ...more }),
+  });
+}
+
+/** The try, counted from 1 and barren like all before it, that is the last one; `never` after many. */
+function lastTry(error: unknown, known = false): number | 'never' {
+  for (let barren = 1; barren <= 100; barren += 1)
+    if (verdictOf(error, { endpoint: 'https://gateway.test/tus/uploads', barren, known }).final)
+      return barren;
+  return 'never';
+}
+
+function finalMessage(error: unknown, known = false): string {
+  const circumstances = { endpoint: 'https://gateway.test/tus/uploads', barren: 100, known };
+  return verdictOf(error, circumstances).final?.message ?? '';
+}
+
+describe('the verdict on a try of an upload', () => {
+  for (const [last, statuses] of [
+    [1, [300, 304, 400, 402, 403, 404, 405, 410, 411, 412, 413, 414, 415, 422, 426, 431, 451, 501, 505]],
+    [3, [401]],
+    [PATIENCE, [200, 201, 204, 409]],
+    ['never', [408, 421, 423, 425, 429, 500, 502, 503, 504, 507]],
+  ] as const)
+    it(`is final at ${last === 'never' ? 'no try' : `try ${last}`} for HTTP ${statuses.join(', ')}`, () => {
+      for (const status of statuses) assert.equal(lastTry(answer({ status })), last, `${status}`);
+    });
+
+  it('is final for a host without an address when a network had time to come up, not for one that is away', () => {
+    const missing = broken('ENOTFOUND', 'getaddrinfo ENOTFOUND gateway.test', { hostname: 'gateway.test' });
+    assert.equal(lastTry(missing), PATIENCE);
+    assert.match(finalMessage(missing), /^no address is known for gateway\.test \(ENOTFOUND\)/u);
+    for (const code of [
+      'ECONNREFUSED',
+      'ECONNRESET',
+      'EPIPE',
+      'ETIMEDOUT',
+      'EHOSTUNREACH',
+      'ENETUNREACH',
+      'EAI_AGAIN',
+    ])
+      assert.equal(lastTry(broken(code)), 'never', code);
+    assert.equal(lastTry(new Error('whatever')), 'never');
+  });
+
+  it('is final at once for a server that is not the one meant, and for what cannot be sent', () => {
+    for (const error of [
+      broken('EPROTO', 'write EPROTO 0:error:0A00010B:SSL routines:ssl3_get_record:wrong version number'),
+      broken('ERR_SSL_PACKET_LENGTH_TOO_LONG'),
+      broken('DEPTH_ZERO_SELF_SIGNED_CERT', 'self-signed certificate'),
+      broken('ERR_TLS_CERT_ALTNAME_INVALID'),
+      broken('ERR_INVALID_PROTOCOL'),
+      new CliError('disk.img cannot be read: ENOENT', 3),
+    ])
+      assert.equal(lastTry(error), 1, error.message);
+  });
+
+  it('is final for a handshake that goes on failing, and for a server that speaks no HTTP', () => {
+    assert.equal(lastTry(broken('EPROTO', 'ssl/tls alert handshake failure')), PATIENCE);
+    assert.equal(lastTry(broken('HPE_INVALID_CONSTANT')), PATIENCE);
+    assert.equal(lastTry(broken('HPE_INVALID_EOF_STATE')), 'never');
+  });
+
+  it('is that of kube-apiserver where no token is to be had', () => {
+    assert.equal(lastTry(broken(403, 'uploadtokenrequests is forbidden')), 1);
+    assert.equal(
+      finalMessage(broken(403, 'uploadtokenrequests is forbidden')),
+      'uploadtokenrequests is forbidden',
+    );
+    assert.equal(lastTry(broken(503)), 'never');
+  });
+
+  it('makes another upload of one that is gone, but not for ever', () => {
+    const at = { endpoint: 'https://gateway.test/tus/uploads', barren: 1, known: true };
+    for (const status of [404, 410]) {
+      assert.deepEqual(verdictOf(answer({ status }), at), { forget: true, final: undefined });
+      assert.equal(lastTry(answer({ status }), true), PATIENCE);
+    }
+    assert.equal(verdictOf(answer({ status: 403, method: 'HEAD' }), at).forget, true);
+    assert.equal(verdictOf(answer({ status: 403 }), at).forget, false);
+  });
+
+  it('says the words of the gateway, and no page of what stands before it', () => {
+    assert.equal(reasonOf(answer({ status: 400, body: 'the file is empty\n' })), 'the file is empty');
+    assert.equal(finalMessage(answer({ status: 404, body: '<html>…' })), 'the upload was refused: HTTP 404');
+  });
+});
