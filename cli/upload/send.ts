@@ -101,7 +101,7 @@ function createAttempts(
     let last: number | undefined;
     // each try has a token of its own: the last one may have ended while the server was away
     const bearer = createBearer(sending);
-    const known = addresses.read();
+    const known = atEndpoint(addresses.read(), endpoint);
     if (known !== undefined && state.first) state.resumed = true;
     state.first = false;
     const reader = createTryReader({ file, size }, reject);
@@ -151,6 +151,13 @@ function createAttempts(
   }
 
   return Object.assign(state, { run, judge });
+}
+
+/** Where an unfinished upload is reached by the way that is named now: any gateway goes on with it, whatever it was made through. */
+function atEndpoint(address: string | undefined, endpoint: string): string | undefined {
+  const [url, named] = [URL.parse(address ?? ''), URL.parse(endpoint)];
+  if (!url || !named || url.origin === named.origin) return address;
+  return new URL(`${url.pathname}${url.search}`, named).href;
 }
 
 /** Renews the token while requests go on; one that is sent with a request lasts for it, however long it takes. */

@@ -43,7 +43,9 @@ export function verdictOf(error: unknown, circumstances: Circumstances): Verdict
   const isGone = (status === 404 || status === 410) && circumstances.known;
   if (isGone && circumstances.barren < PATIENCE) return { forget: true, final: undefined };
   const final = answered(error, status, circumstances);
-  return { forget: final !== undefined && isAnswerToHead(error), final };
+  // behind a redirect it may be there
+  const forget = final !== undefined && isAnswerToHead(error) && (status < 300 || status > 399);
+  return { forget, final };
 }
 
 /** Why a try broke off, in the server's words where it has some. */

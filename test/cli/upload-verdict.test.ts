@@ -106,6 +106,7 @@ describe('the verdict on a try of an upload', () => {
     }
     assert.equal(verdictOf(answer({ status: 403, method: 'HEAD' }), at).forget, true);
     assert.equal(verdictOf(answer({ status: 403 }), at).forget, false);
+    assert.equal(verdictOf(answer({ status: 308, method: 'HEAD' }), at).forget, false);
   });
 
   it('says the words of the gateway, and no page of what stands before it', () => {

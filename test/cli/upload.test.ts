@@ -117,6 +117,21 @@ describe('dvflow upload', function () {
     assert.equal(gateway.dataPort.sessions.size, 2);
   });
 
+  it('goes on by whatever way to the gateway is named now', async () => {
+    gateway.dataPort.mood.cutAfterBytes = 2 * MIB;
+    const stopped = new AbortController();
+    const notice = (): void => stopped.abort(new CliError('stop', 1));
+    await assert.rejects(send({ signal: stopped.signal, notice }), /stop/);
+    gateway.dataPort.mood.cutAfterBytes = undefined;
+    const location = `https://localhost:${gateway.server.port}/`;
+    const ingress = await startServer((_, response) => void response.writeHead(308, { location }).end());
+    const endpoint = `${ingress.url}/tus/uploads`;
+    await assert.rejects(send({ endpoint }), /redirects an upload/).finally(() => ingress.close());
+    assert.match(ingress.requests()[0]?.path ?? '', /^\/tus\/uploads\/./);
+    assert.equal((await send()).resumed, true);
+    assert.equal(gateway.dataPort.sessions.size, 1);
+  });
+
   it('that is interrupted before its first byte sends none', async () => {
     const signal = AbortSignal.abort(new CliError('interrupted', 130));
     await assert.rejects(send({ signal }), /interrupted/);
