@@ -18,6 +18,8 @@ import { BY_RANGES_AGAIN, IN_ONE_ANSWER, RANGES_LOST, withoutRanges } from './so
 import { createSparseWriter, type SparseWriter } from './writer.js';
 
 const READ_BACK = 4 * 1024 * 1024;
+/** Disks have whole ones. */
+const SECTOR_BYTES = 512;
 
 /**
  * Reads the whole image into the target, from where the resume record says or from the start, verifies it and makes it
@@ -67,6 +69,8 @@ async function attempt(
   const whole = record.contradicted ? await planInOneAnswer(job, writer) : undefined;
   using planned = whole ?? (await planByRanges(job, writer, retry));
   if (record.contradicted) meter.say(whole ? IN_ONE_ANSWER : BY_RANGES_AGAIN);
+  const { unproved } = planned.facts;
+  if (unproved !== undefined) meter.say(unproved);
   // what another answer gave need not be of the same state
   const known = whole ? withoutDurable(record) : record;
   const { durable, changes } = await openDisk(job, known, planned, { writer, meter });
@@ -176,6 +180,9 @@ async function finish(
   if (read.virtualSize > job.size.usableBytes)
     throw largerPvcRequired(`${read.virtualSize}`, read.virtualSize, job.size);
   await job.source.settle?.();
+  // no reason to refuse it: disks of any length are taken
+  if (planned.facts.unproved !== undefined && format === 'raw' && read.virtualSize % SECTOR_BYTES !== 0)
+    meter.say(`${planned.facts.unproved}; it has ended inside a sector, after ${read.virtualSize} bytes`);
   meter.enter('syncing');
   const diskBytes = job.size.fit ? read.virtualSize : job.size.usableBytes;
   if (job.size.fit) await writer.truncate(diskBytes);

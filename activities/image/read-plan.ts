@@ -8,8 +8,12 @@ export const LOOK_AHEAD_BYTES = 16 * 1024 * 1024;
 const MAP_LIMIT = 64 * 1024 * 1024;
 const MAP_ENTRY_BYTES = 8;
 
+/** Nothing but its length says that a raw disk is whole; formats and compressors have an end of their own. */
+const END_UNPROVED =
+  'the server tells no length: a raw disk that is cut short looks whole, and only a checksum can tell';
+
 /** How an image is read. */
-export type ReadPlan = Pick<ImageFacts, 'plan' | 'resume' | 'scratch' | 'reason'>;
+export type ReadPlan = Pick<ImageFacts, 'plan' | 'resume' | 'scratch' | 'unproved' | 'reason'>;
 
 /** What the plan depends on besides the image. */
 export interface PlanInput {
@@ -84,9 +88,14 @@ function planRaw(image: OpenedImage, input: PlanInput): ReadPlan {
       resume: 'exact',
       reason: `a raw disk is copied straight through, ${whyInOrder(image, input)}; it can be entered in the middle; ${none}`,
     };
+  const unproved =
+    image.facts.endUnproved && !input.verified && image.containers.length === 0
+      ? { unproved: END_UNPROVED }
+      : {};
   return {
     plan: 'one-pass',
     resume: 'reread',
+    ...unproved,
     reason: `a raw disk is copied straight through, ${whyInOrder(image, input)}; after a failure the source is read again; ${none}`,
   };
 }

@@ -43,6 +43,8 @@ export interface ImageFacts {
   readonly resume: 'exact' | 'reread' | 'restart';
   /** Why the plan needs scratch space, where it does: the file inside the containers is kept there while it is read. */
   readonly scratch?: string;
+  /** What neither the server nor the image proves, where there is something. */
+  readonly unproved?: string;
   /** One sentence: which plan, whether scratch is needed, and why. */
   readonly reason: string;
   /** Kubernetes labels that a container image's `KUBEVIRT_IO_*` variables mean, a hundred at most; they go onto the claim. */

@@ -37,7 +37,7 @@ async function inspect(address: string, flags: InspectFlags): Promise<void> {
 }
 
 function rowsOf(facts: ImageFacts, bytesRead: number): readonly (readonly [string, string])[] {
-  const { validators, virtualSize, allocatedBytes, scratch } = facts;
+  const { validators, virtualSize, allocatedBytes, scratch, unproved } = facts;
   return [
     ['source', facts.displayUrl],
     ['format', [facts.format, ...facts.containers.toReversed()].join(' in ')],
@@ -48,6 +48,7 @@ function rowsOf(facts: ImageFacts, bytesRead: number): readonly (readonly [strin
     ['plan', `${facts.plan}: ${facts.reason}`],
     ['resume', RESUME[facts.resume]],
     ['scratch', scratch === undefined ? 'not needed' : `needed: ${scratch}`],
+    ...(unproved === undefined ? [] : [['unproved', unproved] as const]),
     ['read', `${sizeText(bytesRead)} of the source for this answer`],
   ];
 }

@@ -5,7 +5,7 @@ import type { BodyReader } from './body.js';
 import { createBodyReader } from './body.js';
 import { unreadableCoding } from './content-coding.js';
 import { changed, unavailable } from './http-failures.js';
-import { contentLength, differenceBetween, exactRange, unsatisfiedTotal } from './ranges.js';
+import { contentLength, differenceBetween, endsByClose, exactRange, unsatisfiedTotal } from './ranges.js';
 import type { RangeReader } from './range-reader.js';
 import type { Route } from './route.js';
 import type { Session } from './session.js';
@@ -119,13 +119,14 @@ async function probedWhole(session: Session, answer: Answer): Promise<Probed> {
     throw unavailable(session.display, `body ended after ${got} of ${length} bytes`);
   }
   const validators = session.validatorsOf(headers, ended ? got : length);
-  const probed = known(session, { ranges: false, validators }, chunks);
+  const open = endsByClose(headers) ? { endUnproved: true } : {};
+  const probed = known(session, { ranges: false, validators, ...open }, chunks);
   return ended ? probed : { ...probed, rest: reader };
 }
 
 function known(
   session: Session,
-  facts: Pick<SourceFacts, 'ranges' | 'validators'>,
+  facts: Pick<SourceFacts, 'ranges' | 'validators' | 'endUnproved'>,
   received: readonly Buffer[],
 ): Probed {
   const head = Buffer.concat(received).subarray(0, HEAD_BYTES);

@@ -52,6 +52,12 @@ export function contentLength(headers: IncomingHttpHeaders): number | undefined 
   return text !== undefined && /^\d{1,15}$/u.test(text) ? Number(text) : undefined;
 }
 
+/** Whether nothing but the end of the connection ends the body of a 200 (RFC 9112 §6.3). */
+export function endsByClose(headers: IncomingHttpHeaders): boolean {
+  const chunked = /\bchunked\s*$/iu.test(headers['transfer-encoding'] ?? '');
+  return !chunked && contentLength(headers) === undefined;
+}
+
 /** Validators of an answer; `length` is the caller's, since 200 and 206 say it in different headers. */
 export function validatorsOf(headers: IncomingHttpHeaders, length: number | undefined): SourceValidators {
   const { etag, 'last-modified': lastModified } = headers;

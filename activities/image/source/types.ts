@@ -140,6 +140,8 @@ export interface SourceFacts {
   /** Containers that the source has taken off by itself, outermost first. */
   readonly containers?: readonly Container[];
   readonly validators: SourceValidators;
+  /** The server tells no length, and ends its answer by closing the connection: one that breaks off in good order looks whole. */
+  readonly endUnproved?: boolean;
   /** First bytes of the source: 1 MiB, or all of a shorter one. */
   readonly head: Buffer;
 }
