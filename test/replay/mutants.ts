@@ -55,6 +55,7 @@ const ENTRIES: Record<string, readonly string[]> = {
   'provision-volume.ts': ['provisionVolume'],
   'publish-capacity.ts': ['publishCapacity'],
   'sweep.ts': ['sweep'],
+  'return-reserved-volume.ts': ['returnReservedVolume'],
   'examine-nodes.ts': ['examineNodes'],
   'prepare-storage.ts': ['prepareStorage'],
   'preparation-run.ts': ['prepareStorage'],
