@@ -4,12 +4,13 @@
  * is not given away twice.
  */
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, statfs, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, open, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, normalize } from 'node:path';
 import { failureTypeOf, transientFailure } from '../failures.js';
 import type { ClaimRef, PoolRef } from '../types.js';
 import { deniedFailure, isDenied } from './denied.js';
 import { childPath, codeOf, ensureDirectory, openDirectory, undefinedIfAbsent } from './directories.js';
+import { isOverlay } from './overlay.js';
 
 /** KubeVirt's name of the disk in a Filesystem volume. */
 export const DISK = 'disk.img';
@@ -18,9 +19,6 @@ const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
 
 /** What NAME_MAX leaves for a prefix: 255 bytes less `-pvc-` and a uid. */
 const PREFIX_LENGTH = 255 - 5 - 36;
-
-/** `OVERLAYFS_SUPER_MAGIC` of Linux: the file system of a container's own layer. */
-export const OVERLAY = 0x794c7630;
 
 /** An open pool. */
 export interface Pool extends AsyncDisposable {
@@ -73,10 +71,6 @@ async function makeRoot(path: string, node: string): Promise<FileHandle> {
     if (codeOf(error) !== 'EEXIST') throw error;
   });
   return await open(child, DIRECTORY);
-}
-
-async function isOverlay({ fd }: FileHandle): Promise<boolean> {
-  return (await statfs(`/proc/self/fd/${fd}`)).type === OVERLAY;
 }
 
 function notMounted(path: string, node: string, but = ''): Error {

@@ -6,6 +6,7 @@ import { blockDeviceSize, deviceNumber, isReadOnlyDevice } from '../image/block-
 import { deviceIdentity } from '../image/target/target-identity.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { codeOf } from './directories.js';
+import { isOverlay } from './overlay.js';
 
 /** A volume by name, node and path: what messages say about it. */
 export type VolumePath = Pick<ReservedVolume, 'volume' | 'node' | 'path' | 'volumeMode'>;
@@ -38,15 +39,22 @@ export async function openVolumeDevice(volume: VolumePath): Promise<FileHandle> 
 /**
  * Opens the directory of a volume.
  * @throws {@link FailureType} `IncompatiblePVC` for anything but a directory; `NotAuthorized`; retried: `NodeUnavailable` where the
- * path does not exist
+ * path does not exist, or leads into the worker's own container: the node would find nothing of what is written there
  */
 export async function openVolumeTree(volume: VolumePath): Promise<FileHandle> {
   const path = await resolve(volume);
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
-  return await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).catch((error: unknown) => {
+  const tree = await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).catch((error: unknown) => {
     if (codeOf(error) === 'ENOTDIR') throw notThat(volume, 'a directory');
     throw cannotOpen(volume, error);
   });
+  if (!(await isOverlay(tree))) return tree;
+  await tree.close();
+  throw transientFailure(
+    'NodeUnavailable',
+    `${describe(volume)} lies in the container of the worker, which sees no disk of the node at that path: mount it into the node worker`,
+    { nextRetryDelayMs: 10_000 },
+  );
 }
 
 async function resolve(volume: VolumePath): Promise<string> {

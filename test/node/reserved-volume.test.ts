@@ -322,6 +322,38 @@ describe('a reserved directory', function () {
     if (USER) assert.deepEqual([statSync(path).uid, statSync(path).mode & 0o7777], [USER.uid, 0o771]);
   });
 
+  it("is not filled in a container's own layer, of which the node sees nothing", async function () {
+    await using server = await serveFile(raw);
+    const path = make();
+    const over = () => {
+      const [lower, upper, work] = [make(), make(), make()];
+      return tryMount(path, [
+        '-t',
+        'overlay',
+        'overlay',
+        '-o',
+        `lowerdir=${lower},upperdir=${upper},workdir=${work}`,
+      ]);
+    };
+    const unseen = refusal('NodeUnavailable', /sees no disk of the node at that path: mount it/, false);
+    const { prepare, transfer, empty } = reserve(directory(), path, filesystem);
+    {
+      using mount = over();
+      if (!mount) return this.skip();
+      const before = statSync(path);
+      await assert.rejects(prepare(), unseen);
+      assert.deepEqual([statSync(path).uid, statSync(path).mode], [before.uid, before.mode]);
+      await empty();
+    }
+    await prepare();
+    {
+      using _ = over();
+      await assert.rejects(transfer(server.url).done, unseen);
+      assert.deepEqual(readdirSync(path), []);
+    }
+    await transfer(server.url, 2).done;
+  });
+
   it('is what it was after a transfer was given up: permissions, and everything but the disk', async () => {
     await using server = await serveFile(raw);
     server.rate = 2 * MIB;
