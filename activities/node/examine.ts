@@ -4,6 +4,7 @@ import { open, realpath, statfs } from 'node:fs/promises';
 import { isAbsolute, normalize } from 'node:path';
 import type { PoolRef } from '../types.js';
 import type { PoolReport } from '../types/operators.js';
+import { lookAt } from './answers.js';
 import { undefinedIfAbsent } from './directories.js';
 import { OVERLAY } from './overlay.js';
 import { findPool } from './pool.js';
@@ -23,39 +24,45 @@ export interface ExamineContext {
   readonly selinuxfs?: string | undefined;
 }
 
-/** What one pool is like on this node; what is wrong with it is told, not thrown. */
-export async function examinePool(
-  { path, overcommit }: PoolRef,
-  { node, foreignBytes = 0, selinuxfs }: ExamineContext,
-): Promise<PoolReport> {
+/** What one pool is like on this node; what is wrong with it is told, not thrown, and so is that it does not answer. */
+export async function examinePool(pool: PoolRef, context: ExamineContext): Promise<PoolReport> {
+  const { path } = pool;
   const plain = normalize(path).replace(/\/+$/, '');
   if (!isAbsolute(path) || plain === '')
     return { path, state: 'unusable', message: `${path} is not an absolute path below /` };
   try {
-    const found = await open(plain, DIRECTORY).catch(undefinedIfAbsent);
-    if (!found) return { path, state: 'absent', message: `there is no directory ${plain} on node ${node}` };
-    await using root = found;
-    const { bavail, blocks, bsize, type } = await statfs(`/proc/self/fd/${root.fd}`);
-    if (type === OVERLAY)
-      return { path, state: 'unusable', message: `${plain} is not mounted into the worker on node ${node}` };
-    const sharedWithOs = (await sharedSystemPath(await realpath(plain))) !== undefined;
-    const {
-      selinux: mode,
-      labelled,
-      message,
-    } = await verifyBackingDirectory({ path: plain }, { node, selinuxfs });
-    const free = { roomBytes: bavail * bsize, totalBytes: blocks * bsize, promisedBytes: 0, promises: 0 };
-    return {
-      path,
-      state: 'usable',
-      ...free,
-      sharedWithOs,
-      selinux: { mode, labelled, message },
-      ...(await booksOf(plain, { node, foreignBytes, overcommit })),
-    };
+    return await lookAt(plain, context.node, async () => await examine(plain, pool, context));
   } catch (error) {
     return { path, state: 'unusable', message: error instanceof Error ? error.message : String(error) };
   }
+}
+
+async function examine(
+  plain: string,
+  { path, overcommit }: PoolRef,
+  { node, foreignBytes = 0, selinuxfs }: ExamineContext,
+): Promise<PoolReport> {
+  const found = await open(plain, DIRECTORY).catch(undefinedIfAbsent);
+  if (!found) return { path, state: 'absent', message: `there is no directory ${plain} on node ${node}` };
+  await using root = found;
+  const { bavail, blocks, bsize, type } = await statfs(`/proc/self/fd/${root.fd}`);
+  if (type === OVERLAY)
+    return { path, state: 'unusable', message: `${plain} is not mounted into the worker on node ${node}` };
+  const sharedWithOs = (await sharedSystemPath(await realpath(plain))) !== undefined;
+  const {
+    selinux: mode,
+    labelled,
+    message,
+  } = await verifyBackingDirectory({ path: plain }, { node, selinuxfs });
+  const free = { roomBytes: bavail * bsize, totalBytes: blocks * bsize, promisedBytes: 0, promises: 0 };
+  return {
+    path,
+    state: 'usable',
+    ...free,
+    sharedWithOs,
+    selinux: { mode, labelled, message },
+    ...(await booksOf(plain, { node, foreignBytes, overcommit })),
+  };
 }
 
 /** Figures of a pool that has been used. */

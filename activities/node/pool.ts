@@ -8,6 +8,7 @@ import { lstat, mkdir, open, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, normalize } from 'node:path';
 import { failureTypeOf, transientFailure } from '../failures.js';
 import type { ClaimRef, PoolRef } from '../types.js';
+import { requireAnswer, watched } from './answers.js';
 import { deniedFailure, isDenied } from './denied.js';
 import { childPath, codeOf, ensureDirectory, openDirectory, undefinedIfAbsent } from './directories.js';
 import { isOverlay } from './overlay.js';
@@ -34,14 +35,15 @@ export interface Pool extends AsyncDisposable {
  * Opens a pool, and makes it where only the last component of its path is missing. `selinuxfs` is where this node's kernel shows
  * SELinux (default `/sys/fs/selinux`), for the reason of a refusal.
  * @throws {@link FailureType} retried: `NodeUnavailable` when the node has no such directory, so that nothing is written where
- * the pool's file system is not mounted; `NoSpace` when it cannot be made or read,
+ * the pool's file system is not mounted, or when that does not answer; `NoSpace` when it cannot be made or read,
  * `PermissionDenied` when the kernel refuses
  */
 export async function openPool(path: string, node: string, selinuxfs?: string): Promise<Pool> {
   try {
     const plain = normalize(path).replace(/\/+$/, '');
     if (!isAbsolute(path) || plain === '') throw new Error('a pool is an absolute path below /');
-    return await openBooks(plain, await openRoot(plain, node));
+    await requireAnswer(plain, node);
+    return await watched(plain, async () => await openBooks(plain, await openRoot(plain, node)));
   } catch (error) {
     if (failureTypeOf(error)) throw error;
     const denied = { doing: 'open it', directory: path, node, selinuxfs };
@@ -82,6 +84,7 @@ function notMounted(path: string, node: string, but = ''): Error {
 
 /** {@link openPool} for removal: `undefined` where the pool or its books do not exist; makes neither. */
 export async function findPool(path: string, node: string): Promise<Pool | undefined> {
+  await requireAnswer(path, node);
   // An empty mount point has no books: making them there would let a removal believe that the data is gone.
   const books = await lstat(`${path}/.dvflow`).catch(undefinedIfAbsent);
   return books ? await openPool(path, node) : undefined;

@@ -5,6 +5,7 @@ import { permanentFailure, transientFailure } from '../failures.js';
 import { blockDeviceSize, deviceNumber, isReadOnlyDevice } from '../image/block-device.js';
 import { deviceIdentity } from '../image/target/target-identity.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
+import { requireAnswer } from './answers.js';
 import { codeOf } from './directories.js';
 import { isOverlay } from './overlay.js';
 
@@ -39,9 +40,10 @@ export async function openVolumeDevice(volume: VolumePath): Promise<FileHandle> 
 /**
  * Opens the directory of a volume.
  * @throws {@link FailureType} `IncompatiblePVC` for anything but a directory; `NotAuthorized`; retried: `NodeUnavailable` where the
- * path does not exist, or leads into the worker's own container: the node would find nothing of what is written there
+ * path does not exist, does not answer, or leads into the worker's own container: the node would find nothing of what is written there
  */
 export async function openVolumeTree(volume: VolumePath): Promise<FileHandle> {
+  await requireAnswer(volume.path, volume.node);
   const path = await resolve(volume);
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
   const tree = await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).catch((error: unknown) => {

@@ -6,6 +6,7 @@ import { refusalOfPlace } from '../../backing-path.js';
 import { failureTypeOf, transientFailure } from '../../failures.js';
 import type { PoolRef } from '../../types.js';
 import type { BackingDirectoryFacts, SelectedNode, VerifiedDirectory } from '../../types/preparation.js';
+import { requireAnswer } from '../answers.js';
 import { deniedFailure, nearestExisting } from '../denied.js';
 import { codeOf, undefinedIfAbsent } from '../directories.js';
 import { OVERLAY } from '../overlay.js';
@@ -82,9 +83,10 @@ async function verify(path: string, { node, selinuxfs }: PreparationContext): Pr
 
 /**
  * Opens the directory to work in it, and judges what has been opened: a link may stand anywhere on the path, and come after a look.
- * @throws {@link FailureType} `NodeUnavailable` where it is none, or belongs to the operating system
+ * @throws {@link FailureType} `NodeUnavailable` where it is none, belongs to the operating system, or does not answer
  */
 export async function openBackingDirectory(path: string, node: string): Promise<Place & AsyncDisposable> {
+  await requireAnswer(path, node);
   const found = await open(path, constants.O_RDONLY | constants.O_DIRECTORY).catch(undefinedIfAbsent);
   if (!found) throw missing(path, node, 'does not exist');
   try {
@@ -136,6 +138,7 @@ function missing(path: string, node: string, reason: string, cause?: unknown): E
 }
 
 async function statDirectory(path: string, node: string): Promise<Stats | undefined> {
+  await requireAnswer(path, node);
   const found = await stat(path).catch(undefinedIfAbsent);
   if (!found || found.isDirectory()) return found;
   throw missing(path, node, 'is no directory');

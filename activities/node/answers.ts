@@ -1,0 +1,108 @@
+/**
+ * File systems that do not answer: a server of NFS that is away, a disk that died. Whoever asks one waits in the kernel, and keeps one
+ * of libuv's few threads for as long; with the last of them this process can do nothing at any pool.
+ */
+import { statfs } from 'node:fs/promises';
+import { normalize } from 'node:path';
+import { transientFailure } from '../failures.js';
+
+/** An answer later than this is none, in ms: a workflow gives a look at a pool 10 s. */
+export const ANSWER_MS = 8_000;
+
+/** Work at a path that has not ended. */
+interface Look {
+  readonly since: number;
+  readonly ended: Promise<unknown>;
+}
+
+/** What is under way, by path. */
+const looks = new Map<string, Set<Look>>();
+
+/** The question that everybody waits for who comes to a path meanwhile. */
+const questions = new Map<string, Look>();
+
+/**
+ * Waits until the file system at a path has answered a cheap question. Those who come at the same time share it: a file system that
+ * hangs keeps one thread. What the answer says is for the caller to find out.
+ * @throws {@link FailureType} retried: `NodeUnavailable` without an answer in time; at once where something at the path, or at one
+ * above it, is known to hang
+ */
+export async function requireAnswer(path: string, node: string): Promise<void> {
+  const plain = plainPath(path);
+  refuseHung(plain, node);
+  const question = questions.get(plain) ?? ask(plain);
+  await inTime(question, plain, node);
+}
+
+/**
+ * Does something that tells how a path is. It cannot be ended: where it takes too long nobody waits any more, and until it ends the
+ * path is known to hang.
+ * @throws as {@link requireAnswer}, and as `work` does
+ */
+export async function lookAt<T>(path: string, node: string, work: () => Promise<T>): Promise<T> {
+  const plain = plainPath(path);
+  await requireAnswer(plain, node);
+  const result = work();
+  await inTime(watch(plain, result), plain, node);
+  return await result;
+}
+
+/** Does something that is short, to its end; where it is not short the path is known to hang. @throws as `work` does */
+export async function watched<T>(path: string, work: () => Promise<T>): Promise<T> {
+  const result = work();
+  watch(plainPath(path), result);
+  return await result;
+}
+
+function ask(path: string): Look {
+  const question = watch(path, statfs(path));
+  questions.set(path, question);
+  void question.ended.then(() => questions.delete(path));
+  return question;
+}
+
+function watch(path: string, work: Promise<unknown>): Look {
+  const others = looks.get(path) ?? new Set();
+  looks.set(path, others);
+  const end = (): void => {
+    others.delete(look);
+    if (others.size === 0 && looks.get(path) === others) looks.delete(path);
+  };
+  const look: Look = { since: performance.now(), ended: work.then(end, end) };
+  others.add(look);
+  return look;
+}
+
+function refuseHung(path: string, node: string): void {
+  for (const [at, underWay] of looks) {
+    if (at !== path && !path.startsWith(`${at}/`)) continue;
+    if ([...underWay].some((look) => leftOf(look) <= 0)) throw hangs(at, node);
+  }
+}
+
+async function inTime(look: Look, path: string, node: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<'late'>((resolve) => {
+    timer = setTimeout(() => resolve('late'), leftOf(look));
+  });
+  const first = await Promise.race([look.ended, late]);
+  clearTimeout(timer);
+  if (first === 'late') throw hangs(path, node);
+}
+
+/** How long its end is still waited for, in ms. */
+function leftOf({ since }: Look): number {
+  return since + ANSWER_MS - performance.now();
+}
+
+function hangs(path: string, node: string): Error {
+  return transientFailure(
+    'NodeUnavailable',
+    `the file system at ${path} on node ${node} does not answer: see to its disk or its server`,
+    { nextRetryDelayMs: 10_000 },
+  );
+}
+
+function plainPath(path: string): string {
+  return normalize(path).replace(/\/+$/, '');
+}
