@@ -112,7 +112,7 @@ async function startNodeRole(
     logger,
   });
   const kubeConfig = loadKubeConfig(config.kubeconfig);
-  const workers = await createNodeWorkers(config, access, { kubeConfig, metrics, dataPort });
+  const workers = await createNodeWorkers(config, access, { kubeConfig, metrics, logger, dataPort });
   const stopping = new AbortController();
   void announceNode({ client: access.client, node: config.nodeName, logger }, stopping.signal);
   return {

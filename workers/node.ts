@@ -1,5 +1,5 @@
 import type { KubeConfig } from '@kubernetes/client-node';
-import { Worker } from '@temporalio/worker';
+import { Worker, type Logger } from '@temporalio/worker';
 import { createBlankActivities } from '../activities/image/blank-disk.js';
 import { createServeActivities } from '../activities/image/clone/serve.js';
 import { createTransferActivities } from '../activities/image/transfer.js';
@@ -45,6 +45,7 @@ const REPORTING = [
 export interface NodeWorkerParts {
   readonly kubeConfig: KubeConfig;
   readonly metrics: Metrics;
+  readonly logger: Logger;
   /** Serves what transfers receive and hand out. */
   readonly dataPort: UploadPort;
 }
@@ -53,7 +54,7 @@ export interface NodeWorkerParts {
 export async function createNodeWorkers(
   config: WorkerConfig,
   { connection, namespace, address }: TemporalAccess,
-  { kubeConfig, metrics, dataPort }: NodeWorkerParts,
+  { kubeConfig, metrics, logger, dataPort }: NodeWorkerParts,
 ): Promise<readonly Worker[]> {
   const user = transferUser();
   const { nodeName: node, stateDirectory, deviceDirectory } = config;
@@ -87,7 +88,11 @@ export async function createNodeWorkers(
       maxConcurrentActivityTaskExecutions: NODE_SLOTS,
       interceptors: {
         activity: [
-          activityMetrics(metrics, 'node', poolMetrics(metrics, config.nodeName, config.selinuxfs)),
+          activityMetrics(
+            metrics,
+            'node',
+            poolMetrics(metrics, { node, selinuxfs: config.selinuxfs, logger }),
+          ),
           beatWhileWorking(REPORTING),
         ],
       },

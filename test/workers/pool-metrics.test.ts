@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Metrics } from '../../workers/metrics/index.js';
 import { poolMetrics, type PoolMetrics } from '../../workers/metrics/pools.js';
 import { eventually } from '../live/world.js';
+import { isRoot } from '../node/support.js';
+import { holdHungMount } from '../support/mounts.js';
 
 const node = 'node-1';
 
@@ -12,13 +15,17 @@ describe('metrics of pools', () => {
   let directory: string;
   let shown: Map<string, number>;
   let pools: PoolMetrics;
+  let said: string[];
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), 'dvflow-pools-'));
     shown = new Map();
     const metrics: Metrics = {
       record: (metric, value, labels = {}) => shown.set(`${metric} ${labels.node} ${labels.pool}`, value),
     };
-    pools = poolMetrics(metrics, node);
+    const say = (message: string, { pool }: Record<string, unknown> = {}) =>
+      said.push(`${message}: ${String(pool)}`);
+    said = [];
+    pools = poolMetrics(metrics, { node, logger: { info: say, warn: say } });
   });
   afterEach(async () => {
     pools.stop();
@@ -42,6 +49,11 @@ describe('metrics of pools', () => {
     await rm(directory, { recursive: true });
     await pools.refresh();
     assert.deepEqual([value('usable'), value('room_bytes')], [0, NaN]);
+    await pools.refresh();
+    await mkdir(directory);
+    for (const _ of [1, 2]) await pools.refresh();
+    assert.deepEqual(said, [`pool cannot be used: ${directory}`, `pool can be used again: ${directory}`]);
+    await rm(directory, { recursive: true });
     directory = await mkdtemp(join(tmpdir(), 'dvflow-pools-'));
   });
 
@@ -62,6 +74,21 @@ describe('metrics of pools', () => {
     assert.equal(value('usable'), 1);
     pools.begin('listUnpublishedDirectories', [{ pools: [pool()], judged: [] }]);
     assert.equal(value('usable'), NaN);
+  });
+
+  it('are no figures, but for usable, of a pool that does not answer; those of others go on, and it is said once', async function () {
+    if (!isRoot) return this.skip();
+    this.timeout(30_000);
+    mkdirSync(join(directory, 'hung'));
+    await using hung = await holdHungMount(join(directory, 'hung'));
+    pools.begin('listUnpublishedDirectories', [{ pools: [{ path: hung.path }, pool()] }]);
+    // more often than libuv has threads
+    for (const _ of Array(12)) {
+      await pools.refresh();
+      const usable = shown.get(`dvflow_pool_usable ${node} ${hung.path}`);
+      assert.deepEqual([usable, value('usable')], [0, 1]);
+    }
+    assert.deepEqual(said, [`pool cannot be used: ${hung.path}`]);
   });
 
   it('care for nothing else in the input of an activity', () => {

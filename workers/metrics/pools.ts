@@ -1,3 +1,4 @@
+import type { Logger } from '@temporalio/common';
 import { examinePool } from '../../activities/node/examine.js';
 import type { PoolRef } from '../../activities/types.js';
 import type { PoolReport } from '../../activities/types/operators.js';
@@ -32,21 +33,50 @@ export interface PoolMetrics extends ActivityObserver {
   stop(): void;
 }
 
+/** Where pools are looked at, and who is told of those that cannot be used. */
+export interface PoolMetricsOptions {
+  readonly node: string;
+  /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
+  readonly selinuxfs?: string | undefined;
+  readonly logger?: Pick<Logger, 'info' | 'warn'> | undefined;
+}
+
+interface Known {
+  readonly pool: PoolRef;
+  readonly foreignBytes: number;
+}
+
 /**
  * A node worker may not read HostPathProvisioners: it learns its pools from what it is asked to do, the sweeper's question of
  * every ten minutes at the latest. That question names all of them: the figures of a pool that is no longer there become NaN, which no
  * alert takes for anything, since a series cannot be taken back.
  */
-export function poolMetrics(metrics: Metrics, node: string, selinuxfs?: string): PoolMetrics {
-  const known = new Map<string, { pool: PoolRef; foreignBytes: number }>();
+export function poolMetrics(metrics: Metrics, { node, selinuxfs, logger }: PoolMetricsOptions): PoolMetrics {
+  const known = new Map<string, Known>();
+  const unusable = new Set<string>();
   const timer = setInterval(() => void refresh(), EVERY_MS);
   timer.unref();
 
+  /** Each by itself: one that does not answer keeps no figure of another one. */
   async function refresh(): Promise<void> {
-    for (const { pool, foreignBytes } of [...known.values()]) {
-      const report = await examinePool(pool, { node, foreignBytes, selinuxfs });
-      // forgotten meanwhile
-      if (known.has(pool.path)) show(metrics, node, report);
+    await Promise.all([...known.values()].map(look));
+  }
+
+  async function look({ pool, foreignBytes }: Known): Promise<void> {
+    const report = await examinePool(pool, { node, foreignBytes, selinuxfs });
+    // forgotten meanwhile
+    if (!known.has(pool.path)) return;
+    show(metrics, node, report);
+    say(report);
+  }
+
+  /** Once, not at every look. */
+  function say({ path, state, message }: PoolReport): void {
+    if (state === 'usable') {
+      if (unusable.delete(path)) logger?.info('pool can be used again', { pool: path });
+    } else if (!unusable.has(path)) {
+      unusable.add(path);
+      logger?.warn('pool cannot be used', { pool: path, state, message });
     }
   }
 
@@ -67,6 +97,7 @@ export function poolMetrics(metrics: Metrics, node: string, selinuxfs?: string):
   function forgetAllBut(named: ReadonlySet<string>): void {
     for (const path of [...known.keys()].filter((one) => !named.has(one))) {
       known.delete(path);
+      unusable.delete(path);
       for (const name of FIGURES) metrics.record(name, NaN, { node, pool: path });
     }
   }
