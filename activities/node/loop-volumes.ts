@@ -97,18 +97,26 @@ export async function attachAgain({ path, volume }: VolumePath, context: VolumeC
   if (record?.complete && record.name === volume) await attachRecord(record, context);
 }
 
-/** Makes every device that is missing, as after a reboot; which could not be made, and why. */
+/**
+ * Makes every device that is missing, as after a reboot; which could not be made, and why. Those of one pool do not wait for those of
+ * another one.
+ */
 export async function attachLoopVolumes(
   context: VolumeContext,
 ): Promise<readonly { name: string; error: unknown }[]> {
   const { records, unreadable } = await listLoopRecords(context);
   const failed: { name: string; error: unknown }[] = [...unreadable];
-  for (const record of records) {
-    if (!record.complete) continue;
-    await attachRecord(record, context).catch((error: unknown) => {
-      failed.push({ name: record.name, error });
-    });
-  }
+  const pools = Map.groupBy(
+    records.filter(({ complete }) => complete),
+    ({ pool }) => pool,
+  );
+  const attach = async (inPool: readonly LoopRecord[]): Promise<void> => {
+    for (const record of inPool)
+      await attachRecord(record, context).catch((error: unknown) => {
+        failed.push({ name: record.name, error });
+      });
+  };
+  await Promise.all([...pools.values()].map(attach));
   return failed;
 }
 

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { createNodeActivities } from '../../activities/node/index.js';
+import { keepLoopVolumes } from '../../workers/loop-volumes.js';
+import { eventually } from '../live/world.js';
+import { HOST, inRun, isRoot, makePool } from '../node/support.js';
+
+describe('block volumes when a node worker starts', function () {
+  this.timeout(30_000);
+
+  before(function () {
+    if (isRoot) return;
+    this.test!.title += ' (loop devices need root)';
+    this.skip();
+  });
+
+  it('that take long keep it from nothing: they come when they can, those of other pools at once', async () => {
+    const pool = await makePool();
+    const context = {
+      node: HOST,
+      stateDirectory: join(pool.base, 'state'),
+      deviceDirectory: join(pool.base, 'devices'),
+    };
+    const ending = new AbortController();
+    const said: string[] = [];
+    const node = createNodeActivities(context);
+    const device = (name: string): string => readlinkSync(join(context.deviceDirectory, name));
+    const there = (name: string): boolean =>
+      execFileSync('losetup', ['--all', '--list', '--noheadings', '--output', 'BACK-FILE'], {
+        encoding: 'utf8',
+      }).includes(join(pool.base, name));
+    try {
+      for (const name of ['busy', 'free']) {
+        const plan = {
+          name,
+          node: HOST,
+          hostname: HOST,
+          pool: join(pool.base, name),
+          bytes: 1 << 20,
+          storageClass: 'local',
+          preallocation: false,
+          labels: {},
+          foreignBytes: 0,
+          exists: false,
+        };
+        await inRun('run-1', () => node.createLoopVolume({ plan }));
+        execFileSync('losetup', ['--detach', device(name)]);
+      }
+      const lock = join(pool.base, 'busy/.dvflow/lock');
+      const holder = spawn('flock', [lock, 'sh', '-c', 'echo held && read _'], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      await once(holder.stdout, 'data');
+      await keepLoopVolumes(context, { warn: (message) => said.push(message) }, ending.signal, 1_000);
+      assert.deepEqual(said, ['block volumes take long to look at: the worker starts meanwhile']);
+      assert.deepEqual(['busy', 'free'].map(there), [false, true]);
+      holder.stdin.end('\n');
+      await eventually('the other device', 10_000, async () => there('busy') || undefined);
+    } finally {
+      ending.abort();
+      for (const name of ['busy', 'free'].filter(there)) execFileSync('losetup', ['--detach', device(name)]);
+      await pool.remove();
+    }
+  });
+});
