@@ -8,6 +8,7 @@ interface DaemonSet {
     readonly template: {
       readonly spec: {
         readonly containers: readonly {
+          readonly env: readonly { readonly name: string; readonly value?: string }[];
           readonly volumeMounts: readonly {
             readonly name: string;
             readonly mountPath: string;
@@ -39,6 +40,12 @@ describe('the workers as deploy/ runs them', () => {
       propagated.map(({ mountPath }) => mountPath),
       ['/var/hpvolumes', '/mnt/local-storage'],
     );
+  });
+
+  it('have threads on a node for healthy pools beside one that hangs', () => {
+    const { spec } = parse(read('deploy/workers/node.yaml')) as DaemonSet;
+    const threads = spec.template.spec.containers[0]?.env.find(({ name }) => name === 'UV_THREADPOOL_SIZE');
+    assert.equal(threads?.value, '16');
   });
 
   for (const [file, role, constraint] of [
