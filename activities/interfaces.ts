@@ -229,7 +229,8 @@ export interface NodeActivities
   removeDirectory(input: { directory: ReservedDirectory }): Promise<void>;
   /**
    * Directories under these pools that carry the marker, and block volumes of the node that hold nothing; `judged`: paths of those
-   * pools that this node is to have, for its metrics.
+   * pools that this node is to have, for its metrics. What cannot be read is left out, and said in the node worker's log.
+   * @throws {@link FailureType} as `observePool` where nothing can be read at all
    */
   listUnpublishedDirectories(
     input: {

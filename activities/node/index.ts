@@ -2,18 +2,18 @@ import type { NodeActivities } from '../interfaces.js';
 import { pageOf } from '../item-pages.js';
 import type { DataPort } from '../types/data-port.js';
 import type { UploadNodeActivities } from '../types/upload.js';
-import type { UnpublishedItem } from '../types.js';
 import { createBlankActivities } from '../image/blank-disk.js';
 import { createCloneActivities } from './clone.js';
 import { createLoopVolume } from './create-loop-volume.js';
 import type { Owner } from './directories.js';
 import { emptyReservedVolume } from './empty-volume.js';
 import { examinePool } from './examine.js';
+import { listUnpublished } from './list-unpublished.js';
 import { withPoolLock } from './lock.js';
-import { listLoopLeaks, removeLoopLeak } from './loop-leaks.js';
+import { removeLoopLeak } from './loop-leaks.js';
 import { removeLoopVolume } from './loop-volumes.js';
-import { listMarkers, publishState, readMarker } from './marker.js';
-import { findPool, openPool } from './pool.js';
+import { publishState, readMarker } from './marker.js';
+import { openPool } from './pool.js';
 import { prepareVolume } from './prepare-volume.js';
 import { observePool } from './room.js';
 import { createPreparationActivities } from './preparation/index.js';
@@ -60,16 +60,8 @@ export function createNodeActivities(context: {
       });
     },
     removeDirectory: async ({ directory }) => await removeDirectory(directory, node),
-    async listUnpublishedDirectories({ pools, ...page }) {
-      const lists: (readonly UnpublishedItem[])[] = [];
-      for (const { path } of pools) {
-        const found = await findPool(path, node);
-        if (!found) continue;
-        await using pool = found;
-        lists.push(await listMarkers(pool, node));
-      }
-      return pageOf([...lists.flat(), ...(await listLoopLeaks(volumes))], page);
-    },
+    listUnpublishedDirectories: async ({ pools, ...page }) =>
+      pageOf(await listUnpublished(pools, volumes), page),
     async removeUnpublishedDirectory({ item }) {
       if (item.kind === 'BlockVolume') await removeLoopLeak(item, volumes);
       else await removeUnpublishedDirectory(item, node);

@@ -5,6 +5,7 @@ import { listLoopRecords, readLoopRecord, type LoopRecord } from './loop-record.
 import { findBackingFile, loopDirectory, removeLoopVolume } from './loop-volumes.js';
 import { findPool } from './pool.js';
 import type { VolumeContext } from './volume-state.js';
+import { warn } from './warn.js';
 
 /**
  * One item for each run that made such a volume. Only what certainly holds no disk: a file that has blocks may be one whose
@@ -17,7 +18,12 @@ export async function listLoopLeaks(context: VolumeContext): Promise<readonly Un
   const { records } = await listLoopRecords(context);
   for (const record of records) {
     const { name, pool, makers, createdAt } = record;
-    if (createdAt === undefined || !(await isUnused(record, context))) continue;
+    if (createdAt === undefined) continue;
+    const unused = await isUnused(record, context).catch((error: unknown) => {
+      warn('block volume cannot be looked at', { name, pool, error });
+      return false;
+    });
+    if (!unused) continue;
     for (const { workflowId, runId } of makers)
       items.push({
         kind: 'BlockVolume',

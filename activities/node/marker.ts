@@ -3,6 +3,7 @@ import type { ResumeRecord } from '../image/resume-record.js';
 import type { DataVolumeRef, UnpublishedItem } from '../types.js';
 import {
   childPath,
+  codeOf,
   ensureDirectory,
   findDirectory,
   namesIn,
@@ -13,6 +14,7 @@ import {
 } from './directories.js';
 import type { Pool } from './pool.js';
 import { removeTree } from './remove-tree.js';
+import { warn } from './warn.js';
 
 /** File in `<pool>/.dvflow/<DataVolume uid>/`; as long as it is there, the directory is nobody's disk. */
 const MARKER = 'unpublished.json';
@@ -114,11 +116,15 @@ async function othersIn(state: FileHandle): Promise<readonly string[]> {
   return (await namesIn(state)).filter((name) => name !== MARKER);
 }
 
-/** Every directory of the pool that carries a marker. */
+/** Every directory of the pool that carries a marker; one that cannot be read is said in the log, and keeps none of the others. */
 export async function listMarkers(pool: Pool, node: string): Promise<readonly UnpublishedItem[]> {
   const items: UnpublishedItem[] = [];
   for (const uid of (await namesIn(pool.books)).filter(isStateName)) {
-    const marker = await readMarker(pool, uid).catch(ignoreFiles);
+    const marker = await readMarker(pool, uid).catch((error: unknown) => {
+      // `lock` and other plain files lie beside the directories of transfers
+      if (codeOf(error) !== 'ENOTDIR') warn('marker cannot be read', { pool: pool.path, marker: uid, error });
+      return undefined;
+    });
     if (!marker) continue;
     const { dataVolume, workflowId, createdAt, directory } = marker;
     items.push({
@@ -132,12 +138,6 @@ export async function listMarkers(pool: Pool, node: string): Promise<readonly Un
     });
   }
   return items;
-}
-
-/** `lock` and other plain files lie beside the directories of transfers. */
-function ignoreFiles(error: unknown): undefined {
-  if (error instanceof Error && 'code' in error && error.code === 'ENOTDIR') return undefined;
-  throw error;
 }
 
 function isStateName(name: string): boolean {

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { mkdir, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger } from '@temporalio/worker';
+import { createNodeActivities } from '../../activities/node/index.js';
+import type { UnpublishedItem } from '../../activities/types.js';
+import { HOST, makePool, request } from './support.js';
+
+describe('what a node tells the sweeper', () => {
+  let pool: Awaited<ReturnType<typeof makePool>>;
+  let stateDirectory: string;
+  let node: ReturnType<typeof createNodeActivities>;
+  let said: string[];
+  beforeEach(async () => {
+    pool = await makePool();
+    stateDirectory = join(pool.base, 'state');
+    node = createNodeActivities({ node: HOST, stateDirectory });
+    said = [];
+  });
+  afterEach(() => pool.remove());
+
+  async function list(...paths: readonly string[]): Promise<readonly UnpublishedItem[]> {
+    const logger = new DefaultLogger('WARN', ({ message, meta }) => {
+      const { pool: where, records, marker, name } = meta as Record<string, string | undefined>;
+      said.push([message, where ?? records, marker ?? name].filter(Boolean).join(' '));
+    });
+    const pools = paths.map((path) => ({ path, useNamingPrefix: false }));
+    return await new MockActivityEnvironment({}, { logger }).run(() =>
+      node.listUnpublishedDirectories({ pools }),
+    );
+  }
+  const uids = (items: readonly UnpublishedItem[]) => items.map(({ dataVolume }) => dataVolume.uid).sort();
+
+  /** A pool whose books are no directory: nothing can be opened there. */
+  async function makeBroken(name: string): Promise<string> {
+    const path = join(pool.base, name);
+    await mkdir(path);
+    await writeFile(join(path, '.dvflow'), '');
+    return path;
+  }
+
+  it('is of all pools but what cannot be opened, which is said in the log', async () => {
+    await node.reserveDirectory(request(pool.path, 1));
+    await mkdir(stateDirectory);
+    await writeFile(join(stateDirectory, 'block'), 'no directory');
+    const broken = await makeBroken('broken');
+    assert.deepEqual(uids(await list(broken, pool.path)), ['dv-1']);
+    assert.deepEqual(said.sort(), [`cannot be swept ${broken}`, `cannot be swept ${stateDirectory}`]);
+  });
+
+  it('is all but what carries a marker that cannot be read', async () => {
+    for (const n of [1, 2, 3]) await node.reserveDirectory(request(pool.path, n));
+    await writeFile(join(pool.path, '.dvflow/dv-2/unpublished.json'), '{"dataVolume":');
+    assert.deepEqual(uids(await list(pool.path)), ['dv-1', 'dv-3']);
+    assert.deepEqual(said, [`marker cannot be read ${pool.path} dv-2`]);
+  });
+
+  it('is every block volume but one whose file cannot be looked at, also beside a broken pool', async () => {
+    await node.removeDirectory({ directory: await node.reserveDirectory(request(pool.path, 1)) });
+    await mkdir(join(stateDirectory, 'block'), { recursive: true });
+    for (const name of ['odd', 'unused']) {
+      const makers = [{ workflowId: 'w', runId: 'r' }];
+      const record = { name, pool: pool.path, bytes: 4096, complete: true, createdAt: '2026-01-01', makers };
+      await writeFile(join(stateDirectory, 'block', `${name}.json`), JSON.stringify(record));
+      await mkdir(join(pool.path, `block-${name}`));
+    }
+    await mkdir(join(pool.path, 'block-odd/disk.img'));
+    await writeFile(join(pool.path, 'block-unused/disk.img'), '');
+    await truncate(join(pool.path, 'block-unused/disk.img'), 4096);
+    const broken = await makeBroken('broken');
+    assert.deepEqual(
+      (await list(broken)).map(({ kind, name }) => [kind, name]),
+      [['BlockVolume', 'unused']],
+    );
+    assert.deepEqual(said.sort(), [
+      `block volume cannot be looked at ${pool.path} odd`,
+      `cannot be swept ${broken}`,
+    ]);
+  });
+
+  it('is a failure where nothing can be listed at all', async () => {
+    const broken = await Promise.all(['one', 'two'].map(makeBroken));
+    await assert.rejects(list(...broken), /pool .*\/(one|two) on node host-1 cannot be used/);
+  });
+});
