@@ -101,8 +101,11 @@ async function listDirectories(
     );
   } catch (error) {
     if (isCancellation(error)) throw error;
-    log.warn('node does not answer the sweeper', { node, error });
-    silent.push(node);
+    if (hasAnswered(error)) log.warn('node cannot list what it has', { node, error });
+    else {
+      log.warn('node does not answer the sweeper', { node, error });
+      silent.push(node);
+    }
     return [];
   }
 }
@@ -196,6 +199,11 @@ async function remove(item: UnpublishedItem, silentNodes: string[]): Promise<boo
     if (isOnNode(item) && isSilence(error) && !silentNodes.includes(item.where)) silentNodes.push(item.where);
     return false;
   }
+}
+
+/** A worker has taken the step and failed, as of a pool that is broken: it is there. */
+function hasAnswered(error: unknown): boolean {
+  return error instanceof ActivityFailure && !(error.cause instanceof TimeoutFailure);
 }
 
 /** Nobody has taken the step: the node went silent since it was asked. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { Context } from '@temporalio/activity';
-import { permanentFailure } from '../../activities/failures.js';
+import { permanentFailure, transientFailure } from '../../activities/failures.js';
 import { pageOf } from '../../activities/item-pages.js';
 import type { ItemPage, UnpublishedItem } from '../../activities/types.js';
 import type { SweepResult } from '../../workflows/sweep.js';
@@ -39,6 +39,8 @@ describe('the sweeper, with other activities', function () {
   const leaks = (): readonly unknown[] =>
     ['found', 'removed'].map((what) => counts.get(`dvflow_leaked_objects_${what}_total`));
   let pages = true;
+  /** Node n1 can list nothing. */
+  let broken = false;
   let emptying: () => Promise<void>;
 
   const server = useWorkers({
@@ -52,6 +54,7 @@ describe('the sweeper, with other activities', function () {
     called = [];
     counts.clear();
     pages = true;
+    broken = false;
     emptying = async () => undefined;
   });
 
@@ -75,7 +78,10 @@ describe('the sweeper, with other activities', function () {
     },
   };
   const node = {
-    listUnpublishedDirectories: async (page: ItemPage) => pageOf(directories, page),
+    listUnpublishedDirectories: async (page: ItemPage) => {
+      if (broken) throw transientFailure('NoSpace', 'pool /var/hpvolumes on node n1 cannot be used: EIO');
+      return pageOf(directories, page);
+    },
     removeUnpublishedDirectory: control.removeUnpublished,
     emptyReservedVolume: async () => {
       called.push('empty');
@@ -136,6 +142,14 @@ describe('the sweeper, with other activities', function () {
     assert.deepEqual(await run.result(), { returned: true });
     assert.ok(called.includes(`release ${volume.dataVolume.uid}`));
     assert.deepEqual(leaks(), [3, 3]);
+  });
+
+  it('calls no node silent whose worker answers that its pool is broken, and sweeps the rest', async () => {
+    const secret = left('Secret');
+    objects = [secret];
+    broken = true;
+    const { removed, silentNodes } = await sweep();
+    assert.deepEqual([removed, silentNodes], [[nameOf(secret)], []]);
   });
 
   it('sweeps beside thousands of running imports', async () => {
