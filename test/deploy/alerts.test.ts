@@ -119,6 +119,27 @@ describe('alerts on made-up series', () => {
     it(`${alert} fires, and no other`, () => assertFiring({ ...HEALTHY, ...series }, [alert]));
   }
 
+  for (const [when, values] of [
+    ['half an hour ago', '0+60x100 6000x50 _x30'],
+    ['long ago', '0+60x100 _x80'],
+    ['before the first sweep', '_x180'],
+  ] as const) {
+    it(`DvflowSweeperLate fires where control was restarted ${when} and no sweep has ended since`, () =>
+      assertFiring({ ...HEALTHY, [`dvflow_sweep_end_timestamp_seconds${CONTROL}`]: values }, [
+        'DvflowSweeperLate',
+      ]));
+  }
+
+  it('a control role that came back half an hour ago has not swept late', () =>
+    assertFiring(
+      {
+        ...HEALTHY,
+        'dvflow_build_info{role="control",version="1"}': '1x60 _x90 1x30',
+        [`dvflow_sweep_end_timestamp_seconds${CONTROL}`]: '0+60x60 _x120',
+      },
+      [],
+    ));
+
   it('a pool that no HostPathProvisioner names any more is quiet, whatever its directory is like', () =>
     assertFiring(
       {
