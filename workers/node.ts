@@ -17,7 +17,7 @@ import type { TemporalAccess } from './connection.js';
 import { activityMetrics } from './metrics/activities.js';
 import type { Metrics } from './metrics/index.js';
 import { poolMetrics } from './metrics/pools.js';
-import { byteMetrics, transferMetrics, uploadMetrics } from './metrics/transfers.js';
+import { byteMetrics, countZeros, transferMetrics, uploadMetrics } from './metrics/transfers.js';
 import { transferUser } from './privileges.js';
 import { sourcePolicy } from './source-policy.js';
 import { ownVersion, workerIdentity } from './version.js';
@@ -118,7 +118,7 @@ export async function createNodeWorkers(
           stateDirectory,
           tlsDirectory: config.tlsDirectory,
         }),
-        ...createBlankActivities({ transferUser: user, stateDirectory }),
+        ...createBlankActivities({ transferUser: user, stateDirectory, observe: countZeros(metrics) }),
         ...createReceiveActivities({
           node,
           dataPort,

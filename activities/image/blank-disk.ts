@@ -21,6 +21,8 @@ export interface BlankDependencies {
   readonly transferUser?: Owner | undefined;
   /** Where the resume records of volumes lie that are in no pool. @default '/var/lib/dvflow' */
   readonly stateDirectory?: string | undefined;
+  /** Told how many bytes more of a device were made zero. */
+  readonly observe?: ((bytes: number) => void) | undefined;
 }
 
 /** One attempt under way. */
@@ -36,6 +38,7 @@ interface Attempt {
 export function createBlankActivities({
   transferUser,
   stateDirectory = STATE_DIRECTORY,
+  observe,
 }: BlankDependencies): BlankActivities {
   async function createBlankDisk(input: BlankDiskInput): Promise<TransferResult> {
     const { cancellationSignal: signal } = Context.current();
@@ -124,7 +127,7 @@ export function createBlankActivities({
     const { fd } = fileOf(target);
     const deviceBytes = blockDeviceSize(fd);
     if (!input.preallocation) return resultOf(deviceBytes, 0);
-    const writer = createSparseWriter({ fd, deviceBytes }, Context.current().cancellationSignal);
+    const writer = createSparseWriter({ fd, deviceBytes }, Context.current().cancellationSignal, observe);
     const startedAt = performance.now();
     const from = record.durable?.diskBytes === deviceBytes ? record.durable.completed : 0;
     for (let at = from; at < deviceBytes;) {

@@ -65,7 +65,7 @@ async function attempt(
   meter: Meter,
   retry: Retry = {},
 ): Promise<TransferResult> {
-  const writer = createSparseWriter(job.target, job.signal);
+  const writer = createSparseWriter(job.target, job.signal, (bytes) => meter.zeroed(bytes));
   const whole = record.contradicted ? await planInOneAnswer(job, writer) : undefined;
   using planned = whole ?? (await planByRanges(job, writer, retry));
   if (record.contradicted) meter.say(whole ? IN_ONE_ANSWER : BY_RANGES_AGAIN);

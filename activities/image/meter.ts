@@ -15,6 +15,8 @@ export interface Meter {
   /** Part of the work done, 0 to 1; a smaller part than was said before is not said. */
   at(fraction: number | undefined): void;
   say(message: string): void;
+  /** So many bytes more of a device were made zero. */
+  zeroed(bytes: number): void;
   /** Bytes fetched, all attempts together. */
   bytesRead(): number;
   stop(): void;
@@ -40,6 +42,7 @@ export function createMeter(job: MeterJob, record: ResumeRecord): Meter {
   let message: string | undefined;
   let fraction: number | undefined;
   let total: number | undefined;
+  let bytesZeroed = 0;
   let written = (): number => 0;
   let barren = (): number => record.barren;
   const samples: { time: number; bytes: number }[] = [];
@@ -61,6 +64,7 @@ export function createMeter(job: MeterJob, record: ResumeRecord): Meter {
       bytesRead: bytesRead(),
       ...(total === undefined ? {} : { bytesReadTotal: total }),
       bytesWritten: written(),
+      ...(bytesZeroed === 0 ? {} : { bytesZeroed }),
       ...(fraction === undefined ? {} : { fraction: Math.min(Math.max(fraction, 0), ALMOST) }),
       rate: rate(),
       attempt: job.attempt,
@@ -87,6 +91,9 @@ export function createMeter(job: MeterJob, record: ResumeRecord): Meter {
     say(text) {
       message = text;
       report();
+    },
+    zeroed(bytes) {
+      bytesZeroed += bytes;
     },
     bytesRead,
     stop: () => clearInterval(timer),

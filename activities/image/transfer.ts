@@ -32,8 +32,8 @@ export interface TransferDependencies {
   readonly observe?: TransferObserver | undefined;
 }
 
-/** Bytes that a transfer has moved, all attempts together. */
-export type MovedBytes = Pick<TransferProgress, 'bytesRead' | 'bytesWritten'>;
+/** Bytes that a transfer has moved, all attempts together, and those that this one has made zero. */
+export type MovedBytes = Pick<TransferProgress, 'bytesRead' | 'bytesWritten' | 'bytesZeroed'>;
 
 /** Is told that an attempt begins, and what was moved `before`; what it returns is told what has moved by now. */
 export type TransferObserver = (image: ImageFacts, before: MovedBytes) => (now: MovedBytes) => void;
@@ -61,12 +61,12 @@ export function createTransferActivities(
       await using scratch = await openScratch(input.scratch);
       const record = await target.readRecord();
       const { fence } = record;
-      const moved = dependencies.observe?.(input.image, movedBefore(record));
+      const before = movedBefore(record);
+      const moved = dependencies.observe?.(input.image, before);
       try {
         const result = await move(input, { target, scratch }, fence + 1, (progress) => {
           heart.beat(progress);
-          // What earlier attempts wrote is not known before the child has read the record.
-          if (progress.phase !== 'starting') moved?.(progress);
+          moved?.(movedBy(progress, before));
         });
         moved?.({ bytesRead: result.bytesTransferred, bytesWritten: result.bytesWritten });
         return result;
@@ -148,6 +148,12 @@ function asInspected(request: SourceRequest, { architecture }: ImageFacts): Sour
 /** Bytes that earlier attempts have moved. */
 export function movedBefore({ bytesRead, durable, result }: ResumeRecord): MovedBytes {
   return { bytesRead, bytesWritten: result?.bytesWritten ?? durable?.bytesWritten ?? 0 };
+}
+
+/** Bytes that have moved by now. What earlier attempts wrote is not known before the child has read the record. */
+export function movedBy(progress: TransferProgress, before: MovedBytes): MovedBytes {
+  const { phase, bytesZeroed = 0 } = progress;
+  return phase === 'starting' ? { ...before, bytesZeroed } : progress;
 }
 
 /** Descriptors of an open target, as a child gets them. */

@@ -68,10 +68,15 @@ export interface SparseWriter {
 }
 
 /**
- * A writer on an open target. After `signal` no further write is issued, and after a failed sync none succeeds.
+ * A writer on an open target. After `signal` no further write is issued, and after a failed sync none succeeds. `onZeroed` is told of
+ * the bytes of a device that were made zero, which {@link SparseWriter.bytesWritten} leaves out and which may take hours.
  * @throws {@link FailureType} `NoSpace` where the file system is full, `NodeUnavailable` where the target fails or is gone
  */
-export function createSparseWriter(target: TargetFile, signal: AbortSignal): SparseWriter {
+export function createSparseWriter(
+  target: TargetFile,
+  signal: AbortSignal,
+  onZeroed?: (bytes: number) => void,
+): SparseWriter {
   const isDevice = target.deviceBytes !== undefined;
   let bytesWritten = 0;
   let directFd = target.directFd;
@@ -115,7 +120,7 @@ export function createSparseWriter(target: TargetFile, signal: AbortSignal): Spa
   async function zero(start: number, end: number): Promise<void> {
     if (!isDevice || end <= start) return;
     // it may sync, and so be told what an earlier write has lost
-    await syncing(zeroRange(target.fd, [start, end], { signal }));
+    await syncing(zeroRange(target.fd, [start, end], { signal, onZeroed }));
   }
 
   async function cover(offset: number, memory: Buffer, holes?: readonly Hole[]): Promise<void> {

@@ -32,6 +32,8 @@ export interface TransferProgress {
   readonly bytesReadTotal?: number;
   /** Bytes of data written to the target (zeros are not written). */
   readonly bytesWritten: number;
+  /** Bytes of a device that this attempt has made zero; absent where there are none. */
+  readonly bytesZeroed?: number;
   /** Part of the work that is done, 0 to below 1; absent where no honest denominator exists. */
   readonly fraction?: number;
   /** Bytes fetched per second over the last seconds. */

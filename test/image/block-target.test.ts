@@ -71,8 +71,13 @@ describe('block device as target', function () {
       it('holds the disk, and zeros where the disk has none and after it, whatever was there before', async () => {
         assert.match(await reasonOf(image(), way), way.plan);
         const device = loops.make(backing(), DEVICE_BYTES);
-        await fill(device, image(), { source: way.source });
+        let zeroed = 0;
+        await fill(device, image(), {
+          source: way.source,
+          onProgress: ({ bytesZeroed = 0 }) => (zeroed = bytesZeroed),
+        });
         assertHolds(device, readFileSync(raw));
+        assert.ok(zeroed >= 8 * MIB && zeroed <= DEVICE_BYTES, `progress tells of ${zeroed} zeroed bytes`);
       });
 
       it('does so when the attempt is the third, with sectors of 4096 bytes', async () => {

@@ -40,7 +40,9 @@ describe('ranges of a device that read as zeros', () => {
       ] as const)
         it(`are made ${name}: ${start} to ${end}, sectors of ${sectorBytes}, and nothing around them`, async () => {
           const device = loops.make(backing(), BYTES, { sectorBytes });
-          await zero(device, [start, end], options);
+          let zeroed = 0;
+          await zero(device, [start, end], { ...options, onZeroed: (bytes) => (zeroed += bytes) });
+          assert.equal(zeroed, end - start);
           const found = readDevice(backing(), device);
           assert.ok(found.equals(Buffer.alloc(BYTES, 0xaa).fill(0, start, end)));
         });

@@ -61,11 +61,17 @@ interface Request {
   readonly preallocation: boolean;
   readonly stateDirectory: string;
   readonly info: Partial<Info>;
+  readonly observe: (bytes: number) => void;
 }
 
 /** One attempt as Temporal would make it. */
-function create({ stateDirectory, info, ...input }: Omit<Request, 'info'> & { info?: Partial<Info> }) {
-  const activities = createBlankActivities({ transferUser: USER, stateDirectory });
+function create({
+  stateDirectory,
+  info,
+  observe,
+  ...input
+}: Omit<Request, 'info' | 'observe'> & Partial<Request>) {
+  const activities = createBlankActivities({ transferUser: USER, stateDirectory, observe });
   const environment = new MockActivityEnvironment(
     { attempt: 1, ...info },
     { logger: new DefaultLogger('ERROR') },
@@ -225,8 +231,11 @@ describe('a blank block device', function () {
       node,
       volume,
       state,
-      start: (preallocation: boolean, info: Partial<Info> = {}) =>
-        create({ target: volume, usableBytes: 16 * MIB, preallocation, stateDirectory, info }),
+      start: (
+        preallocation: boolean,
+        info: Partial<Info> = {},
+        observe: Request['observe'] = () => undefined,
+      ) => create({ target: volume, usableBytes: 16 * MIB, preallocation, stateDirectory, info, observe }),
       empty: () => new MockActivityEnvironment().run(() => node.emptyReservedVolume({ volume })),
     };
   }
@@ -250,8 +259,10 @@ describe('a blank block device', function () {
     const backing = `${directory()}/zeroed`;
     const device = devices.make(backing, 16 * MIB);
     const { node, volume, start } = await prepared(device);
-    const { done, beats } = start(true);
+    let observed = 0;
+    const { done, beats } = start(true, {}, (bytes) => (observed += bytes));
     const transferred = await done;
+    assert.equal(observed, 16 * MIB, 'bytes for the metric');
     assert.equal(transferred.bytesWritten, 16 * MIB);
     assert.ok(readDevice(backing, device).every((byte) => byte === 0));
     await node.verifyImage({ directory: volume, transferred });

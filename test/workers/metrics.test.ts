@@ -5,6 +5,7 @@ import { ApplicationFailure, ApplicationFailureCategory, CancelledFailure } from
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
 import { FAILURE_TYPES, permanentFailure } from '../../activities/failures.js';
+import { movedBy } from '../../activities/image/transfer.js';
 import type { ImageFacts } from '../../activities/types.js';
 import { activityMetrics } from '../../workers/metrics/activities.js';
 import { METRICS, type MetricDefinition } from '../../workers/metrics/catalogue.js';
@@ -151,6 +152,19 @@ describe('bytes of a transfer', () => {
     moved({ bytesRead: 1_600, bytesWritten: 900 });
     assert.equal(metrics.values.get('dvflow_transfer_read_bytes_total ranged'), 600);
     assert.equal(metrics.values.get('dvflow_transfer_written_bytes_total ranged'), 400);
+  });
+
+  it('are those of a device that is made zero as well, while nothing is known of what earlier attempts wrote', () => {
+    const metrics = createRecorder();
+    const before = { bytesRead: 1_000, bytesWritten: 500 };
+    const moved = byteMetrics(metrics)(image, before);
+    const progress = { bytesRead: 1_000, bytesWritten: 0, rate: 0, attempt: 2, barren: 0 } as const;
+    for (const bytesZeroed of [0, 300, 700])
+      moved(movedBy({ ...progress, phase: 'starting', bytesZeroed }, before));
+    moved(movedBy({ ...progress, phase: 'transferring', bytesWritten: 540, bytesZeroed: 800 }, before));
+    moved({ bytesRead: 1_000, bytesWritten: 540 });
+    assert.equal(metrics.values.get('dvflow_transfer_written_bytes_total zeros'), 800);
+    assert.equal(metrics.values.get('dvflow_transfer_written_bytes_total ranged'), 40);
   });
 
   it('count again from zero for a source that changed', () => {

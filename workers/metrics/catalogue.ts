@@ -137,7 +137,7 @@ export const METRICS = {
     type: 'counter',
     roles: ['node'],
     labels: ['plan'],
-    help: 'Bytes written to volumes; zeros are not written',
+    help: 'Bytes written to volumes, zeros left out; plan zeros: bytes of devices that were made zero',
   },
   dvflow_active_uploads: {
     type: 'gauge',

@@ -25,6 +25,7 @@ export function byteMetrics(metrics: Metrics): TransferObserver {
     metrics.record('dvflow_transfer_read_bytes_total', 0, { plan });
     metrics.record('dvflow_transfer_written_bytes_total', 0, { plan });
   }
+  countZeros(metrics)(0);
   return ({ plan }, before) => countBytes(metrics, plan, before);
 }
 
@@ -33,14 +34,21 @@ export function uploadMetrics(metrics: Metrics): (before: MovedBytes) => (now: M
   return (before) => countBytes(metrics, 'upload', before);
 }
 
+/** Counts the bytes of devices that are made zero, as plan `zeros`: a device that cannot do it by itself is busy for hours. */
+export function countZeros(metrics: Metrics): (bytes: number) => void {
+  return (bytes) => metrics.record('dvflow_transfer_written_bytes_total', bytes, { plan: 'zeros' });
+}
+
 function countBytes(metrics: Metrics, plan: string, before: MovedBytes): (now: MovedBytes) => void {
-  let { bytesRead, bytesWritten } = before;
+  let { bytesRead, bytesWritten, bytesZeroed = 0 } = before;
   return (now) => {
     // A source that changed is read from zero.
     const read = Math.max(0, now.bytesRead - bytesRead);
     const written = Math.max(0, now.bytesWritten - bytesWritten);
-    ({ bytesRead, bytesWritten } = now);
+    const zeroed = Math.max(0, (now.bytesZeroed ?? bytesZeroed) - bytesZeroed);
+    ({ bytesRead, bytesWritten, bytesZeroed = bytesZeroed } = now);
     metrics.record('dvflow_transfer_read_bytes_total', read, { plan });
     metrics.record('dvflow_transfer_written_bytes_total', written, { plan });
+    if (zeroed > 0) countZeros(metrics)(zeroed);
   };
 }

@@ -17,6 +17,8 @@ export interface ZeroOptions {
   readonly native?: boolean;
   /** @default 'blkdiscard' */
   readonly tool?: string;
+  /** Told how many bytes more are zero now. */
+  readonly onZeroed?: ((bytes: number) => void) | undefined;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface ZeroOptions {
 export async function zeroRange(
   fd: number,
   [start, end]: readonly [start: number, end: number],
-  { signal, native = true, tool = 'blkdiscard' }: ZeroOptions,
+  { signal, native = true, tool = 'blkdiscard', onZeroed }: ZeroOptions,
 ): Promise<void> {
   const ioctl = native ? systemCall<Ioctl>('int ioctl(int, unsigned long, void *)') : undefined;
   for (let at = start; at < end; at += CALL_BYTES) {
@@ -38,6 +40,7 @@ export async function zeroRange(
       : range.length >= WORTH_A_TOOL && (await zeroByTool(tool, range));
     // says by its own error what the device has against zeros
     if (!done) await zeroByWriting(range, signal);
+    onZeroed?.(range.length);
   }
 }
 

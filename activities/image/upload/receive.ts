@@ -21,7 +21,7 @@ import { openReservedTarget } from '../reserved-target.js';
 import { createRecordStore } from '../resume-record.js';
 import { openScratch, type OpenScratch } from '../transfer-scratch.js';
 import { openTransferTarget, type TransferTarget } from '../transfer-target.js';
-import { descriptorsOf, movedBefore, type MovedBytes } from '../transfer.js';
+import { descriptorsOf, movedBefore, movedBy, type MovedBytes } from '../transfer.js';
 import { isSameSession, type Reception, type UploadDesk } from './desk.js';
 import { createFeed, type Feed, type FeedLimits } from './feed.js';
 import { findFinished, takeOver, type Remembered } from './sessions.js';
@@ -174,9 +174,8 @@ export function createReceiveActivities(dependencies: ReceiveDependencies): Uplo
     const moved = dependencies.observe?.(before);
     return (progress) => {
       beat(progress);
-      if (progress.phase === 'starting') return;
-      feed.planned();
-      moved?.(progress);
+      moved?.(movedBy(progress, before));
+      if (progress.phase !== 'starting') feed.planned();
     };
   }
 
