@@ -218,6 +218,8 @@ function addWorker(program: Command): void {
       .action(async () => {
         const { runWorker } = await import('../workers/main.js');
         await runWorker(role);
+        // an attempt to connect that nobody waits for any longer would hold the process for half a minute
+        process.exit();
       });
   }
 }

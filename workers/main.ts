@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Runtime, type Logger, type Worker } from '@temporalio/worker';
 import { loadKubeConfig } from '../activities/kubernetes/client.js';
@@ -9,6 +10,8 @@ import { createMetrics, startMetrics, type Metrics } from './metrics/index.js';
 
 /** The roles of `design.md` §3 that this release has. */
 export type Role = 'control' | 'node' | 'gateway';
+
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
 /** What a role runs besides its Temporal workers. */
 interface RunningRole {
@@ -24,6 +27,7 @@ interface RunningRole {
  * @throws Error before anything is served, when the configuration, Temporal's search attributes or Kubernetes' address are wrong
  */
 export async function runWorker(role: Role): Promise<void> {
+  const told = toldToEnd();
   const config = readConfig();
   const logger = createLogger(config.logLevel, role === 'node' ? { role, node: config.nodeName } : { role });
   installRuntime(logger, config.metricsAddress);
@@ -35,17 +39,33 @@ export async function runWorker(role: Role): Promise<void> {
     : undefined;
   const ending = new AbortController();
   if (role === 'node') await keepDevices(config, logger, ending.signal);
-  const access = await connectPatiently(logger);
+  const access = await connectPatiently(logger, told);
   try {
-    running = await START[role](config, access, { logger, metrics });
+    if (!access) return;
+    running = await START[role](config, access, { logger, metrics, told });
     logger.info('worker started', { role });
     await Promise.all([...running.workers.map((worker) => worker.run()), running.ended]);
   } finally {
     ending.abort();
     await running?.stop();
     health?.close();
-    await access.connection.close();
+    await access?.connection.close();
   }
+}
+
+/**
+ * Aborted by the first SIGTERM or SIGINT. Temporal's runtime takes it from the start as well, and has only workers to tell: those
+ * that run, and those that run later.
+ */
+function toldToEnd(): AbortSignal {
+  const told = new AbortController();
+  const tell = (): void => {
+    // the next one ends the process where it stands
+    for (const signal of SIGNALS) process.off(signal, tell);
+    told.abort();
+  };
+  for (const signal of SIGNALS) process.on(signal, tell);
+  return told.signal;
 }
 
 /** First of all: a pod of this node may be waiting for its device, whatever has become of Temporal. */
@@ -55,16 +75,26 @@ async function keepDevices(config: WorkerConfig, logger: Logger, signal: AbortSi
   await keepLoopVolumes({ node, stateDirectory, deviceDirectory }, logger, signal);
 }
 
-/** Temporal may start after its workers; a wrong address shows in the log, not in a crash loop. */
-async function connectPatiently(logger: Logger): Promise<TemporalAccess> {
-  for (let wait = 500; ; wait = Math.min(wait * 2, 10_000)) {
+/**
+ * Temporal may start after its workers; a wrong address shows in the log, not in a crash loop. `undefined` once the worker is told to
+ * end: a server that is silent is waited for no longer either.
+ */
+async function connectPatiently(logger: Logger, told: AbortSignal): Promise<TemporalAccess | undefined> {
+  const ended = aborted(told);
+  for (let wait = 500; !told.aborted; wait = Math.min(wait * 2, 10_000)) {
     try {
-      return await connectTemporal();
+      return await Promise.race([connectTemporal(), ended]);
     } catch (error) {
       logger.warn('Temporal does not answer yet', { error, retryInMs: wait });
-      await pause(wait);
+      await pause(wait, undefined, { signal: told }).catch(() => undefined);
     }
   }
+  return undefined;
+}
+
+async function aborted(signal: AbortSignal): Promise<undefined> {
+  if (!signal.aborted) await once(signal, 'abort');
+  return undefined;
 }
 
 async function startControlRole(
@@ -129,7 +159,7 @@ async function startNodeRole(
 async function startGatewayRole(
   config: WorkerConfig,
   access: TemporalAccess,
-  { logger, metrics }: { logger: Logger; metrics: Metrics },
+  { logger, metrics, told }: { logger: Logger; metrics: Metrics; told: AbortSignal },
 ): Promise<RunningRole> {
   const { gatewayAddress: address, tlsDirectory } = config;
   if (!address || !tlsDirectory) {
@@ -146,10 +176,12 @@ async function startGatewayRole(
     servingTlsDirectory: config.gatewayTlsDirectory,
     uploadSlots: config.uploadSlots,
   });
-  const ended = new Promise<void>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
-  });
-  return { workers: [], ready: () => gateway.ready(), stop: async () => await gateway.stop(), ended };
+  return {
+    workers: [],
+    ready: () => gateway.ready(),
+    stop: async () => await gateway.stop(),
+    ended: aborted(told),
+  };
 }
 
 /** How each role is started. */
