@@ -48,6 +48,16 @@ describe('the workers as deploy/ runs them', () => {
     assert.equal(threads?.value, '16');
   });
 
+  it('have a first process in their image that takes note of the ends of what is left to it', () => {
+    const image = read('deploy/Dockerfile');
+    const [, entry = ''] = /^ENTRYPOINT (.*)$/m.exec(image) ?? [];
+    const { bin } = JSON.parse(read('package.json')) as { readonly bin: { readonly dvflow: string } };
+    assert.deepEqual(JSON.parse(entry), ['tini', '--', 'node', bin.dvflow]);
+    assert.match(image, /apt-get install .* tini /);
+    for (const role of ['control', 'gateway', 'node'])
+      assert.doesNotMatch(read(`deploy/workers/${role}.yaml`), /^ *command:/m, 'it is what the pod runs');
+  });
+
   for (const [file, role, constraint] of [
     ['deploy/rbac/node.yaml', 'dvflow-node-scc', 'privileged'],
     ['deploy/rbac/control.yaml', 'dvflow-control-scc', 'nonroot-v2'],
