@@ -1,4 +1,5 @@
 import { readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { ensureCertificateDirectory } from '../workers/pki/directory.js';
 import { endAll, patienceMs } from './end.js';
 import { detachLoopDevices, unlinkDevices } from './loop-devices.js';
 import { tryLock, type Release } from './lock.js';
@@ -11,8 +12,8 @@ import { processNames, readState, requireState, stackInfo, type StackState } fro
 import type { Log, ProcessName, StackInfo, StackOptions } from './types.js';
 
 /**
- * Starts the local stack and resolves when all of it is ready; a stack that runs already is left as it is, one of which
- * something has died is started anew on its data. A start that fails ends everything that it has started.
+ * Starts the local stack and resolves when all of it is ready; a stack that runs already is left as it is, but for certificates of data
+ * ports that are near their end; one of which something has died is started anew on its data. A start that fails ends everything that it has started.
  * @throws when a port is taken, a tool is missing, a process does not come up, or another start or stop is under way
  */
 export async function stackUp(options: StackOptions, log: Log): Promise<StackInfo> {
@@ -21,6 +22,8 @@ export async function stackUp(options: StackOptions, log: Log): Promise<StackInf
     const before = readState(directory);
     const wanted = { workers: options.workers ?? true, nodes: options.nodes ?? before?.nodes.length ?? 0 };
     if (before !== undefined && (await isComplete(directory, before, wanted))) {
+      // they last three months, and a stack may run for longer; its workers read what changes
+      await ensureCertificateDirectory(layout(directory).dataPortPki);
       log(`the local stack in ${directory} is already running`);
       return stackInfo(directory, before);
     }

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readTlsFiles, TLS_FILES } from '../../activities/data-port/tls.js';
 import {
   killProcess,
   processPid,
@@ -14,8 +15,12 @@ import {
 } from '../../local/index.js';
 import { runKubectl } from '../../local/kubectl.js';
 import { tryLock } from '../../local/lock.js';
+import { layout } from '../../local/paths.js';
 import { DEFAULT_PORTS } from '../../local/ports.js';
 import { readState, writeState } from '../../local/state.js';
+import { LEAF_MS } from '../../workers/pki/certificates.js';
+import { ensureCertificateDirectory, peerDirectory, PEERS } from '../../workers/pki/directory.js';
+import { isFresh } from '../../workers/pki/judge.js';
 
 /** Command lines of all live processes that mention the text. */
 function processesWith(text: string): readonly string[] {
@@ -109,6 +114,18 @@ describe('the local stack', function () {
     const again = await up();
     assert.deepEqual(again, info);
     assert.deepEqual(log, [`the local stack in ${directory} is already running`]);
+  });
+
+  it('gets new certificates of data ports by a second start when those that it has are near their end', async () => {
+    const { dataPortPki } = layout(directory);
+    const files = () => PEERS.map((peer) => readTlsFiles(peerDirectory(dataPortPki, peer)));
+    const authority = readFileSync(join(dataPortPki, 'authority', TLS_FILES.cert), 'utf8');
+    for (const peer of PEERS) rmSync(peerDirectory(dataPortPki, peer), { recursive: true });
+    await ensureCertificateDirectory(dataPortPki, Date.now() - 0.9 * LEAF_MS);
+    assert.ok(files().every((leaf) => !isFresh(leaf, Date.now())));
+    assert.deepEqual(await up(), info);
+    assert.ok(files().every((leaf) => isFresh(leaf, Date.now())));
+    assert.equal(readFileSync(join(dataPortPki, 'authority', TLS_FILES.cert), 'utf8'), authority);
   });
 
   it('refuses a start while another start or stop is under way', async () => {
