@@ -5,7 +5,8 @@ import { readFileSync } from 'node:fs';
 import type { V1Secret } from '@kubernetes/client-node';
 import { createKubernetes, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { LEAF_MS } from '../../workers/pki/certificates.js';
-import { CERTIFICATE_SECRETS, ensureCertificateSecrets } from '../../workers/pki/secrets.js';
+import { PEERS } from '../../workers/pki/directory.js';
+import { CERTIFICATE_SECRETS, ensureCertificateSecrets, SETTLE_MS } from '../../workers/pki/secrets.js';
 import { useControlPlane } from './support/control-plane.js';
 
 const MANIFEST = new URL('../../deploy/workers/certificates.yaml', import.meta.url);
@@ -55,14 +56,78 @@ describe('certificates of data ports in Secrets', function () {
     }
   });
 
-  it('renew what nears its end, and everything after a new authority', async () => {
-    const later = await ensureCertificateSecrets(kubernetes, Date.now() + LEAF_MS);
-    assert.deepEqual([...later].sort(), ['dvflow-gateway-certificate', 'dvflow-node-certificate']);
-    const secret = await kubernetes.core.readNamespacedSecret(CERTIFICATE_SECRETS.authority);
+  const empty = async (which: keyof typeof CERTIFICATE_SECRETS): Promise<void> => {
+    const secret = await kubernetes.core.readNamespacedSecret(CERTIFICATE_SECRETS[which]);
     delete secret.data;
-    await kubernetes.core.replaceNamespacedSecret({ ...CERTIFICATE_SECRETS.authority, body: secret });
+    await kubernetes.core.replaceNamespacedSecret({ ...CERTIFICATE_SECRETS[which], body: secret });
+  };
+  const leaves = async () => await Promise.all(PEERS.map(async (peer) => await read(peer)));
+  const issued = (leaf: Record<string, string>, authority: Record<string, string>): boolean =>
+    new X509Certificate(leaf['tls.crt'] ?? '').verify(
+      new X509Certificate(authority['tls.crt'] ?? '').publicKey,
+    );
+  const trusted = (leaf: Record<string, string>): readonly string[] =>
+    leaf['ca.crt']?.match(/-----BEGIN[^-]+-----[^-]+-----END[^-]+-----/g) ?? [];
+  const LEAVES = ['dvflow-gateway-certificate', 'dvflow-node-certificate'];
+
+  it('renew what nears its end', async () => {
+    const later = await ensureCertificateSecrets(kubernetes, Date.now() + LEAF_MS);
+    assert.deepEqual([...later].sort(), LEAVES);
+  });
+
+  it('trust a new authority everywhere before the first leaf is of it', async () => {
+    const now = Date.now();
+    const before = await read('authority');
+    await empty('authority');
+    assert.deepEqual([...(await ensureCertificateSecrets(kubernetes, now))].sort(), [
+      'dvflow-authority',
+      ...LEAVES,
+    ]);
+    const authority = await read('authority');
+    for (const leaf of await leaves()) {
+      assert.ok(issued(leaf, before), 'the leaf is that of before');
+      assert.deepEqual(trusted(leaf), [authority['tls.crt']?.trim(), before['tls.crt']?.trim()]);
+    }
+    assert.deepEqual(await ensureCertificateSecrets(kubernetes, now + SETTLE_MS - 1), []);
+    const made = await ensureCertificateSecrets(kubernetes, now + SETTLE_MS);
+    assert.deepEqual([...made].sort(), LEAVES);
+    for (const leaf of await leaves()) {
+      assert.ok(issued(leaf, authority));
+      assert.equal(trusted(leaf).length, 2);
+    }
+    assert.deepEqual(await ensureCertificateSecrets(kubernetes, now + 2 * SETTLE_MS), []);
+  });
+
+  it('wait for the peer that was told last, and keep the authority of their leaves however often there is a new one', async () => {
+    const now = Date.now();
+    const first = await read('authority');
+    const node = await kubernetes.core.readNamespacedSecret(CERTIFICATE_SECRETS['dvflow-node']);
+    await empty('authority');
+    await ensureCertificateSecrets(kubernetes, now);
+    await empty('authority');
+    await ensureCertificateSecrets(kubernetes, now + 1000);
+    const authority = await read('authority');
+    for (const leaf of await leaves())
+      assert.deepEqual(trusted(leaf), [authority['tls.crt']?.trim(), first['tls.crt']?.trim()]);
+    // as where the call ended in between
+    const { metadata } = await kubernetes.core.readNamespacedSecret(CERTIFICATE_SECRETS['dvflow-node']);
+    const body = { ...node, metadata: { ...node.metadata, resourceVersion: metadata!.resourceVersion! } };
+    await kubernetes.core.replaceNamespacedSecret({ ...CERTIFICATE_SECRETS['dvflow-node'], body });
+    const told = now + 2 * SETTLE_MS;
+    assert.deepEqual(await ensureCertificateSecrets(kubernetes, told), ['dvflow-node-certificate']);
+    assert.ok((await leaves()).every((leaf) => issued(leaf, first)));
+    const made = await ensureCertificateSecrets(kubernetes, told + SETTLE_MS);
+    assert.deepEqual([...made].sort(), LEAVES);
+    assert.ok((await leaves()).every((leaf) => issued(leaf, authority)));
+  });
+
+  it('trust nothing of before where all were emptied', async () => {
+    for (const which of ['authority', ...PEERS] as const) await empty(which);
     assert.equal((await ensureCertificateSecrets(kubernetes)).length, 3);
-    const { 'ca.crt': ca = '' } = await read('dvflow-node');
-    assert.equal(ca.match(/BEGIN CERTIFICATE/g)?.length, 2);
+    const authority = await read('authority');
+    for (const leaf of await leaves()) {
+      assert.ok(issued(leaf, authority));
+      assert.deepEqual(trusted(leaf), [authority['tls.crt']?.trim()]);
+    }
   });
 });

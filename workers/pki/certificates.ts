@@ -9,7 +9,7 @@ const DAY_MS = 86_400_000;
 const SERVER = '1.3.6.1.5.5.7.3.1';
 const CLIENT = '1.3.6.1.5.5.7.3.2';
 
-/** How long an authority is valid, in ms: ten years. It is replaced by deleting its Secret. */
+/** How long an authority is valid, in ms: ten years. It is replaced by emptying its Secret. */
 export const AUTHORITY_MS = 3650 * DAY_MS;
 /** How long a leaf is valid, in ms: 90 days; renewed when a third of it is left. */
 export const LEAF_MS = 90 * DAY_MS;

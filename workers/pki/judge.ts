@@ -15,10 +15,26 @@ export function isCurrent(leaf: Partial<TlsFiles>, authority: Issued, now: numbe
   const issuer = parse(authority.cert);
   const own = parse(leaf.cert);
   if (!issuer || !own || !isFresh(leaf, now)) return false;
-  return own.verify(issuer.publicKey) && certificatesIn(leaf.ca).includes(authority.cert.trim());
+  return own.verify(issuer.publicKey) && trusts(leaf, authority);
 }
 
-/** What is trusted from now on: the authority, and those of before that are still valid, so that peers may be renewed one by one. */
+/** The authority other than this one by which a leaf still proves itself to all who trust what it trusts; `undefined` where it does not. */
+export function issuerBefore(leaf: Partial<TlsFiles>, authority: Issued, now: number): string | undefined {
+  const own = parse(leaf.cert);
+  if (!own || !belongs(own, leaf.key) || Date.parse(own.validTo) <= now) return undefined;
+  const issuer = certificatesIn(leaf.ca).find((pem) => {
+    const known = parse(pem);
+    return known !== undefined && Date.parse(known.validTo) > now && own.verify(known.publicKey);
+  });
+  return issuer === authority.cert.trim() ? undefined : issuer;
+}
+
+/** Whether an authority is among those that a leaf's peer trusts. */
+export function trusts({ ca }: Partial<TlsFiles>, authority: Issued): boolean {
+  return certificatesIn(ca).includes(authority.cert.trim());
+}
+
+/** What is trusted from now on: the authority, and the first of those of before that is still valid, so that peers may be renewed one by one. */
 export function trusted(authority: Issued, before: string | undefined, now: number): string {
   const others = certificatesIn(before).filter((pem) => {
     const known = parse(pem);

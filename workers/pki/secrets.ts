@@ -7,7 +7,7 @@ import { callForOutcome, type Kubernetes } from '../../activities/kubernetes/cli
 import { OWN_NAMESPACE } from '../../activities/kubernetes/names.js';
 import type { DataPortPeer } from '../../activities/types/data-port.js';
 import type { Issued } from './certificates.js';
-import { isCurrent, isFresh, trusted } from './judge.js';
+import { isCurrent, isFresh, issuerBefore, trusted, trusts } from './judge.js';
 
 /** Namespace of the node workers, as `deploy/rbac/namespaces.yaml` makes it. */
 const NODE_NAMESPACE = 'dvflow-nodes';
@@ -20,6 +20,15 @@ export const CERTIFICATE_SECRETS: Readonly<
   'dvflow-gateway': { namespace: OWN_NAMESPACE, name: 'dvflow-gateway-certificate' },
   'dvflow-node': { namespace: NODE_NAMESPACE, name: 'dvflow-node-certificate' },
 };
+
+/** Since when the peer of a Secret is told to trust the authority that its leaf is not of yet. */
+const TRUSTED_SINCE = 'dvflow.io/authority-trusted-since';
+
+/**
+ * Until all peers trust a new authority, in ms: a kubelet brings a Secret to its mounts within two minutes or so, each at its own time,
+ * and the registration of the upload API is looked at every minute.
+ */
+export const SETTLE_MS = 600_000;
 
 /** A renewal is due at the earliest after two months: a look every hour finds it, and a Secret that somebody emptied. */
 const LOOK_MS = 3_600_000;
@@ -57,8 +66,16 @@ export function keepCertificates({
   };
 }
 
+/** What a Secret holds. */
+interface Stored extends TlsFiles {
+  /** {@link TRUSTED_SINCE}, in ms since the epoch. */
+  readonly trustedSince?: number;
+}
+
 /**
- * Fills the Secrets whose certificate is missing, broken, near its end or of another authority; the names of those it wrote.
+ * Fills the Secrets whose certificate is missing, broken, near its end or of another authority; the names of those it wrote. Where leaves
+ * of another authority still serve, every peer trusts the new one for {@link SETTLE_MS} before the first proves itself by it: that is for
+ * a later call.
  * @throws {@link FailureType} retried: `KubernetesUnavailable`; Error naming a Secret that does not exist
  */
 export async function ensureCertificateSecrets(
@@ -73,20 +90,47 @@ export async function ensureCertificateSecrets(
     return { ca: fresh.cert, ...fresh };
   });
   if (authority.written) made.push(place.name);
+  // whole, since it is fresh
+  const context: Context = { authority: authority.files as Stored, now };
+  let settled = true;
+  for (const where of Object.values(leaves)) {
+    const { files, written } = await ensure(kubernetes, where, async (known) => withTrust(known, context));
+    if (written) made.push(where.name);
+    if (isOfBefore(files, context)) settled &&= (files.trustedSince ?? now) + SETTLE_MS <= now;
+  }
   for (const [peer, where] of Object.entries(leaves)) {
     const leaf = await ensure(kubernetes, where, async (known) =>
-      isCurrent(known, authority.files, now)
+      isCurrent(known, context.authority, now) || (!settled && isOfBefore(known, context))
         ? undefined
-        : await newLeaf(peer as DataPortPeer, { authority: authority.files, before: known.ca, now }),
+        : await newLeaf(peer as DataPortPeer, { ...context, before: known.ca }),
     );
     if (leaf.written) made.push(where.name);
   }
   return made;
 }
 
+/** The authority by which leaves are issued, and the time. */
+interface Context {
+  readonly authority: Issued;
+  readonly now: number;
+}
+
+function isOfBefore(known: Partial<Stored>, { authority, now }: Context): boolean {
+  return issuerBefore(known, authority, now) !== undefined;
+}
+
+/** A leaf of an authority of before, which trusts the new one from now on; `undefined` where there is nothing to say. */
+function withTrust(known: Partial<Stored>, { authority, now }: Context): Stored | undefined {
+  const issuer = issuerBefore(known, authority, now);
+  if (issuer === undefined) return undefined;
+  if (trusts(known, authority) && known.trustedSince !== undefined) return undefined;
+  // its own goes first: of those of before one is kept
+  return { ...(known as TlsFiles), ca: trusted(authority, issuer, now), trustedSince: now };
+}
+
 async function newLeaf(
   peer: DataPortPeer,
-  { authority, before, now }: { authority: Issued; before: string | undefined; now: number },
+  { authority, before, now }: Context & { readonly before: string | undefined },
 ): Promise<TlsFiles> {
   const leaf = await (await import('./certificates.js')).issueLeaf(authority, peer, new Date(now));
   return { ca: trusted(authority, before, now), ...leaf };
@@ -96,8 +140,8 @@ async function newLeaf(
 async function ensure(
   { core }: Kubernetes,
   { namespace, name }: { readonly namespace: string; readonly name: string },
-  renew: (known: Partial<TlsFiles>) => Promise<TlsFiles | undefined>,
-): Promise<{ files: TlsFiles; written: boolean }> {
+  renew: (known: Partial<Stored>) => Promise<Stored | undefined>,
+): Promise<{ files: Partial<Stored>; written: boolean }> {
   for (let attempt = 1; attempt <= 5; attempt += 1) {
     const secret = await callForOutcome(
       `reading Secret ${namespace}/${name}`,
@@ -105,28 +149,31 @@ async function ensure(
     );
     if (secret === 'gone' || secret === 'conflict')
       throw new Error(`Secret ${namespace}/${name} does not exist: apply deploy/workers again`);
-    const known = filesOf(secret);
+    const known = storedIn(secret);
     const files = await renew(known);
-    if (!files) return { files: known as TlsFiles, written: false };
+    if (!files) return { files: known, written: false };
     const written = await callForOutcome(
       `writing Secret ${namespace}/${name}`,
-      core.replaceNamespacedSecret({ namespace, name, body: { ...secret, data: dataOf(files) } }),
+      core.replaceNamespacedSecret({ namespace, name, body: { ...secret, ...contentsOf(files, secret) } }),
     );
     if (typeof written !== 'string') return { files, written: true };
   }
   throw new Error(`Secret ${namespace}/${name} changes all the time`);
 }
 
-function filesOf({ data = {} }: V1Secret): Partial<TlsFiles> {
+function storedIn({ data = {}, metadata }: V1Secret): Partial<Stored> {
   const entries = Object.entries(TLS_FILES).flatMap(([field, key]) =>
     data[key] ? [[field, Buffer.from(data[key], 'base64').toString()] as const] : [],
   );
-  return Object.fromEntries(entries);
+  const trustedSince = Date.parse(metadata?.annotations?.[TRUSTED_SINCE] ?? '');
+  return { ...Object.fromEntries(entries), ...(Number.isNaN(trustedSince) ? {} : { trustedSince }) };
 }
 
-function dataOf(files: TlsFiles): Record<string, string> {
+function contentsOf(stored: Stored, { metadata }: V1Secret): Pick<V1Secret, 'data' | 'metadata'> {
   const fields = Object.entries(TLS_FILES) as [keyof TlsFiles, string][];
-  return Object.fromEntries(
-    fields.map(([field, key]) => [key, Buffer.from(files[field]).toString('base64')]),
-  );
+  const data = fields.map(([field, key]) => [key, Buffer.from(stored[field]).toString('base64')] as const);
+  const { [TRUSTED_SINCE]: _, ...others } = metadata?.annotations ?? {};
+  const { trustedSince } = stored;
+  const since = trustedSince === undefined ? {} : { [TRUSTED_SINCE]: new Date(trustedSince).toISOString() };
+  return { data: Object.fromEntries(data), metadata: { ...metadata, annotations: { ...others, ...since } } };
 }
