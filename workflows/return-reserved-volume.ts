@@ -32,17 +32,20 @@ export async function returnReservedVolume(input: UnpublishedItem): Promise<Retu
     const [still] = await sweeping.judgeUnpublished({ items: [input] });
     if (!still?.reserved || still.published) return { returned: false };
     const returned = await returnVolume(still.dataVolume, sweeping, still.createdAt);
-    if (returned) count(still, 'found', 'removed');
+    if (returned) {
+      countFound(still);
+      recordMetric('dvflow_leaked_objects_removed_total', 1, { kind: still.kind });
+    }
     return { returned };
   } catch (error) {
     if (isCancellation(error)) throw error;
     log.warn('left to the next sweep', { volume: input.name, error });
-    count(input, 'found');
+    countFound(input);
     return { returned: false, why: failureOf(error).message };
   }
 }
 
 /** At the end only: what is found and not removed is told to people as stuck, and emptying a device may take hours. */
-function count({ kind }: UnpublishedItem, ...what: readonly ('found' | 'removed')[]): void {
-  for (const one of what) recordMetric(`dvflow_leaked_objects_${one}_total`, 1, { kind });
+function countFound({ kind }: UnpublishedItem): void {
+  recordMetric('dvflow_leaked_objects_found_total', 1, { kind });
 }
