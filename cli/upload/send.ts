@@ -6,7 +6,7 @@ import { DefaultHttpStack, Upload } from 'tus-js-client';
 import { CliError, EXIT } from '../errors.js';
 import { createTryReader } from './file-reader.js';
 import { createUrlStore } from './url-store.js';
-import { reasonOf, verdictOf } from './verdict.js';
+import { faultOf, reasonOf, verdictOf } from './verdict.js';
 
 /** What is sent where. */
 export interface Sending {
@@ -57,7 +57,7 @@ export async function sendFile(sending: Sending): Promise<Sent> {
     size,
     fingerprint: `${sending.target} ${resolve(file)} ${size} ${mtimeMs} ${sending.checksum ?? ''}`,
   });
-  for (let retries = 0, barren = 0; ; retries += 1) {
+  for (let retries = 0, barren = 0, alike = 0, fault = ''; ; retries += 1) {
     const before = attempts.furthest;
     try {
       await attempts.run();
@@ -65,8 +65,11 @@ export async function sendFile(sending: Sending): Promise<Sent> {
       return { bytes: size, bytesSent, resumed, retries };
     } catch (error) {
       signal.throwIfAborted();
-      barren = attempts.furthest > before ? 0 : barren + 1;
-      attempts.judge(error, barren);
+      const [last, moved] = [fault, attempts.furthest > before];
+      fault = faultOf(error);
+      barren = moved ? 0 : barren + 1;
+      alike = moved || fault !== last ? 1 : alike + 1;
+      attempts.judge(error, alike);
       // an upload into what has failed meanwhile would be tried for ever
       await sending.check?.();
       const wait = WAITS_MS[Math.min(barren, WAITS_MS.length - 1)] ?? 0;
@@ -85,7 +88,7 @@ interface Attempts {
   readonly furthest: number;
   run(): Promise<void>;
   /** @throws what ends the upload, where no other try helps */
-  judge(error: unknown, barren: number): void;
+  judge(error: unknown, alike: number): void;
 }
 
 function createAttempts(
@@ -94,7 +97,7 @@ function createAttempts(
 ): Attempts {
   const { file, endpoint, ca, insecure, checksum, signal } = sending;
   const addresses = createUrlStore(sending.stateDirectory, fingerprint);
-  const state = { bytesSent: 0, resumed: false, furthest: 0, first: true };
+  const state = { bytesSent: 0, resumed: false, furthest: 0, first: true, met: false };
 
   async function run(): Promise<void> {
     const { promise, resolve: done, reject } = Promise.withResolvers<void>();
@@ -119,6 +122,9 @@ function createAttempts(
       onUploadUrlAvailable: () => addresses.write(upload.url),
       httpStack: new DefaultHttpStack({ ...(ca ? { ca } : {}), rejectUnauthorized: insecure !== true }),
       onBeforeRequest: async (request) => request.setHeader('Authorization', `Bearer ${await bearer()}`),
+      onAfterResponse(_request, response) {
+        state.met ||= response.getHeader('Tus-Resumable') !== undefined;
+      },
       onProgress(sent) {
         state.bytesSent += Math.max(0, sent - (last ?? sent));
         last = sent;
@@ -144,8 +150,14 @@ function createAttempts(
     }
   }
 
-  function judge(error: unknown, barren: number): void {
-    const { forget, final } = verdictOf(error, { endpoint, barren, known: addresses.read() !== undefined });
+  function judge(error: unknown, alike: number): void {
+    const { met } = state;
+    const { forget, final } = verdictOf(error, {
+      endpoint,
+      alike,
+      met,
+      known: addresses.read() !== undefined,
+    });
     if (forget) addresses.write(null);
     if (final) throw final;
   }
@@ -155,9 +167,9 @@ function createAttempts(
 
 /** Where an unfinished upload is reached by the way that is named now: any gateway goes on with it, whatever it was made through. */
 function atEndpoint(address: string | undefined, endpoint: string): string | undefined {
-  const [url, named] = [URL.parse(address ?? ''), URL.parse(endpoint)];
-  if (!url || !named || url.origin === named.origin) return address;
-  return new URL(`${url.pathname}${url.search}`, named).href;
+  if (address === undefined || address.startsWith(`${endpoint}/`)) return address;
+  const id = URL.parse(address)?.pathname.split('/').at(-1);
+  return id ? `${endpoint}/${id}` : address;
 }
 
 /** Renews the token while requests go on; one that is sent with a request lasts for it, however long it takes. */

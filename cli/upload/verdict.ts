@@ -5,8 +5,8 @@ import { NO_TLS, tlsCause } from '../../activities/image/source/tls-words.js';
 import { CliError, EXIT } from '../errors.js';
 
 /**
- * Tries in a row without a new byte after which a fault is taken for lasting that may also be that of a network which is coming up,
- * or of a gateway that is being replaced: about 20 seconds.
+ * Tries that break off alike, in a row, after which a fault is taken for lasting that may also be that of a network which is coming
+ * up, or of a gateway that is being replaced: about 20 seconds.
  */
 export const PATIENCE = 6;
 /** A token may have ended on the way, but each try has a new one. */
@@ -20,8 +20,10 @@ const LASTING = new Set([501, 505]);
 /** When a try broke off. */
 export interface Circumstances {
   readonly endpoint: string;
-  /** Tries in a row without a new byte, this one included. */
-  readonly barren: number;
+  /** Tries in a row that broke off alike and without a new byte, this one included ({@link faultOf}). */
+  readonly alike: number;
+  /** The gateway has answered since this program began: it is there, and so is the way to it. */
+  readonly met: boolean;
   /** The upload has an address, under which it was to go on. */
   readonly known: boolean;
 }
@@ -39,13 +41,26 @@ export function verdictOf(error: unknown, circumstances: Circumstances): Verdict
   if (error instanceof CliError) return { forget: false, final: error };
   const status = statusOf(error);
   if (status === 0) return { forget: false, final: withoutAnswer(error, circumstances) };
+  // of an upload that there is, whoever stands before the gateway knows nothing: its routes may be on their way
+  const isForeign = circumstances.known && !isFromGateway(error);
+  const isMissing = status === 404 || status === 410;
+  if (isForeign && isMissing && circumstances.alike < PATIENCE) return { forget: false, final: undefined };
   // the upload is not there any more: only then is another one made
-  const isGone = (status === 404 || status === 410) && circumstances.known;
-  if (isGone && circumstances.barren < PATIENCE) return { forget: true, final: undefined };
+  if (circumstances.known && isMissing && circumstances.alike < PATIENCE)
+    return { forget: true, final: undefined };
   const final = answered(error, status, circumstances);
-  // behind a redirect it may be there
-  const forget = final !== undefined && isAnswerToHead(error) && (status < 300 || status > 399);
-  return { forget, final };
+  return { forget: final !== undefined && isAnswerToHead(error) && !isForeign, final };
+}
+
+/** What tries that break off alike have in common. */
+export function faultOf(error: unknown): string {
+  const { code } = (causeOf(error) ?? {}) as { code?: unknown };
+  return `${statusOf(error)} ${String(code)}`;
+}
+
+/** Whether the answer is of one who speaks the protocol. */
+function isFromGateway(error: unknown): boolean {
+  return error instanceof DetailedError && error.originalResponse?.getHeader('Tus-Resumable') !== undefined;
 }
 
 /** Why a try broke off, in the server's words where it has some. */
@@ -64,12 +79,13 @@ export function reasonOf(error: unknown): string {
 }
 
 /** The server cannot be reached, or spoken to; or no token was to be had. */
-function withoutAnswer(error: unknown, { endpoint, barren }: Circumstances): Error | undefined {
+function withoutAnswer(error: unknown, { endpoint, alike, met }: Circumstances): Error | undefined {
   const cause = causeOf(error);
   if (!cause) return undefined;
   const { code = '', hostname } = cause as { code?: unknown; hostname?: string };
-  // an answer of kube-apiserver, which was asked for a token
-  if (typeof code === 'number') return isLasting(code, barren) ? cause : undefined;
+  // an answer of kube-apiserver, which was asked for a token: one that has just started knows no rules and no other APIs yet
+  if (typeof code === 'number')
+    return isLasting(code, alike) && (!met || alike >= PATIENCE) ? cause : undefined;
   const origin = originOf(endpoint);
   const permanent = (what: string): CliError => new CliError(what, EXIT.permanent, { cause: error });
   if (isCertificateCode(String(code))) return notTrusted(origin, error);
@@ -79,12 +95,14 @@ function withoutAnswer(error: unknown, { endpoint, barren }: Circumstances): Err
     return permanent(`${origin}: ${tls}: name the port that does, or http:// where it is to be so`);
   if (/^ERR_(?:INVALID|UNESCAPED)_/u.test(String(code)))
     return permanent(`nothing can be sent to ${endpoint}: ${cause.message}`);
-  if (barren < PATIENCE) return undefined;
+  // a way that has led there before will again
+  if (met || alike < PATIENCE) return undefined;
   if (tls !== undefined) return permanent(`${origin}: ${tls}`);
   if (code === 'HPE_INVALID_CONSTANT')
     return permanent(`${origin}: server does not speak HTTP: name the port that does, or https://`);
-  if (code !== 'ENOTFOUND') return undefined;
-  const what = `no address is known for ${hostname ?? origin} (ENOTFOUND)`;
+  // without the name it is kube-apiserver's
+  if (code !== 'ENOTFOUND' || hostname === undefined) return undefined;
+  const what = `no address is known for ${hostname} (ENOTFOUND)`;
   return new CliError(`${what}: the same command goes on when there is one`, EXIT.transient, {
     cause: error,
   });
@@ -98,11 +116,11 @@ function notTrusted(origin: string, error: unknown): CliError {
   return new CliError(what, EXIT.permanent, { cause: error });
 }
 
-function answered(error: unknown, status: number, { endpoint, barren }: Circumstances): Error | undefined {
+function answered(error: unknown, status: number, { endpoint, alike }: Circumstances): Error | undefined {
   const permanent = (what: string): CliError => new CliError(what, EXIT.permanent, { cause: error });
   const origin = originOf(endpoint);
   if (status < 300)
-    return barren < PATIENCE
+    return alike < PATIENCE
       ? undefined
       : permanent(`${origin} answers HTTP ${status}, but not as one who takes uploads: is it the gateway?`);
   const target = redirectOf(error);
@@ -112,14 +130,14 @@ function answered(error: unknown, status: number, { endpoint, barren }: Circumst
         ? `${origin} redirects an upload (HTTP ${status}) to ${origin}${target.pathname}, and none is followed: is it the gateway?`
         : `${origin} redirects an upload (HTTP ${status}) to ${target.origin}: name that one by --uploadproxy-url`,
     );
-  if (!isLasting(status, barren)) return undefined;
+  if (!isLasting(status, alike)) return undefined;
   return permanent(`the upload was refused: ${reasonOf(error)}`);
 }
 
-function isLasting(status: number, barren: number): boolean {
-  if (status === 401) return barren >= TOKENS;
+function isLasting(status: number, alike: number): boolean {
+  if (status === 401) return alike >= TOKENS;
   // an offset is right at the next try, what lasts is a disk that is complete already
-  if (status === 409) return barren >= PATIENCE;
+  if (status === 409) return alike >= PATIENCE;
   return status < 500 ? !MOMENTARY.has(status) : LASTING.has(status);
 }
 

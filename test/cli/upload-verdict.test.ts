@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { DetailedError } from 'tus-js-client';
 import { CliError } from '../../cli/errors.js';
-import { PATIENCE, reasonOf, verdictOf } from '../../cli/upload/verdict.js';
+import { faultOf, PATIENCE, reasonOf, verdictOf, type Circumstances } from '../../cli/upload/verdict.js';
 
 interface Answer {
   readonly status: number;
+  /** Of whoever stands before the gateway. */
+  readonly foreign?: boolean;
   readonly method?: string;
   readonly body?: string;
 }
@@ -14,10 +16,12 @@ const request = (method: string) => ({
   getURL: () => 'https://gateway.test/tus/uploads',
 });
 
-function answer({ status, method = 'PATCH', body = '' }: Answer): Error {
+function answer({ status, foreign = false, method = 'PATCH', body = '' }: Answer): Error {
+  const headers = foreign ? {} : { 'Tus-Resumable': '1.0.0' };
+  const getHeader = (name: string): string | undefined => (headers as Record<string, string>)[name];
   return Object.assign(new DetailedError('tus: unexpected response'), {
     originalRequest: request(method),
-    originalResponse: { getStatus: () => status, getHeader: () => undefined, getBody: () => body },
+    originalResponse: { getStatus: () => status, getHeader, getBody: () => body },
     causingError: null,
   });
 }
@@ -30,17 +34,23 @@ function broken(code: unknown, message = String(code), more: object = {}): Error
   });
 }
 
-/** The try, counted from 1 and barren like all before it, that is the last one; `never` after many. */
-function lastTry(error: unknown, known = false): number | 'never' {
-  for (let barren = 1; barren <= 100; barren += 1)
-    if (verdictOf(error, { endpoint: 'https://gateway.test/tus/uploads', barren, known }).final)
-      return barren;
+const at = (more: Partial<Circumstances> = {}): Circumstances => ({
+  endpoint: 'https://gateway.test/tus/uploads',
+  alike: 1,
+  met: false,
+  known: false,
+  ...more,
+});
+
+/** The try, counted from 1 and like all before it, that is the last one; `never` after many. */
+function lastTry(error: unknown, more: Partial<Circumstances> = {}): number | 'never' {
+  for (let alike = 1; alike <= 100; alike += 1)
+    if (verdictOf(error, at({ ...more, alike })).final) return alike;
   return 'never';
 }
 
-function finalMessage(error: unknown, known = false): string {
-  const circumstances = { endpoint: 'https://gateway.test/tus/uploads', barren: 100, known };
-  return verdictOf(error, circumstances).final?.message ?? '';
+function finalMessage(error: unknown): string {
+  return verdictOf(error, at({ alike: 100 })).final?.message ?? '';
 }
 
 describe('the verdict on a try of an upload', () => {
@@ -99,14 +109,47 @@ describe('the verdict on a try of an upload', () => {
   });
 
   it('makes another upload of one that is gone, but not for ever', () => {
-    const at = { endpoint: 'https://gateway.test/tus/uploads', barren: 1, known: true };
+    const known = at({ known: true });
     for (const status of [404, 410]) {
-      assert.deepEqual(verdictOf(answer({ status }), at), { forget: true, final: undefined });
-      assert.equal(lastTry(answer({ status }), true), PATIENCE);
+      assert.deepEqual(verdictOf(answer({ status }), known), { forget: true, final: undefined });
+      assert.equal(lastTry(answer({ status }), known), PATIENCE);
     }
-    assert.equal(verdictOf(answer({ status: 403, method: 'HEAD' }), at).forget, true);
-    assert.equal(verdictOf(answer({ status: 403 }), at).forget, false);
-    assert.equal(verdictOf(answer({ status: 308, method: 'HEAD' }), at).forget, false);
+    assert.equal(verdictOf(answer({ status: 403, method: 'HEAD' }), known).forget, true);
+    assert.equal(verdictOf(answer({ status: 403 }), known).forget, false);
+    assert.equal(verdictOf(answer({ status: 308, method: 'HEAD', foreign: true }), known).forget, false);
+  });
+
+  it('forgets no upload at the word of whoever stands before the gateway', () => {
+    const known = at({ known: true });
+    for (const status of [404, 410]) {
+      const missing = answer({ status, method: 'HEAD', foreign: true });
+      assert.deepEqual(verdictOf(missing, known), { forget: false, final: undefined });
+      assert.equal(lastTry(missing, known), PATIENCE);
+      assert.equal(verdictOf(missing, at({ known: true, alike: PATIENCE })).forget, false);
+    }
+  });
+
+  it('is no end where the gateway has answered before, over the same way', () => {
+    const met = { met: true };
+    const missing = broken('ENOTFOUND', 'getaddrinfo ENOTFOUND gateway.test', { hostname: 'gateway.test' });
+    assert.equal(lastTry(missing, met), 'never');
+    assert.equal(lastTry(broken('EPROTO', 'ssl/tls alert handshake failure'), met), 'never');
+    assert.equal(lastTry(broken(403, 'uploadtokenrequests is forbidden'), met), PATIENCE);
+    // of kube-apiserver, which was found before
+    assert.equal(lastTry(broken('ENOTFOUND', 'getaddrinfo ENOTFOUND api.test')), 'never');
+  });
+
+  it('counts what breaks off alike', () => {
+    const faults = [
+      broken('ECONNREFUSED'),
+      broken('ENOTFOUND'),
+      broken(403),
+      answer({ status: 503 }),
+      answer({ status: 409 }),
+      new Error('whatever'),
+    ].map(faultOf);
+    assert.equal(new Set(faults).size, faults.length);
+    assert.equal(faultOf(answer({ status: 503 })), faultOf(answer({ status: 503, method: 'HEAD' })));
   });
 
   it('says the words of the gateway, and no page of what stands before it', () => {
