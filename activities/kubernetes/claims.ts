@@ -110,7 +110,7 @@ export function createClaimActivities({
     if (claim === 'create' && input.reserved) await replaceOther(found, input.reserved.volume);
     if (claim === 'create' && controllerOf(found)?.uid === uid) {
       refuseOtherSize(found, input.target);
-      await renew(refOf(found), workflowId);
+      await renew(found, workflowId);
       return refOf(found);
     }
     throw permanentFailure('ResourceExists', `claim ${namespace}/${name} already exists and holds data`);
@@ -120,13 +120,18 @@ export function createClaimActivities({
    * Made by an earlier run, perhaps of another workflow, for whose end a sweeper may be about to remove it: that finds a mark that
    * is this one's, or another version of the claim than it has looked at.
    */
-  async function renew(claim: ClaimRef, workflowId: string): Promise<void> {
+  async function renew(found: V1PersistentVolumeClaim, workflowId: string): Promise<void> {
     const { runId = '' } = Context.current().info.workflowExecution ?? {};
+    const claim = refOf(found);
+    const { uid, resourceVersion } = found.metadata ?? {};
     const annotations = { [MARKS.workflowId]: workflowId, [MARKS.renewedBy]: runId };
-    const outcome = await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+    // the run before may be publishing it still: its version tells
+    const outcome = await patchClaim(kubernetes, claim, { metadata: { uid, resourceVersion, annotations } });
     if (outcome === 'patched') return;
-    const found = `claim ${claim.namespace}/${claim.name} of an earlier run`;
-    throw transientFailure('KubernetesUnavailable', `${found} is gone or changed: looking at it again`);
+    const what = `claim ${claim.namespace}/${claim.name} of an earlier run`;
+    throw transientFailure('KubernetesUnavailable', `${what} is gone or changed: looking at it again`, {
+      nextRetryDelayMs: 200,
+    });
   }
 
   /** A claim of an earlier run that waits for another volume is of no use. */

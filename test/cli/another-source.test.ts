@@ -110,7 +110,10 @@ describe('the identity of a source', () => {
   it('holds no credentials and no signature', () => {
     assert.ok(same('https://h/a', 'https://user:secret@h/a#part'));
     assert.ok(
-      same('https://h/a?versionId=1&X-Amz-Date=1&X-Amz-Expires=2', 'https://h/a?versionId=1&X-Amz-Date=3'),
+      same(
+        'https://h/a?versionId=1&X-Amz-Date=1&X-Amz-Signature=x',
+        'https://h/a?versionId=1&X-Amz-Date=3&X-Amz-Signature=y',
+      ),
     );
     assert.ok(same('https://h/a?sv=1&se=2&sr=b&sp=r&sig=x', 'https://h/a?sv=1&se=3&sr=b&sp=r&sig=y'));
     assert.ok(
@@ -127,6 +130,12 @@ describe('the identity of a source', () => {
     assert.ok(!same('https://h/a', 'https://i/a'));
     assert.ok(!same('https://h/?file=a', 'https://h/?file=b'));
     assert.ok(!same('https://h/a?versionId=1', 'https://h/a?versionId=2'));
+    // keys of signatures that are none where nothing is signed
+    assert.ok(!same('https://h/get?token=1', 'https://h/get?token=2'));
+    assert.ok(!same('https://h/get?sv=3', 'https://h/get?sv=4'));
+    assert.ok(!same('https://h/get?expires=1', 'https://h/get?expires=2'));
+    const object = (url: string): string => sourceIdentity({ kind: 's3', url, ambient: true });
+    assert.notEqual(object('s3://b/disk#1.img'), object('s3://b/disk#2.img'));
     const registry = { kind: 'registry', url: 'docker://r/i:1', insecure: false } as const;
     assert.notEqual(sourceIdentity(registry), sourceIdentity({ ...registry, architecture: 'arm64' }));
     assert.notEqual(

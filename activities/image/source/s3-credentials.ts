@@ -21,16 +21,17 @@ const VENDOR_FILES = [
   '/sys/hypervisor/uuid',
 ];
 
-/** Variables that name a source of credentials, each read by a link of the SDK's chain. */
+/** Variables that name who hands out credentials; a profile may hold a region only. */
 const NAMING = [
   'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
   'AWS_CONTAINER_CREDENTIALS_FULL_URI',
   'AWS_WEB_IDENTITY_TOKEN_FILE',
-  'AWS_PROFILE',
 ];
 
 /** Of every EC2 instance. */
 const METADATA_SERVICE = 'http://169.254.169.254';
+/** How long the SDK waits for it, in ms. */
+const METADATA_MS = 1_000;
 
 /**
  * The keys of a request: its own; else, if it says `ambient`, what the AWS SDK's default chain finds, whose answer to "are there
@@ -63,7 +64,7 @@ function createAmbientKeys(timeoutMs: number): S3KeyProvider {
     } catch (error) {
       if (!(error instanceof Error) || error.name !== 'CredentialsProviderError') throw unusable(error);
       // the chain calls it so, too, when whoever hands them out has no answer at the moment
-      if (refused || isNamed() || (await hasInstanceRole(timeoutMs))) throw unusable(error);
+      if (refused || isNamed() || (await isInstanceBusy())) throw unusable(error);
       none = true;
       return undefined;
     }
@@ -93,24 +94,29 @@ function isNamed(): boolean {
 }
 
 /**
- * Whether this is an EC2 instance with a role, by its metadata service (IMDSv2): 404 is its word for none. A service that is not
- * reached, as from a pod behind the default limit of hops, has none for this process.
+ * Whether the metadata service of an EC2 instance (IMDSv2) has no answer for the moment, or has a role after all. 404 is its word for
+ * no role, and 403 for a service that is switched off; one that is not reached in the SDK's own time, as from a pod behind the default
+ * limit of hops, has nothing for this process.
  */
-async function hasInstanceRole(timeoutMs: number): Promise<boolean> {
-  if (process.env['AWS_EC2_METADATA_DISABLED'] === 'true') return false;
+async function isInstanceBusy(): Promise<boolean> {
+  const disabled = process.env['AWS_EC2_METADATA_DISABLED'] ?? '';
+  // as the SDK reads it
+  if (disabled !== '' && disabled !== 'false') return false;
   const endpoint = process.env['AWS_EC2_METADATA_SERVICE_ENDPOINT'] ?? METADATA_SERVICE;
   const ask = (path: string, method: string, headers: Readonly<Record<string, string>>): Promise<Response> =>
-    fetch(new URL(path, endpoint), { method, headers, signal: AbortSignal.timeout(timeoutMs) });
+    fetch(new URL(path, endpoint), { method, headers, signal: AbortSignal.timeout(METADATA_MS) });
   try {
     const token = await ask('/latest/api/token', 'PUT', { 'x-aws-ec2-metadata-token-ttl-seconds': '60' });
-    if (!token.ok) return token.status !== 404;
+    if (!token.ok) return isPassing(token.status);
     const headers = { 'x-aws-ec2-metadata-token': await token.text() };
     const role = await ask('/latest/meta-data/iam/security-credentials/', 'GET', headers);
-    return role.status !== 404;
+    return role.ok || isPassing(role.status);
   } catch {
     return false;
   }
 }
+
+const isPassing = (status: number): boolean => status === 429 || status >= 500;
 
 async function inTime<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

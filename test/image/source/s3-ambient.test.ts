@@ -146,15 +146,24 @@ describe('ambient credentials of an S3 source', () => {
       assert.ok(busy.requests().length > 0);
     });
 
-  it('are none of an instance without a role', async () => {
-    const metadata = await bench.serve(
-      startServer(({ url }, response) => {
-        response.writeHead(url === '/latest/api/token' ? 200 : 404).end('token');
-      }),
-    );
-    process.env['AWS_EC2_METADATA_SERVICE_ENDPOINT'] = metadata.url;
-    const server = await bench.serve(startS3Server({ store, isPublic: true }));
-    await readsAll(server);
+  for (const [what, token] of [
+    ['an instance without a role', 200],
+    ['an instance whose metadata service is switched off', 403],
+  ] as const)
+    it(`are none of ${what}`, async () => {
+      const metadata = await bench.serve(
+        startServer(({ url }, response) => {
+          response.writeHead(url === '/latest/api/token' ? token : token === 200 ? 404 : token).end('token');
+        }),
+      );
+      process.env['AWS_EC2_METADATA_SERVICE_ENDPOINT'] = metadata.url;
+      await readsAll(await bench.serve(startS3Server({ store, isPublic: true })));
+    });
+
+  it('are none of a profile that only names a region', async () => {
+    process.env['AWS_PROFILE'] = 'abroad';
+    writeFileSync(join(directory, 'config'), '[profile abroad]\nregion = eu-west-3\n');
+    await readsAll(await bench.serve(startS3Server({ store, isPublic: true })));
   });
 
   it('are those of the instance where the environment says where they are', async () => {
