@@ -31,8 +31,6 @@ export async function runWorker(role: Role): Promise<void> {
   const config = readConfig();
   const logger = createLogger(config.logLevel, role === 'node' ? { role, node: config.nodeName } : { role });
   installRuntime(logger, config.metricsAddress);
-  const metrics = createMetrics(Runtime.instance().metricMeter);
-  startMetrics(metrics, role);
   let running: RunningRole | undefined;
   const health = config.healthAddress
     ? await serveHealth(config.healthAddress, () => running?.ready() ?? false)
@@ -42,6 +40,9 @@ export async function runWorker(role: Role): Promise<void> {
   const access = await connectPatiently(logger, told);
   try {
     if (!access) return;
+    // a connection that fails takes the runtime with it, and all that was made of it
+    const metrics = createMetrics(Runtime.instance().metricMeter);
+    startMetrics(metrics, role);
     running = await START[role](config, access, { logger, metrics, told });
     logger.info('worker started', { role });
     await Promise.all([...running.workers.map((worker) => worker.run()), running.ended]);

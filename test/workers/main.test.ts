@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:net';
+import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { startTemporal } from '../client/temporal.js';
 import { projectPath } from '../docs/documents.js';
 import { SOURCE_LOADER } from '../support/source-loader.js';
 
@@ -29,7 +30,7 @@ describe('a worker that is told to end while Temporal', function () {
   });
   after(() => rm(directory, { recursive: true, force: true }));
 
-  function start(role: string): ChildProcess {
+  function start(role: string, more: NodeJS.ProcessEnv = {}): ChildProcess {
     const address = server.address();
     assert.ok(address && typeof address === 'object');
     const env = {
@@ -38,6 +39,7 @@ describe('a worker that is told to end while Temporal', function () {
       TEMPORAL_ADDRESS: `127.0.0.1:${address.port}`,
       DVFLOW_STATE_DIRECTORY: join(directory, 'state'),
       DVFLOW_DEVICE_DIRECTORY: join(directory, 'devices'),
+      ...more,
     };
     const args = [...SOURCE_LOADER, projectPath('cli/main.ts'), 'worker', role];
     return (worker = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] }));
@@ -60,9 +62,46 @@ describe('a worker that is told to end while Temporal', function () {
       assert.deepEqual(await tell(child), [0, null]);
     });
 
+  it('refuses connections has its metrics when Temporal is there', async () => {
+    const temporal = await startTemporal();
+    const { port } = server.address() as AddressInfo;
+    const metrics = await freePort();
+    const child = start('node', { DVFLOW_METRICS_ADDRESS: `127.0.0.1:${metrics}`, DVFLOW_NODE_NAME: 'n1' });
+    await new Promise((closed) => server.close(closed));
+    assert.ok(child.stderr);
+    const lines = createInterface({ input: child.stderr });
+    try {
+      for await (const line of lines) {
+        if (line.includes('worker started')) break;
+        if (!line.includes('Temporal does not answer yet') || server.listening) continue;
+        // from now on it is there
+        server = createServer((socket) => {
+          const upstream = connect(Number(temporal.address.split(':')[1]), '127.0.0.1');
+          socket.on('error', () => upstream.destroy()).pipe(upstream);
+          upstream.on('error', () => socket.destroy()).pipe(socket);
+        }).listen(port, '127.0.0.1');
+        await once(server, 'listening');
+      }
+      const text = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
+      assert.match(text, /^dvflow_build_info\{.*role="node"/mu);
+      assert.deepEqual(await tell(child), [0, null]);
+    } finally {
+      child.kill('SIGKILL');
+      await temporal.close();
+    }
+  });
+
   it('takes connections and says nothing ends with 0', async () => {
     const child = start('gateway');
     await once(server, 'connection');
     assert.deepEqual(await tell(child), [0, null]);
   });
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await new Promise((closed) => server.close(closed));
+  return port;
+}
