@@ -20,6 +20,8 @@ export interface ConversionState {
    * forgotten: of the latter `notice` is told.
    */
   begin(notice: (message: string) => void): Promise<ResumeRecord>;
+  /** Whether what is kept here is of another source still: nothing has come of this one. */
+  isOfAnother(): Promise<boolean>;
   /** Nothing is to be gone on with: what was kept here is removed, and the directory if it is not the user's. */
   remove(): Promise<void>;
 }
@@ -65,10 +67,13 @@ export async function openConversionState({
     save: (record) => kept.save({ ...record, source }),
   };
 
+  async function isOfAnother(): Promise<boolean> {
+    const record = await kept.load();
+    return record.durable !== undefined && record.source !== source;
+  }
+
   async function begin(notice: (message: string) => void): Promise<ResumeRecord> {
-    const { durable, source: begunFrom } = await kept.load();
-    if (durable && begunFrom !== source)
-      notice(`what was begun in ${target} is of another source: starting from zero`);
+    if (await isOfAnother()) notice(`what was begun in ${target} is of another source: starting from zero`);
     const { result, ...record } = await records.load();
     if (!result) return record;
     const begun = withoutDurable(record);
@@ -81,7 +86,7 @@ export async function openConversionState({
     // what somebody has put there is not ours to remove
     if (named === undefined) await rmdir(directory).catch(() => undefined);
   }
-  return { records, begin, remove };
+  return { records, begin, isOfAnother, remove };
 }
 
 /** What remains of another source's record: who wrote last, and that the directory of an archive is ours. */

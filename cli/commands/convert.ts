@@ -182,6 +182,8 @@ function sizeOf(path: string, { file }: LocalTarget): ConvertJob['size'] {
 async function leave(target: LocalTarget, state: ConversionState, error: unknown): Promise<void> {
   // it is somebody else's state by now
   if (error instanceof FencedError) return;
+  // a slip in the address must not cost what was begun
+  if (await state.isOfAnother()) return;
   const final = (error as { nonRetryable?: boolean | null }).nonRetryable === true;
   const { durable } = await state.records.load();
   if (!final && durable && durable.completed > 0) return;
