@@ -3,6 +3,7 @@ import {
   ApplicationFailure,
   isCancellation,
   log,
+  patched,
   TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -25,6 +26,9 @@ const PREFIX_LENGTH = 255 - 5 - 36;
 
 /** How waiting for the scheduler's next choice begins. */
 export const NEXT_CHOICE = 'the scheduler to choose another node';
+
+/** Histories of before fail where a pool cannot be used while they reserve in it. */
+const WAITS_FOR_POOL = 'placement waits for a pool';
 
 /** What a volume is placed for: a DataVolume's lifecycle, or a plain claim. */
 export type Placing = Pick<Lifecycle, 'event' | 'onFailure' | 'step' | 'until'> & {
@@ -69,7 +73,7 @@ export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promis
     for (const node of ranked) {
       // what is reserved already needs no room
       if (!node.pool.held && node.pool.roomBytes < needed) continue;
-      const reserved = await reserve(volume, claim, target, node);
+      const reserved = await reserve(volume, { claim, target, silent }, node);
       if (reserved && !reserved.refused) return reserved;
     }
     message = placement.reason ?? shortage(wanted, ranked, silent);
@@ -137,10 +141,10 @@ async function rank(
     );
 }
 
+/** `undefined` where the node or its pool went silent since it was asked for its room; why goes to `silent`. */
 async function reserve(
   volume: Placing,
-  claim: ClaimRef,
-  target: VolumePlan,
+  { claim, target, silent }: Wanted & { readonly silent: Map<string, string> },
   on: Ranked,
 ): Promise<ReservedDirectory | undefined> {
   const dataVolume = refOf(volume.facts);
@@ -169,8 +173,11 @@ async function reserve(
       workflowId: workflowInfo().workflowId,
     });
   } catch (error) {
-    if (!(error instanceof ActivityFailure && error.cause instanceof TimeoutFailure)) throw error;
-    log.warn('node died before it could reserve', { node: on.node, error });
+    if (isCancellation(error) || !isSilence(error)) throw error;
+    // the server ends the reservation by its last failure where the next try would come too late
+    if (!isTimeout(error) && !patched(WAITS_FOR_POOL)) throw error;
+    log.warn('node could not reserve in time', { node: on.node, error });
+    silent.set(on.node, whySilent(on.node, error));
     return undefined;
   }
 }
@@ -178,6 +185,16 @@ async function reserve(
 /** A target whose scratch space finds no room beside it would keep its own from others for nothing. */
 function scratchBytes({ pool }: Pick<VolumePlan, 'pool'>, scratch: ScratchPlan | undefined): number {
   return scratch?.pool.path === pool.path ? scratch.promisedBytes : 0;
+}
+
+/** Whether a node does not answer, or its pool cannot be used now. */
+export function isSilence(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return isTimeout(error) || (cause instanceof ApplicationFailure && !cause.nonRetryable);
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof ActivityFailure && error.cause instanceof TimeoutFailure;
 }
 
 /** Why a node has nothing to offer, in words. */

@@ -1,11 +1,5 @@
 /** Scratch space of a lifecycle: decided before anything is allocated, made on the node of the transfer, gone when it is over. */
-import {
-  ActivityFailure,
-  ApplicationFailure,
-  isCancellation,
-  TimeoutFailure,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, isCancellation, workflowInfo } from '@temporalio/workflow';
 import type {
   ClaimRef,
   FailureType,
@@ -17,7 +11,7 @@ import type { ScratchClaim, ScratchPlan, ScratchSpace } from '../activities/type
 import { claiming, cleaningUp, control, probing, reserving } from './activity-options.js';
 import { deferCleanup } from './ending.js';
 import type { Lifecycle } from './volume-lifecycle.js';
-import { whySilent } from './placement.js';
+import { isSilence, whySilent } from './placement.js';
 import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';
 
@@ -169,12 +163,6 @@ function shortage(
       `scratch space of StorageClass "${storageClass}" asks for ${requestBytes} bytes, ` +
       `pool ${pool.path} has room for ${roomBytes} on node ${node}`,
   };
-}
-
-/** A node that does not answer, or whose pool cannot be used now. */
-function isSilence(error: unknown): boolean {
-  const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  return cause instanceof TimeoutFailure || (cause instanceof ApplicationFailure && !cause.nonRetryable);
 }
 
 /** Removes scratch space that is not needed any more; a node that has gone is left to the sweeper. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { WorkflowHandle } from '@temporalio/client';
-import { permanentFailure } from '../../activities/failures.js';
+import { permanentFailure, transientFailure } from '../../activities/failures.js';
 import type { CloneOrigin, CloneStarted, OriginAwaited } from '../../activities/types/clone.js';
 import type { StatusUpdate } from '../../activities/types.js';
 import { wakeSignal } from '../../workflows/messages.js';
@@ -12,6 +12,8 @@ import { useWorkers } from '../client/workers.js';
 const LONG = 150;
 /** Bytes of other volumes on a node that has no room. */
 const FULL = 1 << 30;
+/** Later than a reservation may take. */
+const TOO_LATE = { nextRetryDelayMs: 600_000 };
 const SIZES = { bytes: 1 << 20, allocatedBytes: 0 };
 
 /** The source as it may be found. */
@@ -56,6 +58,8 @@ interface World {
   full?: number;
   /** Node n1, which has no room, holds a reservation of it; n2, where its source is, has room. */
   readonly held?: boolean;
+  /** Reservations that find a pool which does not answer, until the next try would come too late. */
+  hung?: number;
   /** How long a transfer lasts that moves nothing and fails, in ms. */
   readonly stuckMs?: number;
 }
@@ -148,7 +152,10 @@ describe('the lifecycle of a clone, with other activities', function () {
       availableBytes: 1 << 30,
     }),
     reserveDirectory: async (input: Reserving) => {
-      if (worldOf(input).held) throw permanentFailure('ImageInvalid', 'reserved on n1');
+      const world = worldOf(input);
+      if (world.held) throw permanentFailure('ImageInvalid', 'reserved on n1');
+      world.hung = (world.hung ?? 0) - 1;
+      if (world.hung >= 0) throw transientFailure('NodeUnavailable', 'it hangs', TOO_LATE);
       const { dataVolume } = input;
       return {
         node: 'n1',
@@ -281,6 +288,15 @@ describe('the lifecycle of a clone, with other activities', function () {
     const looks = [{ ...found, volume: { ...found.volume, node: 'n2' } }];
     const { failure } = await start('held', looks, { held: true });
     assert.equal(await failure(), 'ImageInvalid: reserved on n1');
+  });
+
+  it('waits for a pool that stops to answer while it reserves a directory there', async () => {
+    const { world, handle, failure } = await start('hung', [origin()], { hung: 1 });
+    await until('it waits', () => reason(world) === 'InsufficientCapacity');
+    const message = world.statuses.at(-1)?.conditions?.find(({ type }) => type === 'Running')?.message;
+    assert.match(message ?? '', /it hangs/);
+    await handle.signal(wakeSignal);
+    assert.equal(await failure(), 'ImageInvalid: the end of the test');
   });
 
   it('transfers by the deadline that was changed while it waited', async () => {
