@@ -62,10 +62,13 @@ export function transientFailure(
   });
 }
 
-/** Detail of a failure that is the silence of another node. */
+/** Detail of a failure that is the silence of another node, or of a file system. */
 const AWAY = 'away';
 
-/** Another node does not answer. It says nothing about source or target, so that only the lifecycle's deadline ends the wait for it. */
+/**
+ * Another node, or a file system of this one, does not answer. It says nothing about source or target, so that only the lifecycle's
+ * deadline ends the wait for it.
+ */
 export function awayFailure(
   message: string,
   options: { cause?: unknown; nextRetryDelayMs: number },

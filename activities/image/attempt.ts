@@ -78,6 +78,11 @@ export async function countBarren(
   );
 }
 
+/** The count after an attempt that ended before its record could be read: heartbeats of earlier ones know it. */
+export function countUnrecorded(before: number, error: unknown): number {
+  return isAway(error) ? before : before + 1;
+}
+
 /** What was not foreseen may be this node's trouble: it is tried again, and told without what it may quote. */
 export function asFailure(error: unknown, node: string): ApplicationFailure {
   const known = noSpaceOr(error);
@@ -94,7 +99,7 @@ export function withRetry(failure: ApplicationFailure, barren: number): Applicat
   const nextRetryDelay: unknown = failure.nextRetryDelay;
   const type = failureTypeOf(failure) ?? 'NodeUnavailable';
   if (failure.nonRetryable) return failure;
-  // an API server or a node that is away says nothing about the source or the target
+  // an API server, a node or a file system that is away says nothing about the source or the target
   if (barren >= MAX_BARREN && type !== 'KubernetesUnavailable' && !isAway(failure))
     return permanentFailure(
       type,

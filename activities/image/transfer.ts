@@ -4,7 +4,7 @@ import type { TransferActivities } from '../interfaces.js';
 import type { Owner } from '../node/directories.js';
 import { STATE_DIRECTORY } from '../node/volume-state.js';
 import type { ImageFacts, TransferInput, TransferProgress, TransferResult } from '../types.js';
-import { asFailure, countBarren, startHeart, withRetry } from './attempt.js';
+import { asFailure, countBarren, countUnrecorded, startHeart, withRetry } from './attempt.js';
 import { runChild } from './child-process.js';
 import { openVolume } from './clone/open-volume.js';
 import type { ResumeRecord } from './resume-record.js';
@@ -54,8 +54,7 @@ export function createTransferActivities(
   async function transferImage(input: TransferInput): Promise<TransferResult> {
     const { cancellationSignal: signal } = Context.current();
     using heart = startHeart();
-    // where no record can be read or written, the heartbeats of earlier attempts know the count
-    let barren = heart.barren + 1;
+    let counted: number | undefined;
     try {
       await using target = await openTarget(input);
       await using scratch = await openScratch(input.scratch);
@@ -71,19 +70,18 @@ export function createTransferActivities(
         moved?.({ bytesRead: result.bytesTransferred, bytesWritten: result.bytesWritten });
         return result;
       } catch (error) {
-        const counts = !isAway(error);
-        if (!counts) barren = heart.barren;
         if (!signal.aborted)
-          barren = await countBarren(target, {
+          counted = await countBarren(target, {
             fence: fence + 1,
-            fallback: barren,
+            fallback: countUnrecorded(heart.barren, error),
             owner: transferUser,
-            counts,
+            counts: !isAway(error),
           });
         throw error;
       }
     } catch (error) {
       signal.throwIfAborted();
+      const barren = counted ?? countUnrecorded(heart.barren, error);
       heart.count(barren);
       throw withRetry(asFailure(error, input.target.node), barren);
     }

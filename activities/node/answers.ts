@@ -4,7 +4,7 @@
  */
 import { statfs } from 'node:fs/promises';
 import { normalize } from 'node:path';
-import { transientFailure } from '../failures.js';
+import { awayFailure } from '../failures.js';
 
 /** An answer later than this is none, in ms: a workflow gives a look at a pool 10 s. */
 export const ANSWER_MS = 8_000;
@@ -24,7 +24,7 @@ const questions = new Map<string, Look>();
 /**
  * Waits until the file system at a path has answered a cheap question. Those who come at the same time share it: a file system that
  * hangs keeps one thread. What the answer says is for the caller to find out.
- * @throws {@link FailureType} retried: `NodeUnavailable` without an answer in time; at once where something at the path, or at one
+ * @throws {@link awayFailure} without an answer in time; at once where something at the path, or at one
  * above it, is known to hang
  */
 export async function requireAnswer(path: string, node: string): Promise<void> {
@@ -95,9 +95,9 @@ function leftOf({ since }: Look): number {
   return since + ANSWER_MS - performance.now();
 }
 
+/** Says nothing about what is done there: a transfer that meets it does not count the attempt. */
 function hangs(path: string, node: string): Error {
-  return transientFailure(
-    'NodeUnavailable',
+  return awayFailure(
     `the file system at ${path} on node ${node} does not answer: see to its disk or its server`,
     { nextRetryDelayMs: 10_000 },
   );

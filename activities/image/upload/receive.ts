@@ -14,7 +14,7 @@ import { STATE_DIRECTORY } from '../../node/volume-state.js';
 import type { DataPort } from '../../types/data-port.js';
 import type { ReceiveInput, Reception as Received, UploadTransferActivities } from '../../types/upload.js';
 import type { TransferProgress, TransferResult } from '../../types.js';
-import { asFailure, startHeart, withRetry } from '../attempt.js';
+import { asFailure, countUnrecorded, startHeart, withRetry } from '../attempt.js';
 import { runChild, type ChildOptions } from '../child-process.js';
 import { scratchReason } from '../refusals.js';
 import { openReservedTarget } from '../reserved-target.js';
@@ -71,8 +71,9 @@ export function createReceiveActivities(dependencies: ReceiveDependencies): Uplo
       return received;
     } catch (error) {
       signal.throwIfAborted();
-      const failure = withRetry(asFailure(error, node), heart.barren + 1);
-      heart.count(heart.barren + 1);
+      const barren = countUnrecorded(heart.barren, error);
+      const failure = withRetry(asFailure(error, node), barren);
+      heart.count(barren);
       reception?.feed.settle({ failure: describeFailure(failure, reception.feed.offset) });
       throw failure;
     } finally {
