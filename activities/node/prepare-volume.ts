@@ -27,7 +27,9 @@ export async function prepareVolume(input: PrepareInput, context: VolumeContext)
   // whoever still writes for an earlier run has the device open
   await using _ = await takeTransferLock(state, volume.dataVolume);
   await attachAgain(volume, context);
-  await using opened = await (volume.volumeMode === 'Block' ? openVolumeDevice : openVolumeTree)(volume);
+  await using opened = await (volume.volumeMode === 'Block'
+    ? openVolumeDevice(volume)
+    : openVolumeTree(volume));
   await refuseSmall(opened, input);
   const found = await readVolumeMarker(state);
   if (!found?.begun && input.archive) await refuseFull(opened, volume);

@@ -7,7 +7,7 @@ import { deviceIdentity } from '../image/target/target-identity.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { requireAnswer } from './answers.js';
 import { codeOf } from './directories.js';
-import { isOverlay } from './overlay.js';
+import { isOwnLayer } from './overlay.js';
 
 /** A volume by name, node and path: what messages say about it. */
 export type VolumePath = Pick<ReservedVolume, 'volume' | 'node' | 'path' | 'volumeMode'>;
@@ -38,25 +38,38 @@ export async function openVolumeDevice(volume: VolumePath): Promise<FileHandle> 
 }
 
 /**
- * Opens the directory of a volume.
- * @throws {@link FailureType} `IncompatiblePVC` for anything but a directory; `NotAuthorized`; retried: `NodeUnavailable` where the
- * path does not exist, does not answer, or leads into the worker's own container: the node would find nothing of what is written there
+ * Opens the directory of a volume. `root` is the worker's own.
+ * @throws {@link FailureType} as {@link openTreeToUndo}; retried: `NodeUnavailable` where the path leads into the worker's own container:
+ * the node would find nothing of what is written there
  */
-export async function openVolumeTree(volume: VolumePath): Promise<FileHandle> {
+export async function openVolumeTree(volume: VolumePath, root = '/'): Promise<FileHandle> {
+  const tree = await openTreeToUndo(volume);
+  try {
+    const own = await isOwnLayer(tree, root).catch((error: unknown) => {
+      throw cannotOpen(volume, error);
+    });
+    if (own) throw unseen(volume);
+    return tree;
+  } catch (error) {
+    await tree.close();
+    throw error;
+  }
+}
+
+/**
+ * Opens the directory of a volume wherever it lies: a worker of before may have filled one in its own container, and it has to be given
+ * back.
+ * @throws {@link FailureType} `IncompatiblePVC` for anything but a directory; `NotAuthorized`; retried: `NodeUnavailable` where the
+ * path does not exist or does not answer
+ */
+export async function openTreeToUndo(volume: VolumePath): Promise<FileHandle> {
   await requireAnswer(volume.path, volume.node);
   const path = await resolve(volume);
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
-  const tree = await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).catch((error: unknown) => {
+  return await open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).catch((error: unknown) => {
     if (codeOf(error) === 'ENOTDIR') throw notThat(volume, 'a directory');
     throw cannotOpen(volume, error);
   });
-  if (!(await isOverlay(tree))) return tree;
-  await tree.close();
-  throw transientFailure(
-    'NodeUnavailable',
-    `${describe(volume)} lies in the container of the worker, which sees no disk of the node at that path: mount it into the node worker`,
-    { nextRetryDelayMs: 10_000 },
-  );
 }
 
 async function resolve(volume: VolumePath): Promise<string> {
@@ -130,6 +143,14 @@ function cannotOpen(volume: VolumePath, error: unknown): Error {
 /** A device that somebody uses must not be written to. */
 function inUse(volume: VolumePath, how: string): Error {
   return permanentFailure('ResourceExists', `${describe(volume)} is in use: ${how}`);
+}
+
+function unseen(volume: VolumePath): Error {
+  return transientFailure(
+    'NodeUnavailable',
+    `${describe(volume)} lies in the container of the worker, which sees no disk of the node at that path: mount it into the node worker`,
+    { nextRetryDelayMs: 10_000 },
+  );
 }
 
 function notThat(volume: VolumePath, what: string): Error {

@@ -16,6 +16,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { createTransferActivities } from '../../activities/image/transfer.js';
 import type { ReservedVolume } from '../../activities/types/local-volumes.js';
 import { createNodeActivities } from '../../activities/node/index.js';
+import { openTreeToUndo, openVolumeTree } from '../../activities/node/volume-path.js';
 import type { ImageFacts, TransferInput } from '../../activities/types.js';
 import { makeRaw, MIB, qemuImg, useDirectory } from '../image/support/images.js';
 import { readDevice, useLoopDevices } from '../image/support/loop-device.js';
@@ -322,36 +323,44 @@ describe('a reserved directory', function () {
     if (USER) assert.deepEqual([statSync(path).uid, statSync(path).mode & 0o7777], [USER.uid, 0o771]);
   });
 
-  it("is not filled in a container's own layer, of which the node sees nothing", async function () {
-    await using server = await serveFile(raw);
-    const path = make();
-    const over = () => {
-      const [lower, upper, work] = [make(), make(), make()];
-      return tryMount(path, [
-        '-t',
-        'overlay',
-        'overlay',
-        '-o',
-        `lowerdir=${lower},upperdir=${upper},workdir=${work}`,
-      ]);
-    };
+  /** A directory in an overlay, as the worker's own layer is one; `undefined` where this user may not mount. */
+  function makeLayer() {
+    const [path, lower, upper, work] = [make(), make(), make(), make()] as const;
+    const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    const mount = tryMount(path, ['-t', 'overlay', 'overlay', '-o', options]);
+    return mount && { path, [Symbol.dispose]: () => mount[Symbol.dispose]() };
+  }
+
+  it("is not opened to be filled in the worker's own layer, of which the node sees nothing; to be emptied it is", async function () {
+    using layer = makeLayer();
+    if (!layer) return this.skip();
+    const volume = { volume: 'pv1', node: 'here', path: layer.path, ...filesystem };
     const unseen = refusal('NodeUnavailable', /sees no disk of the node at that path: mount it/, false);
-    const { prepare, transfer, empty } = reserve(directory(), path, filesystem);
-    {
-      using mount = over();
-      if (!mount) return this.skip();
-      const before = statSync(path);
-      await assert.rejects(prepare(), unseen);
-      assert.deepEqual([statSync(path).uid, statSync(path).mode], [before.uid, before.mode]);
-      await empty();
-    }
+    await assert.rejects(openVolumeTree(volume, layer.path), unseen);
+    await (await openTreeToUndo(volume)).close();
+  });
+
+  it('is filled where the node is a container, of whose layer it is', async function () {
+    using layer = makeLayer();
+    if (!layer) return this.skip();
+    await using server = await serveFile(raw);
+    const { node, prepare, transfer, volume, empty } = reserve(directory(), layer.path, filesystem);
     await prepare();
-    {
-      using _ = over();
-      await assert.rejects(transfer(server.url).done, unseen);
-      assert.deepEqual(readdirSync(path), []);
-    }
-    await transfer(server.url, 2).done;
+    const transferred = await transfer(server.url).done;
+    await node.verifyImage({ directory: volume, transferred });
+    assert.deepEqual(readdirSync(layer.path), ['disk.img']);
+    await empty();
+    assert.deepEqual(readdirSync(layer.path), []);
+  });
+
+  it('is closed again where nothing tells in which layer it lies', async function () {
+    using layer = makeLayer();
+    if (!layer) return this.skip();
+    const volume = { volume: 'pv1', node: 'here', path: layer.path, ...filesystem };
+    const gone = refusal('NodeUnavailable', /of PersistentVolume pv1 on node here does not exist/, false);
+    await assert.rejects(openVolumeTree(volume, `${layer.path}/nowhere`), gone);
+    const open = execFileSync('ls', ['-l', `/proc/${process.pid}/fd`], { encoding: 'utf8' });
+    assert.ok(!open.includes(layer.path), open);
   });
 
   it('is what it was after a transfer was given up: permissions, and everything but the disk', async () => {
