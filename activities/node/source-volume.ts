@@ -31,10 +31,15 @@ export async function openSourceTree(volume: SourceVolume): Promise<FileHandle> 
   try {
     return await openVolumeTree(volume);
   } catch (error) {
-    if (failureTypeOf(error) === 'NodeUnavailable' && (await isRemoved(volume)))
+    if (isMissed(error) && (await isRemoved(volume)))
       throw permanentFailure('SourceNotFound', `${describe(volume)} was removed`, error);
     throw error;
   }
+}
+
+/** Of what does not answer nothing can be asked: whoever asks waits with it. */
+function isMissed(error: unknown): boolean {
+  return failureTypeOf(error) === 'NodeUnavailable' && codeOf((error as Error).cause) === 'ENOENT';
 }
 
 /** The volume is gone for good where its pool is there, books and all: a file system that is not mounted has none. */

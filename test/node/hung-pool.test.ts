@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { lookAt } from '../../activities/node/answers.js';
 import { createNodeActivities } from '../../activities/node/index.js';
+import { openSourceTree } from '../../activities/node/source-volume.js';
 import { refusal } from '../image/support/refused.js';
 import { eventually } from '../live/world.js';
 import { holdHungMount, type HeldMount } from '../support/mounts.js';
@@ -56,6 +57,22 @@ describe('a pool whose file system does not answer', function () {
         (error: Error) => (error.message.includes('does not answer') ? undefined : true),
       ),
     );
+  });
+
+  it('tells whoever clones a volume of it to come again, and keeps nothing of this process for each of them', async () => {
+    const volume = {
+      volume: 'pv1',
+      volumeUid: 'volume-1',
+      node: HOST,
+      path: join(hung.path, 'pvc-1'),
+      volumeMode: 'Filesystem',
+    } as const;
+    const away = refusal(
+      'NodeUnavailable',
+      /the file system at .*\/hung\S* on node host-1 does not answer/,
+      false,
+    );
+    for (const _ of Array(MANY)) await assert.rejects(openSourceTree(volume), away);
   });
 
   it('is told as unusable, once it has been waited for and at every later look', async () => {
