@@ -13,6 +13,8 @@ export const ANSWER_MS = 8_000;
 interface Look {
   readonly since: number;
   readonly ended: Promise<unknown>;
+  /** Somebody has waited for it in vain: timers are a moment early. */
+  late?: true;
 }
 
 /** What is under way, by path. */
@@ -35,15 +37,16 @@ export async function requireAnswer(path: string, node: string): Promise<void> {
 }
 
 /**
- * Does something that tells how a path is. It cannot be ended: where it takes too long nobody waits any more, and until it ends the
- * path is known to hang.
+ * Does something short that tells how a path is, and answers within {@link ANSWER_MS}, the question before it included. It cannot be
+ * ended: where it takes too long nobody waits any more, and until it ends the path is known to hang.
  * @throws as {@link requireAnswer}, and as `work` does
  */
 export async function lookAt<T>(path: string, node: string, work: () => Promise<T>): Promise<T> {
   const plain = plainPath(path);
+  const since = performance.now();
   await requireAnswer(plain, node);
   const result = work();
-  await inTime(watch(plain, result), plain, node);
+  await inTime(watch(plain, result), plain, node, since);
   return await result;
 }
 
@@ -76,22 +79,31 @@ function watch(path: string, work: Promise<unknown>): Look {
 function refuseHung(path: string, node: string): void {
   for (const [at, underWay] of looks) {
     if (at !== path && !path.startsWith(`${at}/`)) continue;
-    if ([...underWay].some((look) => leftOf(look) <= 0)) throw hangs(at, node);
+    if ([...underWay].some((look) => look.late ?? leftOf(look.since) <= 0)) throw hangs(at, node);
   }
 }
 
-async function inTime(look: Look, path: string, node: string): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), leftOf(look));
-  });
-  const first = await Promise.race([look.ended, late]);
-  clearTimeout(timer);
-  if (first === 'late') throw hangs(path, node);
+async function inTime(look: Look, path: string, node: string, since = look.since): Promise<void> {
+  if (await endsWithin(look.ended, leftOf(since))) return;
+  look.late = true;
+  throw hangs(path, node);
 }
 
-/** How long its end is still waited for, in ms. */
-function leftOf({ since }: Look): number {
+/** Whether something ends within so many ms. @throws as it does */
+export async function endsWithin(work: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms);
+  });
+  try {
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** How long the end of what began then is still waited for, in ms. */
+function leftOf(since: number): number {
   return since + ANSWER_MS - performance.now();
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { examinePool } from '../../activities/node/examine.js';
 import { createNodeActivities } from '../../activities/node/index.js';
 import type { PoolReport } from '../../activities/types/operators.js';
 import { makePool, request, treeOf, tryMount } from './support.js';
@@ -57,6 +58,30 @@ describe('examineNode', () => {
     const report = await examine();
     assert.deepEqual([report.state, report.promises, report.promisedBytes], ['usable', 2, 2 * MIB]);
     assert.deepEqual(await treeOf(pool.path), before);
+  });
+
+  it('of a pool whose books take long tells no figures, reads them once, and lets everybody else use it', async () => {
+    await activities.reserveDirectory(request(pool.path, 1));
+    let read = 0;
+    let end = (): void => undefined;
+    const books = new Promise<object>((resolve) => (end = () => resolve({ roomBytes: MIB, promises: 1 })));
+    const readBooks = () => ((read += 1), books);
+    const look = (withinMs: number) =>
+      examinePool(
+        { path: pool.path, useNamingPrefix: false },
+        { node, foreignBytes: 1, withinMs, readBooks },
+      );
+    for (const _ of [1, 2]) {
+      const { state, totalBytes, roomBytes, promises } = await look(100);
+      assert.deepEqual([state, roomBytes, promises], ['usable', undefined, undefined]);
+      assert.ok(totalBytes! > 0);
+    }
+    await activities.reserveDirectory(request(pool.path, 2));
+    const waiting = look(10_000);
+    setTimeout(end, 100);
+    const { roomBytes, promises } = await waiting;
+    assert.deepEqual([read, roomBytes, promises], [1, MIB - 1, 1]);
+    assert.equal((await examine()).promises, 2);
   });
 
   it('of what is no pool tells why, and never throws', async () => {

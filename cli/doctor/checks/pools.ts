@@ -103,10 +103,13 @@ function judgeUsable(node: string, pool: PoolReport): Finding {
   const subject = about('Nodes', `${node} ${pool.path}`);
   const { roomBytes = 0, totalBytes = 0, promisedBytes = 0, promises = 0 } = pool;
   const promised = `${bytes(promisedBytes)} promised to ${promises} ${promises === 1 ? 'volume' : 'volumes'}`;
-  const found = `room for ${bytes(roomBytes)} of ${bytes(totalBytes)}, ${promised}`;
+  const read = pool.roomBytes !== undefined;
+  const found = read
+    ? `room for ${bytes(roomBytes)} of ${bytes(totalBytes)}, ${promised}`
+    : `${bytes(totalBytes)}, and its books take too long to read for its room to be told: ask again`;
   const unlabelled = judgeLabel(subject, pool);
   if (unlabelled) return unlabelled;
-  if (totalBytes > 0 && roomBytes < totalBytes * LITTLE_ROOM) {
+  if (read && totalBytes > 0 && roomBytes < totalBytes * LITTLE_ROOM) {
     return subject.warning({
       found,
       means: 'claims that are larger than the room wait with InsufficientCapacity',
