@@ -97,26 +97,35 @@ export async function attachAgain({ path, volume }: VolumePath, context: VolumeC
   if (record?.complete && record.name === volume) await attachRecord(record, context);
 }
 
-/**
- * Makes every device that is missing, as after a reboot; which could not be made, and why. Those of one pool do not wait for those of
- * another one.
- */
-export async function attachLoopVolumes(
-  context: VolumeContext,
-): Promise<readonly { name: string; error: unknown }[]> {
+/** A volume whose device cannot be made, and why. */
+export interface LoopFailure {
+  readonly name: string;
+  readonly error: unknown;
+}
+
+/** Pools in which block volumes lie, and the volumes of which nobody can tell where they do. */
+export async function listLoopPools(context: VolumeContext): Promise<{
+  readonly pools: readonly string[];
+  readonly unreadable: readonly LoopFailure[];
+}> {
   const { records, unreadable } = await listLoopRecords(context);
-  const failed: { name: string; error: unknown }[] = [...unreadable];
-  const pools = Map.groupBy(
-    records.filter(({ complete }) => complete),
-    ({ pool }) => pool,
-  );
-  const attach = async (inPool: readonly LoopRecord[]): Promise<void> => {
-    for (const record of inPool)
-      await attachRecord(record, context).catch((error: unknown) => {
-        failed.push({ name: record.name, error });
-      });
+  return {
+    pools: [...new Set(records.filter(({ complete }) => complete).map(({ pool }) => pool))],
+    unreadable,
   };
-  await Promise.all([...pools.values()].map(attach));
+}
+
+/** Makes every device of a pool that is missing, as after a reboot; which could not be made, and why. */
+export async function attachLoopVolumes(
+  pool: string,
+  context: VolumeContext,
+): Promise<readonly LoopFailure[]> {
+  const { records } = await listLoopRecords(context);
+  const failed: LoopFailure[] = [];
+  for (const record of records.filter(({ complete, pool: path }) => complete && path === pool))
+    await attachRecord(record, context).catch((error: unknown) => {
+      failed.push({ name: record.name, error });
+    });
   return failed;
 }
 

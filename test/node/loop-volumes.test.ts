@@ -4,7 +4,7 @@ import { existsSync, lstatSync, readlinkSync, statSync, writeFileSync } from 'no
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createNodeActivities } from '../../activities/node/index.js';
-import { attachLoopVolumes } from '../../activities/node/loop-volumes.js';
+import { attachLoopVolumes, listLoopPools } from '../../activities/node/loop-volumes.js';
 import type { LocalVolumePlan } from '../../activities/types/local-volumes.js';
 import { refusal } from '../image/support/refused.js';
 import { holdMount } from '../support/mounts.js';
@@ -96,8 +96,8 @@ describe('block volumes over files', function () {
     writeFileSync(other, Buffer.alloc(MIB, 7));
     execFileSync('losetup', ['--find', other]);
     const context = { node: HOST, stateDirectory, deviceDirectory };
-    assert.deepEqual(await attachLoopVolumes(context), []);
-    assert.deepEqual(await attachLoopVolumes(context), []);
+    assert.deepEqual(await attachLoopVolumes(pool.path, context), []);
+    assert.deepEqual(await attachLoopVolumes(pool.path, context), []);
     assert.equal(devicesBelow(pool.path).length, 1);
     assert.ok(before.equals(await readFile(made.path)), 'the device holds what it held');
   });
@@ -107,11 +107,11 @@ describe('block volumes over files', function () {
     execFileSync('losetup', ['--detach', readlinkSync(made.path)]);
     execFileSync('mv', [pool.path, `${pool.path}.away`]);
     const context = { node: HOST, stateDirectory, deviceDirectory };
-    const [failed, ...more] = await attachLoopVolumes(context);
+    const [failed, ...more] = await attachLoopVolumes(pool.path, context);
     assert.deepEqual([failed?.name, more], ['block1', []]);
     assert.match(String(failed?.error), /has no \.dvflow: is its file system mounted/);
     execFileSync('mv', [`${pool.path}.away`, pool.path]);
-    assert.deepEqual(await attachLoopVolumes(context), []);
+    assert.deepEqual(await attachLoopVolumes(pool.path, context), []);
     assert.equal(sizeOf(made.path), 64 * MIB);
   });
 
@@ -119,8 +119,10 @@ describe('block volumes over files', function () {
     const made = await create();
     execFileSync('losetup', ['--detach', readlinkSync(made.path)]);
     writeFileSync(join(stateDirectory, 'block', 'broken.json'), '{"name":');
-    const [failed, ...more] = await attachLoopVolumes({ node: HOST, stateDirectory, deviceDirectory });
-    assert.deepEqual([failed?.name, more], ['broken.json', []]);
+    const context = { node: HOST, stateDirectory, deviceDirectory };
+    const { pools, unreadable } = await listLoopPools(context);
+    assert.deepEqual([pools, unreadable.map(({ name }) => name)], [[pool.path], ['broken.json']]);
+    assert.deepEqual(await attachLoopVolumes(pool.path, context), []);
     assert.equal(sizeOf(made.path), 64 * MIB);
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readlinkSync } from 'node:fs';
+import { readlinkSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { createNodeActivities } from '../../activities/node/index.js';
 import { keepLoopVolumes } from '../../workers/loop-volumes.js';
@@ -17,7 +17,7 @@ describe('block volumes when a node worker starts', function () {
     this.skip();
   });
 
-  it('that take long keep it from nothing: they come when they can, those of other pools at once', async () => {
+  it('that take long keep it from nothing: they come when they can, those of other pools at once, or once they are there', async () => {
     const pool = await makePool();
     const context = {
       node: HOST,
@@ -33,7 +33,7 @@ describe('block volumes when a node worker starts', function () {
         encoding: 'utf8',
       }).includes(join(pool.base, name));
     try {
-      for (const name of ['busy', 'free']) {
+      for (const name of ['busy', 'free', 'away']) {
         const plan = {
           name,
           node: HOST,
@@ -49,19 +49,33 @@ describe('block volumes when a node worker starts', function () {
         await inRun('run-1', () => node.createLoopVolume({ plan }));
         execFileSync('losetup', ['--detach', device(name)]);
       }
+      const away = join(pool.base, 'away');
+      renameSync(away, `${away}.unmounted`);
       const lock = join(pool.base, 'busy/.dvflow/lock');
       const holder = spawn('flock', [lock, 'sh', '-c', 'echo held && read _'], {
         stdio: ['pipe', 'pipe', 'inherit'],
       });
       await once(holder.stdout, 'data');
-      await keepLoopVolumes(context, { warn: (message) => said.push(message) }, ending.signal, 1_000);
-      assert.deepEqual(said, ['block volumes take long to look at: the worker starts meanwhile']);
+      const logger = { warn: (message: string) => said.push(message) };
+      await keepLoopVolumes(context, logger, ending.signal, { firstMs: 1_000, againMs: 1_500 });
+      assert.deepEqual(said, [
+        'block volume has no device yet',
+        'block volumes take long to look at: the worker starts meanwhile',
+      ]);
       assert.deepEqual(['busy', 'free'].map(there), [false, true]);
+      renameSync(`${away}.unmounted`, away);
+      await eventually(
+        'that of a pool that is mounted by now',
+        10_000,
+        async () => there('away') || undefined,
+      );
+      assert.equal(there('busy'), false);
       holder.stdin.end('\n');
       await eventually('the other device', 10_000, async () => there('busy') || undefined);
     } finally {
       ending.abort();
-      for (const name of ['busy', 'free'].filter(there)) execFileSync('losetup', ['--detach', device(name)]);
+      for (const name of ['busy', 'free', 'away'].filter(there))
+        execFileSync('losetup', ['--detach', device(name)]);
       await pool.remove();
     }
   });
