@@ -23,6 +23,11 @@ describe('doctor: pools', () => {
     })[0];
 
   it('with room on a file system of their own are well', () => assert.equal(check({})?.level, 'ok'));
+  it('whose books are not read in time are well, and their room is not told', () => {
+    const finding = check({ roomBytes: undefined });
+    assert.equal(finding?.level, 'ok');
+    assert.match(finding?.found ?? '', /books take too long to read/);
+  });
   it('nearly full, or shared with the operating system, are warnings', () => {
     assert.match(check({ roomBytes: 50 })?.means ?? '', /InsufficientCapacity/);
     assert.match(
