@@ -33,7 +33,12 @@ export async function keepLoopVolumes(
       pools.set(
         pool,
         untilDone(
-          told(() => attachAll(pool, context, logger), logger),
+          told(async () => {
+            const done = await attachAll(pool, context, logger);
+            // a record that can be read later may be of this pool
+            if (done) pools.delete(pool);
+            return done;
+          }, logger),
           signal,
           againMs,
         ),

@@ -16,8 +16,8 @@ import { SEARCH_ATTRIBUTES } from './messages.js';
 import { leavePhase, recordMetric } from './metrics.js';
 import type { Run } from './run-state.js';
 
-/** Undoes and says why. The status does not wait longer than 5 s for a node that is away. */
-export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promise<void> {
+/** Undoes and says why, if the DataVolume exists: whether it does. The status does not wait longer than 5 s for a node that is away. */
+export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promise<boolean> {
   const told = {
     claim: ref.name,
     namespace: ref.namespace,
@@ -36,12 +36,14 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
   const update = statusFor('Failed', { ...told, failure });
   run.status = { ...run.status, phase: 'Failed', conditions: update.conditions as readonly Condition[] };
   upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: 'Failed' }]);
+  let exists: boolean;
   try {
-    await control.recordStatus({ dataVolume: ref, ...update });
+    ({ exists } = await control.recordStatus({ dataVolume: ref, ...update }));
   } finally {
     await undone;
   }
   run.status = { ...run.status, step: failure.type === 'Cancelled' ? 'cancelled' : 'failed' };
+  return exists;
 }
 
 /** Leaves a step of clean-up to the sweeper, and says so. */

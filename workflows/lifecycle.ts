@@ -1,5 +1,11 @@
 /** What the lifecycles share: opening the DataVolume, status, waiting, the deadline, compensation and how a run ends. */
-import { CancellationScope, ContinueAsNew, upsertSearchAttributes } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  ContinueAsNew,
+  isCancellation,
+  sleep,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
 import type {
   DataVolumeFacts,
   DataVolumeManifest,
@@ -18,6 +24,9 @@ import { openRun, stepsOf } from './run.js';
 import { refOf, type Run } from './run-state.js';
 import type { Entered, Lifecycle } from './volume-lifecycle.js';
 import { leave, until, within } from './waiting.js';
+
+/** The watch tells a run within a second or so. */
+const CANCEL_COMES = '10s';
 
 /**
  * Runs one lifecycle from its input to its end. A run that fails or is cancelled undoes what it did and leaves the DataVolume
@@ -42,7 +51,9 @@ export async function runLifecycle<T>(
     if (error instanceof ContinueAsNew) throw error;
     // Without a uid nothing was made for it, and nobody has a phase to read.
     const made = ref;
-    if (made) await CancellationScope.nonCancellable(() => fail(made, run, error));
+    const exists = !made || (await CancellationScope.nonCancellable(() => fail(made, run, error)));
+    // its claim goes with it, and a look at that may be faster than the cancel of a run whose DataVolume is gone
+    if (!exists && !isCancellation(error)) await sleep(CANCEL_COMES);
     throw error;
   }
 }

@@ -59,6 +59,8 @@ export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promis
   const { claim, target, scratch } = wanted;
   const needed = target.requestBytes + scratchBytes(target, scratch);
   let message = 'room for the claim';
+  /** Nodes where what a reservation may have left is undone already. */
+  const undone = new Set<string>();
   /** Looks in a row at which no candidate had anything to say. */
   let silences = 0;
   const wait = { reason: 'InsufficientCapacity', counts: true, message: () => message };
@@ -73,14 +75,20 @@ export async function reserveOnSomeNode(volume: Placing, wanted: Wanted): Promis
     for (const node of ranked) {
       // what is reserved already needs no room
       if (!node.pool.held && node.pool.roomBytes < needed) continue;
-      const reserved = await reserve(volume, { claim, target, silent }, node);
+      const reserved = await reserve(volume, { claim, target, silent, undone }, node);
       if (reserved && !reserved.refused) return reserved;
     }
     message = placement.reason ?? shortage(wanted, ranked, silent);
     // A worker that is only starting anew answers the next look.
     silences = ranked.length === 0 ? silences + 1 : 0;
     const refuse = placement.chosenBy === 'selected-node' && (ranked.length > 0 || silences > 1);
-    await sayNoRoom(volume, claim, { needed, message, ranked, ...(refuse ? { refused: placement } : {}) });
+    await sayNoRoom(volume, claim, {
+      needed,
+      message,
+      ranked,
+      silent,
+      ...(refuse ? { refused: placement } : {}),
+    });
     return undefined;
   });
 }
@@ -93,16 +101,22 @@ async function sayNoRoom(
     readonly needed: number;
     readonly message: string;
     readonly ranked: readonly Ranked[];
+    readonly silent: ReadonlyMap<string, string>;
     readonly refused?: PlacementFacts;
   },
 ): Promise<void> {
-  const { message, needed, ranked, refused } = no;
+  const { message, needed, ranked, silent, refused } = no;
   const [chosen] = ranked;
   const node = chosen?.node ?? refused?.named;
   if (!refused || node === undefined) {
     return await volume.event({ type: 'Warning', reason: 'InsufficientCapacity', message });
   }
-  const why = chosen ? { roomBytes: chosen.pool.roomBytes } : { roomBytes: 0, unusable: message };
+  // one that has room may have gone silent before it could reserve
+  const unusable = chosen ? silent.get(chosen.node) : message;
+  const why = {
+    roomBytes: chosen?.pool.roomBytes ?? 0,
+    ...(unusable === undefined ? {} : { unusable }),
+  };
   await control.refuseSelectedNode({ claim, node, requestBytes: needed, ...why });
 }
 
@@ -144,7 +158,12 @@ async function rank(
 /** `undefined` where the node or its pool went silent since it was asked for its room; why goes to `silent`. */
 async function reserve(
   volume: Placing,
-  { claim, target, silent }: Wanted & { readonly silent: Map<string, string> },
+  {
+    claim,
+    target,
+    silent,
+    undone,
+  }: Wanted & { readonly silent: Map<string, string>; readonly undone: Set<string> },
   on: Ranked,
 ): Promise<ReservedDirectory | undefined> {
   const dataVolume = refOf(volume.facts);
@@ -159,9 +178,10 @@ async function reserve(
     promisedBytes: target.requestBytes,
   };
   // Registered before it exists: an attempt may make it and die before it can say so.
-  volume.onFailure(`remove directory ${directory.directory} on node ${on.node}`, () =>
-    cleaningUp(on.node).removeDirectory({ directory }),
-  );
+  if (!undone.has(on.node))
+    volume.onFailure(`remove directory ${directory.directory} on node ${on.node}`, () =>
+      cleaningUp(on.node).removeDirectory({ directory }),
+    );
   try {
     return await reserving(on.node).reserveDirectory({
       dataVolume,
@@ -175,7 +195,10 @@ async function reserve(
   } catch (error) {
     if (isCancellation(error) || !isSilence(error)) throw error;
     // the server ends the reservation by its last failure where the next try would come too late
-    if (!isTimeout(error) && !patched(WAITS_FOR_POOL)) throw error;
+    if (!isTimeout(error)) {
+      if (!patched(WAITS_FOR_POOL)) throw error;
+      undone.add(on.node);
+    }
     log.warn('node could not reserve in time', { node: on.node, error });
     silent.set(on.node, whySilent(on.node, error));
     return undefined;

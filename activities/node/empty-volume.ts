@@ -9,7 +9,7 @@ import { attachAgain } from './loop-volumes.js';
 import { DISK } from './pool.js';
 import { removeTree } from './remove-tree.js';
 import { takeTransferLock } from './transfer-lock.js';
-import { describe, identityOf, openTreeToUndo, openVolumeDevice } from './volume-path.js';
+import { describe, identityOf, openTreeToUndo, openVolumeDevice, openVolumeTree } from './volume-path.js';
 import {
   findTransferState,
   readVolumeMarker,
@@ -84,7 +84,8 @@ async function refuseOther(device: FileHandle, { volume, device: written }: Volu
 }
 
 async function undoDirectory({ volume, archive, begun, before }: VolumeMarker): Promise<void> {
-  await using directory = await openTreeToUndo(volume);
+  // a path that is not mounted any more leads into the container, where nothing was written: what was waits for its mount
+  await using directory = await (begun ? openVolumeTree(volume) : openTreeToUndo(volume));
   if (begun && archive)
     await emptyVolume(directory, { device: (await directory.stat({ bigint: true })).dev });
   else if (begun) await removeTree(directory, DISK);

@@ -183,7 +183,7 @@ async function leave(target: LocalTarget, state: ConversionState, error: unknown
   // it is somebody else's state by now
   if (error instanceof FencedError) return;
   // a slip in the address must not cost what was begun
-  if (await state.isOfAnother()) return;
+  if (await state.isOfAnother()) return await target.discard();
   const final = (error as { nonRetryable?: boolean | null }).nonRetryable === true;
   const { durable } = await state.records.load();
   if (!final && durable && durable.completed > 0) return;

@@ -42,7 +42,11 @@ describe('the finalizer of volumes on a real API server', function () {
     claims = createClaimActivities({ kubernetes });
     volumes = createVolumeActivities({ kubernetes });
     reclaim = createReclaimActivities({ kubernetes });
-    const executions = createExecutionObserver(plane().temporal);
+    // the workflow that these tests act for has ended
+    const executions = {
+      ...createExecutionObserver(plane().temporal),
+      stateOf: async () => 'closed' as const,
+    };
     sweeper = createSweepActivities({ kubernetes, executions, transferNamespace: 'dvflow-transfers' });
     await ensurePool(admin);
   });

@@ -60,6 +60,8 @@ interface World {
   readonly held?: boolean;
   /** Reservations that find a pool which does not answer, until the next try would come too late. */
   hung?: number;
+  /** The DataVolume is gone, and nobody has told the run. */
+  readonly deleted?: boolean;
   /** How long a transfer lasts that moves nothing and fails, in ms. */
   readonly stuckMs?: number;
 }
@@ -96,8 +98,9 @@ describe('the lifecycle of a clone, with other activities', function () {
       };
     },
     recordStatus: async (update: StatusUpdate) => {
-      worldOf(update).statuses.push(update);
-      return { exists: true };
+      const { statuses, deleted = false } = worldOf(update);
+      statuses.push(update);
+      return { exists: !deleted };
     },
     judgeTarget: async () => ({ claim: 'create' }),
     findCloneOrigin: async (input: { dataVolume: { uid: string }; found?: { name: string } }) => {
@@ -247,6 +250,14 @@ describe('the lifecycle of a clone, with other activities', function () {
       await pause(50);
     }
   }
+
+  it('is cancelled, and has not failed, when what it fails of is that its DataVolume is gone', async () => {
+    const { world, handle } = await start('deleted', [origin()], { deleted: true });
+    await until('it fails', () => world.statuses.some(({ phase }) => phase === 'Failed'));
+    await handle.cancel();
+    await assert.rejects(handle.result());
+    assert.equal((await handle.describe()).status.name, 'CANCELLED');
+  });
 
   it('clones what it found first when it continues as new, in the size that it had then', async () => {
     const { world, handle, failure } = await start('goes-on', [origin(), waits('CloneSourceInUse', true)]);

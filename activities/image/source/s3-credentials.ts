@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import type { S3Request } from './types.js';
 
@@ -27,6 +29,10 @@ const NAMING = [
   'AWS_CONTAINER_CREDENTIALS_FULL_URI',
   'AWS_WEB_IDENTITY_TOKEN_FILE',
 ];
+
+/** Keys of a profile that do. */
+const GIVER =
+  /^\s*(?:credential_process|credential_source|login_session|role_arn|sso_\w+|web_identity_token_file)\s*=/u;
 
 /** Of every EC2 instance. */
 const METADATA_SERVICE = 'http://169.254.169.254';
@@ -64,7 +70,7 @@ function createAmbientKeys(timeoutMs: number): S3KeyProvider {
     } catch (error) {
       if (!(error instanceof Error) || error.name !== 'CredentialsProviderError') throw unusable(error);
       // the chain calls it so, too, when whoever hands them out has no answer at the moment
-      if (refused || isNamed() || (await isInstanceBusy())) throw unusable(error);
+      if (refused || (await isNamed()) || (await isInstanceBusy())) throw unusable(error);
       none = true;
       return undefined;
     }
@@ -88,9 +94,26 @@ async function isMetadataServiceHere(): Promise<boolean> {
   return texts.some((text) => /^(?:Amazon EC2|ec2)/u.test(text));
 }
 
-/** Whether the environment says that there are credentials, and where. */
-function isNamed(): boolean {
-  return NAMING.some((name) => (process.env[name] ?? '') !== '');
+/** Whether the environment, or the profile that it names, says that there are credentials, and who hands them out. */
+async function isNamed(): Promise<boolean> {
+  const { env } = process;
+  if (NAMING.some((name) => (env[name] ?? '') !== '')) return true;
+  const files = [
+    env['AWS_CONFIG_FILE'] || join(homedir(), '.aws', 'config'),
+    env['AWS_SHARED_CREDENTIALS_FILE'] || join(homedir(), '.aws', 'credentials'),
+  ];
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
+  return texts.some((text) => namesGiver(text, env['AWS_PROFILE'] || 'default'));
+}
+
+/** Whether a profile's section of one of the AWS files leads to somebody who hands out keys, as the SDK's chain reads it. */
+function namesGiver(text: string, profile: string): boolean {
+  let inside = false;
+  return text.split('\n').some((line) => {
+    const [, section] = /^\s*\[\s*(?:profile\s+)?["']?([^\]"']*?)["']?\s*\]/u.exec(line) ?? [];
+    if (section !== undefined) inside = section === profile;
+    return inside && GIVER.test(line);
+  });
 }
 
 /**

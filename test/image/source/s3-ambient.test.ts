@@ -160,10 +160,15 @@ describe('ambient credentials of an S3 source', () => {
       await readsAll(await bench.serve(startS3Server({ store, isPublic: true })));
     });
 
-  it('are none of a profile that only names a region', async () => {
+  it('are none of a profile that only names a region, and a failure that passes of one whose program fails', async () => {
+    const profiles =
+      '[profile abroad]\nregion = eu-west-3\n[profile told]\nregion = eu-west-3\ncredential_process = false\n';
+    writeFileSync(join(directory, 'config'), profiles);
     process.env['AWS_PROFILE'] = 'abroad';
-    writeFileSync(join(directory, 'config'), '[profile abroad]\nregion = eu-west-3\n');
-    await readsAll(await bench.serve(startS3Server({ store, isPublic: true })));
+    const server = await bench.serve(startS3Server({ store, isPublic: true }));
+    await readsAll(server);
+    process.env['AWS_PROFILE'] = 'told';
+    await fails((await open(server)).probe(), 'SourceUnavailable', /^the ambient AWS credentials/u);
   });
 
   it('are those of the instance where the environment says where they are', async () => {
