@@ -3,6 +3,7 @@ import {
   CancellationScope,
   ContinueAsNew,
   isCancellation,
+  patched,
   sleep,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
@@ -24,6 +25,9 @@ import { openRun, stepsOf } from './run.js';
 import { refOf, type Run } from './run-state.js';
 import type { Entered, Lifecycle } from './volume-lifecycle.js';
 import { leave, until, within } from './waiting.js';
+
+/** Histories of before have failed there. */
+const AWAITS_CANCEL = 'a run whose DataVolume is gone awaits its cancel';
 
 /** The watch tells a run within a second or so. */
 const CANCEL_COMES = '10s';
@@ -53,7 +57,7 @@ export async function runLifecycle<T>(
     const made = ref;
     const exists = !made || (await CancellationScope.nonCancellable(() => fail(made, run, error)));
     // its claim goes with it, and a look at that may be faster than the cancel of a run whose DataVolume is gone
-    if (!exists && !isCancellation(error)) await sleep(CANCEL_COMES);
+    if (!exists && !isCancellation(error) && patched(AWAITS_CANCEL)) await sleep(CANCEL_COMES);
     throw error;
   }
 }
