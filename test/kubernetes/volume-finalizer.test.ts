@@ -246,6 +246,12 @@ describe('the finalizer of volumes on a real API server', function () {
       // as an attempt leaves it that died before it took the marks off
       await kubernetes.core.createPersistentVolume({ body: volumeBody(prepared.publication, 'workflow-1') });
       await phase(name, bound ? 'Bound' : 'Released');
+      // Kubernetes writes the claim after the volume
+      if (bound)
+        await eventually('the claim is Bound', async () => {
+          const { status } = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name: 'vm1' });
+          return status?.phase === 'Bound';
+        });
       await take(prepared);
       await eventually(`${name}, taken back by ${taker}, waits`, async () => {
         const { metadata, status } = (await read(name)) ?? {};

@@ -28,10 +28,14 @@ describe('block volumes when a node worker starts', function () {
     const said: string[] = [];
     const node = createNodeActivities(context);
     const device = (name: string): string => readlinkSync(join(context.deviceDirectory, name));
-    const there = (name: string): boolean =>
-      execFileSync('losetup', ['--all', '--list', '--noheadings', '--output', 'BACK-FILE'], {
-        encoding: 'utf8',
-      }).includes(join(pool.base, name));
+    const loops = ['--all', '--list', '--noheadings', '--raw', '--output', 'NAME,BACK-FILE'];
+    /** Devices over files of a pool, as the kernel has them: the link follows a moment later. */
+    const devicesIn = (name: string): readonly string[] =>
+      execFileSync('losetup', loops, { encoding: 'utf8' })
+        .split('\n')
+        .filter((line) => line.includes(join(pool.base, name)))
+        .map((line) => line.slice(0, line.indexOf(' ')));
+    const there = (name: string): boolean => devicesIn(name).length > 0;
     try {
       for (const name of ['busy', 'free', 'away']) {
         const plan = {
@@ -74,8 +78,7 @@ describe('block volumes when a node worker starts', function () {
       await eventually('the other device', 10_000, async () => there('busy') || undefined);
     } finally {
       ending.abort();
-      for (const name of ['busy', 'free', 'away'].filter(there))
-        execFileSync('losetup', ['--detach', device(name)]);
+      for (const found of devicesIn('')) execFileSync('losetup', ['--detach', found]);
       await pool.remove();
     }
   });
