@@ -1,7 +1,8 @@
 import { BlockList, isIP } from 'node:net';
 import { hostname } from 'node:os';
-import { isAbsolute, normalize } from 'node:path';
+import { isAbsolute } from 'node:path';
 import type { AddressPolicy } from '../activities/image/source/types.js';
+import { plainPath } from '../activities/without-end.js';
 
 /** Everything that a worker can be told from outside; the table in `docs/operations.md` is checked against {@link SETTINGS}. */
 export interface WorkerConfig {
@@ -221,7 +222,7 @@ function parseInteger(text: string, least: number, most: number): number {
 }
 
 function parseDirectory(text: string): string {
-  const plain = normalize(text).replace(/\/+$/, '');
+  const plain = plainPath(text);
   if (!isAbsolute(plain)) throw new Error(`'${text}' is not an absolute path below /`);
   return plain;
 }

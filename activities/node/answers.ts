@@ -3,11 +3,11 @@
  * of libuv's few threads for as long; with the last of them this process can do nothing at any pool.
  */
 import { statfs } from 'node:fs/promises';
-import { normalize } from 'node:path';
 import { awayFailure } from '../failures.js';
+import { plainPath } from '../without-end.js';
 
 /** An answer later than this is none, in ms: a workflow gives a look at a pool 10 s. */
-export const ANSWER_MS = 8_000;
+const ANSWER_MS = 8_000;
 
 /** Work at a path that has not ended. */
 interface Look {
@@ -113,8 +113,4 @@ function hangs(path: string, node: string): Error {
     `the file system at ${path} on node ${node} does not answer: see to its disk or its server`,
     { nextRetryDelayMs: 10_000 },
   );
-}
-
-function plainPath(path: string): string {
-  return normalize(path).replace(/\/+$/, '');
 }

@@ -1,9 +1,10 @@
 /** Looks at a pool as it is, without the side effects of using it: nothing is made, locked or changed. */
 import { constants } from 'node:fs';
 import { open, realpath, statfs } from 'node:fs/promises';
-import { isAbsolute, normalize } from 'node:path';
+import { isAbsolute } from 'node:path';
 import type { PoolRef } from '../types.js';
 import type { PoolReport } from '../types/operators.js';
+import { plainPath } from '../without-end.js';
 import { endsWithin, lookAt } from './answers.js';
 import { undefinedIfAbsent } from './directories.js';
 import { OVERLAY } from './overlay.js';
@@ -46,7 +47,7 @@ export interface ExamineContext {
  */
 export async function examinePool(pool: PoolRef, context: ExamineContext): Promise<PoolReport> {
   const { path } = pool;
-  const plain = normalize(path).replace(/\/+$/, '');
+  const plain = plainPath(path);
   if (!isAbsolute(path) || plain === '')
     return { path, state: 'unusable', message: `${path} is not an absolute path below /` };
   const since = performance.now();

@@ -5,9 +5,10 @@
  */
 import { constants } from 'node:fs';
 import { lstat, mkdir, open, type FileHandle } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, normalize } from 'node:path';
+import { basename, dirname, isAbsolute } from 'node:path';
 import { failureTypeOf, transientFailure } from '../failures.js';
 import type { ClaimRef, PoolRef } from '../types.js';
+import { plainPath } from '../without-end.js';
 import { requireAnswer, watched } from './answers.js';
 import { deniedFailure, isDenied } from './denied.js';
 import { childPath, codeOf, ensureDirectory, openDirectory, undefinedIfAbsent } from './directories.js';
@@ -40,7 +41,7 @@ export interface Pool extends AsyncDisposable {
  */
 export async function openPool(path: string, node: string, selinuxfs?: string): Promise<Pool> {
   try {
-    const plain = normalize(path).replace(/\/+$/, '');
+    const plain = plainPath(path);
     if (!isAbsolute(path) || plain === '') throw new Error('a pool is an absolute path below /');
     await requireAnswer(plain, node);
     return await watched(plain, async () => await openBooks(plain, await openRoot(plain, node)));

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { rename } from 'node:fs/promises';
-import { dirname, normalize } from 'node:path';
+import { dirname } from 'node:path';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../types.js';
+import { plainPath } from '../without-end.js';
 import { childPath, exists, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { findStateOf, readMarker, removeState } from './marker.js';
@@ -117,9 +118,9 @@ async function forget(pool: Pool, directory: string): Promise<void> {
 }
 
 function directoryOf({ name, path, pool, node: on }: ReleasedVolume, node: string): string {
-  const plain = normalize(path).replace(/\/+$/, '');
+  const plain = plainPath(path);
   const directory = plain.slice(plain.lastIndexOf('/') + 1);
-  const under = dirname(plain) === normalize(pool.path).replace(/\/+$/, '');
+  const under = dirname(plain) === plainPath(pool.path);
   const reason = !under
     ? `path ${path} is not directly under pool ${pool.path}`
     : directory === '' || directory.startsWith('.')
