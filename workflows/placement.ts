@@ -4,7 +4,6 @@ import {
   isCancellation,
   log,
   patched,
-  TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
 import type {
@@ -18,6 +17,7 @@ import type {
 import type { ScratchPlan } from '../activities/types/scratch.js';
 import { cleaningUp, control, probing, reserving, type Patience } from './activity-options.js';
 import type { VolumePlan } from '../activities/types/provision.js';
+import { isSilence, isTimeout } from './silent-node.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { refOf } from './run-state.js';
 
@@ -208,16 +208,6 @@ async function reserve(
 /** A target whose scratch space finds no room beside it would keep its own from others for nothing. */
 function scratchBytes({ pool }: Pick<VolumePlan, 'pool'>, scratch: ScratchPlan | undefined): number {
   return scratch?.pool.path === pool.path ? scratch.promisedBytes : 0;
-}
-
-/** Whether a node does not answer, or its pool cannot be used now. */
-export function isSilence(error: unknown): boolean {
-  const cause = error instanceof ActivityFailure ? error.cause : undefined;
-  return isTimeout(error) || (cause instanceof ApplicationFailure && !cause.nonRetryable);
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof ActivityFailure && error.cause instanceof TimeoutFailure;
 }
 
 /** Why a node has nothing to offer, in words. */

@@ -4,13 +4,13 @@ import {
   continueAsNew,
   isCancellation,
   setHandler,
-  TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { ReleasedVolume } from '../activities/types.js';
 import { control, reclaiming } from './activity-options.js';
 import { requireArgument } from './arguments.js';
 import { wakeSignal } from './messages.js';
+import { isTimeout } from './silent-node.js';
 
 /** What came of a released volume. */
 export interface ReclaimResult {
@@ -71,7 +71,7 @@ async function removeData(volume: ReleasedVolume): Promise<Hindrance | undefined
     return undefined;
   } catch (error) {
     if (isCancellation(error) || !(error instanceof ActivityFailure)) throw error;
-    if (error.cause instanceof TimeoutFailure) {
+    if (isTimeout(error)) {
       const message = `${path} is not removed yet: no node worker answers on node ${node}; the volume waits for it`;
       return { message };
     }

@@ -11,9 +11,10 @@ import type { ScratchClaim, ScratchPlan, ScratchSpace } from '../activities/type
 import { claiming, cleaningUp, control, probing, reserving } from './activity-options.js';
 import { deferCleanup } from './ending.js';
 import type { Lifecycle } from './volume-lifecycle.js';
-import { isSilence, whySilent } from './placement.js';
+import { whySilent } from './placement.js';
 import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';
+import { isSilence } from './silent-node.js';
 
 /** What scratch space is made for. */
 export interface ScratchUse {

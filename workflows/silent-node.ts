@@ -1,6 +1,17 @@
-/** A node that does not answer a step which was to wait for it only so long. */
+/** A node that does not answer. */
 import { ActivityFailure, ApplicationFailure, TimeoutFailure } from '@temporalio/workflow';
 import type { FailureType } from '../activities/types.js';
+
+/** Whether a step on a node has run out of time. */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof ActivityFailure && error.cause instanceof TimeoutFailure;
+}
+
+/** Whether a node does not answer, or its pool cannot be used now. */
+export function isSilence(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return isTimeout(error) || (cause instanceof ApplicationFailure && !cause.nonRetryable);
+}
 
 /**
  * The failure to throw where a step on a node failed: for one that ran out of time `NodeUnavailable`, with what the last attempt said,

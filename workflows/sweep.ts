@@ -18,6 +18,7 @@ import { control, probing, sweeping, sweepingOn } from './activity-options.js';
 import { requireArgument } from './arguments.js';
 import { recordMetric } from './metrics.js';
 import type { returnReservedVolume } from './return-reserved-volume.js';
+import { isTimeout } from './silent-node.js';
 import { takeMark } from './stale-marks.js';
 import { returnVolume } from './static-volume.js';
 import { CONTROL_QUEUE, returnWorkflowId } from './task-queues.js';
@@ -196,18 +197,18 @@ async function remove(item: UnpublishedItem, silentNodes: string[]): Promise<boo
   } catch (error) {
     if (isCancellation(error)) throw error;
     log.warn('left to the next sweep', { item: nameOf(item), error });
-    if (isOnNode(item) && isSilence(error) && !silentNodes.includes(item.where)) silentNodes.push(item.where);
+    if (isOnNode(item) && isUntaken(error) && !silentNodes.includes(item.where)) silentNodes.push(item.where);
     return false;
   }
 }
 
 /** A worker has taken the step and failed, as of a pool that is broken: it is there. */
 function hasAnswered(error: unknown): boolean {
-  return error instanceof ActivityFailure && !(error.cause instanceof TimeoutFailure);
+  return error instanceof ActivityFailure && !isTimeout(error);
 }
 
 /** Nobody has taken the step: the node went silent since it was asked. */
-function isSilence(error: unknown): boolean {
+function isUntaken(error: unknown): boolean {
   const cause = error instanceof ActivityFailure ? error.cause : undefined;
   return cause instanceof TimeoutFailure && cause.timeoutType === 'SCHEDULE_TO_START';
 }
