@@ -1,13 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { permanentFailure, transientFailure } from '../../failures.js';
+import { permanentFailure } from '../../failures.js';
 import { displayUrl, withoutUserInfo } from '../source/display-url.js';
-import {
-  isTransientStatus,
-  retryAfterMs,
-  statusFailure,
-  statusText,
-  unavailable,
-} from '../source/http-failures.js';
+import { busy, isTransientStatus, statusFailure, statusText, unavailable } from '../source/http-failures.js';
 import { http } from '../source/node-http.js';
 import { persistently } from '../source/reconnects.js';
 import type { Session } from '../source/session.js';
@@ -173,16 +167,10 @@ async function exchange(
   });
 }
 
-function exchangeFailure({ status, headers }: SmallAnswer, display: string): Error {
+function exchangeFailure(answer: SmallAnswer, display: string): Error {
+  const { status } = answer;
   const message = `POST ${display}: ${statusText(status)} for the identity token of a login`;
-  if (isTransientStatus(status)) {
-    const delay = retryAfterMs(headers);
-    return transientFailure(
-      'SourceUnavailable',
-      message,
-      delay === undefined ? {} : { nextRetryDelayMs: delay },
-    );
-  }
+  if (isTransientStatus(status)) return busy(answer, message);
   const why = ENDED.has(status) ? 'it may have ended: log in again' : 'this token server takes none';
   return permanentFailure('SourceForbidden', `${message}: ${why}, or use a user name and a password`);
 }

@@ -42,19 +42,22 @@ const CAUSES: Readonly<Record<string, string>> = {
 export function statusFailure(answer: Refusal, display: string): ApplicationFailure {
   const { status } = answer;
   const message = `GET ${display}${fromTarget(answer)}: ${statusText(status)}`;
-  if (isTransientStatus(status)) {
-    const delay = retryAfterMs(answer.headers);
-    return transientFailure(
-      'SourceUnavailable',
-      message,
-      delay === undefined ? {} : { nextRetryDelayMs: delay },
-    );
-  }
+  if (isTransientStatus(status)) return busy(answer, message);
   if (status === 404 || status === 410) return permanentFailure('SourceNotFound', message);
   if (status === 407)
     return permanentFailure('SourceForbidden', `${message}: the proxy wants other credentials`);
   if (status >= 400) return permanentFailure('SourceForbidden', message);
   return permanentFailure('SourceNotFound', `${message}, which is no image`);
+}
+
+/** The server may answer otherwise later: when it says so, no sooner. */
+export function busy({ headers }: Pick<Refusal, 'headers'>, message: string): ApplicationFailure {
+  const delay = retryAfterMs(headers);
+  return transientFailure(
+    'SourceUnavailable',
+    message,
+    delay === undefined ? {} : { nextRetryDelayMs: delay },
+  );
 }
 
 /** Whose answer it is, and why it may be another than the user's own tools get. */

@@ -8,7 +8,7 @@ import { addressOf, assertDelivers } from './open.js';
 import { BASIC, bearer, challenged, LOGIN, useGuarded } from './guarded-registry.js';
 
 describe('authorization to a registry', () => {
-  const { bench, layer, registry, issuer } = useGuarded();
+  const { bench, layer, registry, redirecting, issuer } = useGuarded();
   const authorizations = (server: RunningServer) =>
     server.requests().map(({ path, headers }) => [path.replace(/\/sha256:.*$/u, ''), headers.authorization]);
 
@@ -143,14 +143,7 @@ describe('authorization to a registry', () => {
       before: (_, response) => challenged(response, bearer(thief)),
     });
     const from = await issuer();
-    const server = await registry({
-      before: ({ headers, url }, response) => {
-        if (headers.authorization !== 'Bearer sesame-0') return challenged(response, bearer(from));
-        if (!url?.includes('/manifests/')) return false;
-        response.writeHead(307, { location: `${elsewhere.url}${url}` }).end();
-        return true;
-      },
-    });
+    const server = await redirecting(from, elsewhere);
     const { source } = await bench.open(addressOf(server), LOGIN);
     await fails(source.probe(), 'SourceForbidden', /^GET docker:\S+: 401 Unauthorized$/u);
     for (const { headers } of [...elsewhere.requests(), ...thief.server.requests()])

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { PAGE, startServer } from '../../support/servers/index.js';
+import { createAuthority, PAGE, startServer } from '../../support/servers/index.js';
 import type { RunningServer } from '../../support/servers/index.js';
 import { imageOf, layerOf, type Layer } from './images.js';
 import { startNodeRegistry, type RegistryBehaviour } from './node-registry.js';
@@ -38,6 +38,10 @@ export interface Guarded {
   /** The one layer of the image `team/disk:v1`, made before the first test. */
   readonly layer: () => Layer;
   readonly registry: (behaviour: RegistryBehaviour) => Promise<RunningServer>;
+  /** One that takes the first token of `from`, and redirects manifests to `elsewhere`. */
+  readonly redirecting: (from: Issuer, elsewhere: RunningServer) => Promise<RunningServer>;
+  /** One over TLS, at a name, that sends everybody to a token server without it. */
+  readonly secured: (from: Issuer) => Promise<Secured>;
   /** `allowed` says who gets a token. */
   readonly issuer: (
     allowed?: (request: IncomingMessage) => boolean,
@@ -45,6 +49,15 @@ export interface Guarded {
   ) => Promise<Issuer>;
   /** `status` by the number of the request, where it is not 200. */
   readonly exchange: (status?: (index: number) => number, lifeSeconds?: number) => Promise<Exchange>;
+}
+
+/** A registry over TLS, and how it is reached. */
+export interface Secured {
+  readonly server: RunningServer;
+  readonly url: string;
+  /** Members of the request. */
+  readonly trusted: { readonly ca: string; readonly insecure: false };
+  readonly policy: { readonly allowed: string[]; readonly denied: string[] };
 }
 
 /** Call inside `describe`. */
@@ -58,11 +71,34 @@ export function useGuarded(): Guarded {
   before(async () => {
     layer = await layerOf([{ name: 'disk/a', content: DISK }], 'none');
   });
+  const registry = async (behaviour: RegistryBehaviour): Promise<RunningServer> =>
+    await bench.serve(startNodeRegistry({ 'team/disk:v1': imageOf([get()]) }, behaviour));
   return {
     bench,
     layer: get,
-    registry: async (behaviour) =>
-      await bench.serve(startNodeRegistry({ 'team/disk:v1': imageOf([get()]) }, behaviour)),
+    registry,
+    redirecting: async (from, elsewhere) =>
+      await registry({
+        before: ({ headers, url }, response) => {
+          if (headers.authorization !== 'Bearer sesame-0') return challenged(response, bearer(from));
+          if (!url?.includes('/manifests/')) return false;
+          response.writeHead(307, { location: `${elsewhere.url}${url}` }).end();
+          return true;
+        },
+      }),
+    async secured(from) {
+      const authority = await createAuthority();
+      const tls = await authority.issue(['localhost']);
+      const server = await bench.serve(
+        startNodeRegistry({}, { before: (_, response) => challenged(response, bearer(from)) }, { tls }),
+      );
+      return {
+        server,
+        url: `docker://localhost:${server.port}/team/disk:v1`,
+        trusted: { ca: authority.ca, insecure: false },
+        policy: { allowed: ['127.0.0.0/8', '::1/128'], denied: [] },
+      };
+    },
     async issuer(allowed = () => true, answer = (token) => ({ token, expires_in: 300 })) {
       const tokens: string[] = [];
       const server = await bench.serve(

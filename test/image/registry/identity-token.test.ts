@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { createAuthority, startServer } from '../../support/servers/index.js';
+import { startServer } from '../../support/servers/index.js';
 import { collect, fails } from '../source/open.js';
 import { bearer, challenged, IDENTITY, identityConfig, useGuarded, type Issuer } from './guarded-registry.js';
-import { startNodeRegistry } from './node-registry.js';
 import { addressOf, assertDelivers } from './open.js';
 
 describe('the identity token of a login', () => {
-  const { bench, registry, exchange, issuer } = useGuarded();
+  const { bench, registry, redirecting, secured, exchange, issuer } = useGuarded();
 
   /** A registry that takes the tokens of one server. */
   const guardedBy = (from: Issuer) =>
@@ -76,14 +75,7 @@ describe('the identity token of a login', () => {
     const thief = await exchange();
     const elsewhere = await registry({ before: (_, response) => challenged(response, bearer(thief)) });
     const from = await exchange();
-    const server = await registry({
-      before: ({ headers, url }, response) => {
-        if (headers.authorization !== 'Bearer sesame-0') return challenged(response, bearer(from));
-        if (!url?.includes('/manifests/')) return false;
-        response.writeHead(307, { location: `${elsewhere.url}${url}` }).end();
-        return true;
-      },
-    });
+    const server = await redirecting(from, elsewhere);
     const { source } = await bench.open(addressOf(server), { dockerConfig: identityConfig(server) });
     await fails(source.probe(), 'SourceForbidden', /^GET \S+\/token: 401 Unauthorized$/u);
     assert.ok(thief.forms.length > 0 && thief.forms.every((form) => form['refresh_token'] === undefined));
@@ -106,17 +98,9 @@ describe('the identity token of a login', () => {
 
   it('is given to no token server without TLS for a registry with it', async () => {
     const from = await exchange();
-    const authority = await createAuthority();
-    const tls = await authority.issue(['localhost']);
-    const server = await bench.serve(
-      startNodeRegistry({}, { before: (_, response) => challenged(response, bearer(from)) }, { tls }),
-    );
+    const { server, url, trusted, policy } = await secured(from);
     const dockerConfig = identityConfig(server).replace('127.0.0.1', 'localhost');
-    const policy = { allowed: ['127.0.0.0/8', '::1/128'], denied: [] };
-    const request = { dockerConfig, ca: authority.ca, insecure: false };
-    const { source } = await bench.open(`docker://localhost:${server.port}/team/disk:v1`, request, {
-      policy,
-    });
+    const { source } = await bench.open(url, { dockerConfig, ...trusted }, { policy });
     await fails(source.probe(), 'SourceNotAllowed', /which is not protected by TLS$/u);
     assert.equal(from.server.connections(), 0);
   });

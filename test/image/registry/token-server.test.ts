@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
-import { createAuthority } from '../../support/servers/index.js';
 import { fails } from '../source/open.js';
-import { startNodeRegistry } from './node-registry.js';
 import { addressOf } from './open.js';
 
 import { bearer, challenged, LOGIN, useGuarded } from './guarded-registry.js';
 
 describe('token servers of a registry', () => {
-  const { bench, registry, issuer } = useGuarded();
+  const { bench, registry, secured, issuer } = useGuarded();
 
   it('asks no token server at a refused address', async () => {
     const from = await issuer();
@@ -20,14 +18,8 @@ describe('token servers of a registry', () => {
 
   it('asks no token server without TLS for a registry with it', async () => {
     const from = await issuer();
-    const authority = await createAuthority();
-    const tls = await authority.issue(['localhost']);
-    const server = await bench.serve(
-      startNodeRegistry({}, { before: (_, response) => challenged(response, bearer(from)) }, { tls }),
-    );
-    const url = `docker://localhost:${server.port}/team/disk:v1`;
-    const policy = { allowed: ['127.0.0.0/8', '::1/128'], denied: [] };
-    const { source } = await bench.open(url, { ...LOGIN, ca: authority.ca, insecure: false }, { policy });
+    const { url, trusted, policy } = await secured(from);
+    const { source } = await bench.open(url, { ...LOGIN, ...trusted }, { policy });
     await fails(source.probe(), 'SourceNotAllowed', /which is not protected by TLS$/u);
     assert.equal(from.server.connections(), 0);
   });
