@@ -60,21 +60,19 @@ export async function openConversionState({
   await orRefused(directory, makeDirectories(directory, 0o700));
   const kept = createRecordStore(directory);
   const records: RecordStore = {
-    async load() {
-      const record = await kept.load();
-      return record.source === source ? record : withoutSource(record);
-    },
+    load: async () => ofThis(await kept.load()),
     save: (record) => kept.save({ ...record, source }),
   };
 
-  async function isOfAnother(): Promise<boolean> {
-    const record = await kept.load();
-    return record.durable !== undefined && record.source !== source;
-  }
+  const isForeign = ({ durable, source: of }: ResumeRecord): boolean =>
+    durable !== undefined && of !== source;
+  const ofThis = (record: ResumeRecord): ResumeRecord =>
+    record.source === source ? record : withoutSource(record);
 
   async function begin(notice: (message: string) => void): Promise<ResumeRecord> {
-    if (await isOfAnother()) notice(`what was begun in ${target} is of another source: starting from zero`);
-    const { result, ...record } = await records.load();
+    const found = await kept.load();
+    if (isForeign(found)) notice(`what was begun in ${target} is of another source: starting from zero`);
+    const { result, ...record } = ofThis(found);
     if (!result) return record;
     const begun = withoutDurable(record);
     await records.save(begun);
@@ -86,7 +84,7 @@ export async function openConversionState({
     // what somebody has put there is not ours to remove
     if (named === undefined) await rmdir(directory).catch(() => undefined);
   }
-  return { records, begin, isOfAnother, remove };
+  return { records, begin, isOfAnother: async () => isForeign(await kept.load()), remove };
 }
 
 /** What remains of another source's record: who wrote last, and that the directory of an archive is ours. */

@@ -44,10 +44,9 @@ export function verdictOf(error: unknown, circumstances: Circumstances): Verdict
   // of an upload that there is, whoever stands before the gateway knows nothing: its routes may be on their way
   const isForeign = circumstances.known && !isFromGateway(error);
   const isMissing = status === 404 || status === 410;
-  if (isForeign && isMissing && circumstances.alike < PATIENCE) return { forget: false, final: undefined };
   // the upload is not there any more: only then is another one made
   if (circumstances.known && isMissing && circumstances.alike < PATIENCE)
-    return { forget: true, final: undefined };
+    return { forget: !isForeign, final: undefined };
   const final = answered(error, status, circumstances);
   return { forget: final !== undefined && isAnswerToHead(error) && !isForeign, final };
 }
