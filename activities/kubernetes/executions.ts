@@ -23,9 +23,7 @@ export function createExecutionObserver(temporal: Pick<Client, 'workflow'>): Exe
   async function stateOf(workflowId: string): Promise<'running' | 'closed' | 'unknown'> {
     const description = await describe(workflowId);
     if (!description) return 'unknown';
-    return description.status.name === 'RUNNING' || description.status.name === 'PAUSED'
-      ? 'running'
-      : 'closed';
+    return isOpen(description) ? 'running' : 'closed';
   }
 
   async function transferredBytes(workflowId: string): Promise<number> {
@@ -41,6 +39,11 @@ export function createExecutionObserver(temporal: Pick<Client, 'workflow'>): Exe
   }
 
   return { stateOf, transferredBytes };
+}
+
+/** Whether a run is not at its end: one that is paused somebody wants to go on. */
+export function isOpen({ status }: Pick<WorkflowExecutionDescription, 'status'>): boolean {
+  return status.name === 'RUNNING' || status.name === 'PAUSED';
 }
 
 /** What Temporal answers about a workflow, or `undefined` where it knows none of that id. */

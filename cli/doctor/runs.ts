@@ -1,4 +1,5 @@
-import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
+import { createExecutionObserver } from '../../activities/kubernetes/executions.js';
 import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
 import type { DataVolumeObject } from './objects.js';
 
@@ -28,14 +29,8 @@ export async function readRuns(
   return new Map(standings);
 }
 
-async function standingOf(client: Client, metadata: DataVolumeObject['metadata']): Promise<RunStanding> {
+function standingOf(client: Client, metadata: DataVolumeObject['metadata']): Promise<RunStanding> {
   // Started from Temporal, the run has another id, which its DataVolume carries.
   const workflowId = metadata.annotations?.['dvflow.io/workflow-id'] ?? dataVolumeWorkflowId(metadata);
-  try {
-    const { status } = await client.workflow.getHandle(workflowId).describe();
-    return status.name === 'RUNNING' ? 'running' : 'closed';
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return 'unknown';
-    throw error;
-  }
+  return createExecutionObserver(client).stateOf(workflowId);
 }

@@ -3,9 +3,25 @@ import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
-import { createExecutionObserver } from '../../activities/kubernetes/executions.js';
+import { createExecutionObserver, isOpen } from '../../activities/kubernetes/executions.js';
 import type { TransferProgress } from '../../activities/types.js';
 import { useControlPlane } from './support/control-plane.js';
+
+// the development server knows no pause yet, which newer ones do
+describe('a run that is not at its end', () => {
+  for (const [name, open] of [
+    ['RUNNING', true],
+    ['PAUSED', true],
+    ['COMPLETED', false],
+    ['FAILED', false],
+    ['CANCELLED', false],
+    ['TERMINATED', false],
+    ['TIMED_OUT', false],
+  ] as const)
+    it(`${name}: ${open ? 'open' : 'closed'}`, () => {
+      assert.equal(isOpen({ status: { code: 0, name } }), open);
+    });
+});
 
 describe('what Temporal says about executions', function () {
   this.timeout(60_000);

@@ -3,7 +3,7 @@ import { WorkflowFailedError, type Client, type WorkflowExecutionDescription } f
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
 import { FAILURE_TYPES } from '../../activities/failures.js';
 import type { FailedAttempt } from '../../activities/kubernetes/attempts.js';
-import { TRANSFER_ACTIVITIES, unlessMissing } from '../../activities/kubernetes/executions.js';
+import { isOpen, TRANSFER_ACTIVITIES, unlessMissing } from '../../activities/kubernetes/executions.js';
 import type { DataVolumeRef, FailureType, TransferProgress } from '../../activities/types.js';
 import { SEARCH_ATTRIBUTES, wakeSignal, withdrawSignal, type Woken } from '../../workflows/messages.js';
 
@@ -77,8 +77,7 @@ export function createRuns(client: Client): Runs {
     return {
       workflowId,
       runId: found.runId,
-      // A paused workflow is one that somebody wants to go on.
-      running: status === 'RUNNING' || status === 'PAUSED',
+      running: isOpen(found),
       cancelRequested: found.raw.workflowExtendedInfo?.cancelRequested ?? false,
       status,
       names: namesOf(found),

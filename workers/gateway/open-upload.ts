@@ -4,6 +4,7 @@ import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type { ImportResult } from '../../activities/types.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { findDataVolume } from '../../activities/kubernetes/data-volumes.js';
+import { isOpen } from '../../activities/kubernetes/executions.js';
 import { lifecycleWorkflowId, MARKS } from '../../activities/kubernetes/names.js';
 import type { LocatedUpload, OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
 import { locateUploadUpdate, openUploadUpdate } from '../../workflows/messages.js';
@@ -81,10 +82,10 @@ export function createFinishedSession(
   return async (claim) => {
     const handle = client.workflow.getHandle(await workflowOf(kubernetes, claim));
     try {
-      const { status } = await handle.describe();
+      const found = await handle.describe();
       // the claim has its disk a moment before its workflow ends
-      if (status.name === 'RUNNING') throw new UploadError(503, 'the disk is complete, and being published');
-      if (status.name !== 'COMPLETED') return undefined;
+      if (isOpen(found)) throw new UploadError(503, 'the disk is complete, and being published');
+      if (found.status.name !== 'COMPLETED') return undefined;
       return ((await handle.result()) as ImportResult | undefined)?.session;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return undefined;

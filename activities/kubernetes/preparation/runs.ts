@@ -2,7 +2,7 @@
 import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common';
 import type { PreparationStatus, ProvisionerRef } from '../../types/preparation.js';
-import { unlessMissing } from '../executions.js';
+import { isOpen, unlessMissing } from '../executions.js';
 import { MARKS } from '../names.js';
 import type { ClusterMeta, WatchedProvisioner } from './objects.js';
 
@@ -92,10 +92,9 @@ export function isStopped(provisioner: WatchedProvisioner, latest: LatestRun | u
 
 type Described = Pick<WorkflowExecutionDescription, 'status' | 'closeTime' | 'type'>;
 
-function factsOf({ status, closeTime }: Described): LatestRun {
-  // one that is paused somebody wants to go on
-  const running = status.name === 'RUNNING' || status.name === 'PAUSED';
-  return { running, status: status.name, ...(closeTime ? { closedAt: closeTime } : {}) };
+function factsOf(found: Described): LatestRun {
+  const { status, closeTime } = found;
+  return { running: isOpen(found), status: status.name, ...(closeTime ? { closedAt: closeTime } : {}) };
 }
 
 /** The id may since be another's: its run must say that it is for this object. */
