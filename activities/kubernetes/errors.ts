@@ -34,14 +34,17 @@ export function kubernetesFailure(error: unknown, doing: string): Error {
 }
 
 /**
- * 403 has four authors. Quota passes, also one whose use nobody has counted yet. The authorizer (`cannot create resource`) speaks
- * about dvflow's own rights, which an API server that has just started does not know yet and an operator can add. Admission that is
- * not ready speaks about itself, any other about this very object. They differ in nothing but the text.
+ * 403 has five authors. Quota passes, also one whose use nobody has counted yet. A LimitRange speaks about the size that was asked
+ * for. The authorizer (`cannot create resource`) speaks about dvflow's own rights, which an API server that has just started does
+ * not know yet and an operator can add. Admission that is not ready speaks about itself, any other about this very object. They
+ * differ in nothing but the text.
  */
 function forbidden(message: string, error: ApiException<unknown>): ApplicationFailure {
   if (/exceeded quota|status unknown for quota/.test(message)) {
     return transientFailure('ExceededQuota', message, { cause: cause(error), nextRetryDelayMs: 10_000 });
   }
+  if (/(maximum|minimum) storage usage per \S+ is /.test(message))
+    return permanentFailure('InvalidDataVolume', message, cause(error));
   if (isAuthorizerDenial(error) || message.includes('not yet ready to handle request'))
     return transientFailure('KubernetesUnavailable', message, { cause: cause(error) });
   return permanentFailure('NotAuthorized', message, cause(error));

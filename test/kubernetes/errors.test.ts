@@ -35,6 +35,16 @@ describe('errors of the Kubernetes API', () => {
       /status unknown/,
     ],
     [
+      '403 by a LimitRange',
+      status(
+        403,
+        'persistentvolumeclaims "x" is forbidden: maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi',
+      ),
+      'InvalidDataVolume',
+      'permanent',
+      /1Gi, but request is 2Gi/,
+    ],
+    [
       '403 by admission that has just started',
       status(403, 'persistentvolumeclaims "x" is forbidden: not yet ready to handle request'),
       'KubernetesUnavailable',
