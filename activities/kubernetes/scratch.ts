@@ -8,7 +8,7 @@ import type { ClaimRef, DataVolumeRef } from '../types.js';
 import type { ScratchActivities, ScratchClaim, ScratchPlan } from '../types/scratch.js';
 import { call, callForOutcome, callIfFound, callUnlessConflict, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
-import { findClaim, patchClaim } from './claims.js';
+import { changeClaimIfThere, findClaim, patchClaim } from './claims.js';
 import { CDI_ANNOTATIONS, MARKS, PROVISION_ON_NODE, scratchName, SELECTED_NODE } from './names.js';
 import { foreignBytes, readVolumes } from './foreign-volumes.js';
 import { allows } from './nodes.js';
@@ -65,7 +65,7 @@ export function createScratchActivities({
   async function annotate(owned: ClaimRef): Promise<void> {
     if (!(await findClaim(kubernetes, owned))) return;
     const annotations = { [CDI_ANNOTATIONS.requiresScratch]: 'true' };
-    await patchClaim(kubernetes, owned, { metadata: { uid: owned.uid, annotations } });
+    await changeClaimIfThere(kubernetes, owned, { metadata: { uid: owned.uid, annotations } });
   }
 
   /** Scratch space lies where the target lies, so the class has no say but this one. */

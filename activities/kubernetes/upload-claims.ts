@@ -7,7 +7,7 @@ import { boundVolume } from './bound-volume.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { refuseForeignVolume } from './adoption.js';
-import { findClaim, patchClaim, readClaim } from './claims.js';
+import { changeClaimIfThere, findClaim, readClaim } from './claims.js';
 import { podsOf, writersOf } from './clone/users.js';
 import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
 import { currentWorkflow } from './data-volumes.js';
@@ -51,7 +51,7 @@ export function createUploadClaimActivities({
     const found = await findClaim(kubernetes, ref);
     if (!found || found.metadata?.annotations?.[MARKS.retried] === retry) return;
     const annotations = { [MARKS.retried]: retry, [CDI_ANNOTATIONS.podPhase]: 'Pending' };
-    await patchClaim(kubernetes, ref, { metadata: { uid: ref.uid, annotations } });
+    await changeClaimIfThere(kubernetes, ref, { metadata: { uid: ref.uid, annotations } });
   }
 
   /** A Bound claim brings its volume. */
@@ -121,7 +121,7 @@ export function createUploadClaimActivities({
       ...(podPhase === 'Succeeded' || podPhase === 'Failed' ? { [MARKS.workflowId]: null } : {}),
     };
     if (Object.keys(annotations).length > 0)
-      await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+      await changeClaimIfThere(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
     const about = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', ...claim };
     if (event) await recordEvent(kubernetes, about, event);
   };
@@ -132,7 +132,7 @@ export function createUploadClaimActivities({
     const left = said.filter((name) => metadata?.annotations?.[name] !== undefined);
     if (left.length === 0 || metadata?.annotations?.[CDI_ANNOTATIONS.podPhase] === 'Succeeded') return;
     const annotations = Object.fromEntries(left.map((name) => [name, null]));
-    await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+    await changeClaimIfThere(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
   }
 
   const confirmUploadTarget: UploadControlActivities['confirmUploadTarget'] = async (input) => {

@@ -3,21 +3,25 @@ import { ApiException, type V1PersistentVolumeClaim } from '@kubernetes/client-n
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createUploadClaimActivities } from '../../activities/kubernetes/upload-claims.js';
 import type { FillTarget } from '../../activities/types.js';
+import { act } from './support/fixtures.js';
 
 const REF = { namespace: 'team-a', name: 'vm1', uid: 'u-1' };
 const TARGET = { 'cdi.kubevirt.io/storage.upload.target': '' };
 const reserved = { node: 'n1', volume: 'pv-local-1' } as unknown as FillTarget;
 const directory = { node: 'n1', directory: 'pvc-u-1' } as unknown as FillTarget;
 
-/** Activities that see one claim; what is written of it is kept. */
-function setup(claim: V1PersistentVolumeClaim | undefined) {
+/** Activities that see one claim; what is written of it is kept, or refused with this code. */
+function setup(claim: V1PersistentVolumeClaim | undefined, refusal?: number) {
   const patches: { metadata?: { annotations?: object } }[] = [];
   const core = {
     readNamespacedPersistentVolumeClaim: async () => {
       if (!claim) throw new ApiException(404, 'not found', {}, {});
       return claim;
     },
-    patchNamespacedPersistentVolumeClaim: async ({ body }: { body: object }) => void patches.push(body),
+    async patchNamespacedPersistentVolumeClaim({ body }: { body: object }) {
+      if (refusal !== undefined) throw new ApiException(refusal, '', '{"kind":"Status"}', {});
+      patches.push(body);
+    },
     listNamespacedPod: async () => ({ items: [] }),
   };
   const kubernetes = { core, storage: {}, custom: {} } as unknown as Kubernetes;
@@ -82,6 +86,22 @@ describe('the target of an upload', () => {
         },
       },
     ]);
+  });
+
+  it('is told of again where others write at the same time, and no more where it is gone', async () => {
+    const told = async (refusal: number): Promise<void> => {
+      const activities = setup(claim(), refusal);
+      const ready = { claim: REF, podPhase: 'Running', podReady: true } as const;
+      await act(() => activities.recordUploadClaim(ready), []);
+    };
+    await assert.rejects(
+      told(409),
+      (error: { type?: string; nonRetryable?: boolean; message: string }) =>
+        error.type === 'KubernetesUnavailable' &&
+        error.nonRetryable === false &&
+        /team-a\/vm1 changed meanwhile/.test(error.message),
+    );
+    await told(404);
   });
 
   it('may be asked for again before the run has ended that it was taken from: nothing is said of that end', async () => {

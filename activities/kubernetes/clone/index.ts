@@ -7,7 +7,7 @@ import type { DataVolumeRef, TargetPlan } from '../../types.js';
 import { judgeClaim } from '../adoption.js';
 import { callForOutcome } from '../client.js';
 import type { Kubernetes } from '../client.js';
-import { patchClaim } from '../claims.js';
+import { changeClaimIfThere } from '../claims.js';
 import { dataVolumePath, readDataVolume } from '../data-volumes.js';
 import { recordEvent } from '../events.js';
 import { CDI_GROUP, CDI_VERSION, MARKS } from '../names.js';
@@ -67,7 +67,7 @@ export function createCloneActivities(
       ...(complete ? { [CLONE_OF]: 'true' } : {}),
     };
     // one that is gone is the next step's to notice
-    await patchClaim(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
+    await changeClaimIfThere(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });
     if (strategy) await tell(dataVolume, origin);
     if (complete) await changeDataVolume(dataVolume, { annotations: { [MARKS.cloneSource]: null } });
     if (!event) return;
