@@ -9,7 +9,7 @@ import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { changeClaim, patchClaim, readClaim } from './claims.js';
 import { CDI_ANNOTATIONS, MARKS, reservationName } from './names.js';
-import { beforeOf, changedMeanwhile, isReservedFor, patchVolume, withoutMarks } from './reservations.js';
+import { beforeOf, changedMeanwhile, isReservedFor, patchVolume, withoutMarks } from './reservation-marks.js';
 
 /** Kubernetes needs this long to bind a claim that it looks at. In ms. */
 const BOUND_POLL_MS = 250;

@@ -19,7 +19,7 @@ import { hostnameOf, readVolumes } from './foreign-volumes.js';
 import { choosePlacement } from './nodes.js';
 import { judgeInput } from './local-volume-input.js';
 import { formatQuantity, parseQuantity } from './quantity.js';
-import { changedMeanwhile, patchVolume } from './reservations.js';
+import { changedMeanwhile, patchVolume } from './reservation-marks.js';
 import { nodesOfPool, readProvisioners, usablePools, type UsablePools } from './pools.js';
 
 /** What the activities of local volumes need. */

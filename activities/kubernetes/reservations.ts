@@ -2,31 +2,29 @@
  * Reservation of static volumes (`design.md` §6): a `claimRef` to a claim in `dvflow-transfers` that nobody creates keeps the volume
  * from every other claim while it is filled; what the volume was before is in an annotation, and is restored when it is given back.
  */
-import { Context } from '@temporalio/activity';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1Node, V1ObjectReference, V1PersistentVolume } from '@kubernetes/client-node';
 import { transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import type { DataVolumeRef, TargetPlan } from '../types.js';
-import { callForOutcome, callIfFound, listAll } from './client.js';
+import { callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { CDI_ANNOTATIONS, HOSTNAME_LABEL, MARKS, reservationName } from './names.js';
 import { nodesOf } from './node-affinity.js';
 import { parseQuantity } from './quantity.js';
+import {
+  beforeOf,
+  changedMeanwhile,
+  isReservedFor,
+  ownMarks,
+  patchVolume,
+  wasTakenOver,
+  withoutMarks,
+  type Before,
+} from './reservation-marks.js';
 import { wantedVolume } from './static-plan.js';
 import { chooseVolumes, refuseForGood, type FittingVolume } from './volume-choice.js';
-
-/** What a volume was before it was reserved. */
-export interface Before {
-  readonly reclaimPolicy: string;
-  /** A claim that an administrator kept it for. */
-  readonly claimRef?: Pick<V1ObjectReference, 'namespace' | 'name'>;
-}
-
-/** 422: a test of a JSON patch found something else. */
-export const CHANGED = [404, 409, 422];
 
 /** What the activities of reservation need. */
 interface ReservationDependencies {
@@ -206,63 +204,6 @@ export function createReservationActivities({
   }
 
   return { reserveVolume, withdrawVolume, releaseVolume };
-}
-
-/** Changes a volume if it is still what the patch tests for. */
-export async function patchVolume(
-  { core }: Kubernetes,
-  name: string,
-  doing: string,
-  body: readonly object[],
-): Promise<'patched' | 'changed' | 'gone'> {
-  const json = setHeaderOptions('Content-Type', PatchStrategy.JsonPatch);
-  const outcome = await callForOutcome(doing, core.patchPersistentVolume({ name, body }, json), CHANGED);
-  return outcome === 'gone' ? 'gone' : outcome === 'conflict' ? 'changed' : 'patched';
-}
-
-/** Reserved for this DataVolume, or handed over to its claim and not published yet. */
-export function isReservedFor({ metadata }: V1PersistentVolume, { uid }: DataVolumeRef): boolean {
-  return (
-    metadata?.labels?.[MARKS.unpublished] === uid && metadata.annotations?.[MARKS.reserved] !== undefined
-  );
-}
-
-/** Whose a reservation is, and since when. */
-function ownMarks() {
-  return {
-    [MARKS.workflowId]: Context.current().info.workflowExecution?.workflowId ?? '',
-    [MARKS.reservedAt]: new Date().toISOString(),
-  };
-}
-
-/** Another run has reserved it since; what was reserved by a worker of before says no time. */
-function wasTakenOver({ metadata }: V1PersistentVolume, since: string | undefined): boolean {
-  const reservedAt = metadata?.annotations?.[MARKS.reservedAt];
-  return since !== undefined && reservedAt !== undefined && reservedAt !== since;
-}
-
-/** What a reserved volume was before. */
-export function beforeOf({ metadata }: V1PersistentVolume): Before {
-  return JSON.parse(metadata?.annotations?.[MARKS.reserved] ?? '{"reclaimPolicy":"Retain"}') as Before;
-}
-
-/** Labels or annotations of a volume without those of the reservation. */
-export function withoutMarks(of: Readonly<Record<string, string>>): Record<string, string> {
-  const own: readonly string[] = [
-    MARKS.unpublished,
-    MARKS.workflowId,
-    MARKS.dataVolume,
-    MARKS.reserved,
-    MARKS.reservedAt,
-  ];
-  return Object.fromEntries(Object.entries(of).filter(([key]) => !own.includes(key)));
-}
-
-/** Somebody else wrote the object between a look and a write: looked at anew. */
-export function changedMeanwhile(name: string): Error {
-  return transientFailure('KubernetesUnavailable', `volume ${name} changed meanwhile`, {
-    nextRetryDelayMs: 200,
-  });
 }
 
 function describe(

@@ -14,7 +14,7 @@ import {
   PROVISIONED_BY,
   RECLAIM_FINALIZER,
 } from './names.js';
-import { CHANGED, changedMeanwhile } from './reservations.js';
+import { CHANGED, changedMeanwhile } from './reservation-marks.js';
 
 /** One key of a strategic merge patch: takes the finalizer off, whichever others come and go meanwhile. */
 const LET_GO = { '$deleteFromPrimitiveList/finalizers': [RECLAIM_FINALIZER] };
