@@ -33,6 +33,9 @@ export interface Waiting {
   readonly enter: (phase: Phase, waiting?: { reason: string; message: string }) => Promise<void>;
 }
 
+/** Mark of the histories in which time that stood still is not counted later, when the same wait counts. */
+const STOOD_STILL = 'what stood still does not count';
+
 /** See {@link Lifecycle.until}. @throws `DeadlineExceeded` */
 export async function until<T>(
   { facts, run, enter }: Waiting,
@@ -40,6 +43,7 @@ export async function until<T>(
   look: () => Promise<T | undefined>,
 ): Promise<T> {
   const before = run.status.phase;
+  let stoodStill = 0;
   for (let pause = 5_000; ; pause = Math.min(pause * 2, RECHECK_MS)) {
     run.woken = false;
     const found = await look();
@@ -58,12 +62,15 @@ export async function until<T>(
       setCurrentDetails(message);
       await enter(wait.phase ?? before, { reason: wait.reason, message });
     }
+    if (!wait.counts) stoodStill = Date.now();
     const deadlineMs = run.deadlineMs ?? facts.deadlineMs;
-    const left = wait.counts ? run.progressAt + deadlineMs - Date.now() : Infinity;
-    if (left <= 0) throw deadlineExceeded(deadlineMs, message);
+    const since = Math.max(run.progressAt, stoodStill);
+    const left = wait.counts ? since + deadlineMs - Date.now() : Infinity;
+    const hasPassed = wait.counts && run.progressAt + deadlineMs <= Date.now();
+    // asked no sooner: a history in which time did not stand still, or which ended here, stays as it was
+    if (hasPassed && (left <= 0 || !patched(STOOD_STILL))) throw deadlineExceeded(deadlineMs, message);
     // what stood still in this run has not passed in the next one
-    if (workflowInfo().continueAsNewSuggested)
-      await leave({ facts, run }, wait.counts ? run.progressAt : Date.now());
+    if (workflowInfo().continueAsNewSuggested) await leave({ facts, run }, since);
     await condition(() => run.woken, Math.min(pause, left));
   }
 }

@@ -294,6 +294,26 @@ describe('the lifecycle of a clone, with other activities', function () {
     assert.ok(world.full < 0);
   });
 
+  it('has its whole deadline when its source is there but in use, after it waited for it longer than that', async () => {
+    const deadlineMs = 4_000;
+    const { world, handle, failure } = await start('used', [waits('ImportPVCNotReady')], { deadlineMs });
+    await until('it waits', () => reason(world) === 'ImportPVCNotReady');
+    await pause(deadlineMs);
+    await handle.signal(wakeSignal);
+    await until('time stands still', () => world.pinned.length > 1);
+    world.looks = [waits('CloneSourceInUse', true)];
+    await handle.signal(wakeSignal);
+    await until('it waits on', () => reason(world) === 'CloneSourceInUse');
+    world.looks = [origin()];
+    await handle.signal(wakeSignal);
+    assert.equal(await failure(), 'ImageInvalid: the end of the test');
+  });
+
+  it('is given up when its source is in use longer than the deadline', async () => {
+    const { failure } = await start('kept', [waits('CloneSourceInUse', true)], { deadlineMs: 2_000 });
+    assert.match(await failure(), /^DeadlineExceeded: .* because of CloneSourceInUse$/);
+  });
+
   it('goes back to the node that holds its reservation, although another one has room and its source', async () => {
     const found = origin();
     const looks = [{ ...found, volume: { ...found.volume, node: 'n2' } }];
