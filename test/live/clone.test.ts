@@ -138,6 +138,19 @@ describe('a clone, end to end', function () {
     await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.succeeded.after-use');
   });
 
+  it('has its whole deadline from when its source is complete and in use, however long it waited for it before', async () => {
+    const annotations = { 'dvflow.io/deadline': '10s' };
+    const made = await clones.clone('after-both', 'worked-on', { annotations });
+    await clones.awaitReason('after-both', 'CloneWithoutSource', /worked-on/);
+    await new Promise((resolve) => setTimeout(resolve, 11_000));
+    await importImage('worked-on');
+    await clones.use('worker', 'worked-on');
+    await clones.awaitReason('after-both', 'CloneSourceInUse', /worker using/);
+    await clones.unuse('worker');
+    await world.awaitPhase(namespace, 'after-both', 'Succeeded');
+    await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.succeeded.stood-still');
+  });
+
   it('does not wait for a pod that only reads, and gives up waiting at the deadline', async () => {
     await clones.use('reader', 'golden', true);
     await clones.clone('beside-reader', 'golden');
