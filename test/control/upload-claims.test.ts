@@ -16,16 +16,19 @@ function claim(annotations: Record<string, string>, uid = 'u-1'): Claim {
   };
 }
 
-/** Runs as Temporal would have them: one that was started runs until the test ends it. */
+/** Runs as Temporal would have them: one that was started runs until the test ends it, by failure or success. */
 function setup() {
   const said: string[] = [];
   let running = false;
+  let status = '';
   const start = async (
     type: string,
     { args: [input], workflowIdReusePolicy }: { args: [object]; workflowIdReusePolicy: string },
   ) => {
-    if (running) throw new WorkflowExecutionAlreadyStartedError('running', 'w', type);
+    const finished = status === 'COMPLETED' && workflowIdReusePolicy === 'ALLOW_DUPLICATE_FAILED_ONLY';
+    if (running || finished) throw new WorkflowExecutionAlreadyStartedError('running', 'w', type);
     running = true;
+    status = 'RUNNING';
     said.push(`start ${JSON.stringify(input)} ${workflowIdReusePolicy}`);
   };
   const uploads = createUploadClaims({
@@ -33,7 +36,7 @@ function setup() {
     runs: {
       wake: async () => said.push('wake') > 0,
       withdraw: async ({ runId }) => void said.push(`withdraw ${runId}`),
-      describe: async () => ({ running, runId: 'r-1' }) as never,
+      describe: async () => ({ running, status, runId: 'r-1' }) as never,
       cancel: async () => {
         said.push('cancel');
         setTimeout(() => (running = false), 100);
@@ -47,7 +50,11 @@ function setup() {
     before = after;
     await pause(50);
   };
-  return { said, change, uploads, end: () => (running = false) };
+  const end = (as = 'FAILED'): void => {
+    running = false;
+    status = as;
+  };
+  return { said, change, uploads, end };
 }
 
 const REF = '"namespace":"team-a","name":"vm1","uid":"u-1"';
@@ -83,6 +90,19 @@ describe('claims that ask for an upload', () => {
     assert.equal(said[0], FIRST);
     assert.ok(said.includes('cancel'), said.join());
     assert.ok(!said.includes('withdraw r-1'), 'it never asks again');
+    await uploads.stop();
+  });
+
+  it('get another run when they ask again after one that has completed: with a disk, or since nothing was asked', async () => {
+    const { said, change, uploads, end } = setup();
+    await change(claim(TARGET));
+    await change(claim({ ...TARGET, [PHASE]: 'Succeeded' }));
+    end('COMPLETED');
+    await change(claim({ ...TARGET, [PHASE]: 'Succeeded' }));
+    await pause(1_500);
+    said.length = 0;
+    await change(claim(TARGET));
+    assert.deepEqual(said, [`start {${REF}} ALLOW_DUPLICATE`]);
     await uploads.stop();
   });
 

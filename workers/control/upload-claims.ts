@@ -100,19 +100,29 @@ export function createUploadClaims({
     return true;
   }
 
-  /** `false` where a run is under way, or has ended with its last word. */
+  /** `false` where a run is under way. */
   async function start(claim: Claim, retry: string | undefined): Promise<boolean> {
+    const { ALLOW_DUPLICATE, ALLOW_DUPLICATE_FAILED_ONLY } = WorkflowIdReusePolicy;
+    // one that failed has said so on the claim, which asks no more; one that was terminated has not
+    const usual = retry === undefined ? ALLOW_DUPLICATE_FAILED_ONLY : ALLOW_DUPLICATE;
+    if (await startUnlessThere(claim, retry, usual)) return true;
+    // one that has completed filled the claim before it asked again, or did not find it asking; too soon, the next one finds the same
+    const last = await runs.describe(idOf(claim));
+    return last?.status === 'COMPLETED' && (await startUnlessThere(claim, retry, ALLOW_DUPLICATE));
+  }
+
+  async function startUnlessThere(
+    claim: Claim,
+    retry: string | undefined,
+    workflowIdReusePolicy: WorkflowIdReusePolicy,
+  ): Promise<boolean> {
     const { namespace = '', name, uid } = claim.metadata;
     try {
       await client.workflow.start('uploadClaim', {
         workflowId: idOf(claim),
         taskQueue: CONTROL_QUEUE,
         args: [{ namespace, name, uid, ...(retry === undefined ? {} : { retry }) }],
-        // one that failed has said so on the claim, which asks no more; one that was terminated has not
-        workflowIdReusePolicy:
-          retry === undefined
-            ? WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
-            : WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        workflowIdReusePolicy,
         staticSummary: Buffer.from(`Upload into claim ${namespace}/${name}`).subarray(0, 190).toString(),
       });
       return true;
