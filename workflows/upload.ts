@@ -1,5 +1,5 @@
 /** Receives an upload: waits for clients, one after another, until one of them has sent a file that is the disk. */
-import { ApplicationFailure } from '@temporalio/workflow';
+import { ApplicationFailure, patched } from '@temporalio/workflow';
 import type { ScratchSpace } from '../activities/types/scratch.js';
 import type { CarriedUpload, Reception, UploadRequest } from '../activities/types/upload.js';
 import type { ClaimRef, FailureType, TransferResult } from '../activities/types.js';
@@ -10,6 +10,9 @@ import type { Lifecycle } from './volume-lifecycle.js';
 import { releaseScratch } from './scratch.js';
 import type { Trouble, UploadDesk } from './upload-desk.js';
 import { dismiss, makeScratch, type Need, type Uploading } from './upload-scratch.js';
+
+/** Mark of the histories in which what was wrong with the last client is taken back when the next one is let in. */
+const TAKES_BACK = 'takes back what was wrong';
 
 /** A disk that a client has sent. */
 export interface Uploaded {
@@ -43,6 +46,8 @@ export async function receiveDisk(
   for (let next = first; ;) {
     volume.handedOn.upload = progress;
     const request = next ?? (await nextClient(volume, uploading, { desk, progress }));
+    // what is sent now may be well
+    if (!next && progress.trouble && patched(TAKES_BACK)) await volume.enter('UploadReady');
     progress.begun = true;
     volume.handedOn.upload = { ...progress, request };
     const received = await receiveFrom(volume, uploading, { desk, progress, request });

@@ -120,14 +120,19 @@ describe('upload', function () {
       /cut short/.test((await condition('tries', 'Running'))?.message ?? '') ? true : undefined,
     );
     assert.equal((await world.read(namespace, 'tries'))?.status?.phase, 'UploadReady');
-    const answer = await uploads.sendFile(workflowId, images.raw);
+    const last = await uploads.beginFile(workflowId, images.raw, { bytesPerSecond: 8 * MiB });
+    await eventually('a reason that is taken back', 5_000, async () =>
+      last.bytesSent() > 0 && (await condition('tries', 'Running'))?.message === '' ? true : undefined,
+    );
+    last.hurry();
+    const answer = await last.answered;
     assert.equal(answer.status, 200, answer.text);
     await world.awaitPhase(namespace, 'tries', 'Succeeded', 30_000);
     await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'tries'));
     const failed = (await world.events(namespace, 'tries')).filter(({ reason }) => reason === 'UploadFailed');
     assert.equal(failed.length, 1, 'one event, which counts');
     assert.ok(failed.every(({ type }) => type === 'Warning'));
-    await recordHistory(stack, workflowId, 'uploadDataVolume.succeeded.tries');
+    await recordHistory(stack, workflowId, 'uploadDataVolume.succeeded.taken-back');
   });
 
   it('refuses a second client while one sends, and everybody when the disk is complete', async () => {
