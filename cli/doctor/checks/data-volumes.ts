@@ -1,5 +1,5 @@
 import type { V1PersistentVolume } from '@kubernetes/client-node';
-import { IDENTITY } from '../../../activities/kubernetes/names.js';
+import { IDENTITY, MARKS } from '../../../activities/kubernetes/names.js';
 import { pickLifecycle } from '../../../workers/control/lifecycles.js';
 import { duration } from '../../render/figures.js';
 import { about, type Finding, type Subject } from '../findings.js';
@@ -12,6 +12,8 @@ import { notJudged } from './not-judged.js';
 const WITHOUT_RUN_MS = 60_000;
 /** What is waited for longer than this is worth a word. */
 const WAITS_LONG_MS = 10 * 60_000;
+/** Reasons of waits for something that nobody may ever make: their time counts towards no deadline (`workflows/waiting.ts`). */
+const ENDLESS: readonly string[] = ['CloneWithoutSource', 'ImportPVCNotReady', 'PrePopulated'];
 /** Reclaiming takes seconds where the node answers. */
 const RELEASED_LONG_MS = 10 * 60_000;
 
@@ -62,12 +64,15 @@ function judge(dataVolume: DataVolumeObject, run: RunStanding | undefined, now: 
       todo: `kubectl -n ${namespace} describe datavolume ${name}; see Workers`,
     });
   }
+  const deadline = metadata.annotations?.[MARKS.deadline] ?? '24 h';
   const waiting = status?.conditions?.find(isWaiting);
   const since = waiting?.lastTransitionTime ? now - Date.parse(waiting.lastTransitionTime) : 0;
   if (!waiting || since < WAITS_LONG_MS || status?.phase === 'WaitForFirstConsumer') return undefined;
   return subject.warning({
     found: `waits for ${duration(since)}: ${waiting.reason}: ${waiting.message}`,
-    means: 'it ends as DeadlineExceeded 24 h after its last progress (annotation dvflow.io/deadline)',
+    means: ENDLESS.includes(waiting.reason ?? '')
+      ? 'it waits until that is there, however long'
+      : `it ends as DeadlineExceeded ${deadline} after its last progress (annotation dvflow.io/deadline)`,
     todo: `dvflow describe ${name} -n ${namespace}`,
   });
 }

@@ -15,13 +15,13 @@ describe('doctor: DataVolumes', () => {
       status,
     };
   }
-  const waiting = (minutes: number, phase = 'ImportScheduled') => ({
+  const waiting = (minutes: number, phase = 'ImportScheduled', reason = 'InsufficientCapacity') => ({
     phase,
     conditions: [
       {
         type: 'Running',
         status: 'False',
-        reason: 'InsufficientCapacity',
+        reason,
         message: 'room',
         lastTransitionTime: ago(minutes),
       },
@@ -68,6 +68,18 @@ describe('doctor: DataVolumes', () => {
     const findings = check(all, { long: 'running', short: 'running', consumer: 'running' });
     assert.deepEqual(levels(findings), ['ok under way', 'warning a/long']);
     assert.match(findings[1]?.found ?? '', /waits for 30m: InsufficientCapacity: room/);
+  });
+
+  it('are told what ends their wait: their deadline, or nothing', () => {
+    const own = dataVolume('own', 60, waiting(30));
+    const annotated = { ...own, metadata: { ...own.metadata, annotations: { 'dvflow.io/deadline': '3d' } } };
+    const endless = dataVolume('endless', 60, waiting(30, 'Pending', 'CloneWithoutSource'));
+    for (const [one, means] of [
+      [own, /^it ends as DeadlineExceeded 24 h after its last progress/],
+      [annotated, /^it ends as DeadlineExceeded 3d after its last progress/],
+      [endless, /^it waits until that is there, however long$/],
+    ] as const)
+      assert.match(check([one], { [one.metadata.uid]: 'running' })[1]?.means ?? '', means);
   });
 
   it('are cut off after ten', () => {
