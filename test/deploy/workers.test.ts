@@ -54,6 +54,8 @@ describe('the workers as deploy/ runs them', () => {
     const { bin } = JSON.parse(read('package.json')) as { readonly bin: { readonly dvflow: string } };
     assert.deepEqual(JSON.parse(entry), ['tini', '--', 'node', bin.dvflow]);
     assert.match(image, /apt-get install .* tini /);
+    for (const needed of ['workers/gateway/page', 'deploy/rbac'])
+      assert.ok(image.includes(`COPY --from=build /dvflow/${needed} ${needed}`), needed);
     for (const role of ['control', 'gateway', 'node'])
       assert.doesNotMatch(read(`deploy/workers/${role}.yaml`), /^ *command:/m, 'it is what the pod runs');
   });
