@@ -4,6 +4,7 @@ export { deleteLocalBlockVolume } from './delete-local-block-volume.js';
 export { examineNodes } from './examine-nodes.js';
 export { importDataVolume } from './import-data-volume.js';
 export { localBlockVolume } from './local-block-volume.js';
+export { otherType as default } from './other-type.js';
 export { provisionVolume } from './provision-volume.js';
 export { publishCapacity } from './publish-capacity.js';
 export { prepareStorage } from './prepare-storage.js';

@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
+import { WORKFLOW_TYPES } from '../../workflows/workflow-types.js';
 import { useWorkers } from '../client/workers.js';
 
 const PATIENCE_MS = 20_000;
@@ -138,8 +139,9 @@ describe('the argument of a workflow', function () {
   }
 
   it('is of workflows that are all looked at here', async () => {
-    const types = Object.keys(await import('../../workflows/index.js'));
-    assert.deepEqual(types.sort(), [...Object.keys(REFUSED), ...INDIFFERENT].sort());
+    assert.deepEqual([...WORKFLOW_TYPES].sort(), [...Object.keys(REFUSED), ...INDIFFERENT].sort());
+    const exported = Object.keys(await import('../../workflows/index.js'));
+    assert.deepEqual(exported.sort(), [...WORKFLOW_TYPES, 'default'].sort());
   });
 
   for (const [type, { type: failureType, inputs }] of Object.entries(REFUSED))
@@ -168,6 +170,29 @@ describe('the argument of a workflow', function () {
       assert.match(failure.message, /^"metadata.name" is of 3000 characters, more than 253: give /);
       assert.deepEqual(ran, ['nameDataVolume']);
     });
+
+  for (const [type, meant] of [
+    ['blankdatavolume', 'blankDataVolume'],
+    ['Clone-Data-Volume ', 'cloneDataVolume'],
+    ['import', 'importDataVolume'],
+    ['upload', 'uploadClaim or uploadDataVolume'],
+  ] as const)
+    it(`a type that is none, ${type}, is refused by the name that was meant`, async () => {
+      const failure = await failureOf(await start(type, {}), type);
+      assert.equal(failure.type, 'InvalidArgument');
+      assert.equal(failure.message, `there is no workflow type ${type}: start ${meant}`);
+    });
+
+  it('a type that a newer worker may know waits for that', async () => {
+    const handle = await start('resizeDataVolume', {});
+    const hasFailed = async (): Promise<boolean> => {
+      const { events } = await handle.fetchHistory();
+      return events?.some(({ workflowTaskFailedEventAttributes: failed }) => failed) ?? false;
+    };
+    while (!(await hasFailed())) await pause(100);
+    assert.equal((await handle.describe()).status.name, 'RUNNING');
+    await handle.terminate();
+  });
 
   for (const type of INDIFFERENT)
     it(`${type}: nobody looks at it`, async () => {

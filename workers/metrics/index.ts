@@ -3,6 +3,7 @@ import type { InjectedSinks } from '@temporalio/worker';
 import { FAILURE_TYPES } from '../../activities/failures.js';
 import type { UnpublishedItem } from '../../activities/types.js';
 import type { MetricLabels, MetricSinks } from '../../workflows/metrics.js';
+import { WORKFLOW_TYPES } from '../../workflows/workflow-types.js';
 import { ownVersion } from '../version.js';
 import { METRICS, type MetricDefinition, type MetricName } from './catalogue.js';
 
@@ -55,25 +56,6 @@ export function metricSinks(metrics: Metrics): InjectedSinks<MetricSinks> {
   };
 }
 
-/** Every type of workflow that can fail; their counters stand at 0 before the first does. */
-export const WORKFLOW_TYPES = [
-  'blankDataVolume',
-  'cloneDataVolume',
-  'deleteLocalBlockVolume',
-  'examineNodes',
-  'importDataVolume',
-  'localBlockVolume',
-  'prepareStorage',
-  'provisionVolume',
-  'publishCapacity',
-  'recheckNode',
-  'reclaimVolume',
-  'returnReservedVolume',
-  'sweep',
-  'uploadClaim',
-  'uploadDataVolume',
-] as const;
-
 const LEAKED_KINDS = ['PersistentVolumeClaim', 'PersistentVolume', 'Secret', 'Directory'] as const;
 
 /**
@@ -95,6 +77,7 @@ export function startMetrics(metrics: Metrics, role: 'control' | 'node' | 'gatew
   for (const type of Object.keys(FAILURE_TYPES)) {
     for (const queue of queues) metrics.record('dvflow_activity_failures_total', 0, { queue, type });
     if (role !== 'control') continue;
+    // every one of them can fail
     for (const workflow_type of WORKFLOW_TYPES)
       metrics.record('dvflow_workflow_failures_total', 0, { workflow_type, type });
   }
