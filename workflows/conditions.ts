@@ -125,6 +125,7 @@ const WAITING_EVENTS: Readonly<Record<string, DataVolumeEvent['type']>> = {
   CloneWithoutSource: 'Warning',
   CreatingScratchSpace: 'Normal',
   ErrExceededQuota: 'Warning',
+  ErrResourceExists: 'Warning',
   ErrResourceMarkedForDeletion: 'Warning',
   InsufficientCapacity: 'Warning',
   UploadFailed: 'Warning',

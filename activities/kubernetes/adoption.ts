@@ -6,6 +6,7 @@ import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import type { CdiConfig, DataVolume } from './objects.js';
+import { awaitsData, isLeftByCdi } from './plain-claims.js';
 
 /** What to do about the claim. */
 export type ClaimVerdict = Pick<TargetPlan, 'claim' | 'adoptUid' | 'waiting'>;
@@ -38,24 +39,42 @@ export function judge(
   const { name, uid } = dataVolume.metadata;
   const annotations = claim.metadata?.annotations ?? {};
   const owner = controllerOf(claim);
-  if (annotations[CDI_ANNOTATIONS.createdFor] === uid) return judgeOwn(claim);
+  const maker = claim.metadata?.labels?.[MARKS.unpublished];
+  if (annotations[CDI_ANNOTATIONS.createdFor] === uid || maker === uid) return judgeOwn(claim);
   // the DataVolume of that name is this one, so the owner is gone and the garbage collector on its way
   if (owner?.kind === 'DataVolume' && owner.name === name && owner.uid !== uid) {
     return goingAway(claim, `belongs to an earlier DataVolume ${name} and`);
   }
   if (claim.metadata?.deletionTimestamp) return goingAway(claim);
-  if (owner?.uid === uid) return { claim: 'adopt', adoptUid: uidOf(claim) };
+  // whose DataVolume is gone, or has let it go: what becomes of it is seen when the run that fills it ends
+  if (maker !== undefined) return { claim: 'wait', waiting: otherRun(claim) };
+  if (owner?.uid === uid) return adopted(claim, isLeftByCdi(claim));
   if (owner) throw exists(claim, `is managed by ${owner.kind} ${owner.name}`);
-  if (annotations[CDI_ANNOTATIONS.populatedFor] === name || mayAdopt(dataVolume, config)) {
-    return { claim: 'adopt', adoptUid: uidOf(claim) };
-  }
+  if (annotations[CDI_ANNOTATIONS.populatedFor] === name) return adopted(claim, false);
+  if (mayAdopt(dataVolume, config)) return adopted(claim, awaitsData(claim));
   throw exists(claim, 'is not managed by the DataVolume');
+}
+
+/** A disk that nobody has finished is no disk. @throws {@link FailureType} `ResourceExists` */
+function adopted(claim: V1PersistentVolumeClaim, isUnfinished: boolean): ClaimVerdict {
+  if (!isUnfinished) return { claim: 'adopt', adoptUid: uidOf(claim) };
+  const phase = claim.metadata?.annotations?.[CDI_ANNOTATIONS.podPhase] ?? 'absent';
+  throw exists(
+    claim,
+    `has no complete disk: ${CDI_ANNOTATIONS.podPhase} is ${phase}, not Succeeded; delete it to have it made anew`,
+  );
+}
+
+function otherRun({ metadata }: V1PersistentVolumeClaim): NonNullable<ClaimVerdict['waiting']> {
+  const run = metadata?.annotations?.[MARKS.workflowId];
+  const message = `claim ${metadata?.namespace}/${metadata?.name} is being filled for another DataVolume${run ? ` by workflow ${run}` : ''}`;
+  return { reason: 'ErrResourceExists', message };
 }
 
 /** A claim of this very DataVolume: what is published holds a finished disk and is never filled again. */
 function judgeOwn(claim: V1PersistentVolumeClaim): ClaimVerdict {
   if (claim.metadata?.deletionTimestamp) return goingAway(claim, 'is of an earlier run and');
-  return isOffered(claim) ? { claim: 'adopt', adoptUid: uidOf(claim) } : { claim: 'create' };
+  return isOffered(claim) ? adopted(claim, isLeftByCdi(claim)) : { claim: 'create' };
 }
 
 /** The claim has its volume, or had: dvflow makes one only for a complete disk. */

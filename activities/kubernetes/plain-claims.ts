@@ -23,6 +23,14 @@ const FILLED_BY_OTHERS: readonly string[] = [
   CDI_ANNOTATIONS.createdFor,
 ];
 
+/** Claims that CDI fills, or fills at their user's wish, say so by one of these. */
+const FILLED_BY_CDI: readonly string[] = [
+  'cdi.kubevirt.io/storage.import.endpoint',
+  'cdi.kubevirt.io/storage.import.source',
+  'cdi.kubevirt.io/storage.uploadPodName',
+  'k8s.io/CloneRequest',
+];
+
 /** Name of the claim's class; the annotation is the spelling of Kubernetes before 1.6, which goes before the field. */
 export function classNameOf({ metadata, spec }: V1PersistentVolumeClaim): string | undefined {
   return metadata?.annotations?.['volume.beta.kubernetes.io/storage-class'] ?? spec?.storageClassName;
@@ -43,8 +51,23 @@ export function waitsForData({ metadata, spec }: V1PersistentVolumeClaim): boole
   );
 }
 
+/** Whatever fills the claim has not said that it is done (CDI's `IsPopulated`). */
+export function awaitsData(claim: Pick<V1PersistentVolumeClaim, 'metadata'>): boolean {
+  return isLeftByCdi(claim) || (asksForUpload(claim) && !hasData(claim));
+}
+
+/** CDI itself has begun to fill the claim, and has not finished it: where dvflow serves DataVolumes by now, nobody will. */
+export function isLeftByCdi(claim: Pick<V1PersistentVolumeClaim, 'metadata'>): boolean {
+  const { annotations = {} } = claim.metadata ?? {};
+  return FILLED_BY_CDI.some((name) => annotations[name] !== undefined) && !hasData(claim);
+}
+
+function hasData({ metadata }: Pick<V1PersistentVolumeClaim, 'metadata'>): boolean {
+  return metadata?.annotations?.[CDI_ANNOTATIONS.podPhase] === 'Succeeded';
+}
+
 /** The claim carries the annotation by which its user, or its DataVolume, asks for an upload. */
-export function asksForUpload({ metadata }: V1PersistentVolumeClaim): boolean {
+export function asksForUpload({ metadata }: Pick<V1PersistentVolumeClaim, 'metadata'>): boolean {
   return metadata?.annotations?.[CDI_ANNOTATIONS.uploadTarget] !== undefined;
 }
 

@@ -14,8 +14,11 @@ export interface TargetPlan {
   readonly claim: 'create' | 'adopt' | 'wait';
   /** uid of the claim to adopt. */
   readonly adoptUid?: string;
-  /** The claim that has the name is being removed. */
-  readonly waiting?: { readonly reason: 'ErrResourceMarkedForDeletion'; readonly message: string };
+  /** The claim that has the name is being removed, or is filled for another DataVolume. */
+  readonly waiting?: {
+    readonly reason: 'ErrResourceMarkedForDeletion' | 'ErrResourceExists';
+    readonly message: string;
+  };
   readonly storageClass: string;
   readonly provisioner: string;
   readonly bindingMode: 'Immediate' | 'WaitForFirstConsumer';

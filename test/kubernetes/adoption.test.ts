@@ -17,6 +17,7 @@ const created = (uid: string) => ({ annotations: { 'cdi.kubevirt.io/createdForDa
 const populated = { annotations: { 'cdi.kubevirt.io/storage.populatedFor': 'vm1' } };
 const marked = { labels: { 'dvflow.io/unpublished': 'dv-uid' } };
 const deleted = { deletionTimestamp: new Date() };
+const ADOPTS = { 'cdi.kubevirt.io/allowClaimAdoption': 'true' };
 const gate: CdiConfig = { spec: { featureGates: ['DataVolumeClaimAdoption'] } };
 const claimWith = (...metadata: object[]): V1PersistentVolumeClaim => ({
   metadata: Object.assign({ namespace: 'team-a', name: 'vm1', uid: 'claim-uid' }, ...metadata) as object,
@@ -30,7 +31,7 @@ describe('the verdict on a claim of the same name', () => {
     Record<string, string>,
     CdiConfig | undefined,
     string,
-    RegExp?,
+    (RegExp | undefined)?,
   ][] = [
     ['own, in the making', claimWith(created('dv-uid'), marked), {}, undefined, 'create'],
     ['own, published', claimWith(created('dv-uid')), {}, undefined, 'adopt'],
@@ -76,6 +77,74 @@ describe('the verdict on a claim of the same name', () => {
     ],
     ['adopted before', claimWith(owned('DataVolume', 'vm1', 'dv-uid')), {}, undefined, 'adopt'],
     ['populated', claimWith(populated), {}, undefined, 'adopt'],
+    [
+      'in the making for an earlier DataVolume that let it go, adoption allowed',
+      claimWith(
+        { annotations: { ...created('old').annotations, 'dvflow.io/workflow-id': 'import/team-a/vm1' } },
+        { labels: { 'dvflow.io/unpublished': 'old' } },
+      ),
+      ADOPTS,
+      undefined,
+      'wait',
+      /vm1 is being filled for another DataVolume by workflow import\/team-a\/vm1$/,
+    ],
+    [
+      'own, in the making, whose annotation somebody took away',
+      claimWith(marked, owned('DataVolume', 'vm1', 'dv-uid')),
+      {},
+      undefined,
+      'create',
+    ],
+    ...(['Running', 'Succeeded'] as const).flatMap((phase): typeof rows => {
+      const said = { 'cdi.kubevirt.io/storage.pod.phase': phase };
+      const byCdi = { 'cdi.kubevirt.io/storage.import.endpoint': 'http://a/b', ...said };
+      const verdict = phase === 'Succeeded' ? 'adopt' : 'ResourceExists';
+      const why = phase === 'Succeeded' ? undefined : /has no complete disk: \S+ is Running, not Succeeded/;
+      const own = created('dv-uid').annotations;
+      const upload = { 'cdi.kubevirt.io/storage.upload.target': '', ...said };
+      return [
+        [
+          `own, by CDI, ${phase}`,
+          claimWith({ annotations: { ...own, ...byCdi } }),
+          {},
+          undefined,
+          verdict,
+          why,
+        ],
+        [
+          `of its owner, by CDI, ${phase}`,
+          claimWith({ annotations: byCdi }, owned('DataVolume', 'vm1', 'dv-uid')),
+          { 'cdi.kubevirt.io/storage.prePopulated': 'vm1' },
+          undefined,
+          verdict,
+          why,
+        ],
+        [
+          `plain, by CDI, adoption allowed, ${phase}`,
+          claimWith({ annotations: byCdi }),
+          ADOPTS,
+          undefined,
+          verdict,
+          why,
+        ],
+        [
+          `plain, uploaded into, adoption allowed, ${phase}`,
+          claimWith({ annotations: upload }),
+          ADOPTS,
+          undefined,
+          verdict,
+          why,
+        ],
+        // a run that was killed between its last steps has published it and not said so
+        [
+          `own, by dvflow, ${phase}`,
+          claimWith({ annotations: { ...own, ...upload } }),
+          {},
+          undefined,
+          'adopt',
+        ],
+      ];
+    }),
     [
       'populated, going',
       claimWith(populated, deleted),

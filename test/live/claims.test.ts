@@ -8,6 +8,7 @@ import { makeImages, type Images } from './images.js';
 import { recordHistory } from './record.js';
 import { assertSameDisk, createWorld, eventually, type DataVolume, type World } from './world.js';
 
+const MiB = 1 << 20;
 const WAITS_FOR_CONSUMER = { 'cdi.kubevirt.io/storage.bind.immediate.requested': undefined };
 
 describe('claims and volumes', function () {
@@ -95,6 +96,23 @@ describe('claims and volumes', function () {
     const said = (await world.events(namespace, 'again')).map(({ reason }) => reason);
     assert.ok(said.includes('ErrResourceMarkedForDeletion'), said.join());
     await recordHistory(stack, idOf(second), 'importDataVolume.succeeded.after-claim');
+  });
+
+  it('takes no claim for a disk that another run is filling still, although it may adopt claims', async () => {
+    const slow = await startFileServer({ path: images.raw, bytesPerSecond: 2 * MiB });
+    const adopts = { 'cdi.kubevirt.io/allowClaimAdoption': 'true' };
+    try {
+      await world.createImport(namespace, 'orphaned', { url: slow.url }, {}, adopts);
+      await world.awaitPhase(namespace, 'orphaned', 'ImportInProgress', 30_000);
+      const first = await world.claim(namespace, 'orphaned');
+      await stack.kubectl(['delete', 'dv', 'orphaned', '-n', namespace, '--cascade=orphan']);
+      await world.createImport(namespace, 'orphaned', { url: server.url }, {}, adopts);
+      await world.awaitPhase(namespace, 'orphaned', 'Succeeded', 60_000);
+      assert.notEqual((await world.claim(namespace, 'orphaned'))?.metadata?.uid, first?.metadata?.uid);
+      await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'orphaned'));
+    } finally {
+      await slow.close();
+    }
   });
 
   it('adopts a claim that a backup restored (populatedFor): Succeeded at once, owner set, nothing read', async () => {

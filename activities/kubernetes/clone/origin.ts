@@ -9,16 +9,9 @@ import type { Kubernetes } from '../client.js';
 import { findDataVolume } from '../data-volumes.js';
 import { CDI_ANNOTATIONS, MARKS } from '../names.js';
 import { nodesOf } from '../node-affinity.js';
+import { awaitsData } from '../plain-claims.js';
 import { parseQuantity } from '../quantity.js';
 import { once, podsOf, writersOf, type ListPods } from './users.js';
-
-/** Claims that say by one of these that somebody fills them, and by their pod's phase when that is over. */
-const FILLED_BY = [
-  'cdi.kubevirt.io/storage.upload.target',
-  'cdi.kubevirt.io/storage.import.endpoint',
-  'cdi.kubevirt.io/storage.import.source',
-  'k8s.io/CloneRequest',
-];
 
 /** How labels begin that say what a machine of a disk is like; of KubeVirt's others some say whose the claim is. */
 const DESCRIBING = 'instancetype.kubevirt.io/default-';
@@ -101,9 +94,7 @@ export function createOriginFinder({
       if (found && owns && phase !== 'Succeeded')
         return `${filled}: DataVolume ${namespace}/${found.metadata.name} is ${phase}`;
     }
-    const awaited = FILLED_BY.some((annotation) => annotations[annotation] !== undefined);
-    if (awaited && annotations[CDI_ANNOTATIONS.podPhase] !== 'Succeeded') return filled;
-    return undefined;
+    return awaitsData({ metadata: metadata ?? {} }) ? filled : undefined;
   }
 
   async function volumeOf(claim: V1PersistentVolumeClaim): Promise<SourceVolume | Waiting> {
