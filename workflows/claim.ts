@@ -32,8 +32,20 @@ function undoClaim(volume: Lifecycle): void {
 
 /** Decides what the claim will be; one that is to be there already, or is going, is waited for. */
 export async function planTarget(volume: Lifecycle): Promise<TargetPlan> {
+  const dataVolume = refOf(volume.facts);
+  return await planOnce(volume, () => untilThere(volume, () => control.planTarget({ dataVolume })));
+}
+
+/**
+ * What a claim was made by counts for all runs that go on for each other: while one waits for its consumer, sizes, classes and
+ * defaults of the cluster may change. The claim itself is judged by each.
+ */
+export async function planOnce(volume: Lifecycle, plan: () => Promise<TargetPlan>): Promise<TargetPlan> {
   volume.step('planning the target');
-  return await untilThere(volume, () => control.planTarget({ dataVolume: refOf(volume.facts) }));
+  const { target } = volume.handedOn;
+  if (!target) return await plan();
+  const dataVolume = refOf(volume.facts);
+  return { ...target, ...(await untilThere(volume, () => control.judgeTarget({ dataVolume }))) };
 }
 
 /** Waits for a claim that somebody else is to make, and until one is gone that is being removed. */
@@ -112,6 +124,7 @@ export async function ensureClaim(
     }
   });
   volume.note({ claim });
+  volume.handedOn.target = target;
   return claim;
 }
 

@@ -36,8 +36,7 @@ export async function cloneDataVolume(input: LifecycleInput): Promise<CloneResul
     const verdict = await untilThere(volume, () => control.judgeTarget({ dataVolume }));
     if (verdict.claim === 'adopt') return await adopt(volume, verdict);
     const { origin, content } = await findSource(volume);
-    volume.step('planning the target');
-    const target = await control.planClone({ dataVolume, origin, content });
+    const target = await planClone(volume, { origin, content });
     const reserved = await reserveStaticVolume(volume, target);
     const claim = await ensureClaim(volume, target, { ...labelsOf(origin), reserved });
     await awaitConsumer(volume, claim, target);
@@ -65,6 +64,15 @@ async function findSource(
   const content = known.content ?? (await measure(volume, known.origin));
   handedOn.clone = { ...known, content };
   return { origin: known.origin, content };
+}
+
+async function planClone(
+  volume: Lifecycle,
+  found: { readonly origin: CloneOrigin; readonly content: SourceContent },
+): Promise<TargetPlan> {
+  volume.step('planning the target');
+  // the claim was judged already
+  return volume.handedOn.target ?? (await control.planClone({ dataVolume: refOf(volume.facts), ...found }));
 }
 
 function labelsOf({ labels }: CloneOrigin): Pick<CloneOrigin, 'labels'> {

@@ -21,11 +21,13 @@ export async function importDataVolume(input: LifecycleInput): Promise<ImportRes
     await begin(volume);
     const target = await planTarget(volume);
     if (target.claim === 'adopt') return await adopt(volume, target);
-    const image = await inspect(volume, target);
+    const image = volume.handedOn.image ?? (await inspect(volume, target));
     volume.note({ image });
     const plan = await planScratch(volume, { target, image });
     const reserved = await reserveStaticVolume(volume, target);
     const claim = await ensureClaim(volume, target, { labels: image.labels, reserved });
+    // whoever waits with its claim is not concerned by what becomes of the source meanwhile
+    volume.handedOn.image = image;
     await awaitConsumer(volume, claim, target);
     await volume.enter('ImportScheduled');
     const directory = reserved

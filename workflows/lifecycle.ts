@@ -65,7 +65,12 @@ export async function runLifecycle<T>(
 async function openStart(start: DataVolumeStart, run: Run): Promise<DataVolumeFacts> {
   if (continues()) {
     run.progressAt = start.progressAt ?? run.progressAt;
-    if (start.clone) run.handedOn.clone = start.clone;
+    const { target, image, clone } = start;
+    Object.assign(run.handedOn, {
+      ...(target && { target }),
+      ...(image && { image }),
+      ...(clone && { clone }),
+    });
   }
   identify(start, run);
   return await opened(control.openDataVolume({ start }), run);

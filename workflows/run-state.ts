@@ -1,6 +1,6 @@
 import type { CloneStarted } from '../activities/types/clone.js';
 import type { CarriedUpload } from '../activities/types/upload.js';
-import type { DataVolumeRef, LifecycleStatus } from '../activities/types.js';
+import type { DataVolumeRef, ImageFacts, LifecycleStatus, TargetPlan } from '../activities/types.js';
 
 /** Something to undo when the run does not succeed. */
 export interface Undo {
@@ -10,6 +10,10 @@ export interface Undo {
 
 /** What a run that continues as new hands on; members of its input. */
 export interface HandedOn {
+  /** What the claim was made by, once it is made. */
+  target?: TargetPlan;
+  /** The image that it was made for. */
+  image?: ImageFacts;
   clone?: CloneStarted;
   upload?: CarriedUpload;
 }

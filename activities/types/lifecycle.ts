@@ -2,7 +2,7 @@
 import type { CloneStarted } from './clone.js';
 import type { Condition, DataVolumeManifest, DataVolumeRef, Phase, SourceKind } from './data-volume.js';
 import type { ImageFacts } from './image.js';
-import type { ClaimRef } from './target.js';
+import type { ClaimRef, TargetPlan } from './target.js';
 import type { CarriedUpload } from './upload.js';
 
 /** What the watch starts a lifecycle with; the spec is read from the API server. */
@@ -13,6 +13,9 @@ export interface DataVolumeStart extends DataVolumeRef {
   readonly progressAt?: number;
   /** Of an upload that continues as new: what has come so far. */
   readonly upload?: CarriedUpload;
+  /** Of a lifecycle that continues as new: what its claim was made by, and the image that it was made for. */
+  readonly target?: TargetPlan;
+  readonly image?: ImageFacts;
   /** What a clone that continued as new hands on. */
   readonly clone?: CloneStarted;
 }

@@ -6,7 +6,11 @@ import type { TestStack } from '../support/stack.js';
  * With `DVFLOW_RECORD=1` keeps the history of a finished run as `test/histories/<name>.json`, for the replay tests. Histories are
  * re-recorded until the first tag and frozen from then on (`design.md` §11).
  */
-export async function recordHistory(stack: TestStack, workflowId: string, name: string): Promise<void> {
+export async function recordHistory(
+  stack: Pick<TestStack, 'temporal'>,
+  workflowId: string,
+  name: string,
+): Promise<void> {
   if (process.env.DVFLOW_RECORD !== '1') return;
   const history = await stack.temporal.workflow.getHandle(workflowId).fetchHistory();
   const path = new URL(`../histories/${name}.json`, import.meta.url);
