@@ -19,6 +19,9 @@ import type { TusRequest } from './whereabouts.js';
 /** Where uploads are made; each is below it. */
 export const TUS_PATH = '/tus/uploads';
 
+/** Content type of a piece of a file. */
+const PIECE_TYPE = 'application/offset+octet-stream';
+
 /** `algorithm:hex` of the whole file, in the metadata. */
 const CHECKSUM = /^(?:md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/i;
 
@@ -50,7 +53,7 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
       const { id } = request.params as { readonly id?: string };
       // what the library would wait for with the upload locked
       if (raw.method === 'HEAD' && id !== undefined) await store.awaitVerdict(id, served.claim);
-      if (raw.method === 'PATCH') await awaitBody(parts, raw);
+      if (carriesPiece(raw)) await awaitBody(parts, raw);
       return await tusRequest.run(served, () => handle(tus, request, reply));
     } catch (error) {
       logUnforeseen(parts, raw, error);
@@ -71,6 +74,13 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
       .headers({ ...OPEN, allow: 'POST, HEAD, PATCH, OPTIONS' })
       .send(),
   );
+}
+
+/** Whether a piece of a file comes with a request. What the library writes of a POST is not offered (`creation-with-upload`), but it does. */
+function carriesPiece({ method, headers }: TusRequest['raw']): boolean {
+  if (method === 'PATCH') return true;
+  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  return method === 'POST' && headers['content-type'] === PIECE_TYPE && hasBody;
 }
 
 /** @throws UploadError 408 when nothing comes, 503 when too many wait */
