@@ -109,6 +109,8 @@ export interface TestGateway {
   onLocate?: LocateUpload | undefined;
   /** A token for the claim `disk`. */
   token(): Promise<string>;
+  /** A token for another claim, which is made. */
+  claimToken(name: string): Promise<string>;
   send(options: Sent): Promise<Received>;
   close(): Promise<void>;
 }
@@ -194,6 +196,11 @@ export async function startTestGateway(
         claimUid: claims.get('disk')?.metadata?.uid ?? '',
         holder: ALICE,
       }),
+    async claimToken(name: string) {
+      const claimUid = `uid-of-${name}`;
+      claims.set(name, uploadClaim({ uid: claimUid }));
+      return await tokens.issue({ namespace: 'team-a', name, claimUid, holder: ALICE });
+    },
     send: async (sent: Sent) => await send(server.port, authority.ca, sent),
     async close() {
       await server.close();

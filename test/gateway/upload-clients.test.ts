@@ -84,10 +84,10 @@ describe("CDI's upload endpoints survive their clients", function () {
     const type = 'multipart/form-data; boundary=b';
     const silent = Object.assign(new PassThrough(), { headers: {} }) as unknown as IncomingMessage;
     const began = Date.now();
-    await assert.rejects(readFormFile(silent, type, 200), { status: 408 });
+    await assert.rejects(readFormFile(silent, type, { stallMs: 200 }), { status: 408 });
     assert.ok(Date.now() - began < 2_000);
     const trickle = Object.assign(new PassThrough(), { headers: {} });
-    const reading = readFormFile(trickle as unknown as IncomingMessage, type, 400);
+    const reading = readFormFile(trickle as unknown as IncomingMessage, type, { stallMs: 400 });
     for (const piece of [
       '--b\r\n',
       'Content-Disposition: ',
@@ -113,7 +113,11 @@ describe("CDI's upload endpoints survive their clients", function () {
   it('that wait in great numbers before they send anything', async () => {
     const headers = { 'content-length': '2' };
     const bodies = Array.from({ length: 64 }, () => new PassThrough());
-    const answers = bodies.map((body) => gateway.send({ path: SYNC, token, body, headers }));
+    // four of a claim
+    const tokens = await Promise.all(Array.from({ length: 16 }, (_, n) => gateway.claimToken(`disk-${n}`)));
+    const answers = bodies.map((body, n) =>
+      gateway.send({ path: SYNC, token: tokens[n % 16]!, body, headers }),
+    );
     const refused = async (): Promise<boolean> => {
       const { status, text } = await gateway.send({ path: SYNC, token, body: 'x' });
       return status === 503 && /64 uploads that have sent nothing wait/.test(text);

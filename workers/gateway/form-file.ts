@@ -24,15 +24,22 @@ export interface FormFile {
   readonly onWritten: (piece: Buffer) => void;
 }
 
+/** How long a form's file is waited for. */
+export interface FormWait {
+  /** Time in which nothing comes, in ms. @default 60_000 */
+  readonly stallMs?: number;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Reads a form up to its file. Parts before and after it are passed over.
  * @throws UploadError 400 for a body that is no form, has no part `file` or none within a mebibyte, or breaks off before it; 408 for
- * one of which nothing comes for so long
+ * one of which nothing comes for so long; the reason of `signal` once it is aborted
  */
 export async function readFormFile(
   request: IncomingMessage,
   contentType: string | undefined,
-  stallMs = STALL_MS,
+  wait: FormWait = {},
 ): Promise<FormFile> {
   const parser = parserFor(request, contentType ?? '');
   const { promise, resolve, reject } = Promise.withResolvers<FormFile>();
@@ -57,7 +64,7 @@ export async function readFormFile(
     if (!request.complete) fail("the client's connection has broken");
   });
   request.pipe(parser);
-  const unwatch = watchPreamble(request, stallMs, reject);
+  const unwatch = watchPreamble(request, wait, reject);
   return await promise.finally(() => unwatch());
 }
 
@@ -81,11 +88,11 @@ function freeFormPieces(form: Readable, file: Readable): FormFile['onWritten'] {
 /** Until the file begins nobody else looks after the request. */
 function watchPreamble(
   request: IncomingMessage,
-  stallMs: number,
-  refuse: (error: UploadError) => void,
+  { stallMs = STALL_MS, signal }: FormWait,
+  refuse: (error: unknown) => void,
 ): () => void {
   let bytes = 0;
-  const stop = (error: UploadError): void => {
+  const stop = (error: unknown): void => {
     request.unpipe();
     request.pause();
     refuse(error);
@@ -101,8 +108,11 @@ function watchPreamble(
       stop(new UploadError(400, `the form has no part named ${PART} within ${PREAMBLE_BYTES} bytes`));
   };
   request.on('data', count);
+  const abort = (): void => stop(signal?.reason);
+  signal?.addEventListener('abort', abort);
   return () => {
     clearTimeout(stall);
+    signal?.removeEventListener('abort', abort);
     request.off('data', count);
   };
 }

@@ -37,9 +37,14 @@ export function goneSignal(request: IncomingMessage): AbortSignal {
 
 /**
  * Resolves when the first byte is there to be read; nothing of the body is taken.
- * @throws UploadError when nothing comes in time, or there is nothing
+ * @throws UploadError when nothing comes in time, or there is nothing; the reason of `signal` once it is aborted
  */
-export async function awaitFirstByte(source: Readable, withinMs: number): Promise<void> {
+export async function awaitFirstByte(
+  source: Readable,
+  withinMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  signal?.throwIfAborted();
   if (source.readableLength > 0) return;
   const late = new AbortController();
   try {
@@ -47,7 +52,9 @@ export async function awaitFirstByte(source: Readable, withinMs: number): Promis
       once(source, 'readable', { signal: late.signal }).then(() => 'readable' as const),
       once(source, 'close', { signal: late.signal }).then(() => 'closed' as const),
       pause(withinMs, 'late' as const, { signal: late.signal }),
+      ...(signal ? [once(signal, 'abort', { signal: late.signal }).then(() => 'aborted' as const)] : []),
     ]);
+    signal?.throwIfAborted();
     if (outcome === 'late')
       throw new UploadError(408, `the client has sent nothing for ${withinMs / 1000} s`);
     if (source.readableLength > 0) return;
@@ -59,6 +66,9 @@ export async function awaitFirstByte(source: Readable, withinMs: number): Promis
   }
 }
 
+/** Header of an answer that another moment may better, in seconds. */
+export const RETRY_LATER = { 'retry-after': '5' } as const;
+
 /** Sends an answer as CDI does: plain text, escaped. */
 export function sendAnswer(
   request: FastifyRequest,
@@ -67,7 +77,7 @@ export function sendAnswer(
 ): FastifyReply {
   // whoever was not told to send may send or not: the next request on this connection could not be told from a body
   if (isUntold(request.raw)) void reply.header('connection', 'close');
-  if (status === 503) void reply.header('retry-after', '5');
+  if (status === 503) void reply.headers(RETRY_LATER);
   return reply
     .code(status)
     .type('text/plain; charset=utf-8')

@@ -100,7 +100,7 @@ async function receive(
   const length = form === undefined ? lengthOf(raw) : undefined;
   if ((length ?? 0) > limit.limitBytes)
     throw new UploadError(400, `an upload of ${length} bytes is larger than allowed: ${limit.limitReason}`);
-  const body = await beginningOf(raw, { form, length, slots });
+  const body = await beginningOf(raw, { form, length, slots, claimUid: claim.uid });
   const giveBack = slots.take();
   const received = countReceived(metrics);
   try {
@@ -136,21 +136,20 @@ async function beginningOf(
     form,
     length,
     slots,
+    claimUid,
   }: {
     readonly form: string | undefined;
     readonly length: number | undefined;
     readonly slots: GatewayParts['slots'];
+    readonly claimUid: string;
   },
 ): Promise<Body> {
-  const leave = slots.wait();
-  try {
+  return await slots.wait(claimUid, async (signal) => {
     expectsContinue(raw);
-    const body = form === undefined ? plainBody(raw, length) : await readFormFile(raw, form);
-    await awaitFirstByte(body.source, STALL_MS);
+    const body = form === undefined ? plainBody(raw, length) : await readFormFile(raw, form, { signal });
+    await awaitFirstByte(body.source, STALL_MS, signal);
     return body;
-  } finally {
-    leave();
-  }
+  });
 }
 
 function plainBody(raw: IncomingMessage, length: number | undefined): Body {

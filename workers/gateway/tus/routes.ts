@@ -8,7 +8,7 @@ import { bearerToken } from '../bearer.js';
 import { byteLimit } from '../byte-limit.js';
 import type { GatewayParts } from '../parts.js';
 import { STALL_MS } from '../body-pump.js';
-import { awaitFirstByte, expectsContinue, goneSignal, isUntold } from '../requests.js';
+import { awaitFirstByte, expectsContinue, goneSignal, isUntold, RETRY_LATER } from '../requests.js';
 import { awaitUploadClaim, ClaimNotReadyError, type UploadClaim } from '../upload-claims.js';
 import { answerOf, logUnforeseen, UploadError, type UploadAnswer } from '../upload-failures.js';
 import { TokenError } from '../tokens.js';
@@ -53,7 +53,7 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
       const { id } = request.params as { readonly id?: string };
       // what the library would wait for with the upload locked
       if (raw.method === 'HEAD' && id !== undefined) await store.awaitVerdict(id, served.claim);
-      if (carriesPiece(raw)) await awaitBody(parts, raw);
+      if (carriesPiece(raw)) await awaitBody(parts, served);
       return await tusRequest.run(served, () => handle(tus, request, reply));
     } catch (error) {
       logUnforeseen(parts, raw, error);
@@ -61,7 +61,8 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
       // an answer to HEAD has no body
       const reason = raw.method === 'HEAD' ? { [REASON]: encodeURIComponent(message) } : {};
       const untold = isUntold(raw) ? { connection: 'close' } : {};
-      const headers = { ...OPEN, ...reason, ...untold };
+      const later = status === 503 ? RETRY_LATER : {};
+      const headers = { ...OPEN, ...reason, ...untold, ...later };
       return reply.code(status).headers(headers).type('text/plain; charset=utf-8').send(message);
     }
   };
@@ -84,9 +85,8 @@ function carriesPiece({ method, headers }: TusRequest['raw']): boolean {
 }
 
 /** @throws UploadError 408 when nothing comes, 503 when too many wait */
-async function awaitBody({ slots }: GatewayParts, raw: TusRequest['raw']): Promise<void> {
-  const leave = slots.wait();
-  await awaitFirstByte(raw, STALL_MS).finally(leave);
+async function awaitBody({ slots }: GatewayParts, { raw, claim }: TusRequest): Promise<void> {
+  await slots.wait(claim.uid, (signal) => awaitFirstByte(raw, STALL_MS, signal));
 }
 
 async function admit(parts: GatewayParts, raw: TusRequest['raw']): Promise<TusRequest> {
