@@ -1,6 +1,7 @@
 /** The gateway before a real data port and the real engine: everything of an upload but the workflow that lets it in. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { createReadStream, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -70,12 +71,19 @@ describe('an upload through the gateway into a real disk', function () {
       const mine = { session: request.session, run };
       receiving = mine;
       void run.done
+        .then(async ({ outcome }) => outcome === 'scratch' && (await receiveWithScratch(request)))
         .catch(() => undefined)
         .finally(() => {
           if (receiving === mine) receiving = undefined;
         });
     }
     return { url: place.url, session: request.session, offset: place.offset };
+  }
+
+  /** The client waits meanwhile. */
+  async function receiveWithScratch(request: UploadRequest): Promise<void> {
+    const scratch = await target.reserveScratch(request.length ?? DISK);
+    await target.receive(request, { scratch }).done;
   }
 
   function assertSame(file = raw): void {
@@ -114,6 +122,24 @@ describe('an upload through the gateway into a real disk', function () {
       assertSame();
     });
   }
+
+  it('takes a qcow2 whose snapshots make it much longer than its disk', async () => {
+    const file = `${directory()}/snapshots.qcow2`;
+    qemuImg('create', '-f', 'qcow2', file, String(DISK));
+    for (const name of ['first', 'second', 'third']) {
+      writeFileSync(`${directory()}/${name}.raw`, randomBytes(DISK));
+      qemuImg('convert', '-n', '-f', 'raw', '-O', 'qcow2', `${directory()}/${name}.raw`, file);
+      qemuImg('snapshot', '-c', name, file);
+    }
+    const { size } = statSync(file);
+    assert.ok(size > 3 * DISK, `${size}`);
+    const { status, text } = await post(file);
+    assert.equal(status, 200, text);
+    assertSame(`${directory()}/third.raw`);
+    target = await makeTarget(directory(), DISK, server);
+    assert.equal((await send(file)).bytes, size);
+    assertSame(`${directory()}/third.raw`);
+  });
 
   it('tells the reason of the engine: a file that is cut short, one that does not fit', async () => {
     const cut = `${directory()}/cut.qcow2`;

@@ -99,12 +99,17 @@ describe('resumable uploads', function () {
 
   it('tell what is wrong, and nothing is lost where it can be cured', async () => {
     gateway.claims.set('disk', uploadClaim({ size: '1Mi' }));
-    assert.equal((await tus.create(80 * MIB)).status, 413);
+    const large = await tus.create(81 * MIB);
+    assert.equal(large.status, 413);
+    assert.match(
+      large.text,
+      /^an upload of 84934656 bytes .* claim team-a\/disk asks for 1048576 bytes, .* at most 83886080 bytes/,
+    );
     assert.equal((await tus.create(0)).status, 400);
     // the volume of a Bound claim may be larger than the claim asks for
     const bound = { phase: 'Bound', capacity: { storage: '128Mi' } };
     gateway.claims.set('disk', { ...uploadClaim({ size: '1Mi' }), status: bound });
-    assert.equal((await tus.create(80 * MIB)).status, 201);
+    assert.equal((await tus.create(81 * MIB)).status, 201);
     gateway.claims.set('disk', uploadClaim());
     const path = await tus.created(2 * MIB);
     const body = { type: 'UploadInProgress', message: 'another upload is being received' };

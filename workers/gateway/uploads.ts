@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { lingerAfter } from '../../activities/data-port/linger.js';
 import { bearerToken } from './bearer.js';
 import { STALL_MS } from './body-pump.js';
-import { byteLimit } from './byte-limit.js';
+import { assertAllowed, byteLimit } from './byte-limit.js';
 import { sendToDataPort } from './data-port.js';
 import type { GatewayParts } from './parts.js';
 import { awaitFirstByte, expectsContinue, goneSignal, sendAnswer } from './requests.js';
@@ -98,8 +98,7 @@ async function receive(
   const { slots, openUpload, dataPortTls, logger, metrics } = parts;
   const limit = byteLimit(claim);
   const length = form === undefined ? lengthOf(raw) : undefined;
-  if ((length ?? 0) > limit.limitBytes)
-    throw new UploadError(400, `an upload of ${length} bytes is larger than allowed: ${limit.limitReason}`);
+  assertAllowed(length ?? 0, claim, 400);
   const body = await beginningOf(raw, { form, length, slots, claimUid: claim.uid });
   const giveBack = slots.take();
   const received = countReceived(metrics);

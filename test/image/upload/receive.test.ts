@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { makePatterned, makeRaw, MIB, qemuImg, sha256, useDirectory } from '../support/images.js';
 import { moversOf, until, USER } from '../support/transfer.js';
@@ -174,6 +175,21 @@ describe('receiveUpload', function () {
     assert.equal((await target.putFile(request, raw)).status, 200);
     assert.equal((await receiving.done).outcome, 'complete');
     assertSame(target.disk);
+  });
+
+  it('ends an image that has no end: 16 times the disk and 64 MiB are taken', async () => {
+    const target = await make({}, MIB);
+    qemuImg('create', '-f', 'qcow2', `${directory()}/small.qcow2`, String(MIB));
+    const image = readFileSync(`${directory()}/small.qcow2`);
+    const request = session();
+    const receiving = target.receive(request);
+    const rest = Array.from({ length: 100 }, () => Buffer.alloc(MIB, 1));
+    const answer = await target.put(request, Readable.from([image, ...rest]));
+    assert.match(
+      answer.text,
+      /"type":"ImageHostile".*more than 83886080 bytes, for a disk of at most 1048576/,
+    );
+    assert.equal((await receiving.done).outcome, 'refused');
   });
 
   it('verifies a checksum over the whole file, also where it comes in two parts', async () => {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import type { ImageSource } from '../../../activities/image/source/types.js';
 import { spoolUpload } from '../../../activities/image/upload/spool.js';
 import { readUploadState, writeUploadState } from '../../../activities/image/upload/upload-state.js';
-import { useDirectory } from '../support/images.js';
+import { MIB, useDirectory } from '../support/images.js';
 import { refusal } from '../support/refused.js';
 
 const CONTENT = Buffer.from('all of it');
@@ -47,4 +47,29 @@ describe('a spooled upload of which everything has come', () => {
       await assert.rejects(spooling, refusal('SourceUnavailable', /what was kept of it is gone/, false));
       assert.deepEqual(await state(), known);
     });
+});
+
+describe('a spooled upload that is longer than its scratch space', () => {
+  const directory = useDirectory();
+
+  it('ends before it occupies more room than it was given', async () => {
+    const [scratch, own] = [`${directory()}/scratch`, `${directory()}/own`];
+    mkdirSync(scratch);
+    mkdirSync(own);
+    const endless = async function* (): AsyncGenerator<Buffer> {
+      for (;;) yield Buffer.alloc(MIB);
+    };
+    const known = { session: randomUUID() };
+    const spooling = spoolUpload({ stream: endless } as unknown as ImageSource, {
+      body: { ...known, start: 0 },
+      scratch,
+      room: { bytes: 4 * MIB, claimName: 'team-a/disk' },
+      directory: own,
+      signal: new AbortController().signal,
+      onProgress: () => undefined,
+    });
+    const why = /more than the 4194304 bytes of scratch space that claim team-a\/disk offers/;
+    await assert.rejects(spooling, refusal('LargerPVCRequired', why, true));
+    assert.equal(statSync(`${scratch}/upload-${known.session}`).size, 4 * MIB);
+  });
 });

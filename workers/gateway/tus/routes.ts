@@ -5,7 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { MemoryLocker, Server } from '@tus/server';
 import { lingerAfter } from '../../../activities/data-port/linger.js';
 import { bearerToken } from '../bearer.js';
-import { byteLimit } from '../byte-limit.js';
+import { assertAllowed } from '../byte-limit.js';
 import type { GatewayParts } from '../parts.js';
 import { STALL_MS } from '../body-pump.js';
 import { awaitFirstByte, expectsContinue, goneSignal, isUntold, RETRY_LATER } from '../requests.js';
@@ -149,10 +149,6 @@ function createTusServer(parts: GatewayParts, datastore: DataPortStore): Server 
     locker: new MemoryLocker(),
     // relative, so that a proxy may have put a prefix before it
     generateUrl: ({ url }, { id }) => (new URL(url).pathname.endsWith('/') ? id : `uploads/${id}`),
-    maxSize: () => {
-      const claim = tusRequest.getStore()?.claim;
-      return claim ? byteLimit(claim).limitBytes : 0;
-    },
     namingFunction: (request, metadata) => newName(request, metadata ?? {}),
     onResponseError: (_request, error) => {
       const raw = tusRequest.getStore()?.raw;
@@ -178,6 +174,8 @@ function newName(request: Request, metadata: Readonly<Record<string, string | nu
   const length = Number(request.headers.get('upload-length'));
   if (!claim) throw new Error('an upload is made outside of a request');
   if (length === 0) throw new UploadError(400, 'the file is empty');
+  // the library's own answer has no figures
+  assertAllowed(length, claim, 413);
   const { checksum } = metadata;
   if (checksum !== undefined && !CHECKSUM.test(checksum ?? ''))
     throw new UploadError(

@@ -43,7 +43,7 @@ export function readUploadName(name: string): UploadName | undefined {
   return { session, claimUid, length, created, metadata };
 }
 
-/** Reads a name for a claim. @throws UploadError 404 for one that is none, is another claim's, or is of more than this one can hold */
+/** Reads a name for a claim. @throws UploadError 404 for one that is none, is another claim's, or is of more than may be sent into this one */
 export function requireName(id: string, claim: UploadClaim): UploadName {
   const name = readUploadName(id);
   // whoever has made a name up is held to the limit as well
