@@ -109,6 +109,9 @@ describe('upload tokens', () => {
     const unfit = [
       { ...good, operation: 'Clone' },
       { ...good, name: '' },
+      { ...good, name: '..' },
+      { ...good, name: 'A B' },
+      { ...good, namespace: '.' },
       { ...good, namespace: undefined },
       { ...good, resource: { group: '', version: 'v1', resource: 'secrets' } },
       { ...good, resource: { group: 'apps', version: 'v1', resource: 'persistentvolumeclaims' } },

@@ -23,6 +23,7 @@ export interface ApiStatus {
     readonly status: 'Failure';
     readonly message: string;
     readonly reason: keyof typeof CODES;
+    readonly details?: object;
     readonly code: number;
   };
 }
@@ -34,4 +35,22 @@ export function statusOf(reason: keyof typeof CODES, message: string): ApiStatus
     code,
     body: { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, code },
   };
+}
+
+/** A value that a field may not have. */
+export interface InvalidField {
+  /** `spec.pvcName` */
+  readonly field: string;
+  readonly reason: 'FieldValueInvalid' | 'FieldValueRequired';
+  readonly message: string;
+}
+
+/** The refusal of an object for one of its fields, as kube-apiserver writes it. */
+export function invalidStatus(
+  { group, kind, name }: { readonly group: string; readonly kind: string; readonly name: string },
+  cause: InvalidField,
+): ApiStatus {
+  const message = `${kind}.${group} ${JSON.stringify(name)} is invalid: ${cause.field}: ${cause.message}`;
+  const { code, body } = statusOf('Invalid', message);
+  return { code, body: { ...body, details: { name, group, kind, causes: [cause] } } };
 }

@@ -1,5 +1,6 @@
 /** Upload tokens: CDI's own shape (`clients.md` §2.3), and bound to the one claim that they were asked for. */
 import { errors, jwtVerify, SignJWT, type JWTPayload } from 'jose';
+import { whyNoName } from './object-names.js';
 import type { SigningKeys } from './signing-keys.js';
 
 /** CDI's algorithm; no other is believed, whatever a token says of itself. */
@@ -157,8 +158,7 @@ function read(payload: JWTPayload): UploadToken {
     dvflow?: Partial<OwnClaims>;
   };
   if (operation !== OPERATION) throw new TokenError('unfit', 'the token is not one for uploads');
-  if (typeof name !== 'string' || typeof namespace !== 'string' || !name || !namespace)
-    throw new TokenError('unfit', 'the token names no claim');
+  if (!isName(name) || !isName(namespace)) throw new TokenError('unfit', 'the token names no claim');
   if (resource?.resource !== RESOURCE.resource || resource.group !== '')
     throw new TokenError('unfit', 'the token is not one for a PersistentVolumeClaim');
   return {
@@ -170,6 +170,11 @@ function read(payload: JWTPayload): UploadToken {
     ...(dvflow?.dataVolumeUid === undefined ? {} : { dataVolumeUid: dvflow.dataVolumeUid }),
     ...(dvflow?.holder === undefined ? {} : { holder: dvflow.holder }),
   };
+}
+
+/** They become a part of an address. */
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && whyNoName(value) === undefined;
 }
 
 function refused(error: unknown): TokenError {

@@ -3,7 +3,8 @@ import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { call, callIfFound } from '../../activities/kubernetes/client.js';
 import { findDataVolume } from '../../activities/kubernetes/data-volumes.js';
 import type { FrontProxyUser } from './front-proxy.js';
-import { statusOf, type ApiStatus } from './api-status.js';
+import { invalidStatus, statusOf, type ApiStatus } from './api-status.js';
+import { whyNoName } from './object-names.js';
 import type { TokenHolder, TokenTarget, Tokens } from './tokens.js';
 
 /** Group of the aggregated API. */
@@ -56,12 +57,14 @@ export async function answerTokenRequest(
 ): Promise<ApiAnswer> {
   const refused = await refusalOf(kubernetes, user, { version, namespace });
   if (refused) return refused;
+  // whoever may create them everywhere is let through in any; this one cannot be
+  if (whyNoName(namespace) !== undefined)
+    return statusOf('NotFound', `namespaces ${JSON.stringify(namespace)} not found`);
   const apiVersion = `${UPLOAD_GROUP}/${version}`;
   if (!isTokenRequest(body, apiVersion))
     return statusOf('BadRequest', `the body is no ${KIND} of ${apiVersion} in JSON`);
-  const name = body.spec?.pvcName;
-  if (typeof name !== 'string' || name === '')
-    return statusOf('Invalid', `${KIND} is invalid: spec.pvcName: Required value: the name of a claim`);
+  const name = claimNameOf(body);
+  if (typeof name !== 'string') return name;
   const stated = body.metadata?.['namespace'];
   if (stated !== undefined && stated !== '' && stated !== namespace)
     return statusOf('BadRequest', 'the namespace of the object does not match the one of the request');
@@ -109,6 +112,22 @@ export async function mayUpload(
     authorization.createSubjectAccessReview({ body: { spec: { ...who, resourceAttributes } } }),
   );
   return { allowed: status?.allowed === true, reason: status?.reason ? `: ${status.reason}` : '' };
+}
+
+/** The name of the claim, or why there is none. */
+function claimNameOf({ metadata, spec }: UploadTokenRequest): string | ApiStatus {
+  const name = spec?.pvcName;
+  const own = metadata?.['name'];
+  const object = { group: UPLOAD_GROUP, kind: KIND, name: typeof own === 'string' ? own : '' };
+  const field = 'spec.pvcName';
+  if (typeof name !== 'string' || name === '') {
+    const message = 'Required value: the name of a claim';
+    return invalidStatus(object, { field, reason: 'FieldValueRequired', message });
+  }
+  const why = whyNoName(name);
+  if (why === undefined) return name;
+  const message = `Invalid value: ${JSON.stringify(name)}: ${why}`;
+  return invalidStatus(object, { field, reason: 'FieldValueInvalid', message });
 }
 
 /** What exists under the name now. */
