@@ -24,6 +24,8 @@ export function lingerAfter(request: IncomingMessage, response: ServerResponse):
       clearTimeout(cut);
       close();
     });
+    // a reader that has stopped would hold it back
+    request.unpipe();
     request.resume();
   });
 }

@@ -90,6 +90,14 @@ describe('the file of a form', function () {
       const freed = pieces.slice(0, ofFile).filter(({ buffer }) => isFreed(buffer)).length;
       assert.ok(freed >= ofFile - 4, `${freed} of ${ofFile} pieces were given back`);
     });
+
+  it('is not kept of a request that is read away', async () => {
+    const request = Object.assign(new PassThrough(), { headers: {}, complete: true });
+    request.write(formOf(Buffer.alloc(PIECE), Buffer.alloc(0)).subarray(0, PIECE / 2));
+    await readFormFile(request as unknown as IncomingMessage, `multipart/form-data; boundary=${BOUNDARY}`);
+    request.unpipe();
+    assert.equal(request.listenerCount('data'), 0);
+  });
 });
 
 const isFreed = (buffer: ArrayBufferLike): boolean => buffer instanceof ArrayBuffer && buffer.detached;

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { permanentFailure } from '../../activities/failures.js';
 import { startTestGateway, uploadClaim, useTestGateway, type TestGateway } from './support.js';
-import { MIB, SYNC, fill, form } from './uploads.js';
+import { MIB, SYNC, fill, form, rawRequest } from './uploads.js';
 
 type Claim = ReturnType<typeof uploadClaim>;
 
@@ -30,6 +30,29 @@ describe("CDI's upload endpoints say what went wrong", function () {
     endless.destroy();
     assert.equal(status, 400);
     assert.equal(text, `Saving stream failed: ${message}`);
+  });
+
+  it('what they refuse of a form, to a client that listens only when it has sent all of it', async () => {
+    const body = { type: 'ImageInvalid', message: 'qcow2 version 9 is not supported', retryable: false };
+    gateway.dataPort.mood.refuse = { status: 422, body, afterBytes: MIB };
+    const sent = form([{ name: 'file', content: Buffer.alloc(60 * MIB, 7) }]);
+    const { socket, received } = await rawRequest(gateway, [
+      'POST /v1beta1/upload-form HTTP/1.1',
+      'Host: localhost',
+      `Authorization: Bearer ${token}`,
+      `Content-Type: ${sent.headers['content-type']}`,
+      `Content-Length: ${sent.body.length}`,
+    ]);
+    await new Promise<void>((resolve, reject) => {
+      socket.once('close', () => reject(new Error('the connection was cut')));
+      socket.write(sent.body, () => resolve());
+    });
+    while (!received().includes('qcow2 version 9')) await pause(10);
+    assert.match(received(), /^HTTP\/1\.1 400 /);
+    // all of it has been read: the connection can be used again
+    socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    while (!received().includes('HTTP/1.1 200 OK')) await pause(10);
+    socket.destroy();
   });
 
   for (const [what, after] of [

@@ -1,6 +1,6 @@
 /** The part `file` of a `multipart/form-data` body, as a stream (`cdi.md` §3.4). */
 import type { IncomingMessage } from 'node:http';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { Busboy, type BusboyFileStream } from '@fastify/busboy';
 import { freePiece } from '../../activities/data-port/free-piece.js';
 import { STALL_MS } from './body-pump.js';
@@ -56,7 +56,7 @@ export async function readFormFile(
     file = stream;
     // an error after the last byte was handed over is nobody's
     stream.on('error', () => undefined);
-    resolve({ source: stream, isWhole: () => whole, onWritten: freeFormPieces(request, stream) });
+    resolve({ source: stream, isWhole: () => whole, onWritten: freeFormPieces(request, stream, parser) });
   });
   parser.on('error', () => fail('the form is malformed or has broken off'));
   parser.on('finish', () => reject(new UploadError(400, `the form has no part named ${PART}`)));
@@ -72,13 +72,14 @@ export async function readFormFile(
  * Pieces of the file lie in the memory of the form's, or in the parser's own, and are written in their order: once one of them is
  * written, nobody needs the pieces of the form before the one that it lies in.
  */
-function freeFormPieces(form: Readable, file: Readable): FormFile['onWritten'] {
+function freeFormPieces(form: Readable, file: Readable, parser: Writable): FormFile['onWritten'] {
   const pending: Buffer[] = [];
   const add = (piece: Buffer): void => void pending.push(piece);
   const stop = (): void => void form.off('data', add);
   form.prependListener('data', add);
-  // what follows the file is passed over, however much it is
+  // what follows the file is passed over, and what comes after a refusal read away, however much it is
   file.once('end', stop).once('close', stop);
+  parser.once('unpipe', stop);
   return ({ buffer }) => {
     const at = pending.findIndex((piece) => piece.buffer === buffer);
     if (at > 0) for (const piece of pending.splice(0, at)) freePiece(piece);
