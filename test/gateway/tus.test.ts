@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
+import { DefaultHttpStack, Upload } from 'tus-js-client';
 import { ApplicationFailure } from '../../activities/failures.js';
 import { createTokens } from '../../workers/gateway/tokens.js';
 import { nameUpload } from '../../workers/gateway/tus/upload-id.js';
@@ -153,6 +154,28 @@ describe('resumable uploads', function () {
         assert.equal((await tus.head(path)).headers['upload-offset'], String(offset + MIB / 16));
     }
     assert.deepEqual([gateway.opened.length, gateway.located.length], [1, 0]);
+    assert.deepEqual(await gateway.dataPort.content(tus.onlySession()), content);
+  });
+
+  it('come by POST where a proxy lets no PATCH through: X-HTTP-Method-Override', async () => {
+    const content = randomBytes(3 * MIB);
+    const sent = Promise.withResolvers<void>();
+    const methods: string[] = [];
+    const upload = new Upload(content, {
+      endpoint: `https://localhost:${gateway.server.port}${PATH}`,
+      headers: { authorization: `Bearer ${tus.token}` },
+      chunkSize: MIB,
+      overridePatchMethod: true,
+      retryDelays: [],
+      httpStack: new DefaultHttpStack({ ca: gateway.authority.ca }),
+      onBeforeRequest: (asked) => void methods.push(asked.getMethod()),
+      onError: (error) => sent.reject(error),
+      onSuccess: () => sent.resolve(),
+    });
+    upload.start();
+    await sent.promise;
+    assert.deepEqual(methods, ['POST', 'POST', 'POST', 'POST']);
+    assert.equal(gateway.opened.length, 1);
     assert.deepEqual(await gateway.dataPort.content(tus.onlySession()), content);
   });
 

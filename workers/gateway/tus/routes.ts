@@ -45,6 +45,7 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
   const tus = createTusServer(parts, store);
   const serve = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | void> => {
     const { raw } = request;
+    if (isPatchByPost(raw)) raw.method = 'PATCH';
     if (raw.method === 'OPTIONS') return await handle(tus, request, reply);
     lingerAfter(raw, reply.raw);
     try {
@@ -75,6 +76,11 @@ export function addTus(app: FastifyInstance, parts: GatewayParts): void {
       .headers({ ...OPEN, allow: 'POST, HEAD, PATCH, OPTIONS' })
       .send(),
   );
+}
+
+/** Whether a client behind a proxy without PATCH means one (https://tus.io/protocols/resumable-upload#x-http-method-override). */
+function isPatchByPost({ method, headers }: TusRequest['raw']): boolean {
+  return method === 'POST' && headers['x-http-method-override'] === 'PATCH';
 }
 
 /** Whether a piece of a file comes with a request. What the library writes of a POST is not offered (`creation-with-upload`), but it does. */
