@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, readFileSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { withoutEnd } from '../../activities/without-end.js';
@@ -9,7 +8,9 @@ import { CliError, EXIT } from '../errors.js';
 import { uploadManifestOf, type UploadManifestOptions } from '../manifest.js';
 import { print, printJson, tellingFailure, type OutputOptions } from '../output.js';
 import { bytes, span } from '../render/figures.js';
+import { createBegunUploadStore } from '../upload/begun-upload.js';
 import { openUploadCluster } from '../upload/cluster.js';
+import { openSourceFile, type SourceFile } from '../upload/source-file.js';
 import { createUploadView, type UploadView } from '../upload/view.js';
 
 /** Options of `dvflow upload`. */
@@ -36,8 +37,15 @@ export async function runUpload(file: string, options: UploadOptions): Promise<v
 }
 
 async function upload(file: string, options: UploadOptions): Promise<void> {
-  const path = resolve(file);
-  await requireFile(path);
+  const source = await openSourceFile(resolve(file));
+  try {
+    await uploadFrom(source, file, options);
+  } finally {
+    await source.close();
+  }
+}
+
+async function uploadFrom(source: SourceFile, file: string, options: UploadOptions): Promise<void> {
   const stopping = new AbortController();
   const { signal } = stopping;
   const interrupt = (): void =>
@@ -51,16 +59,15 @@ async function upload(file: string, options: UploadOptions): Promise<void> {
     await cluster.ensure(manifestOf(options));
     const { metadata } = await cluster.awaitReady((text) => view.say(text));
     const { sendFile } = await import('../upload/send.js');
-    const checksum = await checksumOf(path, options.checksum, { view, signal });
+    const checksum = await checksumOf(source, options.checksum, { view, signal });
     const url = options.uploadproxyUrl ?? (await cluster.proxyUrl());
     const sent = await sendFile({
-      file: path,
+      source,
       endpoint: endpointOf(url),
-      target: metadata.uid,
+      begun: createBegunUploadStore(stateDirectory(), { target: metadata.uid, path: source.path }),
       ...(checksum === undefined ? {} : { checksum }),
       ...(await trust(options)),
       token: () => cluster.token(),
-      stateDirectory: join(stateHome(), 'dvflow', 'uploads'),
       onProgress: (done, total) => view.show(done, total),
       check: () => cluster.check(),
       notice: (text) => view.say(text),
@@ -80,12 +87,6 @@ async function upload(file: string, options: UploadOptions): Promise<void> {
     view.end();
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
-}
-
-async function requireFile(path: string): Promise<void> {
-  const found = await stat(path).catch((error: NodeJS.ErrnoException) => error);
-  if (found instanceof Error) throw new CliError(`${path}: ${found.message}`, EXIT.usage, { cause: found });
-  if (!found.isFile()) throw new CliError(`${path} is no regular file`, EXIT.usage);
 }
 
 function manifestOf(options: UploadOptions): object | undefined {
@@ -115,20 +116,20 @@ async function trust({
 }
 
 async function checksumOf(
-  path: string,
+  source: SourceFile,
   wanted: string | undefined,
   { view, signal }: { readonly view: UploadView; readonly signal: AbortSignal },
 ): Promise<string | undefined> {
   if (wanted === undefined || !ALGORITHM.test(wanted)) return wanted;
-  view.say(`reading ${path} for its ${wanted}`);
+  view.say(`reading ${source.path} for its ${wanted}`);
   const hash = createHash(wanted);
-  for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
+  for await (const piece of source.pieces(0, source.size)) {
     signal.throwIfAborted();
-    hash.update(piece as Buffer);
+    hash.update(piece);
   }
   return `${wanted}:${hash.digest('hex')}`;
 }
 
-function stateHome(): string {
-  return process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state');
+function stateDirectory(): string {
+  return join(process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'dvflow', 'uploads');
 }

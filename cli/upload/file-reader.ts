@@ -1,27 +1,25 @@
 /** A file as tus-js-client reads it: what the client leaves open when a request breaks off is closed here. */
-import { createReadStream, type ReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
 import type { UploadOptions } from 'tus-js-client';
-import { CliError, EXIT } from '../errors.js';
+import type { SourceFile } from './source-file.js';
 
 /** The reader of one try. */
 export interface TryReader {
   readonly fileReader: NonNullable<UploadOptions['fileReader']>;
-  /** Closes what is open still. */
+  /** Ends what is read still; the file itself stays open. */
   close(): void;
 }
 
-/** Reads a file of so many bytes; a part that cannot be read, as of a file that has vanished, is told to `failed`. */
+/** Reads a file for one try; a part that cannot be read, or is another file's by now, is told to `failed`. */
 export function createTryReader(
-  { file, size }: { readonly file: string; readonly size: number },
-  failed: (error: CliError) => void,
+  { size, pieces }: Pick<SourceFile, 'size' | 'pieces'>,
+  failed: (error: Error) => void,
 ): TryReader {
-  const parts: ReadStream[] = [];
+  const parts: Readable[] = [];
 
-  function partOf(start: number, end: number): ReadStream & { readonly size: number } {
-    const part = createReadStream(file, { start, end: end - 1 });
-    part.on('error', (error: NodeJS.ErrnoException) =>
-      failed(new CliError(`${file} cannot be read: ${error.code}`, EXIT.permanent, { cause: error })),
-    );
+  function partOf(start: number, end: number): Readable & { readonly size: number } {
+    const part = Readable.from(pieces(start, end), { objectMode: false });
+    part.on('error', failed);
     parts.push(part);
     // the HTTP stack takes the length of a body from it
     return Object.assign(part, { size: end - start });

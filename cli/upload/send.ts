@@ -1,20 +1,17 @@
 /** Sends a file by the tus protocol, and goes on by itself after whatever breaks. */
-import { stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DefaultHttpStack, Upload } from 'tus-js-client';
-import { CliError, EXIT } from '../errors.js';
+import type { BegunUpload, BegunUploadStore } from './begun-upload.js';
 import { createTryReader } from './file-reader.js';
-import { createUrlStore } from './url-store.js';
+import type { SourceFile } from './source-file.js';
 import { faultOf, reasonOf, verdictOf } from './verdict.js';
 
 /** What is sent where. */
 export interface Sending {
-  readonly file: string;
+  readonly source: SourceFile;
   /** `https://host/tus/uploads` */
   readonly endpoint: string;
-  /** uid of what is uploaded into: the same file into another claim is another upload. */
-  readonly target: string;
   /** `algorithm:hex` of the file. */
   readonly checksum?: string;
   /** Authorities of the server; absent: those of this machine. */
@@ -22,8 +19,8 @@ export interface Sending {
   readonly insecure?: boolean;
   /** A token that is good now. */
   readonly token: () => Promise<string>;
-  /** Where names of unfinished uploads are kept. */
-  readonly stateDirectory: string;
+  /** Where it is remembered until it has ended. */
+  readonly begun: BegunUploadStore;
   readonly onProgress: (sent: number, total: number) => void;
   /** Asked after each try that broke off. @throws CliError where what is uploaded into takes no upload any more */
   readonly check?: () => Promise<void>;
@@ -49,20 +46,16 @@ const TOKEN_MS = 120_000;
 
 /** Sends until all of it has arrived, is verified and synced. @throws CliError for what no other try cures */
 export async function sendFile(sending: Sending): Promise<Sent> {
-  const { file, signal } = sending;
-  const { size, mtimeMs } = await stat(file);
+  const { source, signal } = sending;
   signal.throwIfAborted();
-  if (size === 0) throw new CliError(`${file} is empty`, EXIT.usage);
-  const attempts = createAttempts(sending, {
-    size,
-    fingerprint: `${sending.target} ${resolve(file)} ${size} ${mtimeMs} ${sending.checksum ?? ''}`,
-  });
+  forgetAnother(sending);
+  const attempts = createAttempts(sending);
   for (let retries = 0, barren = 0, alike = 0, fault = ''; ; retries += 1) {
     const before = attempts.furthest;
     try {
       await attempts.run();
       const { bytesSent, resumed } = attempts;
-      return { bytes: size, bytesSent, resumed, retries };
+      return { bytes: source.size, bytesSent, resumed, retries };
     } catch (error) {
       signal.throwIfAborted();
       const [last, moved] = [fault, attempts.furthest > before];
@@ -80,6 +73,17 @@ export async function sendFile(sending: Sending): Promise<Sent> {
   }
 }
 
+/** What has arrived of another version of the file is not gone on with, or the disk would be a mixture of both. */
+function forgetAnother({ source, checksum, begun, notice }: Sending): void {
+  const found = begun.read();
+  if (!found) return;
+  const isSame = found.version === source.version;
+  if (isSame && found.checksum === checksum) return;
+  const why = isSame ? 'another checksum is given' : `${source.path} has changed`;
+  notice(`${why} since the upload began: beginning anew`);
+  begun.write(null);
+}
+
 /** Tries, one after another, of one upload. */
 interface Attempts {
   readonly bytesSent: number;
@@ -91,12 +95,14 @@ interface Attempts {
   judge(error: unknown, alike: number): void;
 }
 
-function createAttempts(
-  sending: Sending,
-  { size, fingerprint }: { readonly size: number; readonly fingerprint: string },
-): Attempts {
-  const { file, endpoint, ca, insecure, checksum, signal } = sending;
-  const addresses = createUrlStore(sending.stateDirectory, fingerprint);
+function createAttempts(sending: Sending): Attempts {
+  const { source, endpoint, ca, insecure, checksum, begun, signal } = sending;
+  const { path, size, version } = source;
+  const remembered = (uploadUrl: string): BegunUpload => ({
+    uploadUrl,
+    version,
+    ...(checksum === undefined ? {} : { checksum }),
+  });
   const state = { bytesSent: 0, resumed: false, furthest: 0, first: true, met: false };
 
   async function run(): Promise<void> {
@@ -104,23 +110,26 @@ function createAttempts(
     let last: number | undefined;
     // each try has a token of its own: the last one may have ended while the server was away
     const bearer = createBearer(sending);
-    const known = atEndpoint(addresses.read(), endpoint);
+    const known = atEndpoint(begun.read()?.uploadUrl, endpoint);
     if (known !== undefined && state.first) state.resumed = true;
     state.first = false;
-    const reader = createTryReader({ file, size }, reject);
+    const reader = createTryReader(source, reject);
     // the reader knows the file; the client only wants something
-    const upload: Upload = new Upload(Buffer.from(file), {
+    const upload: Upload = new Upload(Buffer.from(path), {
       fileReader: reader.fileReader,
       // with both, any answer to HEAD but 2xx and 423 would begin another upload, and cost what is durable
       ...(known === undefined ? { endpoint } : { uploadUrl: known }),
       uploadSize: size,
       chunkSize: Number.POSITIVE_INFINITY,
-      metadata: { filename: file.split('/').at(-1) ?? file, ...(checksum ? { checksum } : {}) },
+      metadata: { filename: basename(path), ...(checksum ? { checksum } : {}) },
       // the loop above waits as it sees fit
       retryDelays: null,
       storeFingerprintForResuming: false,
-      onUploadUrlAvailable: () => addresses.write(upload.url),
-      httpStack: new DefaultHttpStack({ ...(ca ? { ca } : {}), rejectUnauthorized: insecure !== true }),
+      onUploadUrlAvailable: () => begun.write(upload.url === null ? null : remembered(upload.url)),
+      httpStack: new DefaultHttpStack({
+        ...(ca ? { ca } : {}),
+        rejectUnauthorized: insecure !== true,
+      }),
       onBeforeRequest: async (request) => request.setHeader('Authorization', `Bearer ${await bearer()}`),
       onAfterResponse(_request, response) {
         state.met ||= response.getHeader('Tus-Resumable') !== undefined;
@@ -133,7 +142,7 @@ function createAttempts(
       },
       onError: reject,
       onSuccess: () => {
-        addresses.write(null);
+        begun.write(null);
         done();
       },
     });
@@ -156,9 +165,9 @@ function createAttempts(
       endpoint,
       alike,
       met,
-      known: addresses.read() !== undefined,
+      known: begun.read() !== undefined,
     });
-    if (forget) addresses.write(null);
+    if (forget) begun.write(null);
     if (final) throw final;
   }
 

@@ -2,14 +2,27 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readdirSync, readlinkSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import {
+  mkdtemp,
+  open,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApplicationFailure } from '../../activities/failures.js';
+import { createBegunUploadStore } from '../../cli/upload/begun-upload.js';
 import { openUploadCluster } from '../../cli/upload/cluster.js';
 import { sendFile, type Sending, type Sent } from '../../cli/upload/send.js';
+import { openSourceFile } from '../../cli/upload/source-file.js';
 import { CliError } from '../../cli/errors.js';
 import { startTestGateway, uploadClaim, type TestGateway } from '../gateway/support.js';
 import { createAuthority, startServer } from '../support/servers/index.js';
@@ -37,19 +50,24 @@ describe('dvflow upload', function () {
     await rm(directory, { recursive: true });
   });
 
-  async function send(change: Partial<Sending> = {}): Promise<Sent> {
+  interface Change extends Partial<Sending> {
+    readonly path?: string;
+    readonly target?: string;
+  }
+
+  async function send({ path = file, target = 'claim-uid', ...change }: Change = {}): Promise<Sent> {
+    const source = await openSourceFile(path);
     return await sendFile({
-      file,
+      source,
       endpoint: `https://localhost:${gateway.server.port}/tus/uploads`,
-      target: 'claim-uid',
       ca: gateway.authority.ca,
       token: () => gateway.token(),
-      stateDirectory: join(directory, 'state'),
+      begun: createBegunUploadStore(join(directory, 'state'), { target, path }),
       onProgress: () => undefined,
       notice: (text) => notices.push(text),
       signal: new AbortController().signal,
       ...change,
-    });
+    }).finally(() => source.close());
   }
 
   const session = () => [...gateway.dataPort.sessions.entries()][0] ?? ['', undefined];
@@ -273,18 +291,17 @@ describe('dvflow upload', function () {
     await assert.rejects(send({ check, target: 'another' }), /it has failed/);
   });
 
-  it('closes the file after each try that breaks off', async () => {
+  it('reads the file no more after each try that breaks off, and closes it at the end', async () => {
     gateway.dataPort.mood.cutAfterBytes = MIB;
-    const open: number[] = [];
+    const opened: number[] = [];
     async function check(): Promise<void> {
-      // the answer to a close comes later
-      for (let tries = 0; tries < 50 && timesOpen(file) > 0; tries += 1) await pause(10);
-      open.push(timesOpen(file));
-      if (open.length === 2) gateway.dataPort.mood.cutAfterBytes = undefined;
+      opened.push(timesOpen(file));
+      if (opened.length === 2) gateway.dataPort.mood.cutAfterBytes = undefined;
     }
     const { retries } = await send({ check });
     assert.ok(retries >= 2, `${retries} retries`);
-    assert.deepEqual([...new Set(open)], [0]);
+    assert.deepEqual([...new Set(opened)], [1]);
+    assert.equal(timesOpen(file), 0);
     assert.deepEqual(await gateway.dataPort.content(session()[0]), content);
   });
 
@@ -297,6 +314,91 @@ describe('dvflow upload', function () {
       return true;
     });
     assert.equal(notices.length, 1);
+  });
+
+  const hasChanged = (error: CliError): boolean =>
+    error.exitCode === 4 &&
+    error.message ===
+      `${file} has changed while it was read: the same command begins anew with what it is now`;
+
+  const changes: Readonly<Record<string, () => Promise<void>>> = {
+    'another file has taken its place': async () => {
+      await writeFile(`${file}.new`, Buffer.alloc(content.length, 'B'));
+      await rename(`${file}.new`, file);
+    },
+    'it was cut off': async () => await truncate(file, 4 * MIB),
+    'it was written to, and the time of that put back': async () => {
+      const { atime, mtime } = await stat(file);
+      await writeFile(file, Buffer.alloc(content.length, 'B'));
+      await utimes(file, atime, mtime);
+    },
+  };
+
+  it('goes on with no other version of the file: it ends, and begins anew when it is called again', async () => {
+    for (const [target, change] of Object.entries(changes)) {
+      await writeFile(file, content);
+      notices = [];
+      gateway.dataPort.mood.cutAfterBytes = 2 * MIB;
+      const before = gateway.dataPort.sessions.size;
+      const latest = () => [...gateway.dataPort.sessions].at(-1) ?? ['', undefined];
+      async function check(): Promise<void> {
+        gateway.dataPort.mood.cutAfterBytes = undefined;
+        await change();
+      }
+      await assert.rejects(send({ target, check }), hasChanged, target);
+      assert.equal(notices.length, 1, target);
+      assert.equal(latest()[1]?.complete, false, target);
+      const { bytesSent, resumed } = await send({ target });
+      const now = await readFile(file);
+      assert.deepEqual([bytesSent, resumed], [now.length, false], target);
+      assert.equal(notices.at(-1), `${file} has changed since the upload began: beginning anew`);
+      assert.equal(gateway.dataPort.sessions.size, before + 2);
+      assert.deepEqual(await gateway.dataPort.content(latest()[0]), now, target);
+    }
+  });
+
+  it('never sends the end of a file that is written to while it is sent', async () => {
+    await writeFile(file, Buffer.alloc(24 * MIB));
+    gateway.dataPort.mood.slowMs = 20;
+    const sending = send();
+    sending.catch(() => undefined);
+    while (durable() < MIB) await pause(5);
+    const writer = await open(file, 'r+');
+    await writer.write(Buffer.from('B'), 0, 1, 0);
+    await writer.close();
+    await assert.rejects(sending, hasChanged);
+    assert.ok(durable() < 24 * MIB);
+    assert.equal(session()[1]?.complete, false);
+  });
+
+  it('sends what a symbolic link names, and nothing of what it names later', async () => {
+    const link = join(directory, 'current.img');
+    await symlink(file, link);
+    await writeFile(join(directory, 'other.img'), randomBytes(content.length));
+    gateway.dataPort.mood.cutAfterBytes = 2 * MIB;
+    async function check(): Promise<void> {
+      gateway.dataPort.mood.cutAfterBytes = undefined;
+      await rm(link);
+      await symlink(join(directory, 'other.img'), link);
+    }
+    await assert.rejects(send({ path: link, check }), /current\.img has changed while it was read/);
+    // back at what was begun
+    await rm(link);
+    await symlink(file, link);
+    assert.equal((await send({ path: link })).resumed, true);
+    assert.deepEqual(await gateway.dataPort.content(session()[0]), content);
+  });
+
+  it('begins anew with another checksum', async () => {
+    gateway.dataPort.mood.cutAfterBytes = 2 * MIB;
+    const stopped = new AbortController();
+    const notice = (): void => stopped.abort(new CliError('stop', 1));
+    await assert.rejects(send({ signal: stopped.signal, notice }), /stop/);
+    gateway.dataPort.mood.cutAfterBytes = undefined;
+    const checksum = `sha256:${'0'.repeat(64)}`;
+    assert.equal((await send({ checksum })).resumed, false);
+    assert.deepEqual(notices, ['another checksum is given since the upload began: beginning anew']);
+    assert.equal(gateway.opened.at(-1)?.checksum, checksum);
   });
 
   it('asks for another token when one is too old', async () => {

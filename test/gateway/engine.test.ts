@@ -5,7 +5,9 @@ import { randomBytes } from 'node:crypto';
 import { createReadStream, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { createBegunUploadStore } from '../../cli/upload/begun-upload.js';
 import { sendFile, type Sent } from '../../cli/upload/send.js';
+import { openSourceFile } from '../../cli/upload/source-file.js';
 import { ApplicationFailure } from '../../activities/failures.js';
 import type { OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
 import { makeTarget, useDataPort } from '../image/upload/support.js';
@@ -96,18 +98,18 @@ describe('an upload through the gateway into a real disk', function () {
   }
 
   async function send(file: string, change: object = {}): Promise<Sent> {
+    const source = await openSourceFile(file);
     return await sendFile({
-      file,
+      source,
       endpoint: `https://localhost:${gateway.server.port}/tus/uploads`,
-      target: 'claim-uid',
       ca: gateway.authority.ca,
       token: () => gateway.token(),
-      stateDirectory: join(directory(), 'state'),
+      begun: createBegunUploadStore(join(directory(), 'state'), { target: 'claim-uid', path: file }),
       onProgress: () => undefined,
       notice: () => undefined,
       signal: new AbortController().signal,
       ...change,
-    });
+    }).finally(() => source.close());
   }
 
   for (const name of ['disk.raw', 'disk.qcow2', 'disk.qcow2.gz']) {
