@@ -1,4 +1,6 @@
 /** Sends a file by the tus protocol, and goes on by itself after whatever breaks. */
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DefaultHttpStack, Upload } from 'tus-js-client';
@@ -114,6 +116,7 @@ function createAttempts(sending: Sending): Attempts {
     if (known !== undefined && state.first) state.resumed = true;
     state.first = false;
     const reader = createTryReader(source, reject);
+    const agent = createAgent(endpoint);
     // the reader knows the file; the client only wants something
     const upload: Upload = new Upload(Buffer.from(path), {
       fileReader: reader.fileReader,
@@ -127,6 +130,7 @@ function createAttempts(sending: Sending): Attempts {
       storeFingerprintForResuming: false,
       onUploadUrlAvailable: () => begun.write(upload.url === null ? null : remembered(upload.url)),
       httpStack: new DefaultHttpStack({
+        agent,
         ...(ca ? { ca } : {}),
         rejectUnauthorized: insecure !== true,
       }),
@@ -156,6 +160,7 @@ function createAttempts(sending: Sending): Attempts {
       // a request whose body has been closed would wait for the rest of it
       void upload.abort();
       reader.close();
+      agent.destroy();
     }
   }
 
@@ -172,6 +177,14 @@ function createAttempts(sending: Sending): Attempts {
   }
 
   return Object.assign(state, { run, judge });
+}
+
+/**
+ * Connections of one try. By one that has broken off the server may still read the rest of its body away, for seconds, before it would
+ * hear the next request.
+ */
+function createAgent(endpoint: string): HttpAgent {
+  return new (endpoint.startsWith('https:') ? HttpsAgent : HttpAgent)({ keepAlive: true });
 }
 
 /** Where an unfinished upload is reached by the way that is named now: any gateway goes on with it, whatever it was made through. */

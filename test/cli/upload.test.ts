@@ -300,6 +300,8 @@ describe('dvflow upload', function () {
     }
     const { retries } = await send({ check });
     assert.ok(retries >= 2, `${retries} retries`);
+    // and not of a connection on which the server still read the try before
+    for (const notice of notices) assert.match(notice, /the data port/);
     assert.deepEqual([...new Set(opened)], [1]);
     assert.equal(timesOpen(file), 0);
     assert.deepEqual(await gateway.dataPort.content(session()[0]), content);
