@@ -19,7 +19,7 @@ export interface UploadCluster {
   awaitSucceeded(): Promise<DataVolume>;
   /** @throws CliError when the DataVolume takes no upload any more: it has failed, is gone, or is complete by another one */
   check(): Promise<void>;
-  /** A token for the claim, good for minutes. */
+  /** A token for the claim, good for minutes. @throws CliError where the name is another DataVolume's by now */
   token(): Promise<string>;
   /** Where uploads go, as CDIConfig tells. @throws CliError where it does not */
   proxyUrl(): Promise<string>;
@@ -32,7 +32,7 @@ export interface Uploaded {
   readonly signal: AbortSignal;
 }
 
-/** Opens the cluster for one DataVolume. */
+/** Opens the cluster for one DataVolume: the first one that is seen, and no other one that has its name later. */
 export async function openUploadCluster(
   kubeConfig: KubeConfig,
   { namespace, name, signal }: Uploaded,
@@ -41,6 +41,23 @@ export async function openUploadCluster(
   const dataVolumes = await openDataVolumes(kubeConfig);
   const custom = kubeConfig.makeApiClient(CustomObjectsApi);
   const title = `DataVolume ${namespace}/${name}`;
+  let uid: string | undefined;
+
+  /** @throws CliError for another one */
+  function own(found: DataVolume): DataVolume {
+    uid ??= found.metadata.uid;
+    if (found.metadata.uid === uid) return found;
+    throw new CliError(`${title} is gone, another one has its name`, EXIT.permanent);
+  }
+
+  /** @throws CliError when it is gone */
+  async function get(): Promise<DataVolume> {
+    const found = await dataVolumes.get(namespace, name).catch((error: unknown) => {
+      if ((error as { code?: number }).code !== 404) throw error;
+      throw new CliError(`${title} is gone`, EXIT.permanent, { cause: error });
+    });
+    return own(found);
+  }
 
   async function until(
     phase: string,
@@ -49,7 +66,7 @@ export async function openUploadCluster(
   ): Promise<DataVolume> {
     for (;;) {
       signal.throwIfAborted();
-      const found = await dataVolumes.get(namespace, name);
+      const found = await get();
       const { phase: now = '' } = found.status ?? {};
       if (now === phase) return found;
       if (now === 'Failed') throw failed(title, found);
@@ -70,12 +87,12 @@ export async function openUploadCluster(
 
   return {
     async ensure(manifest) {
-      if (manifest === undefined) return await dataVolumes.get(namespace, name);
+      if (manifest === undefined) return own(await dataVolumes.get(namespace, name));
       try {
-        return await dataVolumes.create(namespace, manifest);
+        return own(await dataVolumes.create(namespace, manifest));
       } catch (error) {
         if ((error as { code?: number }).code !== 409) throw error;
-        return await dataVolumes.get(namespace, name);
+        return own(await dataVolumes.get(namespace, name));
       }
     },
     awaitReady: async (say) => await until('UploadReady', say),
@@ -94,9 +111,9 @@ export async function openUploadCluster(
     },
     async check() {
       // whether it can be asked at all is not the question
-      const found = await dataVolumes.get(namespace, name).catch((error: unknown) => {
-        if ((error as { code?: number }).code !== 404) return undefined;
-        throw new CliError(`${title} is gone`, EXIT.permanent, { cause: error });
+      const found = await get().catch((error: unknown) => {
+        if (error instanceof CliError) throw error;
+        return undefined;
       });
       if (found?.status?.phase === 'Failed') throw failed(title, found);
     },
@@ -114,6 +131,8 @@ export async function openUploadCluster(
         namespace,
         body,
       })) as { status?: { token?: string } };
+      // it is for the claim that has the name: that of this DataVolume, which was still there afterwards
+      await get();
       return made.status?.token ?? '';
     },
     async proxyUrl() {

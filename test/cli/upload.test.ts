@@ -20,7 +20,6 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApplicationFailure } from '../../activities/failures.js';
 import { createBegunUploadStore } from '../../cli/upload/begun-upload.js';
-import { openUploadCluster } from '../../cli/upload/cluster.js';
 import { sendFile, type Sending, type Sent } from '../../cli/upload/send.js';
 import { openSourceFile } from '../../cli/upload/source-file.js';
 import { CliError } from '../../cli/errors.js';
@@ -154,20 +153,6 @@ describe('dvflow upload', function () {
     const signal = AbortSignal.abort(new CliError('interrupted', 130));
     await assert.rejects(send({ signal }), /interrupted/);
     assert.equal(gateway.dataPort.sessions.size, 0);
-  });
-
-  it('can be interrupted while it waits for its DataVolume, before and after', async () => {
-    const interrupt = new AbortController();
-    const waiting = { status: { phase: 'ImportScheduled' } };
-    const kubeConfig = { makeApiClient: () => ({ getNamespacedCustomObject: async () => waiting }) };
-    const cluster = await openUploadCluster(kubeConfig as never, {
-      namespace: 'team-a',
-      name: 'disk',
-      signal: interrupt.signal,
-    });
-    const began = cluster.awaitReady(() => interrupt.abort(new CliError('interrupted', 130)));
-    await assert.rejects(began, /interrupted/);
-    await assert.rejects(cluster.awaitSucceeded(), /interrupted/);
   });
 
   it('ends at once where no other try helps, with the reason', async () => {
