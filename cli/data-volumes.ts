@@ -1,4 +1,4 @@
-import type { KubeConfig } from '@kubernetes/client-node';
+import type { ConfigurationOptions, KubeConfig } from '@kubernetes/client-node';
 
 /** A DataVolume as far as the program shows it. */
 export interface DataVolume {
@@ -32,8 +32,11 @@ export interface DataVolumes {
 
 const RESOURCE = { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'datavolumes' } as const;
 
-/** Opens the DataVolumes of a cluster with the rights of its user. */
-export async function openDataVolumes(kubeConfig: KubeConfig): Promise<DataVolumes> {
+/** Opens the DataVolumes of a cluster with the rights of its user; `options` are those of each call that reads or creates one. */
+export async function openDataVolumes(
+  kubeConfig: KubeConfig,
+  options?: ConfigurationOptions,
+): Promise<DataVolumes> {
   const { CustomObjectsApi } = await import('../activities/kubernetes/library.js');
   const api = kubeConfig.makeApiClient(CustomObjectsApi);
   return {
@@ -45,10 +48,12 @@ export async function openDataVolumes(kubeConfig: KubeConfig): Promise<DataVolum
       return (answer as { items: DataVolume[] }).items;
     },
     async get(namespace, name) {
-      return (await api.getNamespacedCustomObject({ ...RESOURCE, namespace, name })) as DataVolume;
+      const request = { ...RESOURCE, namespace, name };
+      return (await api.getNamespacedCustomObject(request, options)) as DataVolume;
     },
     async create(namespace, body) {
-      return (await api.createNamespacedCustomObject({ ...RESOURCE, namespace, body })) as DataVolume;
+      const request = { ...RESOURCE, namespace, body };
+      return (await api.createNamespacedCustomObject(request, options)) as DataVolume;
     },
     async delete(namespace, name) {
       await api.deleteNamespacedCustomObject({ ...RESOURCE, namespace, name });

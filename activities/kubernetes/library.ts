@@ -10,6 +10,7 @@ export {
   CoreV1Api,
   CustomObjectsApi,
   KubeConfig,
+  Observable,
   PatchStrategy,
   setHeaderOptions,
   StorageV1Api,

@@ -8,7 +8,6 @@ import { CliError, EXIT } from '../errors.js';
 import { uploadManifestOf, type UploadManifestOptions } from '../manifest.js';
 import { print, printJson, tellingFailure, type OutputOptions } from '../output.js';
 import { bytes, span } from '../render/figures.js';
-import { createBegunUploadStore } from '../upload/begun-upload.js';
 import { openUploadCluster } from '../upload/cluster.js';
 import { openSourceFile, type SourceFile } from '../upload/source-file.js';
 import { createUploadView, type UploadView } from '../upload/view.js';
@@ -56,32 +55,24 @@ async function uploadFrom(source: SourceFile, file: string, options: UploadOptio
   try {
     const { dv: name, namespace } = options;
     const cluster = await openUploadCluster(await loadKubernetes(), { namespace, name, signal });
-    await cluster.ensure(manifestOf(options));
-    const { metadata } = await cluster.awaitReady((text) => view.say(text));
-    const { sendFile } = await import('../upload/send.js');
-    const checksum = await checksumOf(source, options.checksum, { view, signal });
-    const url = options.uploadproxyUrl ?? (await cluster.proxyUrl());
-    const sent = await sendFile({
+    const { fill } = await import('../upload/fill.js');
+    const filled = await fill({
+      cluster,
       source,
-      endpoint: endpointOf(url),
-      begun: createBegunUploadStore(stateDirectory(), { target: metadata.uid, path: source.path }),
-      ...(checksum === undefined ? {} : { checksum }),
+      manifest: manifestOf(options),
+      checksum: async () => await checksumOf(source, options.checksum, { view, signal }),
+      endpoint: async () => endpointOf(options.uploadproxyUrl ?? (await cluster.proxyUrl())),
       ...(await trust(options)),
-      token: () => cluster.token(),
-      onProgress: (done, total) => view.show(done, total),
-      check: () => cluster.check(),
-      notice: (text) => view.say(text),
+      stateDirectory: stateDirectory(),
+      view,
       signal,
     });
-    view.say('sent; waiting for the claim');
-    await cluster.awaitSucceeded();
     view.end();
-    if (options.output === 'json')
-      return printJson({ namespace, name, ...sent, ...(checksum ? { checksum } : {}) });
+    if (options.output === 'json') return printJson({ namespace, name, ...filled });
     const again =
-      sent.resumed || sent.retries > 0 ? `, ${bytes(sent.bytesSent)} sent with what was repeated` : '';
+      filled.resumed || filled.retries > 0 ? `, ${bytes(filled.bytesSent)} sent with what was repeated` : '';
     print(
-      `claim ${namespace}/${name} holds ${file}: ${bytes(sent.bytes)} in ${span(performance.now() - began)}${again}`,
+      `claim ${namespace}/${name} holds ${file}: ${bytes(filled.bytes)} in ${span(performance.now() - began)}${again}`,
     );
   } finally {
     view.end();

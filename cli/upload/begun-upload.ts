@@ -10,6 +10,8 @@ export interface BegunUpload {
   readonly version: string;
   /** `algorithm:hex` that is verified at its end. */
   readonly checksum?: string;
+  /** All of it has arrived, is verified and synced, by the server's own word. */
+  readonly sent?: boolean;
 }
 
 /** Where one begun upload is remembered. */
@@ -48,7 +50,12 @@ export function createBegunUploadStore(
 }
 
 function begunOf(value: unknown): BegunUpload | undefined {
-  const { uploadUrl, version, checksum } = value as Partial<Record<keyof BegunUpload, unknown>>;
+  const { uploadUrl, version, checksum, sent } = value as Partial<Record<keyof BegunUpload, unknown>>;
   if (typeof uploadUrl !== 'string' || typeof version !== 'string') return undefined;
-  return { uploadUrl, version, ...(typeof checksum === 'string' ? { checksum } : {}) };
+  return {
+    uploadUrl,
+    version,
+    ...(typeof checksum === 'string' ? { checksum } : {}),
+    ...(sent === true ? { sent } : {}),
+  };
 }

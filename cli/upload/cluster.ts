@@ -3,22 +3,31 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { openDataVolumes, type DataVolume } from '../data-volumes.js';
 import { CliError, EXIT } from '../errors.js';
+import { endingWith, passingFault } from './kubernetes-calls.js';
 
 /** Time between two looks, in ms. */
 const LOOK_MS = 500;
 /** A file that was sent is refused when so many looks, one after another, say so: the first ones may be of the try before. */
 const REFUSED_LOOKS = 6;
 
+/** Tells the user. */
+type Say = (text: string) => void;
+/** Whether a DataVolume that is complete already will do, since it may be by this very upload. @default 'refused' */
+type Complete = 'taken' | 'refused';
+
 /** A DataVolume that is uploaded into. */
 export interface UploadCluster {
   /** Creates the DataVolume, or takes the one that is there. */
   ensure(manifest: object | undefined): Promise<DataVolume>;
-  /** Resolves when it waits for the bytes; `say` is told what it is doing until then. @throws CliError when it never will */
-  awaitReady(say: (text: string) => void): Promise<DataVolume>;
+  /**
+   * Resolves when it waits for the bytes, or is complete where that will do; `say` is told what it is doing until then, and when
+   * Kubernetes does not answer. @throws CliError when it never will
+   */
+  awaitReady(say: Say, complete?: Complete): Promise<DataVolume>;
   /** Resolves when the disk is offered to its claim. @throws CliError when it has failed */
-  awaitSucceeded(): Promise<DataVolume>;
-  /** @throws CliError when the DataVolume takes no upload any more: it has failed, is gone, or is complete by another one */
-  check(): Promise<void>;
+  awaitSucceeded(say: Say): Promise<DataVolume>;
+  /** @throws CliError when the DataVolume takes no upload any more: it has failed, is gone, or is complete where that will not do */
+  check(complete?: Complete): Promise<void>;
   /** A token for the claim, good for minutes. @throws CliError where the name is another DataVolume's by now */
   token(): Promise<string>;
   /** Where uploads go, as CDIConfig tells. @throws CliError where it does not */
@@ -38,7 +47,8 @@ export async function openUploadCluster(
   { namespace, name, signal }: Uploaded,
 ): Promise<UploadCluster> {
   const { CustomObjectsApi } = await import('../../activities/kubernetes/library.js');
-  const dataVolumes = await openDataVolumes(kubeConfig);
+  const options = await endingWith(signal);
+  const dataVolumes = await openDataVolumes(kubeConfig, options);
   const custom = kubeConfig.makeApiClient(CustomObjectsApi);
   const title = `DataVolume ${namespace}/${name}`;
   let uid: string | undefined;
@@ -59,30 +69,53 @@ export async function openUploadCluster(
     return own(found);
   }
 
-  async function until(
-    phase: string,
-    say: (text: string) => void,
-    judge: (found: DataVolume) => void = () => undefined,
-  ): Promise<DataVolume> {
+  let answering = true;
+
+  /** Nothing where Kubernetes does not answer, of which the user is told once. */
+  async function look(say: Say): Promise<DataVolume | undefined> {
+    try {
+      const found = await get();
+      answering = true;
+      return found;
+    } catch (error) {
+      signal.throwIfAborted();
+      const fault = passingFault(error);
+      if (fault === undefined) throw error;
+      if (answering) say(`Kubernetes does not answer (${fault}): trying again`);
+      answering = false;
+      return undefined;
+    }
+  }
+
+  /** Looks until `judge` has found what is waited for. */
+  async function until(say: Say, judge: (found: DataVolume) => boolean): Promise<DataVolume> {
     for (;;) {
       signal.throwIfAborted();
-      const found = await get();
-      const { phase: now = '' } = found.status ?? {};
-      if (now === phase) return found;
-      if (now === 'Failed') throw failed(title, found);
-      if (now === 'Succeeded') {
-        throw new CliError(`${title} is complete already: delete it, or choose another name`, EXIT.permanent);
-      }
-      if (now === 'WaitForFirstConsumer') {
-        throw new CliError(
-          `${title} waits for the first pod that uses its claim: start one, or create it without --wait-for-consumer`,
-          EXIT.permanent,
-        );
-      }
-      judge(found);
-      say(`${title}: ${now || 'Pending'}`);
+      const found = await look(say);
+      if (found && judge(found)) return found;
       await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
     }
+  }
+
+  /** @throws CliError for what no upload makes complete any more */
+  function requireOpen(found: DataVolume, complete: Complete): void {
+    const { phase } = found.status ?? {};
+    if (phase === 'Failed') throw failed(title, found);
+    if (phase === 'Succeeded' && complete === 'refused')
+      throw new CliError(`${title} is complete already: delete it, or choose another name`, EXIT.permanent);
+  }
+
+  function isReady(found: DataVolume, say: Say, complete: Complete): boolean {
+    requireOpen(found, complete);
+    const { phase } = found.status ?? {};
+    if (phase === 'UploadReady' || phase === 'Succeeded') return true;
+    if (phase === 'WaitForFirstConsumer')
+      throw new CliError(
+        `${title} waits for the first pod that uses its claim: start one, or create it without --wait-for-consumer`,
+        EXIT.permanent,
+      );
+    say(`${title}: ${phase || 'Pending'}`);
+    return false;
   }
 
   return {
@@ -95,27 +128,28 @@ export async function openUploadCluster(
         return own(await dataVolumes.get(namespace, name));
       }
     },
-    awaitReady: async (say) => await until('UploadReady', say),
-    async awaitSucceeded() {
+    awaitReady: async (say, complete = 'refused') =>
+      await until(say, (found) => isReady(found, say, complete)),
+    async awaitSucceeded(say) {
       let refused = 0;
-      return await until(
-        'Succeeded',
-        () => undefined,
-        (found) => {
-          const condition = runningOf(found);
-          refused = condition?.reason === 'UploadFailed' ? refused + 1 : 0;
-          if (refused < REFUSED_LOOKS) return;
-          throw new CliError(`${title}: ${condition?.reason}: ${condition?.message}`, EXIT.permanent);
-        },
-      );
+      return await until(say, (found) => {
+        requireOpen(found, 'taken');
+        if (found.status?.phase === 'Succeeded') return true;
+        say('sent; waiting for the claim');
+        const condition = runningOf(found);
+        refused = condition?.reason === 'UploadFailed' ? refused + 1 : 0;
+        if (refused < REFUSED_LOOKS) return false;
+        throw new CliError(`${title}: ${condition?.reason}: ${condition?.message}`, EXIT.permanent);
+      });
     },
-    async check() {
+    async check(complete = 'refused') {
       // whether it can be asked at all is not the question
       const found = await get().catch((error: unknown) => {
+        signal.throwIfAborted();
         if (error instanceof CliError) throw error;
         return undefined;
       });
-      if (found?.status?.phase === 'Failed') throw failed(title, found);
+      if (found) requireOpen(found, complete);
     },
     async token() {
       const body = {
@@ -124,24 +158,25 @@ export async function openUploadCluster(
         metadata: { name, namespace },
         spec: { pvcName: name },
       };
-      const made = (await custom.createNamespacedCustomObject({
-        group: 'upload.cdi.kubevirt.io',
-        version: 'v1beta1',
-        plural: 'uploadtokenrequests',
-        namespace,
-        body,
-      })) as { status?: { token?: string } };
+      const made = (await custom.createNamespacedCustomObject(
+        {
+          group: 'upload.cdi.kubevirt.io',
+          version: 'v1beta1',
+          plural: 'uploadtokenrequests',
+          namespace,
+          body,
+        },
+        options,
+      )) as { status?: { token?: string } };
       // it is for the claim that has the name: that of this DataVolume, which was still there afterwards
       await get();
       return made.status?.token ?? '';
     },
     async proxyUrl() {
-      const config = (await custom.getClusterCustomObject({
-        group: 'cdi.kubevirt.io',
-        version: 'v1beta1',
-        plural: 'cdiconfigs',
-        name: 'config',
-      })) as { status?: { uploadProxyURL?: string } };
+      const config = (await custom.getClusterCustomObject(
+        { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'cdiconfigs', name: 'config' },
+        options,
+      )) as { status?: { uploadProxyURL?: string } };
       const url = config.status?.uploadProxyURL;
       if (!url) {
         const cure = 'set uploadProxyURLOverride there, or give --uploadproxy-url';

@@ -21,7 +21,7 @@ export interface Sending {
   readonly insecure?: boolean;
   /** A token that is good now. */
   readonly token: () => Promise<string>;
-  /** Where it is remembered until it has ended. */
+  /** Where it is remembered; when it has been sent, that is, until the caller forgets it. */
   readonly begun: BegunUploadStore;
   readonly onProgress: (sent: number, total: number) => void;
   /** Asked after each try that broke off. @throws CliError where what is uploaded into takes no upload any more */
@@ -146,7 +146,7 @@ function createAttempts(sending: Sending): Attempts {
       },
       onError: reject,
       onSuccess: () => {
-        begun.write(null);
+        if (upload.url !== null) begun.write({ ...remembered(upload.url), sent: true });
         done();
       },
     });

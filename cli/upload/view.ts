@@ -19,16 +19,23 @@ export async function createUploadView(stream: NodeJS.WriteStream): Promise<Uplo
   const { createBar } = await import('../render/bar.js');
   const bar = createBar(stream);
   let said = '';
+  let last = { sent: 0, total: 0 };
+  function draw(): void {
+    const { sent, total } = last;
+    const fraction = total > 0 ? sent / total : 0;
+    const shown = total > 0 ? figures(sent, total, rate(sent)) : '';
+    bar.show(fraction, { phase: 'Uploading', part: percent(fraction), figures: `${shown} ${said}` });
+  }
   return {
     show(sent, total) {
-      const text = {
-        phase: 'Uploading',
-        part: percent(sent / total),
-        figures: `${figures(sent, total, rate(sent))} ${said}`,
-      };
-      bar.show(sent / total, text);
+      last = { sent, total };
+      draw();
     },
-    say: (text) => (said = text),
+    say(text) {
+      said = text;
+      // who waits for something sees no bytes move
+      draw();
+    },
     end: () => bar.end(),
   };
 }

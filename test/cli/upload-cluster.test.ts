@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { ApiException } from '@kubernetes/client-node';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ApiException, KubeConfig } from '@kubernetes/client-node';
 import type { DataVolume } from '../../cli/data-volumes.js';
 import { CliError } from '../../cli/errors.js';
 import { openUploadCluster, type UploadCluster } from '../../cli/upload/cluster.js';
+import { startServer } from '../support/servers/index.js';
 
 /** What the API is asked for. */
 interface Api {
@@ -43,6 +45,13 @@ describe('the DataVolume of an upload', function () {
 
   const say = (text: string): void => void said.push(text);
 
+  const asks = Object.entries({
+    awaitReady: (cluster: UploadCluster) => cluster.awaitReady(say),
+    awaitSucceeded: (cluster: UploadCluster) => cluster.awaitSucceeded(say),
+    check: (cluster: UploadCluster) => cluster.check(),
+    token: (cluster: UploadCluster) => cluster.token(),
+  });
+
   async function open({ read, create = read }: Api): Promise<UploadCluster> {
     const api = {
       getNamespacedCustomObject: read,
@@ -57,7 +66,7 @@ describe('the DataVolume of an upload', function () {
     const cluster = await open({ read: inTurn(volume('ImportScheduled')) });
     const began = cluster.awaitReady(() => interrupt.abort(new CliError('interrupted', 130)));
     await assert.rejects(began, /interrupted/);
-    await assert.rejects(cluster.awaitSucceeded(), /interrupted/);
+    await assert.rejects(cluster.awaitSucceeded(say), /interrupted/);
   });
 
   it('is the one that was made or found, and no other one that has its name later', async () => {
@@ -65,30 +74,26 @@ describe('the DataVolume of an upload', function () {
       exitCode: 3,
       message: 'DataVolume team-a/disk is gone, another one has its name',
     };
-    for (const asked of ['awaitReady', 'awaitSucceeded', 'check', 'token'] as const) {
+    for (const [asked, ask] of asks) {
       const create = async (kind: string): Promise<unknown> =>
         kind === 'datavolumes' ? volume('Pending') : { status: { token: 'a.b.c' } };
       const made = await open({ read: inTurn(volume('UploadReady', { uid: 'second' })), create });
       await made.ensure({});
-      await assert.rejects(made[asked](say), gone, asked);
+      await assert.rejects(ask(made), gone, asked);
       // found, and replaced while the token is made
       const read = inTurn(volume('UploadReady'), volume('UploadReady', { uid: 'second' }));
       const found = await open({ read, create });
       await found.ensure(undefined);
-      await assert.rejects(found[asked](say), gone, asked);
+      await assert.rejects(ask(found), gone, asked);
     }
   });
 
   it('that is gone ends what waits for it', async () => {
-    for (const asked of ['awaitReady', 'awaitSucceeded', 'check', 'token'] as const) {
+    for (const [asked, ask] of asks) {
       const create = async (): Promise<unknown> => ({ status: { token: 'a.b.c' } });
       const cluster = await open({ read: inTurn(volume('UploadReady'), NOT_FOUND), create });
       await cluster.ensure(undefined);
-      await assert.rejects(
-        cluster[asked](say),
-        { exitCode: 3, message: 'DataVolume team-a/disk is gone' },
-        asked,
-      );
+      await assert.rejects(ask(cluster), { exitCode: 3, message: 'DataVolume team-a/disk is gone' }, asked);
     }
   });
 
@@ -97,5 +102,68 @@ describe('the DataVolume of an upload', function () {
     const cluster = await open({ read: inTurn(volume('UploadReady')), create });
     await cluster.ensure(undefined);
     assert.equal(await cluster.token(), 'a.b.c');
+  });
+
+  it('is looked at again while Kubernetes does not answer, which is said once', async () => {
+    const away = Object.assign(new TypeError('fetch failed'), {
+      cause: Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }),
+    });
+    const busy = new ApiException(503, 'Service Unavailable', 'apiserver not ready', {});
+    const late = new DOMException('The operation was aborted due to timeout', 'TimeoutError');
+    const read = inTurn(away, busy, late, volume('ImportScheduled'), away, volume('UploadReady'));
+    const ready = await (await open({ read })).awaitReady(say);
+    assert.equal(ready.status?.phase, 'UploadReady');
+    const words = 'Kubernetes does not answer (ECONNRESET): trying again';
+    assert.deepEqual(said, [words, 'DataVolume team-a/disk: ImportScheduled', words]);
+    said = [];
+    const sent = await open({ read: inTurn(busy, away, volume('UploadReady'), volume('Succeeded')) });
+    await sent.awaitSucceeded(say);
+    assert.deepEqual(said, [
+      'Kubernetes does not answer (HTTP 503): trying again',
+      'sent; waiting for the claim',
+    ]);
+  });
+
+  it('is looked at no more where Kubernetes refuses, or is another server', async () => {
+    const refused = new ApiException(403, 'Forbidden', '{"message":"datavolumes is forbidden"}', {});
+    const foreign = Object.assign(new TypeError('fetch failed'), {
+      cause: Object.assign(new Error('self-signed certificate'), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }),
+    });
+    for (const error of [refused, foreign, new Error('a bug')]) {
+      await assert.rejects((await open({ read: inTurn(error) })).awaitReady(say), error);
+      await assert.rejects((await open({ read: inTurn(error) })).awaitSucceeded(say), error);
+    }
+    assert.deepEqual(said, []);
+  });
+
+  it('can be interrupted while Kubernetes says nothing', async () => {
+    const silent = await startServer(() => undefined);
+    try {
+      const kubeConfig = new KubeConfig();
+      kubeConfig.loadFromClusterAndUser(
+        { name: 'silent', server: silent.url, skipTLSVerify: true },
+        { name: 'nobody' },
+      );
+      const { signal } = interrupt;
+      const place = { namespace: 'team-a', name: 'disk', signal };
+      const cluster = await openUploadCluster(kubeConfig, place);
+      const asked = [...asks.map(([, ask]) => ask), () => cluster.ensure({}), () => cluster.proxyUrl()];
+      const waiting = asked.map(async (ask) => await assert.rejects(ask(cluster), /interrupted/));
+      while (silent.requests().length < asked.length) await pause(5);
+      interrupt.abort(new CliError('interrupted', 130));
+      await Promise.all(waiting);
+    } finally {
+      await silent.close();
+    }
+  });
+
+  it('that is complete will do where that is asked for', async () => {
+    const complete = await open({ read: inTurn(volume('Succeeded')) });
+    const refusal =
+      /^CliError: DataVolume team-a\/disk is complete already: delete it, or choose another name$/;
+    await assert.rejects(complete.awaitReady(say), refusal);
+    await assert.rejects(complete.check(), refusal);
+    assert.equal((await complete.awaitReady(say, 'taken')).status?.phase, 'Succeeded');
+    await complete.check('taken');
   });
 });
