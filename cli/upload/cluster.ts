@@ -7,8 +7,10 @@ import { endingWith, passingFault } from './kubernetes-calls.js';
 
 /** Time between two looks, in ms. */
 const LOOK_MS = 500;
+/** What a DataVolume says that waits for another client, since the last one's file is not to be its disk. */
+const REFUSED = /^upload failed, send again: /u;
 /** A file that was sent is refused when so many looks, one after another, say so: the first ones may be of the try before. */
-const REFUSED_LOOKS = 6;
+const REFUSED_LOOKS = 12;
 
 /** Tells the user. */
 type Say = (text: string) => void;
@@ -136,10 +138,11 @@ export async function openUploadCluster(
         requireOpen(found, 'taken');
         if (found.status?.phase === 'Succeeded') return true;
         say('sent; waiting for the claim');
-        const condition = runningOf(found);
-        refused = condition?.reason === 'UploadFailed' ? refused + 1 : 0;
+        const { message = '' } = runningOf(found) ?? {};
+        refused = REFUSED.test(message) ? refused + 1 : 0;
         if (refused < REFUSED_LOOKS) return false;
-        throw new CliError(`${title}: ${condition?.reason}: ${condition?.message}`, EXIT.permanent);
+        // the server had taken it for whole: what was lost since may come by another try
+        throw new CliError(`${title}: ${message}`, EXIT.transient);
       });
     },
     async check(complete = 'refused') {

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApiException, KubeConfig } from '@kubernetes/client-node';
 import type { DataVolume } from '../../cli/data-volumes.js';
 import { CliError } from '../../cli/errors.js';
+import { projectRoot } from '../../local/paths.js';
 import { openUploadCluster, type UploadCluster } from '../../cli/upload/cluster.js';
 import { startServer } from '../support/servers/index.js';
 
@@ -165,5 +168,19 @@ describe('the DataVolume of an upload', function () {
     await assert.rejects(complete.check(), refusal);
     assert.equal((await complete.awaitReady(say, 'taken')).status?.phase, 'Succeeded');
     await complete.check('taken');
+  });
+
+  it('is told of a file that is refused after it was sent, and not by what is said of the try before', async () => {
+    const message = 'upload failed, send again: the node has lost it';
+    const refused = volume('UploadReady', { message });
+    const lost = (await open({ read: inTurn(refused) })).awaitSucceeded(say);
+    await assert.rejects(lost, { exitCode: 4, message: `DataVolume team-a/disk: ${message}` });
+    const stale = await open({ read: inTurn(refused, refused, volume('UploadReady'), volume('Succeeded')) });
+    await stale.awaitSucceeded(say);
+  });
+
+  it('looks for the words that the lifecycle says of a file that is refused', async () => {
+    const workflow = await readFile(join(projectRoot(), 'workflows', 'upload.ts'), 'utf8');
+    assert.match(workflow, /`upload failed, send again: \$\{/u);
   });
 });

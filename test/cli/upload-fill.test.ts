@@ -21,6 +21,8 @@ describe('dvflow upload, called again', function () {
   let gateway: TestGateway;
   /** What the DataVolume says of itself; an error is Kubernetes' own. */
   let phase: string | Error;
+  /** What it says of the last client. */
+  let message: string;
   let interrupt: AbortController;
 
   beforeEach(async () => {
@@ -29,6 +31,7 @@ describe('dvflow upload, called again', function () {
     await writeFile(file, randomBytes(MIB));
     gateway = await startTestGateway();
     phase = 'UploadReady';
+    message = '';
     interrupt = new AbortController();
   });
   afterEach(async () => {
@@ -39,7 +42,7 @@ describe('dvflow upload, called again', function () {
   const api = {
     async getNamespacedCustomObject() {
       if (typeof phase !== 'string') throw phase;
-      return { metadata: { uid: 'the-uid' }, status: { phase } };
+      return { metadata: { uid: 'the-uid' }, status: { phase, conditions: [{ type: 'Running', message }] } };
     },
     createNamespacedCustomObject: async () => ({ status: { token: await gateway.token() } }),
   };
@@ -146,5 +149,14 @@ describe('dvflow upload, called again', function () {
     assert.equal((await run()).bytes, MIB);
     const words = 'Kubernetes does not answer (ECONNRESET): trying again';
     assert.deepEqual(said, ['DataVolume team-a/disk: Pending', words, 'sent; waiting for the claim', words]);
+  });
+
+  it('takes a complete disk for its own no more when its file was refused after it was sent', async () => {
+    message = 'upload failed, send again: the node has lost it';
+    await assert.rejects(run(), /: upload failed, send again: the node has lost it$/);
+    // by somebody else
+    gateway.dataPort.sessions.clear();
+    publish();
+    await assert.rejects(run(), COMPLETE);
   });
 });
