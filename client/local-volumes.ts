@@ -1,11 +1,12 @@
 import type { Client } from '@temporalio/client';
 import type { LocalBlockVolumeInput, LocalBlockVolumeResult } from '../activities/types/local-volumes.js';
 import { CONTROL_QUEUE } from '../workflows/task-queues.js';
+import { outlastOutages } from './outages.js';
 import type { Run } from './target.js';
 
 /** A run that makes or removes a local volume. */
 export interface LocalVolumeHandle<T> extends Required<Run> {
-  /** @throws what `failureOf` reads */
+  /** Waits through outages of Temporal, as the result of a lifecycle does. @throws what `failureOf` reads */
   result(): Promise<T>;
 }
 
@@ -25,7 +26,8 @@ export async function createLocalBlockVolume(
     staticSummary: `Block volume ${input.name ?? ''} of ${input.size} on ${input.node}`.slice(0, 190),
   });
   const { workflowId, firstExecutionRunId: runId } = handle;
-  return { workflowId, runId, result: async () => (await handle.result()) as LocalBlockVolumeResult };
+  const result = async () => (await outlastOutages(client, () => handle.result())) as LocalBlockVolumeResult;
+  return { workflowId, runId, result };
 }
 
 /**
@@ -44,7 +46,8 @@ export async function deleteLocalBlockVolume(
     staticSummary: `Delete block volume ${input.name}`.slice(0, 190),
   });
   const { workflowId, firstExecutionRunId: runId } = handle;
-  return { workflowId, runId, result: async () => (await handle.result()) as { deleted: boolean } };
+  const result = async () => (await outlastOutages(client, () => handle.result())) as { deleted: boolean };
+  return { workflowId, runId, result };
 }
 
 function workflowIdOf(name: string): string {

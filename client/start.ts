@@ -5,6 +5,7 @@ import type { DataVolumeManifest, FailureType, ImportResult } from '../activitie
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 import { CONTROL_QUEUE } from '../workflows/task-queues.js';
 import { readManifest, type ManifestFacts } from './manifest.js';
+import { outlastOutages } from './outages.js';
 import { status, type ImportStatus } from './status.js';
 
 /** How a lifecycle is started. */
@@ -20,7 +21,11 @@ export type StartImportOptions = StartOptions;
 export interface LifecycleHandle<T> {
   readonly workflowId: string;
   readonly runId: string;
-  /** Where the disk is, once it is complete, verified and synced. @throws what `failureOf` reads */
+  /**
+   * Where the disk is, once it is complete, verified and synced. Waits through outages of Temporal, which the run outlasts; a program
+   * that wants a bound calls it inside `withAbortSignal` or `withDeadline` of its client.
+   * @throws what `failureOf` reads
+   */
   result(): Promise<T>;
   /** The workflow's own facts and the live progress. */
   status(): Promise<ImportStatus>;
@@ -122,7 +127,8 @@ async function startLifecycle<T>(
   const target = { workflowId, runId: handle.firstExecutionRunId };
   return {
     ...target,
-    result: async () => ((await handle.result()) as T | undefined) ?? existed(facts, workflowId),
+    result: async () =>
+      ((await outlastOutages(client, () => handle.result())) as T | undefined) ?? existed(facts, workflowId),
     status: async () => await status(client, target),
     cancel: async () => {
       await handle.cancel();
