@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ImportStatus } from '../client/index.js';
+import type { Client } from '@temporalio/client';
+import type { ImportStatus, Run } from '../client/index.js';
+import { isAway, outlastOutages } from '../client/outages.js';
 import { CliError } from './errors.js';
 import { createBar } from './render/bar.js';
 import { percent } from './render/figures.js';
 import { progressFigures, progressLine } from './render/progress.js';
+import { triedOnce } from './tries.js';
 
 /** Shows an import while it runs. */
 export interface View {
@@ -16,6 +19,9 @@ const LOOK_MS = 1_000;
 
 /** Least time between two lines that differ in figures only, in ms. */
 const LINE_MS = 2_000;
+
+/** How long Temporal is away before it is worth a line, in ms: a restart behind a load balancer is not. */
+const OUTAGE_MS = 5_000;
 
 /** A bar on a terminal, lines on anything else. */
 export function createView(stream: NodeJS.WriteStream): View {
@@ -62,40 +68,103 @@ export function createLines(write: (line: string) => void, now: () => number = D
   };
 }
 
+/** What is waited for. */
+export interface Followed<T> {
+  /** The end; given up at the abort of the signal. */
+  readonly result: (ended: AbortSignal) => Promise<T>;
+  readonly status: () => Promise<ImportStatus>;
+  /** Such as `import of team-a/vm1`. */
+  readonly name: string;
+}
+
 /**
- * Shows the status once a second until the result is there. Ctrl-C ends the waiting, not the work.
+ * Shows the status once a second until the result is there, through outages of Temporal. Ctrl-C ends the waiting, not the work.
+ * Its calls to Temporal are over, or ended, when it returns.
  * @throws what `result` throws, or {@link CliError} 130 after Ctrl-C
  */
-export async function follow<T>(
-  result: Promise<T>,
-  status: () => Promise<ImportStatus>,
-  view: View,
-  name: string,
-): Promise<T> {
+export async function follow<T>(client: Client, followed: Followed<T>, view: View): Promise<T> {
+  const ended = new AbortController();
   const interrupted = new AbortController();
   const interrupt = () => interrupted.abort();
   process.once('SIGINT', interrupt);
-  const watching = new AbortController();
-  const settled = result.finally(() => watching.abort());
+  const watching = triedOnce(() => showUntil(ended.signal, client, followed, view));
   try {
-    void showUntil(watching.signal, status, view);
-    return await Promise.race([settled, interruption(interrupted.signal, name)]);
+    const result = triedOnce(() => client.withAbortSignal(ended.signal, () => followed.result(ended.signal)));
+    return await Promise.race([result, interruption(interrupted.signal, followed.name)]);
   } finally {
-    watching.abort();
+    ended.abort();
     process.removeListener('SIGINT', interrupt);
+    await watching;
     view.end();
   }
 }
 
-async function showUntil(ended: AbortSignal, status: () => Promise<ImportStatus>, view: View): Promise<void> {
+async function showUntil(
+  ended: AbortSignal,
+  client: Client,
+  { status, name }: Followed<unknown>,
+  view: View,
+): Promise<void> {
+  const outage = createOutage(name, view);
   while (!ended.aborted) {
     try {
-      const shown = await status();
+      const shown = await endedBy(ended, client, status);
+      outage.over();
       if (!ended.aborted) view.show(shown);
-    } catch {
+    } catch (error) {
       // A worker or server that is away for a moment is no end: the result tells of that.
+      if (!ended.aborted) outage.met(error);
     }
     await sleep(LOOK_MS, undefined, { signal: ended }).catch(() => undefined);
+  }
+}
+
+/** Tells once an outage that Temporal does not answer. */
+function createOutage(name: string, view: View) {
+  let since: number | undefined;
+  let told = false;
+  return {
+    met(error: unknown): void {
+      if (!isAway(error)) return;
+      since ??= performance.now();
+      if (told || performance.now() - since < OUTAGE_MS) return;
+      told = true;
+      // a bar is wiped, and drawn anew by what is shown next
+      view.end();
+      tellOutage(name);
+    },
+    over(): void {
+      since = undefined;
+      told = false;
+    },
+  };
+}
+
+/** The end of a run that is not shown, through outages of Temporal, of which it tells. */
+export async function endOf(client: Client, { workflowId, runId }: Run, name: string): Promise<unknown> {
+  const handle = client.workflow.getHandle(workflowId, runId);
+  return await outlastOutages(
+    client,
+    () => handle.result(),
+    () => tellOutage(name),
+  );
+}
+
+function tellOutage(name: string): void {
+  process.stderr.write(
+    `dvflow: Temporal does not answer; ${name} goes on, and so does the wait for its end\n`,
+  );
+}
+
+/** One call, which the signal ends. Temporal's client never takes its listener off a signal: each call gets its own. */
+async function endedBy<T>(signal: AbortSignal, client: Client, call: () => Promise<T>): Promise<T> {
+  const own = new AbortController();
+  const abort = () => own.abort();
+  signal.addEventListener('abort', abort);
+  try {
+    return await client.withAbortSignal(own.signal, call);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 

@@ -10,6 +10,6 @@ export async function runBlank(
 ): Promise<void> {
   await withTemporal(async (client) => {
     const handle = await startBlank(client, blankManifestOf(options));
-    await show(handle, `blank disk ${options.namespace}/${options.name}`, options);
+    await show(client, handle, { ...options, name: `blank disk ${options.namespace}/${options.name}` });
   });
 }

@@ -1,6 +1,7 @@
 import { cancel, failureOf } from '../../client/index.js';
 import { withTemporal } from '../connections.js';
 import { CliError, EXIT } from '../errors.js';
+import { endOf } from '../follow.js';
 import { print } from '../output.js';
 
 /** Options of `dvflow cancel`. */
@@ -12,10 +13,11 @@ export interface CancelOptions {
 /** Cancels the newest run of a DataVolume; by default it returns when everything that the run made is gone. */
 export async function runCancel(name: string, { namespace, wait }: CancelOptions): Promise<void> {
   await withTemporal(async (client) => {
-    const { workflowId, runId } = await cancel(client, { namespace, name });
+    const run = await cancel(client, { namespace, name });
+    const { workflowId } = run;
     if (!wait) return print(`asked ${workflowId} to cancel`);
     try {
-      await client.workflow.getHandle(workflowId, runId).result();
+      await endOf(client, run, `cancellation of ${namespace}/${name}`);
     } catch (error) {
       if (failureOf(error).type !== 'Cancelled') throw error;
       return print(`cancelled ${workflowId}: what it made is removed, DataVolume ${namespace}/${name} stays`);

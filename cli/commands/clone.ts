@@ -12,6 +12,6 @@ export async function runClone(
   const manifest = cloneManifestOf(source, options);
   await withTemporal(async (client) => {
     const handle = await startClone(client, manifest);
-    await show(handle, `clone ${options.namespace}/${options.name}`, options);
+    await show(client, handle, { ...options, name: `clone ${options.namespace}/${options.name}` });
   });
 }

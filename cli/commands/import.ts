@@ -1,3 +1,4 @@
+import type { Client } from '@temporalio/client';
 import {
   startImport,
   type CloneResult,
@@ -19,15 +20,15 @@ export interface ImportOptions extends ManifestOptions, OutputOptions {
 export async function runImport(url: string, options: ImportOptions): Promise<void> {
   await withTemporal(async (client) => {
     const handle = await startImport(client, manifestOf(url, options));
-    await show(handle, `import of ${options.namespace}/${options.name}`, options);
+    await show(client, handle, { ...options, name: `import of ${options.namespace}/${options.name}` });
   });
 }
 
 /** Shows a lifecycle that was started to its end, unless told otherwise. */
 export async function show(
+  client: Client,
   handle: LifecycleHandle<ImportResult | CloneResult>,
-  name: string,
-  options: OutputOptions & { readonly wait?: boolean },
+  options: OutputOptions & { readonly wait?: boolean; readonly name: string },
 ): Promise<void> {
   const { workflowId, runId } = handle;
   if (options.wait === false) {
@@ -36,11 +37,11 @@ export async function show(
       : print(`started ${workflowId} (run ${runId})`);
   }
   const json = options.output === 'json';
-  const result = await tellingFailure(
-    json,
-    () => follow(handle.result(), () => handle.status(), viewOf(options), name),
-    { workflowId, runId },
-  );
+  const followed = { result: () => handle.result(), status: () => handle.status(), name: options.name };
+  const result = await tellingFailure(json, () => follow(client, followed, viewOf(options)), {
+    workflowId,
+    runId,
+  });
   if (json) printJson({ workflowId, runId, ...result });
   else print(resultText(result));
 }

@@ -1,6 +1,11 @@
-import { createLocalBlockVolume, deleteLocalBlockVolume } from '../../client/index.js';
+import {
+  createLocalBlockVolume,
+  deleteLocalBlockVolume,
+  type LocalBlockVolumeResult,
+} from '../../client/index.js';
 import { loadKubernetes, withTemporal } from '../connections.js';
 import { CliError, EXIT } from '../errors.js';
+import { endOf } from '../follow.js';
 import { print, printJson, type OutputOptions } from '../output.js';
 import { table } from '../render/table.js';
 
@@ -31,7 +36,7 @@ export async function runCreate(options: CreateOptions): Promise<void> {
       ...(preallocate ? { preallocation: true } : {}),
       ...(labels ? { labels } : {}),
     });
-    const result = await handle.result();
+    const result = (await endOf(client, handle, handle.workflowId)) as LocalBlockVolumeResult;
     if (output === 'json') return printJson({ workflowId: handle.workflowId, ...result });
     const how = result.directIo ? '' : ' (without direct I/O: the file system of the pool has none)';
     print(
@@ -44,7 +49,7 @@ export async function runCreate(options: CreateOptions): Promise<void> {
 export async function runDelete(name: string, { node }: { readonly node?: string }): Promise<void> {
   await withTemporal(async (client) => {
     const handle = await deleteLocalBlockVolume(client, { name, ...(node === undefined ? {} : { node }) });
-    const { deleted } = await handle.result();
+    const { deleted } = (await endOf(client, handle, `removal of volume ${name}`)) as { deleted: boolean };
     if (!deleted) throw new CliError(`there is no PersistentVolume ${name}`, EXIT.permanent);
     print(`PersistentVolume ${name} and its file are removed`);
   });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import { findRun, NoSuchRunError, retry, status, type ImportResult, type Run } from '../../client/index.js';
+import { outlastOutages } from '../../client/outages.js';
 import { loadKubernetes, withTemporal } from '../connections.js';
 import { openDataVolumes } from '../data-volumes.js';
 import { CliError, EXIT } from '../errors.js';
@@ -38,14 +39,12 @@ export async function runRetry(name: string, { namespace, wait }: RetryOptions):
     await retry(kubeConfig, target);
     const { workflowId, runId } = await nextRun(client, target, before);
     const handle = client.workflow.getHandle(workflowId, runId);
-    const name = `import of ${namespace}/${target.name}`;
-    const view = createView(process.stdout);
-    const result: unknown = await follow(
-      handle.result(),
-      () => status(client, { workflowId, ...(runId ? { runId } : {}) }),
-      view,
-      name,
-    );
+    const followed = {
+      result: () => outlastOutages(client, () => handle.result()),
+      status: () => status(client, { workflowId, ...(runId ? { runId } : {}) }),
+      name: `import of ${namespace}/${name}`,
+    };
+    const result: unknown = await follow(client, followed, createView(process.stdout));
     print(resultText(result as ImportResult));
   });
 }

@@ -71,20 +71,23 @@ export async function importBy(
   const dataVolumes = await openDataVolumes(await loadKubernetes(stack));
   const { uid } = (await dataVolumes.get(DEMO_NAMESPACE, manifest.name)).metadata;
   const workflowId = dataVolumeWorkflowId({ namespace: DEMO_NAMESPACE, name: manifest.name, uid });
-  const ended = untilEnded(dataVolumes, manifest.name, stack);
-  const finished = await follow(
-    ended,
-    () => status(client, workflowId),
-    createView(process.stdout),
-    `import of ${manifest.name}`,
-  );
+  const followed = {
+    result: (signal: AbortSignal) => untilEnded(dataVolumes, manifest.name, { stack, signal }),
+    status: () => status(client, workflowId),
+    name: `import of ${manifest.name}`,
+  };
+  const finished = await follow(client, followed, createView(process.stdout));
   if (finished.status?.phase === 'Failed') throw await failed(finished);
   const { runId } = await client.workflow.getHandle(workflowId).describe();
   return { workflowId, runId };
 }
 
-async function untilEnded(dataVolumes: DataVolumes, name: string, stack: StackInfo): Promise<DataVolume> {
-  for (const start = Date.now(); ; await sleep(500)) {
+async function untilEnded(
+  dataVolumes: DataVolumes,
+  name: string,
+  { stack, signal }: { readonly stack: StackInfo; readonly signal: AbortSignal },
+): Promise<DataVolume> {
+  for (const start = Date.now(); ; await sleep(500, undefined, { signal })) {
     const dataVolume = await dataVolumes.get(DEMO_NAMESPACE, name);
     const { phase = '' } = dataVolume.status ?? {};
     if (phase === 'Succeeded' || phase === 'Failed') return dataVolume;

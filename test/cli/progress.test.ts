@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { Client } from '@temporalio/client';
 import { createLines, follow } from '../../cli/follow.js';
 import { progressLine } from '../../cli/render/progress.js';
 import { HALF_DONE, statusOf } from './status.js';
@@ -81,27 +82,29 @@ describe('lines of a pipe', () => {
 
 describe('follow', () => {
   const view = { show: () => undefined, end: () => undefined };
+  const client = {
+    withAbortSignal: (_: AbortSignal, call: () => Promise<unknown>) => call(),
+  } as unknown as Client;
+  const status = async () => statusOf();
 
   it('hands over the result although the status cannot be read', async () => {
-    const result = new Promise<string>((done) => setTimeout(done, 20, 'the disk'));
-    assert.equal(await follow(result, () => Promise.reject(new Error('no worker')), view, 'it'), 'the disk');
+    const result = () => new Promise<string>((done) => setTimeout(done, 20, 'the disk'));
+    const unread = () => Promise.reject(new Error('no worker'));
+    assert.equal(await follow(client, { result, status: unread, name: 'it' }, view), 'the disk');
   });
 
   it('passes the failure on and ends the view', async () => {
     let ended = false;
     const ending = { ...view, end: () => void (ended = true) };
-    const failing = Promise.reject(new Error('404'));
-    await assert.rejects(
-      follow(failing, async () => statusOf(), ending, 'it'),
-      /404/,
-    );
+    const result = () => Promise.reject(new Error('404'));
+    await assert.rejects(follow(client, { result, status, name: 'it' }, ending), /404/);
     assert.ok(ended);
   });
 
   it('stops waiting at Ctrl-C, and says that the work goes on', async () => {
-    const never = new Promise<string>(() => undefined);
+    const result = () => new Promise<string>(() => undefined);
     const before = process.listenerCount('SIGINT');
-    const following = follow(never, async () => statusOf(), view, 'import of team-a/vm1');
+    const following = follow(client, { result, status, name: 'import of team-a/vm1' }, view);
     process.emit('SIGINT');
     await assert.rejects(following, { exitCode: 130, message: /^import of team-a\/vm1 goes on/ });
     assert.equal(process.listenerCount('SIGINT'), before);
