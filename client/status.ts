@@ -24,19 +24,36 @@ export interface ImportStatus extends LifecycleStatus {
 }
 
 /**
- * The live status of a lifecycle, running or closed; needs a control worker, since it is the workflow that answers.
+ * The live status of a lifecycle, running or closed; needs a control worker, since it is the workflow that answers. Of a run that has
+ * continued as new, it is the status of the run that goes on with it.
  * @throws {@link NoSuchRunError}
  */
 export async function status(client: Client, target: Target): Promise<ImportStatus> {
   const run = await findRun(client, target);
-  const handle = client.workflow.getHandle(run.workflowId, run.runId);
   try {
-    const [facts, described] = await Promise.all([handle.query(statusQuery), handle.describe()]);
+    const described = await describe(client, run);
+    const facts = await client.workflow.getHandle(run.workflowId, described.runId).query(statusQuery);
     const progress = await progressOf(client, described);
     return { ...facts, ...executionOf(described), ...(progress ? { progress } : {}) };
   } catch (error) {
     throw error instanceof WorkflowNotFoundError ? noSuchRun(run, error) : error;
   }
+}
+
+/** The run, or the one that it has been continued by. */
+async function describe(
+  { workflow }: Client,
+  { workflowId, runId }: Run,
+): Promise<WorkflowExecutionDescription> {
+  const described = await workflow.getHandle(workflowId, runId).describe();
+  if (described.status.name !== 'CONTINUED_AS_NEW') return described;
+  const latest = await workflow.getHandle(workflowId).describe();
+  // else the id has been started anew since
+  return firstRunOf(latest) === firstRunOf(described) ? latest : described;
+}
+
+function firstRunOf({ raw }: WorkflowExecutionDescription): string | null | undefined {
+  return raw.workflowExecutionInfo?.firstRunId;
 }
 
 function noSuchRun({ workflowId }: Run, cause: Error): NoSuchRunError {

@@ -161,6 +161,24 @@ describe('client, against a Temporal server', function () {
     assert.ok(closed.closedAt! >= closed.startedAt);
   });
 
+  it('tells how a lifecycle stands that goes on as another run', async () => {
+    const handle = await startImport(server().client, manifest('renewed'));
+    await end(handle.workflowId, { renew: true });
+    const renewed = await until(
+      () => handle.status(),
+      ({ runId }) => runId !== handle.runId,
+    );
+    assert.equal(renewed.state, 'RUNNING');
+    await end(handle.workflowId);
+    await handle.result();
+    assert.equal((await handle.status()).state, 'COMPLETED');
+    // another lifecycle of the same id is none of its business
+    const other = await startImport(server().client, manifest('renewed'));
+    assert.equal((await handle.status()).runId, handle.runId);
+    assert.equal((await other.status()).runId, other.runId);
+    await end(other.workflowId);
+  });
+
   it('tells what an activity is being retried for', async () => {
     const handle = await startImport(server().client, manifest('flaky'));
     const retried = await until(

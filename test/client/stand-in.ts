@@ -1,6 +1,7 @@
 import {
   ApplicationFailure,
   condition,
+  continueAsNew,
   defineSignal,
   proxyActivities,
   setHandler,
@@ -13,8 +14,15 @@ import type {
 } from '../../activities/types.js';
 import { statusQuery } from '../../workflows/messages.js';
 
-/** Ends the stand-in: with a result, or with a failure of a type. */
-export const endSignal = defineSignal<[{ type?: string; message?: string }]>('end');
+/** How the stand-in ends: with a result, with a failure of a type, or as a run that goes on as another. */
+interface End {
+  readonly type?: string;
+  readonly message?: string;
+  readonly renew?: boolean;
+}
+
+/** Ends the stand-in. */
+export const endSignal = defineSignal<[End]>('end');
 
 const { transferImage } = proxyActivities<{ transferImage(progress: TransferProgress): Promise<void> }>({
   startToCloseTimeout: '1m',
@@ -26,7 +34,7 @@ const { transferImage } = proxyActivities<{ transferImage(progress: TransferProg
 export async function importDataVolume(manifest: DataVolumeManifest): Promise<ImportResult | undefined> {
   const { name = '', namespace = 'default' } = manifest.metadata;
   if (name === 'finished') return undefined;
-  let end: { type?: string; message?: string } | undefined;
+  let end: End | undefined;
   const facts: LifecycleStatus = {
     namespace,
     name,
@@ -48,6 +56,7 @@ export async function importDataVolume(manifest: DataVolumeManifest): Promise<Im
   } as const;
   await transferImage(progress);
   await condition(() => end !== undefined);
+  if (end?.renew) await continueAsNew<typeof importDataVolume>(manifest);
   if (end?.type)
     throw ApplicationFailure.create({ type: end.type, message: end.message ?? '', nonRetryable: true });
   return { claim: { namespace, name }, volume: `pvc-of-${name}` };
