@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
+import type { ClientConnectConfig } from '@temporalio/envconfig';
 import type { StackInfo } from '../local/types.js';
 import { CliError, EXIT } from './errors.js';
 import { createTries } from './tries.js';
@@ -41,12 +42,11 @@ export async function stackInUse(env: NodeJS.ProcessEnv = process.env): Promise<
 
 /** Connects as Temporal's own variables and profiles say, else to the local stack; or to the stack that is given. */
 export async function connectTemporal(given?: StackInfo): Promise<TemporalAccess> {
-  const [{ Client, Connection }, { loadClientConnectConfig }] = await Promise.all([
+  const [{ Client, Connection }, stack] = await Promise.all([
     import('@temporalio/client'),
-    import('@temporalio/envconfig'),
+    given ?? defaultStack(),
   ]);
-  const stack = given ?? (await defaultStack());
-  const { connectionOptions, namespace } = loadClientConnectConfig();
+  const { connectionOptions, namespace } = await connectConfig(stack);
   const address = stack?.temporalAddress ?? connectionOptions.address ?? '127.0.0.1:7233';
   const { tls, apiKey, metadata } = connectionOptions;
   let closed = false;
@@ -72,6 +72,15 @@ export async function connectTemporal(given?: StackInfo): Promise<TemporalAccess
     const hint = 'set TEMPORAL_ADDRESS, or start a local stack: dvflow local up';
     throw new CliError(`Temporal does not answer at ${address}: ${hint}`, EXIT.unreachable, { cause: error });
   }
+}
+
+/** A stack's own server has neither the namespace nor the keys of a profile, which are meant for another one. */
+async function connectConfig(stack: StackInfo | undefined): Promise<ClientConnectConfig> {
+  const [{ loadClientConnectConfig }, { ownsTemporal }] = await Promise.all([
+    import('@temporalio/envconfig'),
+    import('../local/environment.js'),
+  ]);
+  return stack && ownsTemporal(stack) ? { connectionOptions: {} } : loadClientConnectConfig();
 }
 
 /** Runs one command with Temporal and closes the connection after it. */

@@ -5,7 +5,7 @@ import {
   etcdArguments,
   schedulerArguments,
 } from './control-plane.js';
-import { processEnvironment } from './environment.js';
+import { namesTemporal, OWN_TEMPORAL, processEnvironment } from './environment.js';
 import { gatewaySettings, gatewayUrl } from './gateway.js';
 import { kubeconfigPath } from './kubeconfigs.js';
 import { DEVICES } from './loop-devices.js';
@@ -70,7 +70,7 @@ const LEAN = ['--max-semi-space-size=1'];
 
 function workerCommand(
   directory: string,
-  { ports, node, temporalAddress, environment }: StackState,
+  { ports, node, temporalAddress, environment, own }: StackState,
   name: keyof typeof ROLES,
   { env, log }: Pick<Command, 'env' | 'log'>,
 ): Command {
@@ -81,7 +81,10 @@ function workerCommand(
     'worker-node': [ports.nodeHealth, ports.nodeMetrics],
     'worker-gateway': [ports.gatewayHealth, ports.gatewayMetrics],
   }[name] as [number, number];
-  const settings = Object.entries(process.env).filter(([key]) => /^(DVFLOW|TEMPORAL)_/.test(key));
+  // whoever has a Temporal elsewhere means that one by profile and key
+  const settings = Object.entries(process.env).filter(
+    ([key]) => /^(DVFLOW|TEMPORAL)_/.test(key) && !(own.temporal && namesTemporal(key)),
+  );
   return {
     file: process.execPath,
     args: [
@@ -93,6 +96,7 @@ function workerCommand(
     env: {
       ...env,
       ...Object.fromEntries(settings),
+      ...(own.temporal ? OWN_TEMPORAL : {}),
       DVFLOW_ALLOWED_SOURCES: LOCAL_SOURCES,
       ...(role === 'node' ? volumeSettings(directory, node) : {}),
       ...(role === 'gateway' ? gatewaySettings(directory, ports) : {}),

@@ -3,6 +3,7 @@ import { delimiter, join, resolve } from 'node:path';
 import { DEFAULT_PORTS } from './ports.js';
 import { layout, stateDirectory } from './paths.js';
 import { readState } from './state.js';
+import type { StackInfo } from './types.js';
 
 /** What the caller's environment already names instead of the local stack's own. */
 export interface Foreign {
@@ -18,6 +19,19 @@ const INHERITED = [
   'HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy',
   'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR',
 ] as const; // prettier-ignore
+
+/** Keeps programs from a profile file when they are to use the Temporal server of a stack, which has one namespace and no TLS. */
+export const OWN_TEMPORAL = { TEMPORAL_CONFIG_FILE: '/dev/null', TEMPORAL_NAMESPACE: 'default' } as const;
+
+/** Whether the Temporal server of a stack is its own. */
+export function ownsTemporal({ uiUrl }: Pick<StackInfo, 'uiUrl'>): boolean {
+  return uiUrl !== '';
+}
+
+/** Whether a variable says where a Temporal server is and how one gets in. */
+export function namesTemporal(variable: string): boolean {
+  return /^TEMPORAL_(ADDRESS|NAMESPACE|API_KEY|TLS|CODEC_|GRPC_META_|PROFILE|CONFIG_FILE)/.test(variable);
+}
 
 /** Environment of the stack's processes; settings such as `ETCD_*` of the caller do not reach them. */
 export function processEnvironment(env: NodeJS.ProcessEnv = process.env): Record<string, string> {

@@ -59,6 +59,7 @@ export interface StackInfo {
   /** Path of the administrator's kubeconfig. */
   readonly kubeconfig: string;
   readonly temporalAddress: string;
+  /** Temporal's UI; empty where the Temporal server is not the stack's own. */
   readonly uiUrl: string;
   /** Name of the Node object that the node worker serves; of the first one where there are real nodes. */
   readonly node: string;

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { namesTemporal, OWN_TEMPORAL, ownsTemporal } from '../../local/environment.js';
 import type { StackInfo } from '../../local/types.js';
 import { CliError, EXIT } from '../errors.js';
 import { print } from '../output.js';
@@ -51,14 +52,23 @@ function parseCount(text: string): number {
   return Number(text);
 }
 
-/** Lines for a POSIX shell that point kubectl, Temporal's tools and dvflow at a stack. */
-export function environmentLines(info: StackInfo): readonly string[] {
+/**
+ * Lines for a POSIX shell of environment `env` that point kubectl, Temporal's tools and dvflow at a stack, and away from a Temporal
+ * server that the shell or its user's profile file names.
+ */
+export function environmentLines(info: StackInfo, env: NodeJS.ProcessEnv = process.env): readonly string[] {
+  const own = ownsTemporal(info);
   const variables = {
     KUBECONFIG: info.kubeconfig,
     TEMPORAL_ADDRESS: info.temporalAddress,
+    ...(own ? OWN_TEMPORAL : {}),
     DVFLOW_UI: info.uiUrl,
   };
-  return Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`);
+  const unwanted = Object.keys(env).filter((name) => own && namesTemporal(name) && !(name in variables));
+  return [
+    ...unwanted.map((name) => `unset ${name}`),
+    ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
+  ];
 }
 
 /** A word for a POSIX shell, quoted only where it has to be. */

@@ -2,9 +2,12 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { environmentLines } from '../../cli/commands/local.js';
 import { foreignEnvironment, processEnvironment, refuseForeign } from '../../local/environment.js';
+import { commandFor } from '../../local/commands.js';
 import { cacheDirectory, stateDirectory } from '../../local/paths.js';
 import { DEFAULT_PORTS } from '../../local/ports.js';
+import type { StackState } from '../../local/state.js';
 import { SEARCH_ATTRIBUTE_NAMES } from '../../local/temporal.js';
+import type { StackInfo } from '../../local/types.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 
 const directory = '/nowhere/stack';
@@ -57,22 +60,69 @@ describe('where the local stack keeps things', () => {
 });
 
 describe('dvflow local env', () => {
+  const info = {
+    directory,
+    kubeconfig: "/home/o'brien/a b/admin.yaml",
+    temporalAddress: '127.0.0.1:7233',
+    uiUrl: 'http://127.0.0.1:8233',
+    nodes: [],
+    node: 'n',
+    pool: '/p',
+    kubectl: [],
+    ports: DEFAULT_PORTS,
+    pids: {},
+  };
+  function read(stack: StackInfo, names: readonly string[], env: Record<string, string> = {}): string[] {
+    const values = names.map((name) => `"\${${name}-unset}"`).join(' ');
+    const script = `${environmentLines(stack, env).join('\n')}\nprintf '%s\\n' ${values}`;
+    return execFileSync('sh', ['-euc', script], { encoding: 'utf8', env }).trimEnd().split('\n');
+  }
+
   it('prints what a shell reads back unchanged', () => {
-    const info = {
-      directory,
-      kubeconfig: "/home/o'brien/a b/admin.yaml",
-      temporalAddress: '127.0.0.1:7233',
-      uiUrl: 'http://127.0.0.1:8233',
-      nodes: [],
-      node: 'n',
-      pool: '/p',
-      kubectl: [],
-      ports: DEFAULT_PORTS,
-      pids: {},
-    };
-    const script = `${environmentLines(info).join('\n')}\nprintf '%s\\n' "$KUBECONFIG" "$TEMPORAL_ADDRESS" "$DVFLOW_UI"`;
-    const lines = execFileSync('sh', ['-c', script], { encoding: 'utf8' }).trimEnd().split('\n');
+    const lines = read(info, ['KUBECONFIG', 'TEMPORAL_ADDRESS', 'DVFLOW_UI']);
     assert.deepEqual(lines, [info.kubeconfig, info.temporalAddress, info.uiUrl]);
+  });
+
+  it('leads away from the Temporal server of a profile, unless the stack uses it', () => {
+    const env = { TEMPORAL_PROFILE: 'cloud', TEMPORAL_API_KEY: 'secret', TEMPORAL_NAMESPACE: 'dev' };
+    const names = [...Object.keys(env), 'TEMPORAL_CONFIG_FILE'];
+    assert.deepEqual(read(info, names, env), ['unset', 'unset', 'default', '/dev/null']);
+    assert.deepEqual(read({ ...info, uiUrl: '' }, names, env), ['cloud', 'secret', 'dev', 'unset']);
+  });
+});
+
+describe('a worker of the stack', () => {
+  const state = {
+    ports: DEFAULT_PORTS,
+    node: 'n',
+    nodes: [],
+    temporalAddress: '127.0.0.1:7233',
+    environment: {},
+    own: { kubernetes: true, temporal: true },
+  } as unknown as StackState;
+  const named = { TEMPORAL_PROFILE: 'cloud', TEMPORAL_NAMESPACE: 'dev', TEMPORAL_DEBUG: '1' };
+
+  beforeEach(() => void Object.assign(process.env, named));
+  afterEach(() => Object.keys(named).forEach((name) => delete process.env[name]));
+
+  const temporalOf = (of: StackState) =>
+    Object.entries(commandFor(directory, of, 'worker-control').env)
+      .filter(([name]) => name.startsWith('TEMPORAL_'))
+      .sort();
+
+  it('is told nothing of the Temporal server of a profile', () => {
+    assert.deepEqual(temporalOf(state), [
+      ['TEMPORAL_ADDRESS', '127.0.0.1:7233'],
+      ['TEMPORAL_CONFIG_FILE', '/dev/null'],
+      ['TEMPORAL_DEBUG', '1'],
+      ['TEMPORAL_NAMESPACE', 'default'],
+    ]);
+  });
+
+  it('is told how to get into the server of somebody else', () => {
+    const own = { kubernetes: true, temporal: false };
+    const expected = { ...named, TEMPORAL_ADDRESS: '127.0.0.1:7233' };
+    assert.deepEqual(temporalOf({ ...state, own }), Object.entries(expected).sort());
   });
 });
 
