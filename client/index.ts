@@ -15,7 +15,7 @@ export type {
 export { failureOf, type ImportFailure } from './failures.js';
 export { createLocalBlockVolume, deleteLocalBlockVolume, type LocalVolumeHandle } from './local-volumes.js';
 export { ManifestError } from './manifest.js';
-export { retry, type PatchDataVolume } from './retry.js';
+export { retry, type PatchDataVolume, type RetryOptions } from './retry.js';
 export {
   startBlank,
   startClone,

@@ -6,6 +6,15 @@ export type PatchDataVolume = (
   patch: object,
 ) => Promise<unknown>;
 
+/** How a DataVolume runs once more. */
+export interface RetryOptions {
+  /** Lets the first pod that uses the claim choose its node, whatever the DataVolume asked for: takes its annotation off. */
+  readonly waitForConsumer?: boolean;
+}
+
+/** CDI's annotation that a claim is to be bound at once. */
+const AT_ONCE = 'cdi.kubevirt.io/storage.bind.immediate.requested';
+
 /**
  * Lets a DataVolume that is `Failed` or `Succeeded` run once more: sets the annotation `dvflow.io/retry` to a new value, which the
  * watch answers. Needs the right to patch DataVolumes in that namespace, none in Temporal.
@@ -14,10 +23,12 @@ export type PatchDataVolume = (
 export async function retry(
   kubernetes: KubeConfig | PatchDataVolume,
   dataVolume: { readonly namespace: string; readonly name: string },
+  { waitForConsumer }: RetryOptions = {},
 ): Promise<string> {
   const patch = typeof kubernetes === 'function' ? kubernetes : await patchBy(kubernetes);
   const value = new Date().toISOString();
-  await patch(dataVolume, { metadata: { annotations: { 'dvflow.io/retry': value } } });
+  const annotations = { 'dvflow.io/retry': value, ...(waitForConsumer ? { [AT_ONCE]: null } : {}) };
+  await patch(dataVolume, { metadata: { annotations } });
   return value;
 }
 

@@ -12,6 +12,7 @@ import { resultText } from './import.js';
 /** Options of `dvflow retry`. */
 export interface RetryOptions {
   readonly namespace: string;
+  readonly waitForConsumer?: boolean;
   readonly wait?: boolean;
 }
 
@@ -19,7 +20,7 @@ export interface RetryOptions {
 const ANSWER_MS = 30_000;
 
 /** Sets the annotation that the watch answers with a new run; only for a DataVolume that is at its end. */
-export async function runRetry(name: string, { namespace, wait }: RetryOptions): Promise<void> {
+export async function runRetry(name: string, { namespace, wait, ...how }: RetryOptions): Promise<void> {
   const kubeConfig = await loadKubernetes();
   const target = { namespace, name };
   const dataVolumes = await openDataVolumes(kubeConfig);
@@ -31,12 +32,12 @@ export async function runRetry(name: string, { namespace, wait }: RetryOptions):
     );
   }
   if (!wait) {
-    const value = await retry(kubeConfig, target);
+    const value = await retry(kubeConfig, target, how);
     return print(`DataVolume ${namespace}/${name} will run again (dvflow.io/retry: ${value})`);
   }
   await withTemporal(async (client) => {
     const before = await newestRun(client, target);
-    await retry(kubeConfig, target);
+    await retry(kubeConfig, target, how);
     const { workflowId, runId } = await nextRun(client, target, before);
     const handle = client.workflow.getHandle(workflowId, runId);
     const followed = {

@@ -1,4 +1,6 @@
-import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
+import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { SOURCE_LOADER } from '../support/source-loader.js';
 
@@ -26,4 +28,20 @@ export function runDvflow(
     env,
   });
   return { status, stdout, stderr };
+}
+
+/** Starts a command line beside the test, which can tell it things and serve it. */
+export function startDvflow(args: readonly string[], env: NodeJS.ProcessEnv) {
+  const child = spawn(process.execPath, commandLine(...args), { env });
+  const said = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].setEncoding('utf8').on('data', (text: string) => (said[name] += text));
+  const ended = once(child, 'close').then(([code]) => code as number | null);
+  async function until(name: keyof typeof said, text: string): Promise<void> {
+    while (!said[name].includes(text)) {
+      if (child.exitCode !== null) throw new Error(`it has ended: ${said.stdout}${said.stderr}`);
+      await sleep(50);
+    }
+  }
+  return { child, said, ended, until };
 }

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +7,7 @@ import { withTemporal } from '../../cli/connections.js';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import { startProxy, type Proxy } from '../client/proxy.js';
 import { useWorkers } from '../client/workers.js';
-import { apart, commandLine } from './command.js';
+import { apart, startDvflow } from './command.js';
 
 const NOTICE = 'dvflow: Temporal does not answer; ';
 
@@ -31,25 +29,11 @@ describe('a command, while Temporal is away', function () {
   });
   afterEach(async () => await proxy.close());
 
-  function start(...args: readonly string[]) {
-    const child = spawn(process.execPath, commandLine(...args), {
-      env: { ...apart(home), TEMPORAL_ADDRESS: proxy.address },
-    });
-    const said = { stdout: '', stderr: '' };
-    for (const name of ['stdout', 'stderr'] as const)
-      child[name].setEncoding('utf8').on('data', (text: string) => (said[name] += text));
-    const ended = once(child, 'close').then(([code]) => code as number | null);
-    const until = async (name: keyof typeof said, text: string) => {
-      while (!said[name].includes(text)) {
-        assert.equal(child.exitCode, null, `${said.stdout}${said.stderr}`);
-        await sleep(50);
-      }
-    };
-    return { child, said, ended, until };
-  }
-
   const startImport = (name: string) =>
-    start('import', 'http://images.example/a', '--name', name, '--size', '1Gi');
+    startDvflow(['import', 'http://images.example/a', '--name', name, '--size', '1Gi'], {
+      ...apart(home),
+      TEMPORAL_ADDRESS: proxy.address,
+    });
   const handleOf = (name: string) => server().client.workflow.getHandle(`import/default/${name}`);
 
   it('says once that the work goes on, and shows its end when Temporal is back', async () => {

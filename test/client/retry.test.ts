@@ -14,4 +14,16 @@ describe('retry', () => {
     }));
     assert.deepEqual(patches, bodies);
   });
+
+  it('takes off what binds the claim at once, where a consumer is to be waited for', async () => {
+    const patches: unknown[] = [];
+    const patch = async (_: object, body: object) => patches.push(body);
+    const dataVolume = { namespace: 'team-a', name: 'vm1' };
+    const value = await retry(patch, dataVolume, { waitForConsumer: true });
+    const annotations = {
+      'dvflow.io/retry': value,
+      'cdi.kubevirt.io/storage.bind.immediate.requested': null,
+    };
+    assert.deepEqual(patches, [{ metadata: { annotations } }]);
+  });
 });
