@@ -10,12 +10,21 @@ export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** Whether standard output has its JSON document. */
+let printed = false;
+
 /** Prints the one JSON document of `--output json`. */
 export function printJson(value: unknown): void {
+  printed = true;
   print(JSON.stringify(value, null, 2));
 }
 
-/** Does `work`; where a JSON document was asked for, one that says the failure is printed too, beside the line for people. */
+/** Prints the JSON document of a failure, unless there is one already: of what `doctor` found, or with facts of the command's own. */
+export function printFailure(failure: string, facts: object = {}): void {
+  if (!printed) printJson({ ...facts, failure });
+}
+
+/** Does `work`; where a JSON document was asked for, that of a failure holds these facts, too. */
 export async function tellingFailure<T>(
   json: boolean,
   work: () => Promise<T>,
@@ -24,7 +33,7 @@ export async function tellingFailure<T>(
   try {
     return await work();
   } catch (error) {
-    if (json) printJson({ ...facts, failure: (await judge(error)).message });
+    if (json) printFailure((await judge(error)).message, facts);
     throw error;
   }
 }
@@ -42,6 +51,7 @@ export async function withOutput(work: () => Promise<number>): Promise<number> {
     process.exitCode = EXIT.unknown;
     if (!process.stderr.errored) process.stderr.write(`dvflow: output cannot be written: ${error.message}\n`);
   };
+  printed = false;
   process.stdout.on('error', watch);
   process.stderr.on('error', watch);
   const code = await work();

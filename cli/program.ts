@@ -6,7 +6,7 @@ import { registerLocalVolumeCommands } from './commands/local-volume-options.js'
 import { registerLocalCommands } from './commands/local.js';
 import { registerUploadCommand } from './commands/upload-options.js';
 import { EXIT, judge } from './errors.js';
-import { withOutput } from './output.js';
+import { printFailure, withOutput } from './output.js';
 import { repeated } from './repeated.js';
 
 /** Runs the command line to its end; the returned number is the exit code. */
@@ -15,17 +15,33 @@ export async function run(argv: readonly string[]): Promise<number> {
 }
 
 async function runCommand(argv: readonly string[]): Promise<number> {
+  const program = createProgram();
+  let command: Command | undefined;
+  program.hook('preAction', (_, called) => void (command = called));
   try {
-    await createProgram().parseAsync([...argv]);
+    await program.parseAsync([...argv]);
     return EXIT.ok;
   } catch (error) {
-    // commander has said what is wrong; help that was asked for is a success
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error instanceof CommanderError) return endOfParsing(error, argv);
     const { exitCode, message } = await judge(error);
+    if (command && wantsJson(command.opts())) printFailure(message);
     process.stderr.write(`dvflow: ${message.replaceAll(/\s*\n\s*/g, ' ')}\n`);
     if (argv.includes('--debug') && error instanceof Error) process.stderr.write(`${traceOf(error)}\n`);
     return exitCode;
   }
+}
+
+/** Commander has said what is wrong; help that was asked for is a success. */
+function endOfParsing({ exitCode, message }: CommanderError, argv: readonly string[]): number {
+  if (exitCode === 0) return EXIT.ok;
+  // no options were parsed: as they are spelt
+  if (/ (--json|(-o ?|--output[ =])json)( |$)/.test(argv.join(' ')))
+    printFailure(message.replace(/^error: /, ''));
+  return EXIT.usage;
+}
+
+function wantsJson({ json, output }: { readonly json?: boolean; readonly output?: string }): boolean {
+  return json === true || output === 'json';
 }
 
 /** The whole command line; each command's code is loaded when it is called. */

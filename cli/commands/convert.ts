@@ -15,7 +15,7 @@ import { openConversionState, type ConversionState } from '../conversion-state.j
 import { CliError } from '../errors.js';
 import { callerPolicy, refuseSame, sourceRequest, type SourceFlags } from '../local-source.js';
 import { sourceIdentity } from '../source-identity.js';
-import { print, printJson, tellingFailure } from '../output.js';
+import { print, printJson } from '../output.js';
 import { bytes, span } from '../render/figures.js';
 import { createTransferView } from '../render/transfer.js';
 
@@ -49,10 +49,6 @@ const LOOP_RESOLUTION_MS = 10;
  * goes on from there.
  */
 export async function runConvert(address: string, path: string, flags: ConvertFlags): Promise<void> {
-  await tellingFailure(flags.json === true, () => convert(address, path, flags));
-}
-
-async function convert(address: string, path: string, flags: ConvertFlags): Promise<void> {
   const loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
   loop.enable();
   const started = performance.now();

@@ -2,7 +2,7 @@ import type { ImageFacts } from '../../activities/types.js';
 import { planSteadily } from '../../activities/image/plan-image.js';
 import { openSource } from '../../activities/image/source/open-source.js';
 import { callerPolicy, sourceRequest, type SourceFlags } from '../local-source.js';
-import { print, printJson, tellingFailure } from '../output.js';
+import { print, printJson } from '../output.js';
 import { bytes } from '../render/figures.js';
 
 /** What `dvflow inspect` was asked for. */
@@ -13,10 +13,6 @@ export interface InspectFlags extends SourceFlags {
 
 /** Looks at a source and says what it is and how it would be read, and why; at most 2 MiB of it are fetched where it has ranges. */
 export async function runInspect(address: string, flags: InspectFlags): Promise<void> {
-  await tellingFailure(flags.json === true, () => inspect(address, flags));
-}
-
-async function inspect(address: string, flags: InspectFlags): Promise<void> {
   const { signal } = new AbortController();
   const request = await sourceRequest(address, flags, process.env);
   const source = await openSource(request, { policy: callerPolicy(flags), signal });

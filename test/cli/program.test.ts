@@ -79,13 +79,41 @@ describe('the program', function () {
     [['convert', 'none.qcow2', 'disk.img', '--json'], 3],
     [['inspect', 'none.qcow2', '--json'], 3],
     [['upload', 'none.qcow2', '--dv', 'vm1', '-o', 'json'], 2],
+    [['get', '-A', '-o', 'json'], 7],
+    [['describe', 'vm1', '--output=json'], 7],
+    [['clone', 'a/b/c', '--name', 'x', '-ojson'], 2],
+    [['local-volume', 'list', '-o', 'json'], 7],
+    [['import', 'http://u:p@x/y', '--name', 'x', '--size', '1Gi', '-o', 'json'], 7],
   ] as const)
-    it(`tells of its failure in JSON where it was asked for: ${args[0]}`, () => {
-      const { status, stdout, stderr } = dvflow([...args]);
+    it(`tells of its failure in JSON where it was asked for: ${args.join(' ')}`, () => {
+      const { status, stdout, stderr } = dvflow([...args], { TEMPORAL_ADDRESS: '127.0.0.1:1' });
       assert.equal(`dvflow: ${(JSON.parse(stdout) as { failure: string }).failure}\n`, stderr);
-      assert.match(stderr, /none\.qcow2/);
       assert.equal(status, code);
     });
+
+  for (const args of [
+    ['get', '-o', 'json', '--bogus'],
+    ['get', '--bogus', '--output=json'],
+    ['inspect', '--json'],
+    ['describe', '-ojson'],
+  ])
+    it(`tells in JSON what is wrong with a command line: ${args.join(' ')}`, () => {
+      const { status, stdout, stderr } = dvflow(args);
+      const { failure } = JSON.parse(stdout) as { failure: string };
+      assert.ok(stderr.startsWith(`error: ${failure}\n`), `${stdout}${stderr}`);
+      assert.equal(status, 2);
+    });
+
+  it('prints one JSON document where what was found is a failure', () => {
+    const { status, stdout } = dvflow(['doctor', '--json'], { TEMPORAL_ADDRESS: '127.0.0.1:1' });
+    assert.ok((JSON.parse(stdout) as { summary: { problem: number } }).summary.problem > 0);
+    assert.equal(status, 1);
+  });
+
+  it('prints no JSON for a failure where none was asked for', () => {
+    assert.equal(dvflow(['clone', 'a/b/c', '--name', 'json']).stdout, '');
+    assert.equal(dvflow(['get', '-o', 'yaml']).stdout, '');
+  });
 
   it('adds the stack for --debug', () => {
     const { stderr } = dvflow(['describe', 'vm1', '--debug'], { TEMPORAL_ADDRESS: '127.0.0.1:1' });
