@@ -1,4 +1,5 @@
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { delimiter, resolve } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
 import type { ClientConnectConfig } from '@temporalio/envconfig';
@@ -100,7 +101,7 @@ export async function loadKubernetes(given?: StackInfo): Promise<KubeConfig> {
   const kubeConfig = new KubeConfig();
   try {
     if (stack) kubeConfig.loadFromFile(stack.kubeconfig);
-    else kubeConfig.loadFromDefault();
+    else loadNamed(kubeConfig, () => new KubeConfig());
   } catch (error) {
     throw new CliError(`kubeconfig: ${(error as Error).message}`, EXIT.usage, { cause: error });
   }
@@ -113,4 +114,17 @@ export async function loadKubernetes(given?: StackInfo): Promise<KubeConfig> {
     );
   }
   return kubeConfig;
+}
+
+/** As kubectl does: members of a list that are not there are passed over, and the first one that names a context decides. */
+function loadNamed(kubeConfig: KubeConfig, empty: () => KubeConfig): void {
+  const named = (process.env.KUBECONFIG ?? '').split(delimiter).filter((file) => file !== '');
+  const [first = named[0], ...others] = named.filter((file) => existsSync(file));
+  if (first === undefined) return kubeConfig.loadFromDefault();
+  kubeConfig.loadFromFile(first);
+  for (const file of others) {
+    const other = empty();
+    other.loadFromFile(file);
+    kubeConfig.mergeConfig(other, Boolean(kubeConfig.currentContext));
+  }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { withTemporal } from '../../cli/connections.js';
+import { loadKubernetes, withTemporal } from '../../cli/connections.js';
 import type { StackInfo } from '../../local/types.js';
 import { startTemporal, type TestServer } from '../client/temporal.js';
 
@@ -37,5 +37,50 @@ describe('the way to Temporal', function () {
       withTemporal((client) => client.workflow.count(), stack),
       /does not answer at/,
     );
+  });
+});
+
+describe('the way to Kubernetes', () => {
+  let home: string;
+  let before: string | undefined;
+
+  beforeEach(() => {
+    home = mkdtempSync(join(tmpdir(), 'dvflow-connections-'));
+    before = process.env.KUBECONFIG;
+  });
+  afterEach(() => {
+    if (before === undefined) delete process.env.KUBECONFIG;
+    else process.env.KUBECONFIG = before;
+    rmSync(home, { recursive: true });
+  });
+
+  /** Writes the file of one cluster, which it chooses unless told otherwise. */
+  function write(name: string, { chosen = true } = {}): string {
+    const file = join(home, name);
+    const config = {
+      clusters: [{ name, cluster: { server: `https://${name}.example` } }],
+      contexts: [{ name, context: { cluster: name, user: name } }],
+      users: [{ name, user: {} }],
+      ...(chosen ? { 'current-context': name } : {}),
+    };
+    writeFileSync(file, JSON.stringify(config));
+    return file;
+  }
+  async function serverOf(...files: readonly string[]): Promise<string | undefined> {
+    process.env.KUBECONFIG = files.join(':');
+    return (await loadKubernetes()).getCurrentCluster()?.server;
+  }
+
+  it('passes over what is missing of a list of files', async () => {
+    const none = join(home, 'none');
+    assert.equal(await serverOf(write('one'), none), 'https://one.example');
+    assert.equal(await serverOf(none, '', write('two')), 'https://two.example');
+    await assert.rejects(serverOf(none, none), { exitCode: 2, message: /^kubeconfig: ENOENT.*none/ });
+  });
+
+  it('is that of the first file of a list that chooses one, as for kubectl', async () => {
+    const [one, two] = [write('one'), write('two')];
+    assert.equal(await serverOf(one, two), 'https://one.example');
+    assert.equal(await serverOf(write('no', { chosen: false }), two), 'https://two.example');
   });
 });
