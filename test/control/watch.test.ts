@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
-import { WorkflowIdReusePolicy, type WorkflowExecutionDescription } from '@temporalio/client';
+import {
+  WorkflowIdConflictPolicy,
+  WorkflowIdReusePolicy,
+  type WorkflowExecutionDescription,
+} from '@temporalio/client';
 import { killProcess, startProcess } from '../../local/index.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import type { Control } from '../../workers/control/index.js';
@@ -49,13 +53,14 @@ describe('the watch, with real Kubernetes and Temporal', function () {
     );
   };
 
-  /** A run as a person starts it from Temporal, naming this DataVolume. */
+  /** A run as a person starts it from Temporal, naming this DataVolume; with a uid in place of the one without, which has read it. */
   const startMarked = async (workflowId: string, names: { name: string; uid?: string }): Promise<void> => {
     await stack.temporal.workflow.start('importDataVolume', {
       workflowId,
       taskQueue: CONTROL_QUEUE,
       args: [{}],
       workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      workflowIdConflictPolicy: WorkflowIdConflictPolicy.TERMINATE_EXISTING,
       typedSearchAttributes: [
         { key: SEARCH_ATTRIBUTES.namespace, value: stack.namespace },
         { key: SEARCH_ATTRIBUTES.name, value: names.name },
@@ -194,8 +199,22 @@ describe('the watch, with real Kubernetes and Temporal', function () {
     const made = await stack.create('marked', { annotations: { 'dvflow.io/workflow-id': 'from-temporal' } });
     await settle();
     assert.equal(await describeRun(idOf(made)), undefined);
+    await startMarked('from-temporal', { name: 'marked', uid: made.metadata.uid });
     await stack.remove('marked');
     await awaitCancel('from-temporal');
+  });
+
+  it('cancels a run under the id of a DataVolume that is deleted only when it has read that uid', async () => {
+    const mark = { 'dvflow.io/workflow-id': 'used-again' };
+    await startMarked('used-again', { name: 'used-again' });
+    const made = await stack.create('used-again', { annotations: mark });
+    await settle();
+    await stack.remove('used-again');
+    await pause(4_000);
+    const waits = await awaitRun('used-again');
+    assert.equal(waits.raw.workflowExtendedInfo?.cancelRequested ?? false, false);
+    await startMarked('used-again', { name: 'used-again', uid: made.metadata.uid });
+    await awaitCancel('used-again');
   });
 
   it('makes up for a marked run that was terminated while nobody watched', async () => {

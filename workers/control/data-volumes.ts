@@ -17,8 +17,8 @@ import { startListWatch, type ListWatch } from './list-watch.js';
 import { isRunOf, type RunFacts, type Runs } from './runs.js';
 import { createWorkflowReaper } from './reaper.js';
 
-/** Time until a retry that met the clean-up of the run before is looked at again, in ms. */
-const RETRY_AGAIN_MS = 2_000;
+/** Time until something that another run is about to decide is looked at again, in ms. */
+const LOOK_AGAIN_MS = 2_000;
 
 /** Stands in the queue for the look at running workflows whose DataVolume is gone; no object's key is empty. */
 const ORPHANS = '';
@@ -97,13 +97,17 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     reaper.add(gone);
   }
 
+  async function reap(key: string): Promise<void> {
+    if (!(await reaper.cancelRunsOf(key))) queue.addAfter(key, LOOK_AGAIN_MS);
+  }
+
   async function reconcile(key: string): Promise<void> {
-    await reaper.cancelRunsOf(key);
+    await reap(key);
     const dataVolume = list.get(key);
     if (!dataVolume) return;
     if (dataVolume.metadata.deletionTimestamp) {
       forget(dataVolume);
-      return await reaper.cancelRunsOf(key);
+      return await reap(key);
     }
     if (isTerminal(dataVolume.status?.phase)) {
       const phase = options.claimPhase?.(key);
@@ -129,7 +133,7 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     const latest =
       (await findMarked(dataVolume)) ?? (await runs.describe(dataVolumeWorkflowId(refOf(dataVolume))));
     // The phase is written before the clean-up ends, and a start now would be taken for the run that cleans up.
-    if (latest?.running) return queue.addAfter(key, RETRY_AGAIN_MS);
+    if (latest?.running) return queue.addAfter(key, LOOK_AGAIN_MS);
     await client.workflow.start(workflowType, startOptions(dataVolume, source, retry));
     answered.set(uid, retry);
   }
