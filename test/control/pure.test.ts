@@ -137,6 +137,15 @@ describe('startOptions', () => {
     assert.ok(!JSON.stringify(options).includes('secret'));
   });
 
+  it('give whoever comes second the same run, but never one that may answer another retry', () => {
+    const dataVolume = {
+      metadata: { namespace: 'team-a', name: 'data', uid: 'u1' },
+      spec: { source: { blank: {} } },
+    } as unknown as DataVolume;
+    assert.equal(startOptions(dataVolume, 'blank').workflowIdConflictPolicy, 'USE_EXISTING');
+    assert.equal(startOptions(dataVolume, 'blank', 'now').workflowIdConflictPolicy, 'FAIL');
+  });
+
   it('say what is made where nothing is imported', () => {
     const dataVolume = {
       metadata: { namespace: 'team-a', name: 'data', uid: 'u1' },

@@ -194,6 +194,25 @@ describe('the watch, with real Kubernetes and Temporal', function () {
     await eventually('a second run', async () => (await describeRun(idOf(made)))?.runId !== first.runId);
   });
 
+  it('waits so for the retry before, also where another workflow made the DataVolume', async () => {
+    await startMarked('made-it', { name: 'cleaning-again' });
+    const made = await stack.create('cleaning-again', {
+      annotations: { 'dvflow.io/workflow-id': 'made-it' },
+    });
+    await startMarked('made-it', { name: 'cleaning-again', uid: made.metadata.uid });
+    await stack.setStatus('cleaning-again', { phase: 'Failed' });
+    await stack.temporal.workflow.getHandle('made-it').terminate();
+    await stack.annotate('cleaning-again', { 'dvflow.io/retry': 'one', 'dvflow.io/retried': 'one' });
+    // as the retry before is when its phase is written and its clean-up lasts
+    await startMarked(idOf(made), { name: 'cleaning-again', uid: made.metadata.uid });
+    const first = await awaitRun(idOf(made));
+    await stack.annotate('cleaning-again', { 'dvflow.io/retry': 'two' });
+    await pause(4_000);
+    assert.equal((await awaitRun(idOf(made))).runId, first.runId);
+    await stack.temporal.workflow.getHandle(idOf(made)).terminate();
+    await eventually('another run', async () => (await describeRun(idOf(made)))?.runId !== first.runId);
+  });
+
   it('believes the mark of a run that names the DataVolume, while it runs', async () => {
     await startMarked('from-temporal', { name: 'marked' });
     const made = await stack.create('marked', { annotations: { 'dvflow.io/workflow-id': 'from-temporal' } });

@@ -130,11 +130,19 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     if (!workflowType || !retry || retry === annotations[MARKS.retried]) return;
     // One run for each value: one that cannot even open its DataVolume must not be started for ever.
     if (answered.get(uid) === retry) return;
-    const latest =
-      (await findMarked(dataVolume)) ?? (await runs.describe(dataVolumeWorkflowId(refOf(dataVolume))));
-    // The phase is written before the clean-up ends, and a start now would be taken for the run that cleans up.
-    if (latest?.running) return queue.addAfter(key, LOOK_AGAIN_MS);
-    await client.workflow.start(workflowType, startOptions(dataVolume, source, retry));
+    // The phase is written before the clean-up ends: of the run that made the DataVolume, or of a retry before this one.
+    const before = [
+      await findMarked(dataVolume),
+      await runs.describe(dataVolumeWorkflowId(refOf(dataVolume))),
+    ];
+    if (before.some((run) => run?.running)) return queue.addAfter(key, LOOK_AGAIN_MS);
+    try {
+      await client.workflow.start(workflowType, startOptions(dataVolume, source, retry));
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      // it may have been started for another value
+      return queue.addAfter(key, LOOK_AGAIN_MS);
+    }
     answered.set(uid, retry);
   }
 

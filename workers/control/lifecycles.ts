@@ -57,9 +57,21 @@ export function refOf({ metadata: { namespace, name, uid } }: Pick<DataVolume, '
   return { namespace, name, uid };
 }
 
+/** Whoever comes second gets the run of the first. */
+const ONE_RUN = {
+  workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+  workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+} as const;
+
+/** Whoever comes second is told: the run under way may answer another value, or clean up. */
+const ANOTHER_RUN = {
+  workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+  workflowIdConflictPolicy: WorkflowIdConflictPolicy.FAIL,
+} as const;
+
 /**
  * Options by which every replica may start the same run: the first one wins, and a run that has ended is not started again.
- * Only a retry may follow an earlier run.
+ * Only a retry may follow an earlier run; it throws `WorkflowExecutionAlreadyStartedError` while one runs.
  */
 export function startOptions(
   dataVolume: DataVolume,
@@ -81,9 +93,7 @@ export function startOptions(
     workflowId: dataVolumeWorkflowId(ref),
     taskQueue: CONTROL_QUEUE,
     args: [start],
-    workflowIdReusePolicy:
-      retry === undefined ? WorkflowIdReusePolicy.REJECT_DUPLICATE : WorkflowIdReusePolicy.ALLOW_DUPLICATE,
-    workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+    ...(retry === undefined ? ONE_RUN : ANOTHER_RUN),
     typedSearchAttributes: [
       { key: SEARCH_ATTRIBUTES.namespace, value: ref.namespace },
       { key: SEARCH_ATTRIBUTES.name, value: ref.name },
