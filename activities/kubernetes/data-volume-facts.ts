@@ -41,15 +41,36 @@ export function finishedBy(phase: Phase | undefined): { finished?: true } {
   return isTerminal(phase) ? { finished: true } : {};
 }
 
-/** The workflow that serves a DataVolume: the one that made it, else the one that the watch starts. */
-export function servingWorkflow({ metadata }: DataVolume): string {
-  return metadata.annotations?.[MARKS.workflowId] ?? lifecycleWorkflowId(metadata);
+/**
+ * The workflow that serves a DataVolume: the one that made it, else the one that the watch starts. Once a retry was answered it is
+ * that one for good, whoever made the DataVolume.
+ */
+function servingWorkflow({ metadata }: Pick<DataVolume, 'metadata'>): string {
+  const { [MARKS.workflowId]: maker, [MARKS.retried]: retried } = metadata.annotations ?? {};
+  return maker === undefined || retried !== undefined ? lifecycleWorkflowId(metadata) : maker;
 }
 
-/** Whether the workflow of this id serves a DataVolume; a retry runs under the id of the watch whoever made the DataVolume. */
+/** Whether the workflow of this id serves a DataVolume; a retry runs under the id of the watch before it is answered. */
 export function isServedBy(dataVolume: DataVolume, workflowId: string): boolean {
   return (
     workflowId === lifecycleWorkflowId(dataVolume.metadata) || workflowId === servingWorkflow(dataVolume)
+  );
+}
+
+/**
+ * Temporal's UI starts a workflow like another one under an id of its own: two lifecycles would fill one claim.
+ * @throws {@link FailureType} `ResourceExists` for a workflow that does not serve the DataVolume
+ */
+export function refuseOtherWorkflow(found: DataVolume, workflowId: string): void {
+  if (!isServedBy(found, workflowId)) throw servedBy(servingWorkflow(found), found);
+}
+
+/** What is said to a workflow when another one, of this id, serves the DataVolume. */
+export function servedBy(workflowId: string, { metadata: { namespace, name } }: DataVolume): Error {
+  return permanentFailure(
+    'ResourceExists',
+    `DataVolume ${namespace}/${name} is served by workflow ${workflowId}: ` +
+      `to run it once more, use dvflow retry ${name} -n ${namespace}`,
   );
 }
 

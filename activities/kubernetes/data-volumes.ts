@@ -7,10 +7,11 @@ import type { DataVolumeFacts, DataVolumeManifest, DataVolumeRef, DataVolumeStar
 import { call, callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isAuthorizerDenial, kubernetesFailure, serverMessage } from './errors.js';
-import { factsOf, finishedBy, isServedBy, servingWorkflow } from './data-volume-facts.js';
+import { factsOf, finishedBy, isTerminal, refuseOtherWorkflow, servedBy } from './data-volume-facts.js';
+import type { ExecutionObserver } from './executions.js';
 import { readManifest } from './manifests.js';
 import type { ReadManifest } from './manifests.js';
-import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, MARKS } from './names.js';
+import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, lifecycleWorkflowId, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
 import { refuseUnsupportedSource } from './sources.js';
 
@@ -22,6 +23,8 @@ const REFUSALS_BELIEVED_FROM_ATTEMPT = 3;
 /** What the activities of DataVolumes need. */
 export interface DataVolumeDependencies {
   readonly kubernetes: Kubernetes;
+  /** Asked whether the run that the watch started is under way. */
+  readonly executions: Pick<ExecutionObserver, 'stateOf'>;
   /** Its name is part of the Kubernetes user who creates DataVolumes. */
   readonly temporalNamespace: string;
 }
@@ -76,6 +79,7 @@ function currentWorkflowType(): string | undefined {
 /** Activities that open a lifecycle. */
 export function createDataVolumeActivities({
   kubernetes,
+  executions,
   temporalNamespace,
 }: DataVolumeDependencies): Pick<ControlActivities, 'nameDataVolume' | 'openDataVolume'> {
   async function openDataVolume(input: {
@@ -90,7 +94,9 @@ export function createDataVolumeActivities({
 
   async function openStarted(start: DataVolumeStart): Promise<DataVolumeFacts> {
     const found = await readDataVolume(kubernetes, start);
-    refuseOtherWorkflow(found);
+    refuseOtherWorkflow(found, currentWorkflow());
+    // under any other phase its own failure would be written over it, as that of a workflow which serves the DataVolume
+    if (isTerminal(found.status?.phase)) await refuseBesideRetry(found);
     refuseUnsupportedSource(found.spec, currentWorkflowType());
     // clients read WaitForFirstConsumer rightly only where no populator is in use
     if (found.metadata.annotations?.[CDI_ANNOTATIONS.usePopulator] !== 'false')
@@ -98,6 +104,13 @@ export function createDataVolumeActivities({
     const facts = factsOf(found);
     if (start.retry === undefined) return { ...facts, ...finishedBy(facts.phase) };
     return await reopen(found, start.retry);
+  }
+
+  /** A retry runs under the id of the watch, whoever made the DataVolume: it may have begun and not answered yet. */
+  async function refuseBesideRetry(found: DataVolume): Promise<void> {
+    const retrying = lifecycleWorkflowId(found.metadata);
+    if (currentWorkflow() === retrying || (await executions.stateOf(retrying)) !== 'running') return;
+    throw servedBy(retrying, found);
   }
 
   /** Writes the answer first, then resets: a run that dies between the two goes on with its next attempt, by its run id. */
@@ -126,7 +139,29 @@ export function createDataVolumeActivities({
         'KubernetesUnavailable',
         `${nameOf(manifest)} exists and is gone: creating it again`,
       );
-    return adopt(found, workflowId);
+    return await adopt(found, workflowId);
+  }
+
+  /** The DataVolume that an earlier attempt made, or an earlier run of this id: unless a run under the watch's id has taken it over. */
+  async function adopt(found: DataVolume, workflowId: string): Promise<DataVolumeFacts> {
+    const { name, namespace, annotations = {} } = found.metadata;
+    if (annotations[MARKS.workflowId] !== workflowId) {
+      throw permanentFailure(
+        'ResourceExists',
+        `DataVolume ${namespace}/${name} already exists and is not of this workflow`,
+      );
+    }
+    await refuseBesideRetry(found);
+    const phase = found.status?.phase;
+    // one that was answered and has ended leaves its last phase to the watch
+    if (!isTerminal(phase)) refuseOtherWorkflow(found, workflowId);
+    if (phase === 'Failed') {
+      throw permanentFailure(
+        'ResourceExists',
+        `DataVolume ${namespace}/${name} is Failed since an earlier run of this workflow: delete it, or use dvflow retry`,
+      );
+    }
+    return { ...factsOf(found), ...finishedBy(phase) };
   }
 
   /** `undefined` when there is one of that name. */
@@ -209,35 +244,6 @@ function creationFailure(error: unknown, manifest: ReadManifest): Error {
     return transientFailure('KubernetesUnavailable', `${doing}: ${message}`, { nextRetryDelayMs: 1000 });
   }
   return permanentFailure('NotAuthorized', `${doing}: ${message}`);
-}
-
-/** Temporal's UI starts a workflow like another one under an id of its own: two lifecycles would fill one claim. */
-function refuseOtherWorkflow(found: DataVolume): void {
-  if (isServedBy(found, currentWorkflow())) return;
-  const { namespace, name } = found.metadata;
-  throw permanentFailure(
-    'ResourceExists',
-    `DataVolume ${namespace}/${name} is served by workflow ${servingWorkflow(found)}: ` +
-      `to run it once more, use dvflow retry ${name} -n ${namespace}`,
-  );
-}
-
-function adopt(found: DataVolume, workflowId: string): DataVolumeFacts {
-  const { name, namespace, annotations = {} } = found.metadata;
-  if (annotations[MARKS.workflowId] !== workflowId) {
-    throw permanentFailure(
-      'ResourceExists',
-      `DataVolume ${namespace}/${name} already exists and is not of this workflow`,
-    );
-  }
-  const phase = found.status?.phase;
-  if (phase === 'Failed') {
-    throw permanentFailure(
-      'ResourceExists',
-      `DataVolume ${namespace}/${name} is Failed since an earlier run of this workflow: delete it, or use dvflow retry`,
-    );
-  }
-  return { ...factsOf(found), ...finishedBy(phase) };
 }
 
 function nameOf({ namespace, name }: { namespace: string; name: string }): string {

@@ -64,7 +64,7 @@ export function createKubernetesActivities(dependencies: KubernetesDependencies)
   const status = createStatusActivities({ kubernetes });
   const telling = createAttemptTeller(status);
   return {
-    ...createDataVolumeActivities({ kubernetes, temporalNamespace }),
+    ...createDataVolumeActivities({ kubernetes, executions, temporalNamespace }),
     planTarget: telling('planTarget', planTarget),
     inspectSource: telling('inspectSource', inspectSource),
     ...createClaimActivities({ kubernetes }),

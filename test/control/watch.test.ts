@@ -223,6 +223,16 @@ describe('the watch, with real Kubernetes and Temporal', function () {
     await awaitCancel('from-temporal');
   });
 
+  it('does not take a run of the maker that was started once more for the retry', async () => {
+    await startMarked('made-before', { name: 'started-again' });
+    const mark = { 'dvflow.io/workflow-id': 'made-before' };
+    const made = await stack.create('started-again', { annotations: mark });
+    await settle();
+    assert.equal(await describeRun(idOf(made)), undefined);
+    await stack.annotate('started-again', { 'dvflow.io/retry': 'one', 'dvflow.io/retried': 'one' });
+    await awaitRun(idOf(made));
+  });
+
   it('cancels a run under the id of a DataVolume that is deleted only when it has read that uid', async () => {
     const mark = { 'dvflow.io/workflow-id': 'used-again' };
     await startMarked('used-again', { name: 'used-again' });

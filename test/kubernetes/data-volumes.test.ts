@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createDataVolumeActivities } from '../../activities/kubernetes/data-volumes.js';
+import { createExecutionObserver, type ExecutionObserver } from '../../activities/kubernetes/executions.js';
 import { createStatusActivities } from '../../activities/kubernetes/status.js';
 import type { DataVolumeStart, StatusUpdate } from '../../activities/types.js';
 import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
@@ -24,13 +25,19 @@ describe('DataVolumes on a real API server', function () {
   let admin: Kubernetes;
   let kubernetes: Kubernetes;
   let namespace: string;
+  let executions: ExecutionObserver;
   let openDataVolume: ReturnType<typeof createDataVolumeActivities>['openDataVolume'];
   let recordStatus: ReturnType<typeof createStatusActivities>['recordStatus'];
 
   before(() => {
     admin = plane().admin;
     kubernetes = createKubernetes(plane().control);
-    openDataVolume = createDataVolumeActivities({ kubernetes, temporalNamespace: 'default' }).openDataVolume;
+    executions = createExecutionObserver(plane().temporal);
+    openDataVolume = createDataVolumeActivities({
+      kubernetes,
+      executions,
+      temporalNamespace: 'default',
+    }).openDataVolume;
     recordStatus = createStatusActivities({ kubernetes }).recordStatus;
   });
   beforeEach(async () => {
@@ -293,6 +300,7 @@ spec:
     it('believes the third refusal of rights', async () => {
       const restricted = createDataVolumeActivities({
         kubernetes: admin,
+        executions,
         temporalNamespace: 'unbound',
       }).openDataVolume;
       const input = { manifest: manifest(namespace, 'vm1') };
@@ -306,6 +314,66 @@ spec:
         'NotAuthorized',
         /User "dvflow:temporal:unbound" cannot create resource "datavolumes"/,
       );
+    });
+  });
+
+  describe('a run of the maker that is started once more', () => {
+    const maker = { workflowId: 'import/team-a/vm1' };
+    const byManifest = async () =>
+      await act(openDataVolume, [{ manifest: manifest(namespace, 'vm1') }], maker);
+    const byReference = async (start: DataVolumeStart) => await act(openDataVolume, [{ start }], maker);
+    const servedBy = (id: string) => new RegExp(`is served by workflow ${id}: .*dvflow retry vm1`);
+
+    /** Made by Temporal's user and failed; the retry's run is under way, and no worker of this suite takes it up. */
+    const retry = async (): Promise<{ start: DataVolumeStart; id: string; end: () => Promise<unknown> }> => {
+      await byManifest();
+      const start = { ...refOf(await read()), retry: 'one' };
+      await setStatus(admin, namespace, 'vm1', { phase: 'Failed' });
+      const workflowId = dataVolumeWorkflowId(start);
+      const options = { workflowId, taskQueue: 'without-a-worker', args: [start] };
+      const handle = await plane().temporal.workflow.start('importDataVolume', options);
+      return { start, id: workflowId, end: async () => await handle.terminate() };
+    };
+
+    it('is refused from the moment that the run of a retry begins, which goes on itself', async () => {
+      const { start, id, end } = await retry();
+      const { retry: _, ...reference } = start;
+      for (const opened of ['not opened', 'opened', 'opened by its second attempt']) {
+        await rejects(byManifest(), 'ResourceExists', servedBy(id));
+        await rejects(byReference(reference), 'ResourceExists', servedBy(id));
+        const facts = await openStarted(start, { attempt: opened === 'not opened' ? 1 : 2 });
+        assert.equal(facts.finished, undefined, opened);
+      }
+      // as it continues as new
+      await record({ dataVolume: reference, phase: 'ImportInProgress' });
+      assert.equal((await openStarted(reference, { runId: 'next' })).phase, 'ImportInProgress');
+      await end();
+    });
+
+    it('is refused when that run has ended without a last phase, and says nothing about the DataVolume', async () => {
+      const { start, id, end } = await retry();
+      await openStarted(start);
+      await end();
+      await rejects(byManifest(), 'ResourceExists', servedBy(id));
+      await rejects(byReference(start), 'ResourceExists', servedBy(id));
+      await record({ dataVolume: start, phase: 'Failed' }, maker);
+      assert.equal((await read()).status?.phase, 'Pending');
+    });
+
+    it('finds what the retry has completed', async () => {
+      const { start, end } = await retry();
+      await openStarted(start);
+      await record({ dataVolume: start, phase: 'Succeeded' });
+      await end();
+      assert.equal((await byManifest()).finished, true);
+    });
+
+    it('goes on with its own DataVolume as long as nothing was retried, also by reference', async () => {
+      await byManifest();
+      const { finished } = await byManifest();
+      await setStatus(admin, namespace, 'vm1', { phase: 'ImportInProgress' });
+      const next = await byReference(refOf(await read()));
+      assert.deepEqual([finished, next.finished, next.phase], [undefined, undefined, 'ImportInProgress']);
     });
   });
 

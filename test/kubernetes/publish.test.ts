@@ -4,6 +4,7 @@ import { createClaimActivities } from '../../activities/kubernetes/claims.js';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createDataVolumeActivities } from '../../activities/kubernetes/data-volumes.js';
+import { createExecutionObserver } from '../../activities/kubernetes/executions.js';
 import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
 import type { ClaimRef, DataVolumeRef, ReservedDirectory } from '../../activities/types.js';
 import { useControlPlane } from './support/control-plane.js';
@@ -313,7 +314,11 @@ describe('claims and volumes on a real API server', function () {
   });
 
   it('opens a manifest as the impersonated user and finds it again', async () => {
-    const { openDataVolume } = createDataVolumeActivities({ kubernetes, temporalNamespace: 'default' });
+    const { openDataVolume } = createDataVolumeActivities({
+      kubernetes,
+      executions: createExecutionObserver(plane().temporal),
+      temporalNamespace: 'default',
+    });
     const opened = await act(openDataVolume, [{ manifest: manifest(namespace, 'from-temporal') }], {
       workflowId: 'mine',
     });

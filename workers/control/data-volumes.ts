@@ -154,7 +154,9 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
       const { reason: message } = lifecycle;
       return await writes.sayOnce(dataVolume, { type: 'Normal', reason: 'LifecycleNotServed', message });
     }
-    const marked = await findMarked(dataVolume);
+    // once a retry was answered, a run of the maker's id is one that is about to be refused
+    const isRetried = dataVolume.metadata.annotations?.[MARKS.retried] !== undefined;
+    const marked = isRetried ? undefined : await findMarked(dataVolume);
     if (marked?.running) return void serving.set(ref.uid, marked.workflowId);
     if (marked) return await serveAfter(dataVolume, marked);
     try {
