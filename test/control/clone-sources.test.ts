@@ -86,6 +86,21 @@ describe('the watch of clones that wait for their source', () => {
     assert.equal(woken.length, 101);
   });
 
+  it('lets alone each that finds what it said, also the one whose own claim the DataSource names', async () => {
+    const itself = {
+      reason: 'CloneWithoutSource',
+      message: 'a/aaa is the one that this DataVolume is to make',
+    };
+    const missing = { reason: 'CloneWithoutSource', message: "a/aaa doesn't exist" };
+    const find: Find = async ({ dataVolume }) => waiting(dataVolume.name === 'aaa' ? itself : missing);
+    const both = [clone('aaa', { said: itself }), clone('bbb', { said: missing })];
+    assert.deepEqual((await round(both, find)).woken, []);
+    assert.deepEqual((await round(both.toReversed(), find)).woken, []);
+    // once, until each has looked itself
+    const before = [clone('aaa'), clone('bbb')];
+    assert.deepEqual((await round(before, find)).woken, ['a/aaa', 'a/bbb']);
+  });
+
   it('leaves what is wrong with a source to the run, and waits while Kubernetes is away', async () => {
     const of = async (error: Error): Promise<readonly string[]> =>
       (await round([clone('one')], async () => await Promise.reject(error))).woken;

@@ -53,8 +53,9 @@ export function watchCloneSources({ watch, lookAround, logger }: CloneSourceOpti
     await Promise.all(due.map(async (group) => await look(find, group)));
   }
 
-  /** All of a group wait for one source; each said what it waited for when it looked itself. */
-  async function look(find: Find, [first, ...others]: Group): Promise<void> {
+  /** All of a group wait for one source, and said the same of it when they looked themselves. */
+  async function look(find: Find, group: Group): Promise<void> {
+    const [first] = group;
     const found = pinnedBy(first);
     const news = await find({ dataVolume: refOf(first), ...(found ? { found } : {}) }).catch(
       (error: unknown) => {
@@ -65,10 +66,9 @@ export function watchCloneSources({ watch, lookAround, logger }: CloneSourceOpti
     );
     if (news === 'unknown') return;
     const { reason, message } = news === 'wrong' ? {} : (news.waiting ?? {});
-    for (const dataVolume of [first, ...others]) {
-      const said = saidBy(dataVolume);
-      if (said?.reason !== reason || said?.message !== message) watch.wake(keyOf(dataVolume));
-    }
+    const said = saidBy(first);
+    if (said?.reason === reason && said?.message === message) return;
+    for (const dataVolume of group) watch.wake(keyOf(dataVolume));
   }
 
   async function run(): Promise<void> {
@@ -89,11 +89,16 @@ export function watchCloneSources({ watch, lookAround, logger }: CloneSourceOpti
 
 type Group = [DataVolume, ...DataVolume[]];
 
-/** Clones by what they wait for, so that each is looked at once. */
+/**
+ * Clones by what they wait for and what they said of it, so that each is looked at once. One source may be another thing to each: where
+ * a DataSource leads to the claim that one of its clones is to make, that one finds no source, and the others a claim.
+ */
 function groupsOf(clones: readonly DataVolume[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const dataVolume of clones) {
-    const key = JSON.stringify(pinnedBy(dataVolume) ?? ['reference', sourceRefOf(dataVolume)]);
+    const source = pinnedBy(dataVolume) ?? ['reference', sourceRefOf(dataVolume)];
+    const { reason, message } = saidBy(dataVolume) ?? {};
+    const key = JSON.stringify([source, reason, message]);
     const group = groups.get(key);
     if (group) group.push(dataVolume);
     else groups.set(key, [dataVolume]);
