@@ -115,6 +115,28 @@ describe('an import started through Temporal', function () {
     assert.equal(failure.type, 'ResourceExists');
   });
 
+  it('ends with ResourceExists beside the retry of its DataVolume, which goes on', async () => {
+    const slow = await startFileServer({ path: await images.as('qcow2') });
+    try {
+      const manifest = dataVolume(namespace, 'beside', { url: slow.url });
+      slow.setStatus(404);
+      assert.equal((await rejection((await start(manifest, 'beside')).result())).type, 'SourceNotFound');
+      slow.setStatus(undefined);
+      slow.setRate(1024 * 1024);
+      await world.annotate(namespace, 'beside', { 'dvflow.io/retry': 'one' });
+      await eventually('the retry moves bytes', 30_000, async () =>
+        (await world.read(namespace, 'beside'))?.status?.phase === 'ImportInProgress' ? true : undefined,
+      );
+      const failure = await rejection((await start(manifest, 'beside')).result());
+      assert.equal(failure.type, 'ResourceExists');
+      assert.match(failure.message, new RegExp(`is served by workflow datavolume/${namespace}/beside/`));
+      slow.setRate(undefined);
+      await world.awaitPhase(namespace, 'beside', 'Succeeded', 60_000);
+    } finally {
+      await slow.close();
+    }
+  });
+
   it('a failure reaches the program with its type', async () => {
     const handle = await startImport(
       stack.temporal,
