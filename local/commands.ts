@@ -5,7 +5,7 @@ import {
   etcdArguments,
   schedulerArguments,
 } from './control-plane.js';
-import { namesTemporal, OWN_TEMPORAL, processEnvironment } from './environment.js';
+import { namesTemporal, ownTemporal, processEnvironment } from './environment.js';
 import { gatewaySettings, gatewayUrl } from './gateway.js';
 import { kubeconfigPath } from './kubeconfigs.js';
 import { DEVICES } from './loop-devices.js';
@@ -96,7 +96,7 @@ function workerCommand(
     env: {
       ...env,
       ...Object.fromEntries(settings),
-      ...(own.temporal ? OWN_TEMPORAL : {}),
+      ...(own.temporal ? ownTemporal(directory) : {}),
       DVFLOW_ALLOWED_SOURCES: LOCAL_SOURCES,
       ...(role === 'node' ? volumeSettings(directory, node) : {}),
       ...(role === 'gateway' ? gatewaySettings(directory, ports) : {}),

@@ -20,8 +20,17 @@ const INHERITED = [
   'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR',
 ] as const; // prettier-ignore
 
-/** Keeps programs from a profile file when they are to use the Temporal server of a stack, which has one namespace and no TLS. */
-export const OWN_TEMPORAL = { TEMPORAL_CONFIG_FILE: '/dev/null', TEMPORAL_NAMESPACE: 'default' } as const;
+/** Keeps programs from their user's profile file when they are to use the Temporal server of a stack. */
+export function ownTemporal(
+  directory: string,
+): Record<'TEMPORAL_CONFIG_FILE' | 'TEMPORAL_NAMESPACE', string> {
+  return { TEMPORAL_CONFIG_FILE: layout(directory).temporalProfile, TEMPORAL_NAMESPACE: 'default' };
+}
+
+/** What that file says: one namespace, no TLS. Temporal's TypeScript SDK reads none that is empty, such as `/dev/null`. */
+export function temporalProfile(address: string): string {
+  return `[profile.default]\naddress = "${address}"\nnamespace = "default"\n`;
+}
 
 /** Whether the Temporal server of a stack is its own. */
 export function ownsTemporal({ uiUrl }: Pick<StackInfo, 'uiUrl'>): boolean {

@@ -48,6 +48,8 @@ export function layout(directory: string): {
   readonly logs: string;
   readonly etcd: string;
   readonly temporal: string;
+  /** Profile file of the stack's own Temporal server. */
+  readonly temporalProfile: string;
   readonly pool: string;
   readonly workers: string;
   readonly nodes: string;
@@ -62,6 +64,7 @@ export function layout(directory: string): {
     logs: join(directory, 'logs'),
     etcd: join(directory, 'etcd'),
     temporal: join(directory, 'temporal'),
+    temporalProfile: join(directory, 'temporal.toml'),
     pool: join(directory, 'pool'),
     workers: join(directory, 'workers'),
     nodes: join(directory, 'nodes'),

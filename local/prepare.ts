@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { parse } from 'yaml';
 import { ensureCertificateDirectory } from '../workers/pki/directory.js';
 import { ensureCertificates } from './certificates.js';
-import { adminKubeconfig, foreignEnvironment, type Foreign } from './environment.js';
+import { adminKubeconfig, foreignEnvironment, temporalProfile, type Foreign } from './environment.js';
 import {
   kubeconfigPath,
   ownCluster,
@@ -61,6 +61,7 @@ export async function prepareStack(directory: string, options: StackOptions, log
     processes: {},
   };
   writeState(directory, state);
+  writeFileSync(layout(directory).temporalProfile, temporalProfile(state.temporalAddress));
   return state;
 }
 

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { namesTemporal, OWN_TEMPORAL, ownsTemporal } from '../../local/environment.js';
+import { namesTemporal, ownsTemporal, ownTemporal } from '../../local/environment.js';
 import type { StackInfo } from '../../local/types.js';
 import { CliError, EXIT } from '../errors.js';
 import { print } from '../output.js';
@@ -61,7 +61,7 @@ export function environmentLines(info: StackInfo, env: NodeJS.ProcessEnv = proce
   const variables = {
     KUBECONFIG: info.kubeconfig,
     TEMPORAL_ADDRESS: info.temporalAddress,
-    ...(own ? OWN_TEMPORAL : {}),
+    ...(own ? ownTemporal(info.directory) : {}),
     DVFLOW_UI: info.uiUrl,
   };
   const unwanted = Object.keys(env).filter((name) => own && namesTemporal(name) && !(name in variables));

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { environmentLines } from '../../cli/commands/local.js';
-import { foreignEnvironment, processEnvironment, refuseForeign } from '../../local/environment.js';
+import {
+  foreignEnvironment,
+  processEnvironment,
+  refuseForeign,
+  temporalProfile,
+} from '../../local/environment.js';
 import { commandFor } from '../../local/commands.js';
 import { cacheDirectory, stateDirectory } from '../../local/paths.js';
 import { DEFAULT_PORTS } from '../../local/ports.js';
@@ -11,6 +17,7 @@ import type { StackInfo } from '../../local/types.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
 
 const directory = '/nowhere/stack';
+const profile = `${directory}/temporal.toml`;
 const own = { KUBECONFIG: `${directory}/kubeconfigs/admin.yaml`, TEMPORAL_ADDRESS: '127.0.0.1:7233' };
 
 describe('what the environment names', () => {
@@ -86,8 +93,19 @@ describe('dvflow local env', () => {
   it('leads away from the Temporal server of a profile, unless the stack uses it', () => {
     const env = { TEMPORAL_PROFILE: 'cloud', TEMPORAL_API_KEY: 'secret', TEMPORAL_NAMESPACE: 'dev' };
     const names = [...Object.keys(env), 'TEMPORAL_CONFIG_FILE'];
-    assert.deepEqual(read(info, names, env), ['unset', 'unset', 'default', '/dev/null']);
+    assert.deepEqual(read(info, names, env), ['unset', 'unset', 'default', profile]);
     assert.deepEqual(read({ ...info, uiUrl: '' }, names, env), ['cloud', 'secret', 'dev', 'unset']);
+  });
+});
+
+describe('the profile of the stack’s Temporal server', () => {
+  it('is one that Temporal’s own library reads', () => {
+    const configSource = { data: temporalProfile('127.0.0.1:7233') };
+    const { connectionOptions, namespace } = loadClientConnectConfig({ configSource, overrideEnvVars: {} });
+    assert.deepEqual(
+      [connectionOptions.address, connectionOptions.tls, namespace],
+      ['127.0.0.1:7233', undefined, 'default'],
+    );
   });
 });
 
@@ -113,7 +131,7 @@ describe('a worker of the stack', () => {
   it('is told nothing of the Temporal server of a profile', () => {
     assert.deepEqual(temporalOf(state), [
       ['TEMPORAL_ADDRESS', '127.0.0.1:7233'],
-      ['TEMPORAL_CONFIG_FILE', '/dev/null'],
+      ['TEMPORAL_CONFIG_FILE', profile],
       ['TEMPORAL_DEBUG', '1'],
       ['TEMPORAL_NAMESPACE', 'default'],
     ]);
