@@ -45,6 +45,9 @@ describe('the rules of a clone', () => {
       content: { bytes: 1000, allocatedBytes: 0 },
       target: { ...TARGET, requestBytes: 2000, usableBytes: 1000 },
     }),
+    'a claim of spec.storage that is smaller by its class alone, where the disk fits': request({
+      target: { ...TARGET, requestBytes: GiB, usableBytes: GiB, overhead: 0, volumeMode: 'Block' },
+    }),
     'an archive into a file system, by what its files occupy': request(
       { contentType: 'archive', content: { bytes: 100 * GiB, allocatedBytes: 8192 } },
       { contentType: 'archive' },
@@ -55,7 +58,7 @@ describe('the rules of a clone', () => {
 
   const refused: Record<string, readonly [CloneRequest, type: string, message: RegExp]> = {
     'a smaller claim, as CDI does': [
-      request({ target: { ...TARGET, requestBytes: TARGET.requestBytes - 1 } }),
+      request({ target: { ...TARGET, api: 'pvc', requestBytes: TARGET.requestBytes - 1 } }),
       'LargerPVCRequired',
       /^target resources requests storage size is smaller than the source: claim team-a\/copy asks for 1138166333 bytes, claim team-b\/golden for 1138166334/,
     ],

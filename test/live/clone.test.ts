@@ -167,7 +167,15 @@ describe('a clone, end to end', function () {
   });
 
   it('refuses a smaller claim with both figures, unless the user allows it and the disk fits', async () => {
-    const small = { size: '40Mi' };
+    const pvc = (storage: string) => ({
+      storage: undefined,
+      pvc: {
+        accessModes: ['ReadWriteOnce'],
+        storageClassName: 'hostpath-provisioner',
+        resources: { requests: { storage } },
+      },
+    });
+    const small = { spec: pvc('40Mi') };
     const made = await clones.clone('small', 'golden', small);
     assert.match(
       await failed('small'),
@@ -179,11 +187,22 @@ describe('a clone, end to end', function () {
     await clones.clone('smaller', 'golden', { ...small, annotations });
     assert.match(
       await failed('smaller'),
-      /^LargerPVCRequired: the disk of claim \S+\/golden needs 67108864 bytes, .* offers 41943040/,
+      /^LargerPVCRequired: the disk of claim \S+\/golden needs 67108864 bytes, .* offers \d+/,
     );
     await clones.makeSource('loose', 16);
     await clones.clone('exact', 'loose', { size: '16Mi', annotations });
     await world.awaitPhase(namespace, 'exact', 'Succeeded');
+  });
+
+  it('judges a size of spec.storage by the disk, since its class adds to it', async () => {
+    await clones.clone('too-small', 'golden', { size: '40Mi' });
+    assert.match(
+      await failed('too-small'),
+      /^LargerPVCRequired: the disk of claim \S+\/golden needs 67108864 bytes, .* offers 41943040/,
+    );
+    await clones.makeSource('roomy', 16);
+    await clones.clone('fitting', 'roomy', { size: '16Mi' });
+    await world.awaitPhase(namespace, 'fitting', 'Succeeded');
   });
 
   it('refuses a snapshot, and another content type than the source has, by name', async () => {

@@ -45,9 +45,14 @@ function refuseModes({ contentType, origin, target }: CloneRequest): void {
   );
 }
 
-/** CDI compares what the claims ask for (`vm-disks-docs.md` E14). */
-function refuseRequest({ claim, target, origin, permissive }: CloneRequest): void {
-  if (permissive || target.requestBytes >= origin.requestBytes) return;
+/**
+ * CDI compares what the claims ask for (`vm-disks-docs.md` E14); but what `spec.storage` asks for a disk in a file contains the file
+ * system overhead of its class, which says nothing about the disk (`validateClone` of CDI's `pvc-clone-controller.go`).
+ */
+function refuseRequest({ claim, contentType, target, origin, permissive }: CloneRequest): void {
+  const inflated = target.api === 'storage' && origin.volume.volumeMode === 'Filesystem';
+  if (permissive || (inflated && contentType === 'kubevirt')) return;
+  if (target.requestBytes >= origin.requestBytes) return;
   const { namespace, name } = origin.claim;
   throw permanentFailure(
     'LargerPVCRequired',
