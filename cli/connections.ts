@@ -5,7 +5,7 @@ import type { Client } from '@temporalio/client';
 import type { ClientConnectConfig } from '@temporalio/envconfig';
 import type { StackInfo } from '../local/types.js';
 import { CliError, EXIT } from './errors.js';
-import { createTries } from './tries.js';
+import { createTries } from '../client/tries.js';
 
 /** Temporal, for as long as one command takes. */
 export interface TemporalAccess {

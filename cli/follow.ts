@@ -6,7 +6,7 @@ import { CliError } from './errors.js';
 import { createBar } from './render/bar.js';
 import { percent } from './render/figures.js';
 import { progressFigures, progressLine } from './render/progress.js';
-import { triedOnce } from './tries.js';
+import { triedOnce } from '../client/tries.js';
 
 /** Shows an import while it runs. */
 export interface View {

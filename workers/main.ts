@@ -3,7 +3,12 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Runtime, type Logger, type Worker } from '@temporalio/worker';
 import { loadKubeConfig } from '../activities/kubernetes/client.js';
 import { readConfig, type WorkerConfig } from './config.js';
-import { connectTemporal, requireSearchAttributes, type TemporalAccess } from './connection.js';
+import {
+  connectTemporal,
+  reachTemporal,
+  requireSearchAttributes,
+  type TemporalAccess,
+} from './connection.js';
 import { serveHealth } from './health.js';
 import { createLogger, installRuntime } from './logging.js';
 import { createMetrics, startMetrics, type Metrics } from './metrics/index.js';
@@ -20,6 +25,8 @@ interface RunningRole {
   stop(): Promise<void>;
   /** Resolves when a role without workers is told to end. */
   readonly ended?: Promise<void>;
+  /** Ends its connection to Temporal, after everything else. */
+  disconnect?(): Promise<void>;
 }
 
 /**
@@ -37,21 +44,43 @@ export async function runWorker(role: Role): Promise<void> {
     : undefined;
   const ending = new AbortController();
   if (role === 'node') await keepDevices(config, logger, ending.signal);
-  const access = await connectPatiently(logger, told);
   try {
-    if (!access) return;
-    // a connection that fails takes the runtime with it, and all that was made of it
-    const metrics = createMetrics(Runtime.instance().metricMeter);
-    startMetrics(metrics, role);
-    running = await START[role](config, access, { logger, metrics, told });
+    running = await startRole(role, config, { logger, told });
+    if (!running) return;
     logger.info('worker started', { role });
     await Promise.all([...running.workers.map((worker) => worker.run()), running.ended]);
   } finally {
     ending.abort();
     await running?.stop();
     health?.close();
-    await access?.connection.close();
+    await running?.disconnect?.();
   }
+}
+
+/** `undefined` where the worker is told to end before Temporal has answered; a gateway waits for no answer. */
+async function startRole(
+  role: Role,
+  config: WorkerConfig,
+  { logger, told }: { readonly logger: Logger; readonly told: AbortSignal },
+): Promise<RunningRole | undefined> {
+  if (role === 'gateway') return await startGatewayRole(config, { logger, metrics: metricsOf(role), told });
+  const access = await connectPatiently(logger, told);
+  if (!access) return undefined;
+  const disconnect = (): Promise<void> => access.connection.close();
+  try {
+    // a connection that fails takes the runtime with it, and all that was made of it
+    const started = await START[role](config, access, { logger, metrics: metricsOf(role) });
+    return { ...started, disconnect };
+  } catch (error) {
+    await disconnect();
+    throw error;
+  }
+}
+
+function metricsOf(role: Role): Metrics {
+  const metrics = createMetrics(Runtime.instance().metricMeter);
+  startMetrics(metrics, role);
+  return metrics;
 }
 
 /**
@@ -156,10 +185,12 @@ async function startNodeRole(
   };
 }
 
-/** No Temporal worker: what it asks of workflows it asks as a client. */
+/**
+ * No Temporal worker: what it asks of workflows it asks as a client. It serves without Temporal as well: an API of Kubernetes that does
+ * not answer keeps namespaces from going.
+ */
 async function startGatewayRole(
   config: WorkerConfig,
-  access: TemporalAccess,
   { logger, metrics, told }: { logger: Logger; metrics: Metrics; told: AbortSignal },
 ): Promise<RunningRole> {
   const { gatewayAddress: address, tlsDirectory } = config;
@@ -167,9 +198,10 @@ async function startGatewayRole(
     throw new Error('configuration: the gateway needs DVFLOW_GATEWAY_ADDRESS and DVFLOW_TLS_DIRECTORY');
   }
   const { startGateway } = await import('./gateway/index.js');
+  const { client, close: disconnect } = await reachTemporal();
   const gateway = startGateway({
     kubeConfig: loadKubeConfig(config.kubeconfig),
-    client: access.client,
+    client,
     logger,
     metrics,
     address,
@@ -182,12 +214,12 @@ async function startGatewayRole(
     ready: () => gateway.ready(),
     stop: async () => await gateway.stop(),
     ended: aborted(told),
+    disconnect,
   };
 }
 
-/** How each role is started. */
+/** How each role with a worker is started. */
 const START = {
   control: startControlRole,
   node: startNodeRole,
-  gateway: startGatewayRole,
-} satisfies Record<Role, unknown>;
+} satisfies Record<Exclude<Role, 'gateway'>, unknown>;

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import { certificatePaths } from '../../local/certificates.js';
@@ -14,6 +19,8 @@ import { createKubernetes } from '../../activities/kubernetes/client.js';
 import { writeAuthority } from '../../workers/control/api-services.js';
 import { startGateway, type Gateway } from '../../workers/gateway/index.js';
 import { ensureCertificateDirectory, peerDirectory } from '../../workers/pki/directory.js';
+import { projectPath } from '../docs/documents.js';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 import { useControlPlane } from '../kubernetes/support/control-plane.js';
 
 const QUIET = {
@@ -280,6 +287,37 @@ describe('the API upload.cdi.kubevirt.io behind a real kube-apiserver', function
       await second.stop();
     }
     assert.ok(info.directory);
+  });
+
+  it('is served by a gateway that has started while Temporal is away', async () => {
+    const { configFor } = plane();
+    const directory = await mkdtemp(join(tmpdir(), 'dvflow-gateway-'));
+    const kubeconfig = join(directory, 'kubeconfig.yaml');
+    await writeFile(kubeconfig, (await configFor('dvflow', 'dvflow-gateway')).exportConfig());
+    const alone = await freePort();
+    const env = {
+      PATH: process.env['PATH'],
+      KUBECONFIG: kubeconfig,
+      TEMPORAL_ADDRESS: `127.0.0.1:${await freePort()}`,
+      DVFLOW_GATEWAY_ADDRESS: `127.0.0.1:${alone}`,
+      DVFLOW_TLS_DIRECTORY: tlsDirectory,
+    };
+    const args = [...SOURCE_LOADER, projectPath('cli/main.ts'), 'worker', 'gateway'];
+    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    try {
+      const token = await create(tokenRequest('disk'), '-o', 'jsonpath={.status.token}');
+      const headers = { authorization: `Bearer ${token}` };
+      const asked = () => ask({ port: alone, path: '/v1beta1/upload', headers }).catch(() => undefined);
+      let answer = await asked();
+      for (; !answer; answer = await asked()) await pause(100);
+      assert.deepEqual([answer.status, answer.text], [503, 'PVC disk is not an upload target']);
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      assert.deepEqual(await ended, [0, null]);
+    } finally {
+      child.kill('SIGKILL');
+      await rm(directory, { recursive: true });
+    }
   });
 
   interface Direct {

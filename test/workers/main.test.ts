@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -52,15 +52,31 @@ describe('a worker that is told to end while Temporal', function () {
     return await ended;
   }
 
-  for (const role of ['control', 'node', 'gateway'])
+  for (const [role, says] of [
+    ['control', 'Temporal does not answer yet'],
+    ['node', 'Temporal does not answer yet'],
+    // it serves meanwhile
+    ['gateway', 'worker started'],
+  ] as const)
     it(`refuses connections ends with 0: ${role}`, async () => {
-      const child = start(role);
+      const child = start(role, role === 'gateway' ? await gatewaySettings() : {});
       await new Promise((closed) => server.close(closed));
       assert.ok(child.stderr);
-      for await (const line of createInterface({ input: child.stderr }))
-        if (line.includes('Temporal does not answer yet')) break;
+      for await (const line of createInterface({ input: child.stderr })) if (line.includes(says)) break;
       assert.deepEqual(await tell(child), [0, null]);
     });
+
+  async function gatewaySettings(): Promise<NodeJS.ProcessEnv> {
+    const kubeconfig = join(directory, 'kubeconfig.yaml');
+    const clusters = [{ name: 'none', cluster: { server: 'https://127.0.0.1:1' } }];
+    const contexts = [{ name: 'none', context: { cluster: 'none', user: '' } }];
+    await writeFile(kubeconfig, JSON.stringify({ clusters, contexts, 'current-context': 'none' }));
+    return {
+      KUBECONFIG: kubeconfig,
+      DVFLOW_GATEWAY_ADDRESS: `127.0.0.1:${await freePort()}`,
+      DVFLOW_TLS_DIRECTORY: directory,
+    };
+  }
 
   it('refuses connections has its metrics when Temporal is there', async () => {
     const temporal = await startTemporal();
@@ -92,7 +108,7 @@ describe('a worker that is told to end while Temporal', function () {
   });
 
   it('takes connections and says nothing ends with 0', async () => {
-    const child = start('gateway');
+    const child = start('node');
     await once(server, 'connection');
     assert.deepEqual(await tell(child), [0, null]);
   });
