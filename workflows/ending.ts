@@ -4,6 +4,7 @@ import {
   ApplicationFailure,
   isCancellation,
   log,
+  patched,
   sleep,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
@@ -15,6 +16,9 @@ import type { Lifecycle } from './volume-lifecycle.js';
 import { SEARCH_ATTRIBUTES } from './messages.js';
 import { leavePhase, recordMetric } from './metrics.js';
 import type { Run } from './run-state.js';
+
+/** Mark of the histories in which everything is undone although nobody could be told what was not. */
+const UNDOES_THE_REST = 'undoes the rest';
 
 /** Undoes and says why, if the DataVolume exists: whether it does. The status does not wait longer than 5 s for a node that is away. */
 export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promise<boolean> {
@@ -63,8 +67,18 @@ export async function undoAll(run: Run, volume: Pick<Lifecycle, 'event'>): Promi
       await undo();
     } catch (error) {
       log.error('clean-up failed, left to the sweeper', { what, error });
-      await deferCleanup(volume, `could not ${what}: ${messageOf(error)}; the sweeper will`);
+      await deferOrGoOn(volume, `could not ${what}: ${messageOf(error)}; the sweeper will`);
     }
+  }
+}
+
+/** What nobody can be told of is no reason to leave the rest. */
+async function deferOrGoOn(volume: Pick<Lifecycle, 'event'>, message: string): Promise<void> {
+  try {
+    await deferCleanup(volume, message);
+  } catch (error) {
+    if (!patched(UNDOES_THE_REST)) throw error;
+    log.error('nobody could be told of a clean-up that failed', { message, error });
   }
 }
 

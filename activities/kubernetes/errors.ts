@@ -59,6 +59,15 @@ export function isAuthorizerDenial(error: unknown): boolean {
   );
 }
 
+/** Nothing can be made there any more, and nobody will read it. */
+export function isNamespaceGoing(error: unknown): boolean {
+  return (
+    error instanceof ApiException &&
+    error.code === 403 &&
+    / because it is being terminated$/.test(statusOf(error).message ?? '')
+  );
+}
+
 /** Message of the API server's `Status`, or the error's own. */
 export function serverMessage(error: unknown): string {
   return (error instanceof ApiException ? statusOf(error).message : undefined) ?? reasonOf(error);

@@ -6,6 +6,7 @@ import type { CoreV1Event, V1ObjectReference } from '@kubernetes/client-node';
 import type { DataVolumeEvent } from '../types.js';
 import { callForOutcome } from './client.js';
 import type { Kubernetes } from './client.js';
+import { isNamespaceGoing } from './errors.js';
 import { MARK_PREFIX } from './names.js';
 
 /** Kubernetes' limit for an event's message, in characters. */
@@ -19,7 +20,7 @@ const WRITTEN_BY = `${MARK_PREFIX}written-by`;
 /** Namespace of events about objects that have none. */
 const CLUSTER_NAMESPACE = 'default';
 
-/** Says `event` about an object. An activity that says the same twice says it once; an object whose namespace is gone is no error. */
+/** Says `event` about an object. An activity that says the same twice says it once; an object whose namespace is going or gone is no error. */
 export async function recordEvent(
   { core }: Kubernetes,
   about: V1ObjectReference,
@@ -28,7 +29,11 @@ export async function recordEvent(
   const namespace = about.namespace ?? CLUSTER_NAMESPACE;
   const body = eventBody(about, event, namespace);
   const doing = `recording event ${event.reason} on ${about.kind} ${about.name}`;
-  const created = await callForOutcome(doing, core.createNamespacedEvent({ namespace, body }));
+  const creation = core.createNamespacedEvent({ namespace, body }).catch((error: unknown) => {
+    if (!isNamespaceGoing(error)) throw error;
+    return body;
+  });
+  const created = await callForOutcome(doing, creation);
   if (created !== 'conflict') return;
   const { name = '', annotations } = body.metadata;
   const patch = (change: object): Promise<CoreV1Event> =>

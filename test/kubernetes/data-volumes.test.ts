@@ -380,6 +380,21 @@ spec:
   describe('recordStatus', () => {
     const running = { type: 'Running', status: 'True', reason: 'Pod is running', message: '' } as const;
 
+    it('says nothing in a namespace that is going, and is no failure', async () => {
+      const dataVolume = await create();
+      const hold = async (finalizers: string) =>
+        await plane().kubectl(
+          ...['patch', 'dv', '-n', namespace, 'vm1', '--type=merge'],
+          ...['-p', `{"metadata":{"finalizers":${finalizers}}}`],
+        );
+      await hold('["example.com/hold"]');
+      await admin.core.deleteNamespace({ name: namespace });
+      const event = { type: 'Warning', reason: 'Cancelled', message: 'x' } as const;
+      assert.deepEqual(await record({ dataVolume, phase: 'Failed', event }), { exists: true });
+      assert.equal((await read()).status?.phase, 'Failed');
+      await hold('null');
+    });
+
     it('writes phase, conditions with times, progress and one event, twice the same', async () => {
       const dataVolume = await create();
       const event = {
