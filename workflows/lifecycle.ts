@@ -29,6 +29,9 @@ import { leave, until, within } from './waiting.js';
 /** Histories of before have failed there. */
 const AWAITS_CANCEL = 'a run whose DataVolume is gone awaits its cancel';
 
+/** Mark of the histories whose run keeps the plan of the one before. */
+const KEEPS_PLAN = 'keeps the plan of the run before';
+
 /** The watch tells a run within a second or so. */
 const CANCEL_COMES = '10s';
 
@@ -66,11 +69,9 @@ async function openStart(start: DataVolumeStart, run: Run): Promise<DataVolumeFa
   if (continues()) {
     run.progressAt = start.progressAt ?? run.progressAt;
     const { target, image, clone } = start;
-    Object.assign(run.handedOn, {
-      ...(target && { target }),
-      ...(image && { image }),
-      ...(clone && { clone }),
-    });
+    if (clone) run.handedOn.clone = clone;
+    // a worker of before, which may have begun this run, plans and inspects again
+    if (target && patched(KEEPS_PLAN)) Object.assign(run.handedOn, { target, ...(image && { image }) });
   }
   identify(start, run);
   return await opened(control.openDataVolume({ start }), run);

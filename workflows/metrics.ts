@@ -4,6 +4,7 @@
  */
 import { isCancellation, proxySinks, TemporalFailure, workflowInfo, type Sinks } from '@temporalio/workflow';
 import type { Run } from './run-state.js';
+import { WORKFLOW_TYPES } from './workflow-types.js';
 
 /** Metrics of workflows; meaning, type and labels of each: `workers/metrics/catalogue.ts`. */
 export type WorkflowMetric =
@@ -33,10 +34,10 @@ export function recordMetric(metric: WorkflowMetric, value: number, labels: Metr
 /** Counts the end of a run by the type of its failure; an error that only fails a workflow task is no end. */
 export function countFailure(error: unknown, typeOf: (error: unknown) => string): void {
   if (!(error instanceof TemporalFailure) && !isCancellation(error)) return;
-  recordMetric('dvflow_workflow_failures_total', 1, {
-    workflow_type: workflowInfo().workflowType,
-    type: typeOf(error),
-  });
+  const { workflowType: workflow_type } = workflowInfo();
+  // what somebody has typed wrongly is none of ours
+  if (!WORKFLOW_TYPES.some((type) => type === workflow_type)) return;
+  recordMetric('dvflow_workflow_failures_total', 1, { workflow_type, type: typeOf(error) });
 }
 
 /** Records how long the phase lasted that a run leaves now; before its first one it has none. */

@@ -43,6 +43,7 @@ export async function until<T>(
   look: () => Promise<T | undefined>,
 ): Promise<T> {
   const before = run.status.phase;
+  let stands = false;
   let stoodStill = 0;
   for (let pause = 5_000; ; pause = Math.min(pause * 2, RECHECK_MS)) {
     run.woken = false;
@@ -62,7 +63,9 @@ export async function until<T>(
       setCurrentDetails(message);
       await enter(wait.phase ?? before, { reason: wait.reason, message });
     }
-    if (!wait.counts) stoodStill = Date.now();
+    // until this look: the one before it may be minutes ago
+    if (stands || !wait.counts) stoodStill = Date.now();
+    stands = !wait.counts;
     const deadlineMs = run.deadlineMs ?? facts.deadlineMs;
     const since = Math.max(run.progressAt, stoodStill);
     const left = wait.counts ? since + deadlineMs - Date.now() : Infinity;
