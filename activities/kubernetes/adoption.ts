@@ -47,7 +47,7 @@ export function judge(
   }
   if (claim.metadata?.deletionTimestamp) return goingAway(claim);
   // whose DataVolume is gone, or has let it go: what becomes of it is seen when the run that fills it ends
-  if (maker !== undefined) return { claim: 'wait', waiting: otherRun(claim) };
+  if (maker !== undefined && !isOffered(claim)) return { claim: 'wait', waiting: otherRun(claim) };
   if (owner?.uid === uid) return adopted(claim, isLeftByCdi(claim));
   if (owner) throw exists(claim, `is managed by ${owner.kind} ${owner.name}`);
   if (annotations[CDI_ANNOTATIONS.populatedFor] === name) return adopted(claim, false);

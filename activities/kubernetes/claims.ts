@@ -84,6 +84,12 @@ export async function changeClaimIfThere(
   });
 }
 
+/** Change of an object by which it is published: nobody's work, and no sweeper's, any more. */
+export const UNMARKED = {
+  labels: { [MARKS.unpublished]: null },
+  annotations: { [MARKS.workflowId]: null, [MARKS.dataVolume]: null, [MARKS.renewedBy]: null },
+};
+
 /** Activities that make and remove claims. */
 export function createClaimActivities({
   kubernetes,
@@ -177,18 +183,23 @@ export function createClaimActivities({
       );
     }
     const volume = found.status?.phase === 'Bound' ? found.spec?.volumeName : undefined;
-    if (!owner) {
-      const ownerReferences = [...(found.metadata?.ownerReferences ?? []), ownerReference(input.dataVolume)];
-      const { resourceVersion } = found.metadata ?? {};
-      const answer = await patchClaim(kubernetes, ref, {
-        metadata: { uid: ref.uid, resourceVersion, ownerReferences },
-      });
-      if (answer !== 'patched')
-        throw transientFailure(
-          'KubernetesUnavailable',
-          `claim ${namespace}/${name} changed: adopting it again`,
-        );
-    }
+    const isMarked = found.metadata?.labels?.[MARKS.unpublished] !== undefined;
+    if (owner && !isMarked) return { ...ref, ...(volume ? { volume } : {}) };
+    const { resourceVersion, ownerReferences = [] } = found.metadata ?? {};
+    const answer = await patchClaim(kubernetes, ref, {
+      metadata: {
+        uid: ref.uid,
+        resourceVersion,
+        ...(owner ? {} : { ownerReferences: [...ownerReferences, ownerReference(input.dataVolume)] }),
+        // whose run had ended before it could say that the disk is there
+        ...(isMarked ? UNMARKED : {}),
+      },
+    });
+    if (answer !== 'patched')
+      throw transientFailure(
+        'KubernetesUnavailable',
+        `claim ${namespace}/${name} changed: adopting it again`,
+      );
     return { ...ref, ...(volume ? { volume } : {}) };
   }
 

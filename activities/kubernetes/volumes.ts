@@ -16,7 +16,7 @@ import type { VolumePlan } from '../types/provision.js';
 import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
-import { changeClaim, findClaim, readClaim } from './claims.js';
+import { changeClaim, findClaim, readClaim, UNMARKED } from './claims.js';
 import { handOver } from './hand-over.js';
 import {
   CDI_ANNOTATIONS,
@@ -36,11 +36,6 @@ import { deleteVolumeObject, letGo } from './volume-finalizer.js';
  * once it needs a minute, and asking ever more slowly leaves the API server to it. In ms.
  */
 const BOUND_POLL_MS = { first: 50, longest: 2_000 } as const;
-
-const UNMARKED = {
-  labels: { [MARKS.unpublished]: null },
-  annotations: { [MARKS.workflowId]: null, [MARKS.dataVolume]: null, [MARKS.renewedBy]: null },
-};
 
 /** Input of `publishVolume`. */
 export interface Publication {

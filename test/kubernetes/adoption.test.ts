@@ -89,6 +89,16 @@ describe('the verdict on a claim of the same name', () => {
       /vm1 is being filled for another DataVolume by workflow import\/team-a\/vm1$/,
     ],
     [
+      'of an earlier DataVolume whose run ended before it could say that the disk is there, adoption allowed',
+      {
+        ...claimWith(created('old'), { labels: { 'dvflow.io/unpublished': 'old' } }),
+        spec: { volumeName: 'pvc-claim-uid' },
+      },
+      ADOPTS,
+      undefined,
+      'adopt',
+    ],
+    [
       'own, in the making, whose annotation somebody took away',
       claimWith(marked, owned('DataVolume', 'vm1', 'dv-uid')),
       {},

@@ -313,6 +313,26 @@ describe('claims and volumes on a real API server', function () {
     assert.deepEqual(metadata?.annotations, before.metadata?.annotations);
   });
 
+  it('takes off an adopted claim what a run has left that ended before it could', async () => {
+    await kubernetes.core.createNamespacedPersistentVolumeClaim({
+      namespace,
+      body: {
+        metadata: {
+          name: 'vm1',
+          labels: { 'dvflow.io/unpublished': 'old', app: 'x' },
+          annotations: { 'dvflow.io/workflow-id': 'gone' },
+        },
+        spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+      },
+    });
+    const dataVolume = await open();
+    const { metadata } = await readClaim();
+    await act(claims.adoptClaim, [{ dataVolume, claimUid: metadata?.uid ?? '' }]);
+    const adopted = (await readClaim()).metadata;
+    assert.deepEqual([adopted?.labels, adopted?.annotations], [{ app: 'x' }, undefined]);
+    assert.equal(adopted?.ownerReferences?.[0]?.uid, dataVolume.uid);
+  });
+
   it('opens a manifest as the impersonated user and finds it again', async () => {
     const { openDataVolume } = createDataVolumeActivities({
       kubernetes,
