@@ -3,6 +3,7 @@ import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { Condition, StatusUpdate } from '../types.js';
+import { changeClaimIfThere } from './claims.js';
 import { callForOutcome } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isServedBy, isTerminal } from './data-volume-facts.js';
@@ -73,13 +74,8 @@ export function createStatusActivities({
       ...(podReady === undefined ? {} : { [CDI_ANNOTATIONS.podReady]: String(podReady) }),
       ...(restartCount === undefined ? {} : { [CDI_ANNOTATIONS.podRestarts]: String(restartCount) }),
     };
-    await callForOutcome(
-      doing,
-      kubernetes.core.patchNamespacedPersistentVolumeClaim(
-        { namespace, name, body: { metadata: { uid: claim.metadata.uid, annotations } } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-      ),
-    );
+    const ref = { namespace, name, uid: claim.metadata.uid ?? '' };
+    await changeClaimIfThere(kubernetes, ref, { metadata: { uid: ref.uid, annotations } });
   }
 
   return { recordStatus };
