@@ -1,6 +1,6 @@
 /** What a lifecycle decides by, read off a DataVolume. */
 import { permanentFailure } from '../failures.js';
-import type { DataVolumeFacts, Phase } from '../types.js';
+import type { DataVolumeFacts, DataVolumeRef, Phase } from '../types.js';
 import { displayUrl } from '../image/source/display-url.js';
 import { cloneName } from './clone-names.js';
 import { lifecycleWorkflowId, MARKS } from './names.js';
@@ -45,7 +45,11 @@ export function finishedBy(phase: Phase | undefined): { finished?: true } {
  * The workflow that serves a DataVolume: the one that made it, else the one that the watch starts. Once a retry was answered it is
  * that one for good, whoever made the DataVolume.
  */
-function servingWorkflow({ metadata }: Pick<DataVolume, 'metadata'>): string {
+export function servingWorkflow({
+  metadata,
+}: {
+  readonly metadata: DataVolumeRef & { readonly annotations?: Readonly<Record<string, string>> };
+}): string {
   const { [MARKS.workflowId]: maker, [MARKS.retried]: retried } = metadata.annotations ?? {};
   return maker === undefined || retried !== undefined ? lifecycleWorkflowId(metadata) : maker;
 }

@@ -1,6 +1,6 @@
 import type { Client } from '@temporalio/client';
+import { servingWorkflow } from '../../activities/kubernetes/data-volume-facts.js';
 import { createExecutionObserver } from '../../activities/kubernetes/executions.js';
-import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
 import type { DataVolumeObject } from './objects.js';
 
 /** DataVolumes that are asked for; more are only counted. */
@@ -30,7 +30,5 @@ export async function readRuns(
 }
 
 function standingOf(client: Client, metadata: DataVolumeObject['metadata']): Promise<RunStanding> {
-  // Started from Temporal, the run has another id, which its DataVolume carries.
-  const workflowId = metadata.annotations?.['dvflow.io/workflow-id'] ?? dataVolumeWorkflowId(metadata);
-  return createExecutionObserver(client).stateOf(workflowId);
+  return createExecutionObserver(client).stateOf(servingWorkflow({ metadata }));
 }

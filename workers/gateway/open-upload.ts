@@ -3,9 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type { ImportResult } from '../../activities/types.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
+import { servingWorkflow } from '../../activities/kubernetes/data-volume-facts.js';
 import { findDataVolume } from '../../activities/kubernetes/data-volumes.js';
 import { isOpen } from '../../activities/kubernetes/executions.js';
-import { lifecycleWorkflowId, MARKS } from '../../activities/kubernetes/names.js';
+import { lifecycleWorkflowId } from '../../activities/kubernetes/names.js';
 import type { LocatedUpload, OpenedUpload, UploadRequest } from '../../activities/types/upload.js';
 import { locateUploadUpdate, openUploadUpdate } from '../../workflows/messages.js';
 import { uploadClaimWorkflowId } from '../../workflows/task-queues.js';
@@ -102,8 +103,7 @@ async function workflowOf(
   if (workflowId !== undefined) return workflowId;
   if (dataVolumeUid === undefined) return uploadClaimWorkflowId({ namespace, name, uid });
   const dataVolume = await findDataVolume({ custom }, { namespace, name });
-  return (
-    dataVolume?.metadata?.annotations?.[MARKS.workflowId] ??
-    lifecycleWorkflowId({ namespace, name, uid: dataVolumeUid })
-  );
+  return dataVolume
+    ? servingWorkflow(dataVolume)
+    : lifecycleWorkflowId({ namespace, name, uid: dataVolumeUid });
 }

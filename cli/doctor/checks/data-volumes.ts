@@ -70,9 +70,11 @@ function judge(dataVolume: DataVolumeObject, run: RunStanding | undefined, now: 
   if (!waiting || since < WAITS_LONG_MS || status?.phase === 'WaitForFirstConsumer') return undefined;
   return subject.warning({
     found: `waits for ${duration(since)}: ${waiting.reason}: ${waiting.message}`,
-    means: ENDLESS.includes(waiting.reason ?? '')
-      ? 'it waits until that is there, however long'
-      : `it ends as DeadlineExceeded ${deadline} after its last progress (annotation dvflow.io/deadline)`,
+    // what a clone was begun with is waited for no longer than its deadline
+    means:
+      ENDLESS.includes(waiting.reason ?? '') && status?.phase !== 'CloneScheduled'
+        ? 'it waits until that is there, however long'
+        : `it ends as DeadlineExceeded ${deadline} after its last progress (annotation dvflow.io/deadline)`,
     todo: `dvflow describe ${name} -n ${namespace}`,
   });
 }

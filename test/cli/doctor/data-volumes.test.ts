@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import type { Client } from '@temporalio/client';
 import { checkDataVolumes, checkReleased } from '../../../cli/doctor/checks/data-volumes.js';
 import type { DataVolumeObject } from '../../../cli/doctor/objects.js';
+import { readRuns } from '../../../cli/doctor/runs.js';
 import { NOW, ago, levels } from './findings.js';
 
 describe('doctor: DataVolumes', () => {
@@ -78,8 +80,32 @@ describe('doctor: DataVolumes', () => {
       [own, /^it ends as DeadlineExceeded 24 h after its last progress/],
       [annotated, /^it ends as DeadlineExceeded 3d after its last progress/],
       [endless, /^it waits until that is there, however long$/],
+      [
+        { ...endless, status: { ...endless.status, phase: 'CloneScheduled' } },
+        /^it ends as DeadlineExceeded 24 h/,
+      ],
     ] as const)
       assert.match(check([one], { [one.metadata.uid]: 'running' })[1]?.means ?? '', means);
+  });
+
+  it('are asked for by the run that serves them: after a retry the one of the watch, whoever made them', async () => {
+    const asked: string[] = [];
+    const getHandle = (workflowId: string) => {
+      asked.push(workflowId);
+      return { describe: async () => ({ status: { name: 'RUNNING' } }) };
+    };
+    const made = { 'dvflow.io/workflow-id': 'import/a/x' };
+    const annotated = (name: string, annotations: Record<string, string>): DataVolumeObject => {
+      const one = dataVolume(name, 1);
+      return { ...one, metadata: { ...one.metadata, annotations } };
+    };
+    const all = [
+      annotated('x', made),
+      annotated('y', { ...made, 'dvflow.io/retried': '1' }),
+      dataVolume('z', 1),
+    ];
+    await readRuns({ workflow: { getHandle } } as unknown as Client, all);
+    assert.deepEqual(asked, ['import/a/x', 'datavolume/a/y/y', 'datavolume/a/z/z']);
   });
 
   it('are cut off after ten', () => {
