@@ -49,6 +49,8 @@ export async function judge(
       };
     case 'ManifestError':
       return { exitCode: EXIT.usage, message: error.message };
+    case 'TimeoutError':
+      return await judgeTimeout(error);
     case 'TypeError':
       return judgeTypeError(error);
     default:
@@ -73,6 +75,12 @@ async function judgeFailure(error: Error) {
   const { failureOf } = await import('../client/failures.js');
   const failure = failureOf(error);
   return { exitCode: await exitCodeOf(failure.type), message: failureLine(failure) };
+}
+
+/** Only calls of Kubernetes have such a limit. */
+async function judgeTimeout(error: Error) {
+  const { passingFault } = await import('./upload/kubernetes-calls.js');
+  return { exitCode: EXIT.unreachable, message: `Kubernetes does not answer: ${passingFault(error)}` };
 }
 
 /** `fetch` reports a server that is away as a TypeError with a cause; any other one is a bug. */

@@ -61,7 +61,8 @@ async function uploadFrom(source: SourceFile, file: string, options: UploadOptio
       source,
       manifest: manifestOf(options),
       checksum: async () => await checksumOf(source, options.checksum, { view, signal }),
-      endpoint: async () => endpointOf(options.uploadproxyUrl ?? (await cluster.proxyUrl())),
+      endpoint: async () =>
+        endpointOf(options.uploadproxyUrl ?? (await cluster.proxyUrl((text) => view.say(text)))),
       ...(await trust(options)),
       stateDirectory: stateDirectory(),
       view,

@@ -32,8 +32,11 @@ export interface UploadCluster {
   check(complete?: Complete): Promise<void>;
   /** A token for the claim, good for minutes. @throws CliError where the name is another DataVolume's by now */
   token(): Promise<string>;
-  /** Where uploads go, as CDIConfig tells. @throws CliError where it does not */
-  proxyUrl(): Promise<string>;
+  /**
+   * Where uploads go, as CDIConfig tells; `say` is told when Kubernetes does not answer. @throws CliError where CDIConfig does not
+   * tell it
+   */
+  proxyUrl(say: Say): Promise<string>;
 }
 
 /** Which DataVolume; `signal` ends what waits for it, with its reason. */
@@ -74,9 +77,9 @@ export async function openUploadCluster(
   let answering = true;
 
   /** Nothing where Kubernetes does not answer, of which the user is told once. */
-  async function look(say: Say): Promise<DataVolume | undefined> {
+  async function look<T>(say: Say, ask: () => Promise<T>): Promise<T | undefined> {
     try {
-      const found = await get();
+      const found = await ask();
       answering = true;
       return found;
     } catch (error) {
@@ -89,14 +92,21 @@ export async function openUploadCluster(
     }
   }
 
-  /** Looks until `judge` has found what is waited for. */
-  async function until(say: Say, judge: (found: DataVolume) => boolean): Promise<DataVolume> {
+  /** Asks until `judge` has found what is waited for. */
+  async function until<T>(say: Say, ask: () => Promise<T>, judge: (found: T) => boolean): Promise<T> {
     for (;;) {
       signal.throwIfAborted();
-      const found = await look(say);
+      const found = await look(say, ask);
       if (found && judge(found)) return found;
       await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
     }
+  }
+
+  async function cdiConfig(): Promise<{ status?: { uploadProxyURL?: string } }> {
+    return (await custom.getClusterCustomObject(
+      { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'cdiconfigs', name: 'config' },
+      options,
+    )) as object;
   }
 
   /** @throws CliError for what no upload makes complete any more */
@@ -131,10 +141,10 @@ export async function openUploadCluster(
       }
     },
     awaitReady: async (say, complete = 'refused') =>
-      await until(say, (found) => isReady(found, say, complete)),
+      await until(say, get, (found) => isReady(found, say, complete)),
     async awaitSucceeded(say) {
       let refused = 0;
-      return await until(say, (found) => {
+      return await until(say, get, (found) => {
         requireOpen(found, 'taken');
         if (found.status?.phase === 'Succeeded') return true;
         say('sent; waiting for the claim');
@@ -175,11 +185,8 @@ export async function openUploadCluster(
       await get();
       return made.status?.token ?? '';
     },
-    async proxyUrl() {
-      const config = (await custom.getClusterCustomObject(
-        { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'cdiconfigs', name: 'config' },
-        options,
-      )) as { status?: { uploadProxyURL?: string } };
+    async proxyUrl(say) {
+      const config = await until(say, cdiConfig, () => true);
       const url = config.status?.uploadProxyURL;
       if (!url) {
         const cure = 'set uploadProxyURLOverride there, or give --uploadproxy-url';

@@ -82,8 +82,9 @@ function withoutAnswer(error: unknown, { endpoint, alike, met }: Circumstances):
   const cause = causeOf(error);
   if (!cause) return undefined;
   const { code = '', hostname } = cause as { code?: unknown; hostname?: string };
-  // an answer of kube-apiserver, which was asked for a token: one that has just started knows no rules and no other APIs yet
-  if (typeof code === 'number')
+  // an answer of kube-apiserver, which was asked for a token: one that has just started knows no rules and no other APIs yet.
+  // Without a body it is none: what ends a call that takes too long has a number, too
+  if (typeof code === 'number' && 'body' in cause)
     return isLasting(code, alike) && (!met || alike >= PATIENCE) ? cause : undefined;
   const origin = originOf(endpoint);
   const permanent = (what: string): CliError => new CliError(what, EXIT.permanent, { cause: error });

@@ -38,17 +38,24 @@ describe('exit codes', () => {
       new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED') }),
       EXIT.unreachable,
     ],
+    [
+      'an API server that hangs',
+      new DOMException('The operation was aborted due to timeout', 'TimeoutError'),
+      EXIT.unreachable,
+    ],
     ['Temporal going away', Object.assign(new Error('14 UNAVAILABLE'), { code: 14 }), EXIT.unreachable],
     ['a bug', new TypeError('x is undefined'), EXIT.unknown],
   ] as const) {
     it(`tell ${what}: ${expected}`, async () => assert.equal((await judge(error)).exitCode, expected));
   }
 
-  it('say what the API server said', async () => {
+  it('say what the API server said, or that it said nothing', async () => {
     assert.equal(
       (await judge(apiError(404, 'datavolumes "x" not found'))).message,
       'datavolumes "x" not found',
     );
+    const late = new DOMException('The operation was aborted due to timeout', 'TimeoutError');
+    assert.equal((await judge(late)).message, 'Kubernetes does not answer: nothing in 20 s');
   });
 });
 

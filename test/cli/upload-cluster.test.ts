@@ -58,6 +58,7 @@ describe('the DataVolume of an upload', function () {
   async function open({ read, create = read }: Api): Promise<UploadCluster> {
     const api = {
       getNamespacedCustomObject: read,
+      getClusterCustomObject: read,
       createNamespacedCustomObject: async ({ plural }: { plural: string }) => await create(plural),
     };
     const kubeConfig = { makeApiClient: () => api };
@@ -127,6 +128,18 @@ describe('the DataVolume of an upload', function () {
     ]);
   });
 
+  it('has a gateway that is asked for again while Kubernetes does not answer', async () => {
+    const late = new DOMException('The operation was aborted due to timeout', 'TimeoutError');
+    const answers = [late, { status: { uploadProxyURL: 'gateway.test' } }];
+    const read = async (): Promise<unknown> => {
+      const answer = answers.shift();
+      if (answer instanceof Error) throw answer;
+      return answer;
+    };
+    assert.equal(await (await open({ read })).proxyUrl(say), 'https://gateway.test');
+    assert.deepEqual(said, ['Kubernetes does not answer (nothing in 20 s): trying again']);
+  });
+
   it('is looked at no more where Kubernetes refuses, or is another server', async () => {
     const refused = new ApiException(403, 'Forbidden', '{"message":"datavolumes is forbidden"}', {});
     const foreign = Object.assign(new TypeError('fetch failed'), {
@@ -150,7 +163,7 @@ describe('the DataVolume of an upload', function () {
       const { signal } = interrupt;
       const place = { namespace: 'team-a', name: 'disk', signal };
       const cluster = await openUploadCluster(kubeConfig, place);
-      const asked = [...asks.map(([, ask]) => ask), () => cluster.ensure({}), () => cluster.proxyUrl()];
+      const asked = [...asks.map(([, ask]) => ask), () => cluster.ensure({}), () => cluster.proxyUrl(say)];
       const waiting = asked.map(async (ask) => await assert.rejects(ask(cluster), /interrupted/));
       while (silent.requests().length < asked.length) await pause(5);
       interrupt.abort(new CliError('interrupted', 130));

@@ -34,6 +34,18 @@ function broken(code: unknown, message = String(code), more: object = {}): Error
   });
 }
 
+/** An answer of kube-apiserver. */
+function refused(code: number, message = String(code)): Error {
+  return broken(code, `HTTP-Code: ${code}`, { body: JSON.stringify({ kind: 'Status', message }) });
+}
+
+/** What `AbortSignal.timeout` ends a call with: its code is a number. */
+function late(): Error {
+  return Object.assign(broken(23), {
+    causingError: new DOMException('The operation was aborted due to timeout', 'TimeoutError'),
+  });
+}
+
 const at = (more: Partial<Circumstances> = {}): Circumstances => ({
   endpoint: 'https://gateway.test/tus/uploads',
   alike: 1,
@@ -100,12 +112,15 @@ describe('the verdict on a try of an upload', () => {
   });
 
   it('is that of kube-apiserver where no token is to be had', () => {
-    assert.equal(lastTry(broken(403, 'uploadtokenrequests is forbidden')), 1);
-    assert.equal(
-      finalMessage(broken(403, 'uploadtokenrequests is forbidden')),
-      'uploadtokenrequests is forbidden',
-    );
-    assert.equal(lastTry(broken(503)), 'never');
+    const forbidden = refused(403, 'uploadtokenrequests is forbidden');
+    assert.equal(lastTry(forbidden), 1);
+    assert.equal(verdictOf(forbidden, at()).final, (forbidden as DetailedError).causingError);
+    assert.equal(lastTry(refused(503)), 'never');
+  });
+
+  it('is no end where kube-apiserver says nothing in time', () => {
+    assert.equal(lastTry(late()), 'never');
+    assert.equal(lastTry(late(), { met: true }), 'never');
   });
 
   it('makes another upload of one that is gone, but not for ever', () => {
@@ -134,7 +149,7 @@ describe('the verdict on a try of an upload', () => {
     const missing = broken('ENOTFOUND', 'getaddrinfo ENOTFOUND gateway.test', { hostname: 'gateway.test' });
     assert.equal(lastTry(missing, met), 'never');
     assert.equal(lastTry(broken('EPROTO', 'ssl/tls alert handshake failure'), met), 'never');
-    assert.equal(lastTry(broken(403, 'uploadtokenrequests is forbidden'), met), PATIENCE);
+    assert.equal(lastTry(refused(403, 'uploadtokenrequests is forbidden'), met), PATIENCE);
     // of kube-apiserver, which was found before
     assert.equal(lastTry(broken('ENOTFOUND', 'getaddrinfo ENOTFOUND api.test')), 'never');
   });
@@ -143,7 +158,8 @@ describe('the verdict on a try of an upload', () => {
     const faults = [
       broken('ECONNREFUSED'),
       broken('ENOTFOUND'),
-      broken(403),
+      refused(403),
+      late(),
       answer({ status: 503 }),
       answer({ status: 409 }),
       new Error('whatever'),
