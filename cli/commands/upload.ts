@@ -25,6 +25,8 @@ export interface UploadOptions extends Omit<UploadManifestOptions, 'name' | 'siz
 }
 
 const SILENT: UploadView = { show: () => undefined, say: () => undefined, end: () => undefined };
+/** How long after the first signal another one ends the program at once, in ms: npx hands each one on that the terminal has sent too. */
+const SECOND_SIGNAL_MS = 1_000;
 const ALGORITHM = /^(?:md5|sha1|sha256|sha512)$/;
 
 /**
@@ -47,11 +49,15 @@ async function upload(file: string, options: UploadOptions): Promise<void> {
 async function uploadFrom(source: SourceFile, file: string, options: UploadOptions): Promise<void> {
   const stopping = new AbortController();
   const { signal } = stopping;
-  const interrupt = (): void =>
+  const release = (): unknown => process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  const interrupt = (): void => {
     stopping.abort(new CliError('interrupted: the same command goes on where the disk is', 130));
+    setTimeout(release, SECOND_SIGNAL_MS).unref();
+  };
   const view = options.output === 'json' ? SILENT : await createUploadView(process.stderr);
   const began = performance.now();
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  // not `once`: what tus-js-client brings along would find itself alone with the signal, and end the program by it
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   try {
     const { dv: name, namespace } = options;
     const cluster = await openUploadCluster(await loadKubernetes(), { namespace, name, signal });
@@ -77,7 +83,7 @@ async function uploadFrom(source: SourceFile, file: string, options: UploadOptio
     );
   } finally {
     view.end();
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    release();
   }
 }
 
