@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { delimiter, resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { delimiter, dirname, resolve } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
 import type { ClientConnectConfig } from '@temporalio/envconfig';
@@ -116,15 +116,28 @@ export async function loadKubernetes(given?: StackInfo): Promise<KubeConfig> {
   return kubeConfig;
 }
 
-/** As kubectl does: members of a list that are not there are passed over, and the first one that names a context decides. */
+/** As kubectl does: members of a list that are not there, or are empty, are passed over, and the first one that names a thing decides. */
 function loadNamed(kubeConfig: KubeConfig, empty: () => KubeConfig): void {
   const named = (process.env.KUBECONFIG ?? '').split(delimiter).filter((file) => file !== '');
-  const [first = named[0], ...others] = named.filter((file) => existsSync(file));
-  if (first === undefined) return kubeConfig.loadFromDefault();
-  kubeConfig.loadFromFile(first);
-  for (const file of others) {
+  if (named.length === 0) return kubeConfig.loadFromDefault();
+  const there = named.filter((file) => existsSync(file));
+  for (const file of there.length === 0 ? named : there) {
+    // once: it may be a pipe
+    const text = readFileSync(file, 'utf8');
+    if (text.trim() === '') continue;
     const other = empty();
-    other.loadFromFile(file);
+    other.loadFromString(text);
+    other.makePathsAbsolute(dirname(file));
+    // what is named a second time ends the merge of client-node
+    other.clusters = unknownOf(other.clusters, kubeConfig.clusters);
+    other.users = unknownOf(other.users, kubeConfig.users);
+    other.contexts = unknownOf(other.contexts, kubeConfig.contexts);
     kubeConfig.mergeConfig(other, Boolean(kubeConfig.currentContext));
   }
+}
+
+/** Those with a name that none of the others has. */
+function unknownOf<T extends { readonly name: string }>(found: readonly T[], known: readonly T[]): T[] {
+  const names = new Set(known.map(({ name }) => name));
+  return found.filter(({ name }) => !names.has(name));
 }

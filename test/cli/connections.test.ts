@@ -55,10 +55,10 @@ describe('the way to Kubernetes', () => {
   });
 
   /** Writes the file of one cluster, which it chooses unless told otherwise. */
-  function write(name: string, { chosen = true } = {}): string {
-    const file = join(home, name);
+  function write(name: string, { chosen = true, at = name } = {}): string {
+    const file = join(home, at);
     const config = {
-      clusters: [{ name, cluster: { server: `https://${name}.example` } }],
+      clusters: [{ name, cluster: { server: `https://${at}.example` } }],
       contexts: [{ name, context: { cluster: name, user: name } }],
       users: [{ name, user: {} }],
       ...(chosen ? { 'current-context': name } : {}),
@@ -76,6 +76,20 @@ describe('the way to Kubernetes', () => {
     assert.equal(await serverOf(write('one'), none), 'https://one.example');
     assert.equal(await serverOf(none, '', write('two')), 'https://two.example');
     await assert.rejects(serverOf(none, none), { exitCode: 2, message: /^kubeconfig: ENOENT.*none/ });
+  });
+
+  it('passes over what is empty of a list of files', async () => {
+    const blank = join(home, 'blank');
+    writeFileSync(blank, '\n');
+    assert.equal(await serverOf(blank, write('one')), 'https://one.example');
+    assert.equal(await serverOf(write('one'), '/dev/null'), 'https://one.example');
+    await assert.rejects(serverOf('/dev/null'), { exitCode: 7, message: /^no cluster: / });
+  });
+
+  it('is what the first file of a list says of a name that is in several', async () => {
+    const [one, two] = [write('kind', { at: 'one' }), write('kind', { at: 'two' })];
+    assert.equal(await serverOf(one, two), 'https://one.example');
+    assert.equal(await serverOf(two, one, write('three')), 'https://two.example');
   });
 
   it('is that of the first file of a list that chooses one, as for kubectl', async () => {
