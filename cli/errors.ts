@@ -112,7 +112,8 @@ function judgeCall(error: Error) {
   return { exitCode: EXIT.unknown, message: error.message };
 }
 
-function statusMessage(body: unknown): string | undefined {
+/** What a `Status` of Kubernetes says, where it is one. */
+export function statusMessage(body: unknown): string | undefined {
   try {
     const status = (typeof body === 'string' ? JSON.parse(body) : body) as { message?: string };
     return status.message;

@@ -2,7 +2,8 @@
 import { DetailedError } from 'tus-js-client';
 import { isCertificateCode, wantsCertificate } from '../../activities/image/source/certificate-codes.js';
 import { NO_TLS, tlsCause } from '../../activities/image/source/tls-words.js';
-import { CliError, EXIT } from '../errors.js';
+import { CliError, EXIT, statusMessage } from '../errors.js';
+import { passingFault } from './kubernetes-calls.js';
 
 /**
  * Tries that break off alike, in a row, after which a fault is taken for lasting that may also be that of a network which is coming
@@ -71,10 +72,18 @@ export function reasonOf(error: unknown): string {
     decodeURIComponent(originalResponse?.getHeader('Dvflow-Reason') ?? '') ||
     // pages for browsers, of whatever stands before the gateway
     (body.startsWith('<') ? '' : body) ||
-    causingError?.message ||
+    (causingError && wordsOf(causingError)) ||
     (originalResponse?.getStatus() === 423 && 'the server cannot go on with the upload yet') ||
     `HTTP ${originalResponse?.getStatus()}`
   );
+}
+
+/** Of an answer of kube-apiserver, or of the lack of one, without the dump of it that client-node makes its message. */
+function wordsOf(cause: Error): string {
+  if (!('body' in cause) && cause.name !== 'TimeoutError') return cause.message;
+  const fault = passingFault(cause);
+  if (fault !== undefined) return `Kubernetes does not answer (${fault})`;
+  return statusMessage((cause as { body?: unknown }).body) ?? cause.message;
 }
 
 /** The server cannot be reached, or spoken to; or no token was to be had. */

@@ -168,6 +168,13 @@ describe('the verdict on a try of an upload', () => {
     assert.equal(faultOf(answer({ status: 503 })), faultOf(answer({ status: 503, method: 'HEAD' })));
   });
 
+  it('says in a few words what kube-apiserver has answered, so that it says it once', () => {
+    assert.equal(reasonOf(refused(503)), 'Kubernetes does not answer (HTTP 503)');
+    assert.equal(reasonOf(late()), 'Kubernetes does not answer (nothing in 20 s)');
+    assert.equal(reasonOf(refused(403, 'it is forbidden')), 'it is forbidden');
+    assert.equal(reasonOf(broken('ECONNREFUSED', 'connect ECONNREFUSED')), 'connect ECONNREFUSED');
+  });
+
   it('says the words of the gateway, and no page of what stands before it', () => {
     assert.equal(reasonOf(answer({ status: 400, body: 'the file is empty\n' })), 'the file is empty');
     assert.equal(finalMessage(answer({ status: 404, body: '<html>…' })), 'the upload was refused: HTTP 404');
