@@ -1,7 +1,7 @@
 import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
 import type { LifecycleStatus, TransferProgress } from '../activities/types.js';
 import { statusQuery } from '../workflows/messages.js';
-import { findRun, NoSuchRunError, type Run, type Target } from './target.js';
+import { describeRun, findRun, NoSuchRunError, type Run, type Target } from './target.js';
 
 /** How Temporal sees a run: `RUNNING`, `COMPLETED`, `FAILED`, `CANCELLED`, `TERMINATED`, … */
 export type RunState = WorkflowExecutionDescription['status']['name'];
@@ -31,29 +31,13 @@ export interface ImportStatus extends LifecycleStatus {
 export async function status(client: Client, target: Target): Promise<ImportStatus> {
   const run = await findRun(client, target);
   try {
-    const described = await describe(client, run);
+    const described = await describeRun(client, run);
     const facts = await client.workflow.getHandle(run.workflowId, described.runId).query(statusQuery);
     const progress = await progressOf(client, described);
     return { ...facts, ...executionOf(described), ...(progress ? { progress } : {}) };
   } catch (error) {
     throw error instanceof WorkflowNotFoundError ? noSuchRun(run, error) : error;
   }
-}
-
-/** The run, or the one that it has been continued by. */
-async function describe(
-  { workflow }: Client,
-  { workflowId, runId }: Run,
-): Promise<WorkflowExecutionDescription> {
-  const described = await workflow.getHandle(workflowId, runId).describe();
-  if (described.status.name !== 'CONTINUED_AS_NEW') return described;
-  const latest = await workflow.getHandle(workflowId).describe();
-  // else the id has been started anew since
-  return firstRunOf(latest) === firstRunOf(described) ? latest : described;
-}
-
-function firstRunOf({ raw }: WorkflowExecutionDescription): string | null | undefined {
-  return raw.workflowExecutionInfo?.firstRunId;
 }
 
 function noSuchRun({ workflowId }: Run, cause: Error): NoSuchRunError {

@@ -1,4 +1,4 @@
-import { WorkflowNotFoundError, type Client, type WorkflowHandle } from '@temporalio/client';
+import { WorkflowNotFoundError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 
 /** A lifecycle: by workflow id, by one run of it, or by its DataVolume (then the newest run that Temporal knows). */
@@ -32,27 +32,48 @@ export async function findRun(client: Client, target: Target): Promise<Run> {
   throw new NoSuchRunError(`Temporal knows no workflow of DataVolume ${target.namespace}/${target.name}`);
 }
 
+/** The run, or the one that it has been continued by. */
+export async function describeRun(
+  { workflow }: Client,
+  { workflowId, runId }: Run,
+): Promise<WorkflowExecutionDescription> {
+  const described = await workflow.getHandle(workflowId, runId).describe();
+  if (described.status.name !== 'CONTINUED_AS_NEW') return described;
+  const latest = await workflow.getHandle(workflowId).describe();
+  // else the id has been started anew since
+  return firstRunOf(latest) === firstRunOf(described) ? latest : described;
+}
+
+function firstRunOf({ raw }: WorkflowExecutionDescription): string | null | undefined {
+  return raw.workflowExecutionInfo?.firstRunId;
+}
+
 /**
- * Asks a lifecycle to end; it removes what it made and leaves the DataVolume `Failed`, reason `Cancelled`.
+ * Asks a lifecycle to end; it removes what it made and leaves the DataVolume `Failed`, reason `Cancelled`. Of a run that has continued
+ * as new, it is the run that goes on with it that is asked.
  * Returns the run that was asked, to await its end. @throws {@link NoSuchRunError}
  */
 export async function cancel(client: Client, target: Target): Promise<Run> {
-  const run = await findRun(client, target);
-  const handle = client.workflow.getHandle(run.workflowId, run.runId);
+  const found = await findRun(client, target);
+  const { workflowId } = found;
+  const described = await describeOpen(client, found);
   // The server takes a cancellation of a closed run without a word.
-  if (!(await isOpen(handle))) {
-    throw new NoSuchRunError(`workflow ${run.workflowId} does not run, so that there is nothing to cancel`);
+  if (!described) {
+    throw new NoSuchRunError(`workflow ${workflowId} does not run, so that there is nothing to cancel`);
   }
-  await handle.cancel();
+  // the latest run of an id stays that, whichever it is by now
+  const run = found.runId === undefined ? found : { workflowId, runId: described.runId };
+  await client.workflow.getHandle(workflowId, run.runId).cancel();
   return run;
 }
 
 /** Running, or paused: a cancellation is kept until the run goes on. */
-async function isOpen(handle: WorkflowHandle): Promise<boolean> {
+async function describeOpen(client: Client, run: Run): Promise<WorkflowExecutionDescription | undefined> {
   try {
-    return ['RUNNING', 'PAUSED'].includes((await handle.describe()).status.name);
+    const described = await describeRun(client, run);
+    return ['RUNNING', 'PAUSED'].includes(described.status.name) ? described : undefined;
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false;
+    if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;
   }
 }
