@@ -83,7 +83,8 @@ async function uploadFrom(source: SourceFile, file: string, options: UploadOptio
     );
   } finally {
     view.end();
-    release();
+    // the second one of a pair may come while the program ends
+    if (!signal.aborted) release();
   }
 }
 
