@@ -5,7 +5,7 @@ import type { Client } from '@temporalio/client';
 import type { ClientConnectConfig } from '@temporalio/envconfig';
 import type { StackInfo } from '../local/types.js';
 import { CliError, EXIT } from './errors.js';
-import { createTries } from '../client/tries.js';
+import { createDialling } from '../client/tries.js';
 
 /** Temporal, for as long as one command takes. */
 export interface TemporalAccess {
@@ -17,9 +17,6 @@ export interface TemporalAccess {
 
 /** How long a server may take to answer the first call, in ms: somebody waits at a prompt. */
 const CONNECT_TIMEOUT_MS = 5_000;
-
-/** Longest time between two attempts to connect again, in ms; gRPC's own is two minutes. */
-const RECONNECT_MS = 5_000;
 
 /** The local stack of this user, if any of it runs. */
 export async function runningStack(): Promise<StackInfo | undefined> {
@@ -49,25 +46,17 @@ export async function connectTemporal(given?: StackInfo): Promise<TemporalAccess
   ]);
   const { connectionOptions, namespace } = await connectConfig(stack);
   const address = stack?.temporalAddress ?? connectionOptions.address ?? '127.0.0.1:7233';
-  const { tls, apiKey, metadata } = connectionOptions;
-  let closed = false;
+  const { options, close } = await createDialling(connectionOptions);
   try {
     const connection = await Connection.connect({
       address,
       connectTimeout: CONNECT_TIMEOUT_MS,
-      interceptors: [await createTries(() => closed)],
-      channelArgs: { 'grpc.max_reconnect_backoff_ms': RECONNECT_MS },
-      ...(tls === undefined ? {} : { tls }),
-      ...(apiKey === undefined ? {} : { apiKey }),
-      ...(metadata === undefined ? {} : { metadata }),
+      ...options,
     });
     return {
       address,
       client: new Client({ connection, ...(namespace ? { namespace } : {}) }),
-      close: async () => {
-        closed = true;
-        await connection.close();
-      },
+      close: () => close(connection),
     };
   } catch (error) {
     const hint = 'set TEMPORAL_ADDRESS, or start a local stack: dvflow local up';

@@ -1,8 +1,40 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { makeGrpcRetryInterceptor } from '@temporalio/client';
+import type { Connection, ConnectionOptions, makeGrpcRetryInterceptor } from '@temporalio/client';
 
 /** What gRPC passes a call through. */
 type Interceptor = ReturnType<typeof makeGrpcRetryInterceptor>;
+
+/** Longest time between two attempts to connect again, in ms; gRPC's own is two minutes. */
+const RECONNECT_MS = 5_000;
+
+/** How a connection is made that is closed without harm, whatever is tried by it then. */
+export interface Dialling {
+  readonly options: Pick<ConnectionOptions, 'tls' | 'apiKey' | 'metadata' | 'interceptors' | 'channelArgs'>;
+  /** Closes a connection that was made so. */
+  readonly close: (connection: Connection) => Promise<void>;
+}
+
+/** Options of one connection, with what a profile says of keys and TLS. */
+export async function createDialling({
+  tls,
+  apiKey,
+  metadata,
+}: Pick<ConnectionOptions, 'tls' | 'apiKey' | 'metadata'>): Promise<Dialling> {
+  let closed = false;
+  return {
+    options: {
+      interceptors: [await createTries(() => closed)],
+      channelArgs: { 'grpc.max_reconnect_backoff_ms': RECONNECT_MS },
+      ...(tls === undefined ? {} : { tls }),
+      ...(apiKey === undefined ? {} : { apiKey }),
+      ...(metadata === undefined ? {} : { metadata }),
+    },
+    close: async (connection) => {
+      closed = true;
+      await connection.close();
+    },
+  };
+}
 
 const once = new AsyncLocalStorage<true>();
 
@@ -12,7 +44,7 @@ export async function triedOnce<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /** Tries as Temporal's client does by itself, but not what is to be tried once, and nothing after `closed`. */
-export async function createTries(closed: () => boolean): Promise<Interceptor> {
+async function createTries(closed: () => boolean): Promise<Interceptor> {
   const { defaultGrpcRetryOptions, makeGrpcRetryInterceptor: retriedBy } = await import('@temporalio/client');
   const usual = defaultGrpcRetryOptions();
   const retried = retriedBy(usual);

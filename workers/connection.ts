@@ -1,7 +1,7 @@
 import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection } from '@temporalio/worker';
-import { createTries } from '../client/tries.js';
+import { createDialling } from '../client/tries.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
 
 /** A worker's way to Temporal. */
@@ -21,9 +21,6 @@ export async function connectTemporal(): Promise<TemporalAccess> {
   return { connection, client, namespace, address: connectionOptions.address ?? '127.0.0.1:7233' };
 }
 
-/** Longest time between two attempts to connect again, in ms; gRPC's own is two minutes. */
-const RECONNECT_MS = 5_000;
-
 /** A client's way to Temporal. */
 export interface TemporalReach {
   readonly client: Client;
@@ -33,23 +30,10 @@ export interface TemporalReach {
 /** As {@link connectTemporal}, for who runs no worker and serves others meanwhile: there at once, whether Temporal answers or not. */
 export async function reachTemporal(): Promise<TemporalReach> {
   const { connectionOptions, namespace = 'default' } = loadClientConnectConfig();
-  const { address, tls, apiKey, metadata } = connectionOptions;
-  let closed = false;
-  const connection = Connection.lazy({
-    interceptors: [await createTries(() => closed)],
-    channelArgs: { 'grpc.max_reconnect_backoff_ms': RECONNECT_MS },
-    ...(address === undefined ? {} : { address }),
-    ...(tls === undefined ? {} : { tls }),
-    ...(apiKey === undefined ? {} : { apiKey }),
-    ...(metadata === undefined ? {} : { metadata }),
-  });
-  return {
-    client: new Client({ connection, namespace }),
-    close: async () => {
-      closed = true;
-      await connection.close();
-    },
-  };
+  const { address } = connectionOptions;
+  const { options, close } = await createDialling(connectionOptions);
+  const connection = Connection.lazy({ ...options, ...(address === undefined ? {} : { address }) });
+  return { client: new Client({ connection, namespace }), close: () => close(connection) };
 }
 
 /**
