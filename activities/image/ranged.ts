@@ -83,8 +83,10 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
   }
 
   async function copyWindow(start: number, extents: readonly Extent[], segment: Segment): Promise<void> {
-    const { memory } = segment;
-    const gaps = gapsBetween(extents, { start, fileBytes, clusterSize: clusters?.size ?? 0 });
+    // what lies behind the end of the disk goes nowhere
+    const memory = segment.memory.subarray(0, Math.min(WINDOW, diskBytes - start));
+    const place = { start, end: memory.length, fileBytes, clusterSize: clusters?.size ?? 0 };
+    const gaps = gapsBetween(extents, place);
     const holes: Hole[] = [];
     for (const [from, to] of gaps) {
       // of a scattered disk most of each window is empty: filling it would take longer than the rest
@@ -96,7 +98,7 @@ export async function copyRanged({ map, source, fileBytes }: RangedImage, sink: 
     await fillWindow(windows, { start, segment }, extents);
     // the last cluster may hold more than the disk
     if (start + WINDOW > virtualSize) memory.fill(0, Math.max(0, virtualSize - start));
-    await sink.writer.cover(start, memory.subarray(0, Math.min(WINDOW, diskBytes - start)), holes);
+    await sink.writer.cover(start, memory, holes);
   }
 
   /** Offset below which everything is written. */
@@ -186,14 +188,20 @@ async function extentsOf(map: DiskMap, start: number): Promise<readonly Extent[]
   return start < end ? joinNeighbours(await map.extents(start, end)) : [];
 }
 
+/** Where the extents of a window lie. */
+interface Place {
+  readonly start: number;
+  /** Offset in the window at which the target ends. */
+  readonly end: number;
+  readonly fileBytes: number;
+  /** 0 where nothing is compressed. */
+  readonly clusterSize: number;
+}
+
 /** Stretches of a window, by offsets in it, that no extent fills; extents are in guest order, and a file may end inside its last cluster. */
 function* gapsBetween(
   extents: readonly Extent[],
-  {
-    start,
-    fileBytes,
-    clusterSize,
-  }: { readonly start: number; readonly fileBytes: number; readonly clusterSize: number },
+  { start, end, fileBytes, clusterSize }: Place,
 ): Generator<readonly [from: number, to: number]> {
   let at = 0;
   for (const { kind, guest, host, length } of extents) {
@@ -203,5 +211,5 @@ function* gapsBetween(
     const filled = kind === 'data' ? Math.max(0, Math.min(length, fileBytes - host)) : clusterSize;
     at = Math.max(at, from + filled);
   }
-  if (at < WINDOW) yield [at, WINDOW];
+  if (at < end) yield [at, end];
 }
