@@ -1,6 +1,5 @@
 /** The user's claim: made Pending with everything on it in one call, adopted, removed. */
 import { Context } from '@temporalio/activity';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
@@ -10,85 +9,10 @@ import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { claimBody, ownerReference } from './claim-body.js';
+import { findClaim, patchClaim, readClaim, UNMARKED } from './claim-object.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import { parseQuantity } from './quantity.js';
 import { deleteVolumeObject } from './volume-finalizer.js';
-
-/** The claim of this name and uid; `undefined` when it is gone. */
-export async function findClaim(
-  { core }: Kubernetes,
-  ref: ClaimRef,
-): Promise<V1PersistentVolumeClaim | undefined> {
-  const { namespace, name } = ref;
-  const found = await callIfFound(
-    `reading claim ${namespace}/${name}`,
-    core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-  );
-  return found?.metadata?.uid === ref.uid ? found : undefined;
-}
-
-/**
- * The claim of this name and uid, alive.
- *
- * @throws {@link FailureType} `ClaimLost`
- */
-export async function readClaim(kubernetes: Kubernetes, ref: ClaimRef): Promise<V1PersistentVolumeClaim> {
-  const found = await findClaim(kubernetes, ref);
-  if (!found || found.metadata?.deletionTimestamp || found.status?.phase === 'Lost') throw claimLost(ref);
-  return found;
-}
-
-/** Somebody removed the claim while its disk was being filled. */
-export function claimLost({ namespace, name, uid }: ClaimRef): Error {
-  return permanentFailure('ClaimLost', `claim ${namespace}/${name} (${uid}) was deleted or lost its volume`);
-}
-
-/** Changes a claim, if it is still that one. `'conflict'`: it is not, or it changed since it was read. */
-export async function patchClaim(
-  { core }: Kubernetes,
-  ref: ClaimRef,
-  body: object,
-): Promise<'conflict' | 'patched' | 'gone'> {
-  const { namespace, name } = ref;
-  const outcome = await callForOutcome(
-    `changing claim ${namespace}/${name}`,
-    core.patchNamespacedPersistentVolumeClaim(
-      { namespace, name, body },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    ),
-  );
-  return typeof outcome === 'string' ? outcome : 'patched';
-}
-
-/**
- * Changes a claim that is to be there still.
- *
- * @throws {@link FailureType} `ClaimLost`
- */
-export async function changeClaim(kubernetes: Kubernetes, ref: ClaimRef, body: object): Promise<void> {
-  if ((await changeClaimIfThere(kubernetes, ref, body)) === 'gone') throw claimLost(ref);
-}
-
-/** {@link changeClaim} of a claim whose end is somebody else's to notice. Busy writers do not keep it from being changed. */
-export async function changeClaimIfThere(
-  kubernetes: Kubernetes,
-  ref: ClaimRef,
-  body: object,
-): Promise<'patched' | 'gone'> {
-  const answer = await patchClaim(kubernetes, ref, body);
-  if (answer !== 'conflict') return answer;
-  // another uid under this name is a conflict, and so is a patch that the API server gives up because others write at the same time
-  if (!(await findClaim(kubernetes, ref))) return 'gone';
-  throw transientFailure('KubernetesUnavailable', `claim ${ref.namespace}/${ref.name} changed meanwhile`, {
-    nextRetryDelayMs: 200,
-  });
-}
-
-/** Change of an object by which it is published: nobody's work, and no sweeper's, any more. */
-export const UNMARKED = {
-  labels: { [MARKS.unpublished]: null },
-  annotations: { [MARKS.workflowId]: null, [MARKS.dataVolume]: null, [MARKS.renewedBy]: null },
-};
 
 /** Activities that make and remove claims. */
 export function createClaimActivities({

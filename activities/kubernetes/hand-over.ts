@@ -7,7 +7,7 @@ import type { ClaimRef, DataVolumeRef, PublishedVolume } from '../types.js';
 import type { VolumePlan } from '../types/provision.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
-import { changeClaim, patchClaim, readClaim } from './claims.js';
+import { changeClaim, patchClaim, readClaim } from './claim-object.js';
 import { CDI_ANNOTATIONS, MARKS, reservationName } from './names.js';
 import { beforeOf, changedMeanwhile, isReservedFor, patchVolume, withoutMarks } from './reservation-marks.js';
 

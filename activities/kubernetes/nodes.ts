@@ -13,7 +13,7 @@ import { refuseForeignVolume } from './adoption.js';
 import { asksForUpload } from './plain-claims.js';
 import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
-import { findClaim, readClaim } from './claims.js';
+import { findClaim, readClaim } from './claim-object.js';
 import { findDataVolume } from './data-volumes.js';
 import { recordEvent } from './events.js';
 import { foreignBytes, readVolumes } from './foreign-volumes.js';

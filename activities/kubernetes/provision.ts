@@ -5,7 +5,7 @@ import type { ClaimRef, DataVolumeEvent, PoolRef } from '../types.js';
 import type { ClaimVerdict, ProvisionActivities, VolumePlan } from '../types/provision.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
-import { findClaim } from './claims.js';
+import { findClaim } from './claim-object.js';
 import { recordEvent } from './events.js';
 import { classNameOf, isHostpathClass, isPending, refusalOf, waitsForData } from './plain-claims.js';
 import { choosePool, listUsablePools } from './pools.js';

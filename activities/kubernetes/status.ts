@@ -3,7 +3,7 @@ import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { Condition, StatusUpdate } from '../types.js';
-import { changeClaimIfThere } from './claims.js';
+import { changeClaimIfThere } from './claim-object.js';
 import { callForOutcome } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isServedBy, isTerminal } from './data-volume-facts.js';

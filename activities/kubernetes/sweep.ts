@@ -7,7 +7,7 @@ import type { DataVolumeRef, ItemPage, UnpublishedItem } from '../types.js';
 import { isOffered } from './adoption.js';
 import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
-import { findClaim } from './claims.js';
+import { findClaim } from './claim-object.js';
 import { findDataVolume } from './data-volumes.js';
 import { IDENTITY, MARKS, PROVISION_ON_NODE } from './names.js';
 import { deleteVolumeObject } from './volume-finalizer.js';

@@ -7,7 +7,7 @@ import { boundVolume } from './bound-volume.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { refuseForeignVolume } from './adoption.js';
-import { changeClaimIfThere, findClaim, readClaim } from './claims.js';
+import { changeClaimIfThere, findClaim, readClaim } from './claim-object.js';
 import { podsOf, writersOf } from './clone/users.js';
 import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
 import { currentWorkflow } from './data-volumes.js';

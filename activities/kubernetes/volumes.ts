@@ -16,7 +16,7 @@ import type { VolumePlan } from '../types/provision.js';
 import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
-import { changeClaim, findClaim, readClaim, UNMARKED } from './claims.js';
+import { changeClaim, findClaim, readClaim, UNMARKED } from './claim-object.js';
 import { handOver } from './hand-over.js';
 import {
   CDI_ANNOTATIONS,

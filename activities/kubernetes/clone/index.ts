@@ -7,7 +7,7 @@ import type { DataVolumeRef, TargetPlan } from '../../types.js';
 import { judgeClaim } from '../adoption.js';
 import { callForOutcome } from '../client.js';
 import type { Kubernetes } from '../client.js';
-import { changeClaimIfThere } from '../claims.js';
+import { changeClaimIfThere } from '../claim-object.js';
 import { dataVolumePath, readDataVolume } from '../data-volumes.js';
 import { recordEvent } from '../events.js';
 import { CDI_GROUP, CDI_VERSION, MARKS } from '../names.js';
