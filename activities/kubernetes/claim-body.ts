@@ -33,11 +33,12 @@ export function claimBody(dataVolume: DataVolume, parts: ClaimParts): V1Persiste
       labels: {
         // what the image asks for goes after everything else (`cdi.md` §2.4): nobody here has seen the image before
         ...withoutOwn(parts.labels),
-        ...withoutMarks(labels),
         app: 'containerized-data-importer',
         ...(target.volumeMode === 'Filesystem'
           ? { 'alerts.k8s.io/KubePersistentVolumeFillingUp': 'disabled' }
           : {}),
+        // after CDI's own, as in CDI's newPersistentVolumeClaim: people select by `app`
+        ...withoutMarks(labels),
         [MARKS.unpublished]: uid,
       },
       annotations: {

@@ -109,6 +109,19 @@ describe('claims and volumes on a real API server', function () {
     assert.equal(spec?.resources?.requests?.storage, '1138166334');
   });
 
+  it("copies the user's labels, also those that CDI sets by itself", async () => {
+    const written = manifest(namespace, 'vm1');
+    const metadata = { ...written.metadata, labels: { app: 'shop', tier: 'db' } };
+    const made = await createDataVolume(admin, { ...written, metadata });
+    await act(claims.ensureClaim, [{ dataVolume: refOf(made), target: TARGET }]);
+    assert.deepEqual((await readClaim()).metadata?.labels, {
+      app: 'shop',
+      tier: 'db',
+      'alerts.k8s.io/KubePersistentVolumeFillingUp': 'disabled',
+      'dvflow.io/unpublished': made.metadata.uid,
+    });
+  });
+
   it('returns the claim of an earlier attempt', async () => {
     const dataVolume = await open();
     const first = await act(claims.ensureClaim, [{ dataVolume, target: TARGET }]);
