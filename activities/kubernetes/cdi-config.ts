@@ -1,7 +1,7 @@
 /** What CDIConfig says, computed (`cdi.md` §1.7; CDI's `config-controller.go`). */
 import type { V1StorageClass } from '@kubernetes/client-node';
 import { CDI_ANNOTATIONS } from './names.js';
-import type { Cdi, CdiConfig, CdiConfigSpec, ResourceRequirements } from './objects.js';
+import type { Cdi, CdiConfig, CdiConfigSpec, CdiStatus, ResourceRequirements } from './objects.js';
 import { DEFAULT_OVERHEAD, isOverhead } from './overhead.js';
 
 /** What a transfer's pod gets where nobody says otherwise; CDI's. */
@@ -19,6 +19,34 @@ export function activeCdi(all: readonly Cdi[]): Cdi | undefined {
   if (alive.length === 1) return alive[0];
   const working = alive.filter(({ status }) => status?.phase !== 'Error');
   return working.length === 1 ? working[0] : undefined;
+}
+
+/**
+ * What the status of an installation says, as CDI's operator says it; `undefined` where it says so already. There is nothing that this
+ * object deploys: whoever reads it is answered by what is deployed.
+ */
+export function deployedStatus({ status }: Cdi, version: string, now = new Date()): CdiStatus | undefined {
+  const before = status?.conditions ?? [];
+  const wanted = { Available: 'True', Progressing: 'False', Degraded: 'False' };
+  const said = (type: string, value: string): boolean =>
+    before.some((condition) => condition.type === type && condition.status === value);
+  const isSaid = status?.observedVersion === version && Object.entries(wanted).every(([k, v]) => said(k, v));
+  if (isSaid && status.phase === 'Deployed') return undefined;
+  const others = before.filter(({ type }) => !(type in wanted));
+  const told = Object.entries(wanted).map(([type, value]) => {
+    const old = said(type, value) ? before.find((condition) => condition.type === type) : undefined;
+    const why = type === 'Available' ? { reason: 'DeployCompleted', message: 'Deployment Completed' } : {};
+    const time = now.toISOString();
+    return {
+      type,
+      status: value,
+      ...why,
+      lastHeartbeatTime: time,
+      lastTransitionTime: old?.lastTransitionTime ?? time,
+    };
+  });
+  const versions = { operatorVersion: version, targetVersion: version, observedVersion: version };
+  return { ...status, phase: 'Deployed', ...versions, conditions: [...others, ...told] };
 }
 
 /** Whether the CDI has taken over the configuration: from then on it is the only place to edit it. */

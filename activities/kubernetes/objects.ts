@@ -178,7 +178,23 @@ export interface CdiConfig {
 export interface Cdi {
   readonly metadata: ObjectMeta;
   readonly spec?: { readonly config?: CdiConfigSpec };
-  readonly status?: { readonly phase?: string };
+  readonly status?: CdiStatus;
+}
+
+/** Status of an installation, which scripts wait for. */
+export interface CdiStatus {
+  readonly phase?: string;
+  readonly operatorVersion?: string;
+  readonly targetVersion?: string;
+  readonly observedVersion?: string;
+  readonly conditions?: readonly {
+    readonly type: string;
+    readonly status: string;
+    readonly reason?: string;
+    readonly message?: string;
+    readonly lastTransitionTime?: string;
+    readonly lastHeartbeatTime?: string;
+  }[];
 }
 
 /** Quantities by resource, as a pod asks for them. */

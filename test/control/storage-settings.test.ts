@@ -1,7 +1,8 @@
 /** Two replicas with the control role's rights keep StorageProfiles and CDIConfig on a real API server. */
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { CdiConfig } from '../../activities/kubernetes/objects.js';
+import type { Cdi, CdiConfig } from '../../activities/kubernetes/objects.js';
+import { ownVersion } from '../../workers/version.js';
 import { createStorageWorld, reasonsOf, setsOf } from './storage-world.js';
 import { eventually, useControlStack } from './support.js';
 
@@ -184,6 +185,19 @@ describe('storage settings, kept by two replicas', function () {
       return 'cdi.kubevirt.io/configAuthority' in (cdi?.metadata.annotations ?? {}) ? cdi : undefined;
     });
     assert.deepEqual(taken.spec?.config, { featureGates: ['HonorWaitForFirstConsumer'] });
+    const told = await eventually('the CDI is told to be deployed', async () => {
+      const cdi = await world.find<Cdi>('cdis', 'cdi');
+      return cdi?.status?.phase === 'Deployed' ? cdi.status : undefined;
+    });
+    assert.deepEqual(
+      told.conditions?.map(({ type, status, reason }) => [type, status, reason]),
+      [
+        ['Available', 'True', 'DeployCompleted'],
+        ['Progressing', 'False', undefined],
+        ['Degraded', 'False', undefined],
+      ],
+    );
+    assert.equal(told.observedVersion, ownVersion());
 
     await world.patch('cdis', 'cdi', {
       spec: { config: { preallocation: true, insecureRegistries: ['r:5000'] } },

@@ -1,10 +1,14 @@
-/** Keeps CDIConfig `config`: its specification from the CDI that has the authority, its status from both and the cluster. */
+/**
+ * Keeps CDIConfig `config`: its specification from the CDI that has the authority, its status from both and the cluster; and the status of
+ * that CDI.
+ */
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from '@temporalio/common';
 import {
   activeCdi,
   configSpec,
   configStatus,
+  deployedStatus,
   hasAuthority,
   takeOver,
 } from '../../activities/kubernetes/cdi-config.js';
@@ -17,6 +21,7 @@ import {
 } from '../../activities/kubernetes/cluster-objects.js';
 import type { Cdi, CdiConfig } from '../../activities/kubernetes/objects.js';
 import { readCdiConfig } from '../../activities/kubernetes/storage-classes.js';
+import { ownVersion } from '../version.js';
 
 /** Keeps CDIConfig as it is to be; `false` where somebody else wrote meanwhile, and it is to be looked at again. */
 export type KeepCdiConfig = () => Promise<boolean>;
@@ -32,6 +37,8 @@ export function createCdiConfigKeeper({
   /** Where clients reach the gateway; CDIConfig's `uploadProxyURLOverride` goes before it. */
   readonly uploadProxyUrl?: string | undefined;
 }): KeepCdiConfig {
+  const version = ownVersion();
+
   async function keep(): Promise<boolean> {
     const config = await readCdiConfig(kubernetes);
     const cdis = await listClusterObjects<Cdi>(kubernetes, 'cdis');
@@ -43,7 +50,14 @@ export function createCdiConfigKeeper({
     }
     const cdi = active && !hasAuthority(active) ? await giveAuthority(active, config) : active;
     if (active && !cdi) return false;
-    return await keepConfig(config, cdi);
+    const kept = await keepConfig(config, cdi);
+    return (!cdi || (await tellDeployed(cdi))) && kept;
+  }
+
+  async function tellDeployed(cdi: Cdi): Promise<boolean> {
+    const status = deployedStatus(cdi, version);
+    if (!status) return true;
+    return (await replaceClusterObject(kubernetes, 'cdis', { ...cdi, status }, 'status')) !== undefined;
   }
 
   /** From now on the CDI rules, as CDI's own operator has it. */
