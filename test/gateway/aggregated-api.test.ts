@@ -147,8 +147,8 @@ describe('the API upload.cdi.kubevirt.io behind a real kube-apiserver', function
 
   it('refuses whoever has no right, and lets in an editor of the namespace', async () => {
     const { kubectl } = plane();
-    // without rights to read the schema kubectl may fail before it asks
-    const asAlice = ['--as=alice', '--validate=false'];
+    // validated, by one who may not list CustomResourceDefinitions
+    const asAlice = ['--as=alice', '--as-group=system:authenticated'];
     await assert.rejects(create(tokenRequest('disk'), ...asAlice), /Forbidden.*User "alice" cannot create/);
     await kubectl('create', 'rolebinding', 'alice', '--clusterrole=edit', '--user=alice', '-n', namespace);
     // aggregated into edit by the controller manager, a moment after its start
@@ -198,6 +198,12 @@ describe('the API upload.cdi.kubevirt.io behind a real kube-apiserver', function
     const elsewhere = tokenRequest('disk', 'v1beta1', { name: 'ask', namespace: 'other' });
     const other = await direct({ body: elsewhere, as: 'root', groups: ['system:masters'] });
     assert.equal(other.status, 400);
+  });
+
+  it('refuses a field that nobody knows, as kubectl asks it to, and takes it where nobody asks', async () => {
+    const odd = tokenRequest('disk').replace('"pvcName"', '"pvcname":"disk","pvcName"');
+    await assert.rejects(create(odd), /strict decoding error: unknown field "spec\.pvcname"/);
+    assert.match(await create(odd, '--validate=ignore', '-o', 'name'), /ask/);
   });
 
   it('signs nothing for a dry run', async () => {

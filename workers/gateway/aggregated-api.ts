@@ -13,6 +13,7 @@ import {
   UPLOAD_RESOURCE,
   UPLOAD_VERSIONS,
   type ApiAnswer,
+  type TokenRequest,
 } from './upload-token-requests.js';
 
 /** A request for a token is a few hundred bytes. */
@@ -36,12 +37,14 @@ export function addAggregatedApi(app: FastifyInstance, parts: GatewayParts): voi
   );
   for (const version of UPLOAD_VERSIONS) {
     const path = `/apis/${UPLOAD_GROUP}/${version}/namespaces/:namespace/${UPLOAD_RESOURCE}`;
-    app.post<{ Params: { namespace: string }; Querystring: { dryRun?: string } }>(
+    app.post<{ Params: { namespace: string }; Querystring: { dryRun?: string; fieldValidation?: string } }>(
       path,
       async (request, reply) => {
         const { namespace } = request.params;
+        const { fieldValidation } = request.query;
         const dryRun = request.query.dryRun !== undefined;
-        return send(reply, await createToken(parts, request.raw, { version, namespace, dryRun }));
+        const asked = { version, namespace, dryRun, fieldValidation };
+        return send(reply, await createToken(parts, request.raw, asked));
       },
     );
     // kubectl apply asks for the object first, and stops at any answer but this
@@ -57,7 +60,7 @@ export function addAggregatedApi(app: FastifyInstance, parts: GatewayParts): voi
 async function createToken(
   parts: GatewayParts,
   raw: IncomingMessage,
-  place: { readonly version: string; readonly namespace: string; readonly dryRun: boolean },
+  place: Omit<TokenRequest, 'user' | 'body'>,
 ): Promise<ApiAnswer> {
   const user = frontProxyUser(parts.frontProxy(), raw.socket as TLSSocket, raw.headersDistinct);
   if (!user) {

@@ -54,7 +54,10 @@ export function openApi(version: string): object {
     swagger: '2.0',
     info: { title: 'dvflow', version },
     paths: Object.fromEntries(
-      UPLOAD_VERSIONS.map((pathVersion) => [path(pathVersion), operation(pathVersion)]),
+      UPLOAD_VERSIONS.flatMap((pathVersion) => [
+        [path(pathVersion), creation(pathVersion)],
+        [`${path(pathVersion)}/{name}`, change(pathVersion)],
+      ]),
     ),
     definitions: Object.fromEntries(kinds) as object,
   };
@@ -68,7 +71,14 @@ function definitionName(version: string): string {
   return `io.kubevirt.cdi.upload.${version}.UploadTokenRequest`;
 }
 
-function operation(version: string): object {
+const text = (name: string, place: 'path' | 'query'): object => ({
+  name,
+  in: place,
+  type: 'string',
+  ...(place === 'path' ? { required: true } : { uniqueItems: true }),
+});
+
+function creation(version: string): object {
   const schema = { $ref: `#/definitions/${definitionName(version)}` };
   return {
     post: {
@@ -76,8 +86,10 @@ function operation(version: string): object {
       consumes: ['application/json'],
       produces: ['application/json'],
       parameters: [
-        { name: 'namespace', in: 'path', required: true, type: 'string' },
+        text('namespace', 'path'),
         { name: 'body', in: 'body', required: true, schema },
+        text('dryRun', 'query'),
+        text('fieldValidation', 'query'),
       ],
       responses: { 200: { description: 'OK', schema } },
       'x-kubernetes-action': 'post',
@@ -86,24 +98,48 @@ function operation(version: string): object {
   };
 }
 
+/**
+ * Nothing can be changed, and the verbs of the resource say so. But kubectl looks at this operation for what a kind takes (its
+ * `query_param_verifier.go`); without it `kubectl create` wants to list CustomResourceDefinitions, which most users may not.
+ */
+function change(version: string): object {
+  return {
+    patch: {
+      operationId: `patch${version.replace('v', 'V')}NamespacedUploadTokenRequest`,
+      consumes: ['application/merge-patch+json'],
+      produces: ['application/json'],
+      parameters: [
+        text('namespace', 'path'),
+        text('name', 'path'),
+        { name: 'body', in: 'body', required: true, schema: { type: 'object' } },
+        text('dryRun', 'query'),
+        text('fieldValidation', 'query'),
+      ],
+      responses: { 405: { description: 'Method Not Allowed' } },
+      'x-kubernetes-action': 'patch',
+      'x-kubernetes-group-version-kind': groupVersionKind(version),
+    },
+  };
+}
+
 function definition(version: string): object {
-  const text = (description: string): object => ({ type: 'string', description });
+  const described = (description: string): object => ({ type: 'string', description });
   return {
     description: 'Asks for the token with which the disk of a claim is uploaded; nothing is stored.',
     type: 'object',
     required: ['spec'],
     properties: {
-      apiVersion: text('Version of this representation.'),
-      kind: text('UploadTokenRequest.'),
+      apiVersion: described('Version of this representation.'),
+      kind: described('UploadTokenRequest.'),
       metadata: { type: 'object', description: 'Given back as it came.' },
       spec: {
         type: 'object',
         required: ['pvcName'],
-        properties: { pvcName: text('Name of the claim in the same namespace.') },
+        properties: { pvcName: described('Name of the claim in the same namespace.') },
       },
       status: {
         type: 'object',
-        properties: { token: text('For the header Authorization: Bearer; good for five minutes.') },
+        properties: { token: described('For the header Authorization: Bearer; good for five minutes.') },
       },
     },
     'x-kubernetes-group-version-kind': [groupVersionKind(version)],

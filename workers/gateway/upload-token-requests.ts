@@ -44,6 +44,8 @@ export interface TokenRequest {
   readonly body: unknown;
   /** Nothing is signed. */
   readonly dryRun: boolean;
+  /** What becomes of fields that nobody knows: kubectl asks for `Strict`, and leaves it to the server then. @default 'Ignore' */
+  readonly fieldValidation?: string | undefined;
 }
 
 /**
@@ -53,7 +55,7 @@ export interface TokenRequest {
  */
 export async function answerTokenRequest(
   { kubernetes, tokens }: TokenRequestOptions,
-  { user, version, namespace, body, dryRun }: TokenRequest,
+  { user, version, namespace, body, dryRun, fieldValidation }: TokenRequest,
 ): Promise<ApiAnswer> {
   const refused = await refusalOf(kubernetes, user, { version, namespace });
   if (refused) return refused;
@@ -63,6 +65,12 @@ export async function answerTokenRequest(
   const apiVersion = `${UPLOAD_GROUP}/${version}`;
   if (!isTokenRequest(body, apiVersion))
     return statusOf('BadRequest', `the body is no ${KIND} of ${apiVersion} in JSON`);
+  const unknown = fieldValidation === 'Strict' ? unknownFields(body) : [];
+  if (unknown.length > 0)
+    return statusOf(
+      'BadRequest',
+      `strict decoding error: ${unknown.map((field) => `unknown field "${field}"`).join(', ')}`,
+    );
   const name = claimNameOf(body);
   if (typeof name !== 'string') return name;
   const stated = body.metadata?.['namespace'];
@@ -112,6 +120,15 @@ export async function mayUpload(
     authorization.createSubjectAccessReview({ body: { spec: { ...who, resourceAttributes } } }),
   );
   return { allowed: status?.allowed === true, reason: status?.reason ? `: ${status.reason}` : '' };
+}
+
+/** Fields that the kind does not have; what Kubernetes itself keeps in `metadata` is nobody's to judge here. */
+function unknownFields({ spec, ...object }: UploadTokenRequest): readonly string[] {
+  const odd = (fields: object | undefined, known: readonly string[], prefix = ''): string[] =>
+    Object.keys(fields ?? {})
+      .filter((field) => !known.includes(field))
+      .map((field) => `${prefix}${field}`);
+  return [...odd(object, ['apiVersion', 'kind', 'metadata', 'status']), ...odd(spec, ['pvcName'], 'spec.')];
 }
 
 /** The name of the claim, or why there is none. */
