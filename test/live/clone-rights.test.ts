@@ -103,7 +103,15 @@ describe('a clone that is started through Temporal', function () {
   it('is made once its user may clone there', async () => {
     const role = ['--clusterrole=cdi.kubevirt.io:clone-sourcer', `--user=${USER}`];
     await stack.kubectl(['create', 'rolebinding', 'temporal-clones', '-n', source, ...role]);
-    const ask = ['auth', 'can-i', 'create', 'datavolumes.cdi.kubevirt.io/source', '-n', source];
+    const ask = [
+      'auth',
+      'can-i',
+      'create',
+      'datavolumes.cdi.kubevirt.io',
+      '--subresource=source',
+      '-n',
+      source,
+    ];
     await eventually('the right is known', 10_000, async () =>
       (await stack.kubectl(ask, { as: USER }).catch(() => 'no')).startsWith('yes') ? true : undefined,
     );
