@@ -2,12 +2,14 @@ import { Command, CommanderError, Option } from 'commander';
 import { ownVersion } from '../workers/version.js';
 import { registerBlankCommand } from './commands/blank-options.js';
 import { registerCloneCommand } from './commands/clone-options.js';
+import { registerImageCommands } from './commands/image-options.js';
 import { registerLocalVolumeCommands } from './commands/local-volume-options.js';
 import { registerLocalCommands } from './commands/local.js';
 import { registerUploadCommand } from './commands/upload-options.js';
 import { EXIT, judge } from './errors.js';
 import { printFailure, withOutput } from './output.js';
 import { repeated } from './repeated.js';
+import { contentType, sourceKind } from './source-options.js';
 
 /** Runs the command line to its end; the returned number is the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
@@ -56,7 +58,7 @@ export function createProgram(): Command {
   registerBlankCommand(program);
   registerCloneCommand(program);
   registerUploadCommand(program);
-  addImages(program);
+  registerImageCommands(program);
   addQueries(program);
   addChanges(program);
   addDoctor(program);
@@ -70,16 +72,6 @@ export function createProgram(): Command {
 const output = () => new Option('-o, --output <format>', 'for programs: one JSON document').choices(['json']);
 const namespace = () =>
   new Option('-n, --namespace <namespace>', 'namespace of the DataVolume').default('default');
-
-const sourceKind = (argument: string) =>
-  new Option('--source <kind>', `kind of ${argument} where its address does not tell`).choices([
-    'http',
-    's3',
-    'gcs',
-    'registry',
-  ]);
-const contentType = (description: string) =>
-  new Option('--content-type <type>', description).choices(['kubevirt', 'archive']);
 
 function addImport(program: Command): void {
   program
@@ -123,44 +115,6 @@ function addImport(program: Command): void {
     .action(async (url: string, options) => {
       const { runImport } = await import('./commands/import.js');
       await runImport(url, options as Parameters<typeof runImport>[1]);
-    });
-}
-
-function addImages(program: Command): void {
-  const source = (command: Command): Command =>
-    command
-      .option('--checksum <algorithm:hex>', 'checksum of the bytes as the source serves them')
-      .addOption(sourceKind('SOURCE'))
-      .option('--ca-file <file>', 'certificate authorities of the server, in PEM')
-      .option('--insecure-skip-verify', 'do not verify certificates; registries also by plain HTTP')
-      .option('--header <header>', 'request header, sent to the named server only, repeatable', repeated)
-      .option('--auth-file <file>', "gs: key of a service account; docker: a docker client's config.json")
-      .option('--arch <architecture>', 'docker, oci-archive: architecture to choose')
-      .option('--proxy <url>', 'proxy (default: http_proxy, https_proxy)')
-      .option('--no-proxy-for <hosts>', 'hosts asked without the proxy (default: no_proxy)')
-      .option('--denied-sources <cidr>', 'addresses that are not connected to, repeatable', repeated)
-      .addOption(contentType('archive: a tar that is unpacked, TARGET is a directory'))
-      .option('--json', 'for programs: one JSON document');
-  source(program.command('convert <source> <target>'))
-    .description('convert an image (URL or file) into a raw disk in a file or on a block device')
-    .option('--scratch <directory>', 'room for a second copy, where the image cannot be streamed')
-    .addOption(
-      new Option(
-        '--format <format>',
-        'refuse an image of another format; raw: whatever it looks like',
-      ).choices(['raw', 'qcow2', 'vmdk', 'vdi', 'vhd', 'vhdx']),
-    )
-    .option('--sha256-of-disk', 'read the disk back and print its digest')
-    .option('--state <directory>', 'where the resume record is kept (default: TARGET.dvflow)')
-    .action(async (from: string, to: string, options) => {
-      const { runConvert } = await import('./commands/convert.js');
-      await runConvert(from, to, options as Parameters<typeof runConvert>[2]);
-    });
-  source(program.command('inspect <source>'))
-    .description('say what an image is, how it would be read, and why')
-    .action(async (from: string, options) => {
-      const { runInspect } = await import('./commands/inspect.js');
-      await runInspect(from, options as Parameters<typeof runInspect>[1]);
     });
 }
 

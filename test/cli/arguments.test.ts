@@ -35,6 +35,8 @@ describe('arguments of the commands that read images', function () {
     [['--insecure-skip-verify'], 's3://bucket/key'],
     [['--arch', 'arm64'], 'http://127.0.0.1:1/'],
     [['--proxy', 'http://127.0.0.1:1'], 'disk.raw'],
+    // whose name commander takes for a negation
+    [['--no-proxy-for', 'a.example'], 'disk.raw'],
   ] as const)
     it(`${option[0]} is refused where it does nothing: ${address}`, () => {
       const { status, stderr } = dvflow('inspect', address, ...option);
