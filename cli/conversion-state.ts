@@ -9,6 +9,7 @@ import {
   type RecordStore,
   type ResumeRecord,
 } from '../activities/image/resume-record.js';
+import { codeOf } from '../activities/node/directories.js';
 import { makeDirectories, orRefused } from '../activities/image/target/local-target.js';
 import { plainDirectory } from '../activities/without-end.js';
 
@@ -61,7 +62,15 @@ export async function openConversionState({
   const kept = createRecordStore(directory);
   const records: RecordStore = {
     load: async () => ofThis(await kept.load()),
-    save: (record) => kept.save({ ...record, source }),
+    save: async (record) => {
+      const own = { ...record, source };
+      await kept.save(own).catch(async (error: unknown) => {
+        if (codeOf(error) !== 'ENOENT') throw error;
+        // who removed it did not mean to end what is running
+        await makeDirectories(directory, 0o700);
+        await kept.save(own);
+      });
+    },
   };
 
   const isForeign = ({ durable, source: of }: ResumeRecord): boolean =>
@@ -80,7 +89,9 @@ export async function openConversionState({
   }
 
   async function remove(): Promise<void> {
-    await removeRecord(directory);
+    await removeRecord(directory).catch((error: unknown) => {
+      if (codeOf(error) !== 'ENOENT') throw error;
+    });
     // what somebody has put there is not ours to remove
     if (named === undefined) await rmdir(directory).catch(() => undefined);
   }

@@ -2,7 +2,6 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { assertContentType } from '../../activities/image/content-type.js';
 import type { ConvertJob } from '../../activities/image/convert-job.js';
 import { convertImage } from '../../activities/image/convert.js';
-import { createFileSource } from '../../activities/image/source/file-source.js';
 import { FencedError } from '../../activities/image/resume-record.js';
 import { openSource } from '../../activities/image/source/open-source.js';
 import {
@@ -12,6 +11,7 @@ import {
 } from '../../activities/image/target/local-target.js';
 import type { ContentType, ImageFormat, TransferResult } from '../../activities/types.js';
 import { openConversionState, type ConversionState } from '../conversion-state.js';
+import { sha256OfDisk } from '../disk-digest.js';
 import { CliError } from '../errors.js';
 import { callerPolicy, refuseSame, sourceRequest, type SourceFlags } from '../local-source.js';
 import { sourceIdentity } from '../source-identity.js';
@@ -67,7 +67,7 @@ export async function runConvert(address: string, path: string, flags: ConvertFl
   try {
     const asked = source.probe();
     asked.catch(() => undefined);
-    const result = await convertInto(path, flags, {
+    const { result, digest } = await convertInto(path, flags, {
       source,
       asked,
       sourceId: sourceIdentity(request),
@@ -76,7 +76,6 @@ export async function runConvert(address: string, path: string, flags: ConvertFl
       signal: stopping.signal,
       onProgress: (progress) => view.show(progress),
     });
-    const digest = flags.sha256OfDisk ? await sha256OfDisk(path, result, stopping.signal) : undefined;
     view.end();
     const report = reportOf(result, { started, digest, maxLoopDelayMs: loop.max / 1e6 - LOOP_RESOLUTION_MS });
     if (flags.json) printJson(report);
@@ -96,14 +95,27 @@ interface Conversion extends Pick<ConvertJob, 'source' | 'checksum' | 'signal' |
   readonly notice: (message: string) => void;
 }
 
-async function convertInto(
-  path: string,
+/** What has become of it; with the digest that was asked for. */
+interface Converted {
+  readonly result: TransferResult;
+  readonly digest?: string;
+}
+
+async function convertInto(path: string, flags: ConvertFlags, conversion: Conversion): Promise<Converted> {
+  if (flags.contentType === 'archive') return { result: await unpackInto(path, flags, conversion) };
+  await using target = await openLocalTarget(path);
+  const result = await fillTarget({ path, target }, flags, conversion);
+  if (!flags.sha256OfDisk) return { result };
+  // what was written, whatever has the path by now
+  const written = `/proc/self/fd/${target.file.fd}`;
+  return { result, digest: await sha256OfDisk(written, result, conversion.signal) };
+}
+
+async function fillTarget(
+  { path, target }: { readonly path: string; readonly target: LocalTarget },
   flags: ConvertFlags,
   { asked, sourceId, notice, ...conversion }: Conversion,
 ): Promise<TransferResult> {
-  if (flags.contentType === 'archive')
-    return await unpackInto(path, flags, { asked, sourceId, notice, ...conversion });
-  await using target = await openLocalTarget(path);
   const begun = { target: path, named: flags.state, source: sourceId };
   const state = await openConversionState(begun).catch(async (error: unknown) => {
     await target.discard();
@@ -123,6 +135,7 @@ async function convertInto(
       fence: fence + 1,
       attempt: 1,
     });
+    await target.refuseMoved();
     await state.remove();
     return result;
   } catch (error) {
@@ -185,28 +198,6 @@ async function leave(target: LocalTarget, state: ConversionState, error: unknown
   if (!final && durable && durable.completed > 0) return;
   await state.remove();
   await target.discard();
-}
-
-async function sha256OfDisk(
-  path: string,
-  { virtualSize }: TransferResult,
-  signal: AbortSignal,
-): Promise<string> {
-  const { createHasher } = await import('../../activities/image/verify/hasher.js');
-  const hasher = createHasher('sha256');
-  const disk = createFileSource({ path }, { signal });
-  let left = virtualSize;
-  try {
-    for await (const piece of disk.stream(0)) {
-      await hasher.update(piece.subarray(0, left));
-      left -= Math.min(left, piece.length);
-      if (left === 0) break;
-    }
-    return await hasher.digest();
-  } finally {
-    disk.close();
-    await hasher.close();
-  }
 }
 
 interface Circumstances {

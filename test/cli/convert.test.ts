@@ -10,6 +10,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -130,6 +131,68 @@ describe('dvflow convert leaves alone what is not its own', function () {
     assert.match(second.stderr, /ResourceExists: .* is in use by another process/);
     assert.equal(second.status, 3);
     assert.ok(existsSync(target) && existsSync(`${target}.dvflow`), 'what belongs to the first is gone');
+  });
+
+  /** A conversion over whose target something else is put before the source goes on, or the conversion is told to end. */
+  async function replaced(
+    name: string,
+    take: (target: string) => void,
+    end: 'go on' | 'SIGINT',
+    ...more: string[]
+  ) {
+    const target = join(home, name);
+    const gate = Promise.withResolvers<undefined>();
+    const server = createServer((_, response) => {
+      response.writeHead(200, { 'content-length': DISK.length }).write(DISK.subarray(0, 2 * 1024 * 1024));
+      void gate.promise.then(() => response.end(DISK.subarray(2 * 1024 * 1024)));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const args = command(`http://127.0.0.1:${port}/disk.raw`, target, ...more);
+    const child = spawn(process.execPath, args, { env: env(), stdio: ['ignore', 'pipe', 'pipe'] });
+    running.add(child);
+    let said = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    while (!existsSync(`${target}.dvflow/record.json`)) await pause(10);
+    take(target);
+    writeFileSync(target, 'precious');
+    if (end === 'go on') gate.resolve(undefined);
+    else child.kill(end);
+    const [code] = (await once(child, 'close')) as [number | null];
+    gate.resolve(undefined);
+    server.closeAllConnections();
+    server.close();
+    return { target, code, said };
+  }
+
+  const moved = (target: string): void => renameSync(target, `${target}.aside`);
+
+  for (const [what, take, end, code, ...more] of [
+    ['removed', rmSync, 'go on', 3],
+    ['moved', moved, 'go on', 3, '--sha256-of-disk'],
+    ['moved', moved, 'go on', 3, '--checksum', `md5:${'0'.repeat(32)}`],
+    ['moved', moved, 'SIGINT', 130],
+  ] as const) {
+    it(`a file in the place of its target, which was ${what} (${[end, ...more.slice(0, 1)].join(', ')})`, async () => {
+      const {
+        target,
+        code: ended,
+        said,
+      } = await replaced(`${what}-${end}${more.length}`, take, end, ...more);
+      assert.equal(ended, code, said);
+      assert.equal(readFileSync(target, 'utf8'), 'precious');
+      assert.ok(!existsSync(`${target}.dvflow`), 'a record that is of no use');
+    });
+  }
+
+  it('whoever removes its state while it runs, and goes on', async () => {
+    const target = join(home, 'stateless');
+    const child = await begin(target);
+    rmSync(`${target}.dvflow`, { recursive: true });
+    child.kill('SIGINT');
+    const [code] = (await once(child, 'exit')) as [number | null];
+    assert.equal(code, 130);
   });
 
   it('a directory that another conversion fills', async () => {

@@ -19,8 +19,13 @@ export interface LocalTarget extends AsyncDisposable {
   readonly file: TargetFile;
   /** The file was there before it was opened; devices always are. */
   readonly existed: boolean;
-  /** Removes a file that was made here. */
+  /** Removes a file that was made here, if its path leads to it still. */
   discard(): Promise<void>;
+  /**
+   * Refuses to go on where the path leads elsewhere by now, or nowhere.
+   * @throws {@link FailureType} `ClaimLost`
+   */
+  refuseMoved(): Promise<void>;
 }
 
 /**
@@ -58,10 +63,23 @@ export async function openLocalTarget(path: string): Promise<LocalTarget> {
     },
     existed: found !== undefined,
     async discard() {
-      if (made !== undefined) await rm(made, { force: true });
+      // what somebody has put in its place is his
+      if (made !== undefined && (await leadsTo(made, file))) await rm(made, { force: true });
+    },
+    async refuseMoved() {
+      if (await leadsTo(path, file)) return;
+      throw permanentFailure('ClaimLost', `${path} was moved or replaced while it was written`);
     },
     [Symbol.asyncDispose]: () => handles[Symbol.asyncDispose](),
   };
+}
+
+/** Whether a path leads to what is open: to the same file, or to the same device, whichever node of it that is. */
+async function leadsTo(path: string, file: FileHandle): Promise<boolean> {
+  const now = await stat(path, { bigint: true }).catch(() => undefined);
+  const own = await file.stat({ bigint: true });
+  if (own.isBlockDevice()) return now?.isBlockDevice() === true && now.rdev === own.rdev;
+  return now?.dev === own.dev && now.ino === own.ino;
 }
 
 /** A directory of this machine, open to be filled. */
