@@ -68,7 +68,8 @@ export interface ControlActivities
     manifest?: DataVolumeManifest | string;
   }): Promise<DataVolumeFacts>;
   /**
-   * Decides, without allocating anything, what the claim will be: class, modes, sizes, pool, adoption (`cdi.md` §1.6, §6.4).
+   * Decides, without allocating anything, what the claim will be: class, modes, sizes, pool, adoption (`cdi.md` §1.6, §6.4). The claim
+   * of a volume that is kept for it with its data (`storage.checkStaticVolume`) it makes: nothing else is to be done for that.
    * @throws {@link FailureType} `StorageClassNotFound`, `IncompatiblePVC`, `ResourceExists`, `InvalidDataVolume`; `ContentTypeNotSupported`
    * for an archive on a Block volume
    */

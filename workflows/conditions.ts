@@ -89,7 +89,7 @@ export function conditionsFor(phase: Phase, facts: StatusFacts): readonly Condit
     case 'WaitForFirstConsumer':
       return [pendingClaim(claim, waiting), ...notRunning(waiting)];
     default:
-      return [noClaim(waiting), ...notRunning(waiting)];
+      return [waiting?.reason === 'Pending' ? pendingClaim(claim) : noClaim(waiting), ...notRunning(waiting)];
   }
 }
 

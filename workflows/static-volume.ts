@@ -21,6 +21,8 @@ export async function reserveStaticVolume(
     const found = await control.reserveVolume({ dataVolume, target });
     if (!('waitFor' in found)) return found;
     message = found.waitFor;
+    // a plan that is made now takes it as it is
+    if (found.kept) await volume.leave(true);
     return undefined;
   });
   volume.note({ node: reserved.node });

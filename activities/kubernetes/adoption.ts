@@ -4,6 +4,8 @@ import { permanentFailure } from '../failures.js';
 import type { TargetPlan } from '../types.js';
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
+import { controllerOf } from './claim-object.js';
+import { judgeKept } from './kept-volumes.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import type { CdiConfig, DataVolume } from './objects.js';
 import { awaitsData, isLeftByCdi } from './plain-claims.js';
@@ -12,22 +14,25 @@ import { awaitsData, isLeftByCdi } from './plain-claims.js';
 export type ClaimVerdict = Pick<TargetPlan, 'claim' | 'adoptUid' | 'waiting'>;
 
 /**
- * Judges the claim that exists, if there is one.
+ * Judges the claim that exists, if there is one. Where a volume with data is kept for it, and the DataVolume asks for that, it is made.
  *
- * @throws {@link FailureType} `ResourceExists`
+ * @throws {@link FailureType} `ResourceExists`; `IncompatiblePVC`, `ClaimLost` where a volume is kept for the claim
  */
 export async function judgeClaim(
-  { core }: Kubernetes,
+  kubernetes: Kubernetes,
   dataVolume: DataVolume,
   config: CdiConfig | undefined,
 ): Promise<ClaimVerdict> {
   const { namespace, name, annotations } = dataVolume.metadata;
   const claim = await callIfFound(
     `reading claim ${namespace}/${name}`,
-    core.readNamespacedPersistentVolumeClaim({ namespace, name }),
+    kubernetes.core.readNamespacedPersistentVolumeClaim({ namespace, name }),
   );
-  if (claim) return judge(claim, dataVolume, config);
-  return { claim: annotations?.[CDI_ANNOTATIONS.prePopulated] === undefined ? 'create' : 'wait' };
+  // somebody else makes the claim
+  if (!claim && annotations?.[CDI_ANNOTATIONS.prePopulated] !== undefined) return { claim: 'wait' };
+  const kept = await judgeKept(kubernetes, dataVolume, { claim, config });
+  if (kept) return kept;
+  return claim ? judge(claim, dataVolume, config) : { claim: 'create' };
 }
 
 /** The verdict on a claim; one that is going is waited for, whoever made it. @throws {@link FailureType} `ResourceExists` */
@@ -99,13 +104,6 @@ export function refuseForeignVolume(
     'ClaimLost',
     `claim ${namespace}/${name} was bound to PersistentVolume ${spec.volumeName}, not to ${own}`,
   );
-}
-
-/** The ownerReference that controls an object. */
-export function controllerOf(
-  claim: V1PersistentVolumeClaim,
-): { kind: string; name: string; uid: string } | undefined {
-  return claim.metadata?.ownerReferences?.find(({ controller }) => controller);
 }
 
 function mayAdopt({ metadata }: DataVolume, config: CdiConfig | undefined): boolean {

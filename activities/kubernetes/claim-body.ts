@@ -23,9 +23,8 @@ export interface ClaimParts {
 /** The claim, marked as unpublished. */
 export function claimBody(dataVolume: DataVolume, parts: ClaimParts): V1PersistentVolumeClaim {
   const { target, workflowId } = parts;
-  const { namespace, name, uid, labels } = dataVolume.metadata;
-  const template = dataVolume.spec.storage ?? dataVolume.spec.pvc;
-  const limits = template?.resources?.limits;
+  const { namespace, name, uid } = dataVolume.metadata;
+  const volume = parts.reserved?.volume;
   return {
     metadata: {
       namespace,
@@ -33,12 +32,7 @@ export function claimBody(dataVolume: DataVolume, parts: ClaimParts): V1Persiste
       labels: {
         // what the image asks for goes after everything else (`cdi.md` §2.4): nobody here has seen the image before
         ...withoutOwn(parts.labels),
-        app: 'containerized-data-importer',
-        ...(target.volumeMode === 'Filesystem'
-          ? { 'alerts.k8s.io/KubePersistentVolumeFillingUp': 'disabled' }
-          : {}),
-        // after CDI's own, as in CDI's newPersistentVolumeClaim: people select by `app`
-        ...withoutMarks(labels),
+        ...claimLabels(dataVolume, target),
         [MARKS.unpublished]: uid,
       },
       annotations: {
@@ -47,15 +41,69 @@ export function claimBody(dataVolume: DataVolume, parts: ClaimParts): V1Persiste
       },
       ownerReferences: [ownerReference({ namespace, name, uid })],
     },
-    spec: {
-      accessModes: [...target.accessModes],
-      volumeMode: target.volumeMode,
-      storageClassName: parts.reserved?.storageClass ?? target.storageClass,
-      ...(parts.reserved ? { volumeName: parts.reserved.volume } : {}),
-      resources: {
-        requests: { storage: formatQuantity(target.requestBytes) },
-        ...(limits ? { limits } : {}),
+    spec: claimSpec(dataVolume, {
+      ...target,
+      storageClass: parts.reserved?.storageClass ?? target.storageClass,
+      ...(volume === undefined ? {} : { volume }),
+    }),
+  };
+}
+
+/** What the claim asks Kubernetes for. */
+type ClaimShape = Pick<TargetPlan, 'accessModes' | 'volumeMode' | 'storageClass' | 'requestBytes'>;
+
+/**
+ * The claim of a volume that holds the data already. It has no mark of dvflow, since nothing is filled, and no owner yet: with that it
+ * would go, and take the volume along, when the DataVolume goes before anybody has seen it Bound.
+ */
+export function keptClaimBody(
+  dataVolume: DataVolume,
+  target: ClaimShape & { readonly volume: string },
+): V1PersistentVolumeClaim {
+  const { namespace, name, uid, annotations } = dataVolume.metadata;
+  const { [CDI_ANNOTATIONS.populatedFor]: _, ...told } = withoutMarks(annotations);
+  return {
+    metadata: {
+      namespace,
+      name,
+      labels: claimLabels(dataVolume, target),
+      annotations: {
+        ...told,
+        [CDI_ANNOTATIONS.podRestarts]: '0',
+        [CDI_ANNOTATIONS.contentType]: dataVolume.spec.contentType || 'kubevirt',
+        [CDI_ANNOTATIONS.createdFor]: uid,
+        [CDI_ANNOTATIONS.persistentVolumeList]: JSON.stringify([target.volume]),
       },
+    },
+    spec: claimSpec(dataVolume, target),
+  };
+}
+
+function claimLabels(
+  { metadata }: DataVolume,
+  { volumeMode }: Pick<ClaimShape, 'volumeMode'>,
+): Record<string, string> {
+  return {
+    app: 'containerized-data-importer',
+    ...(volumeMode === 'Filesystem' ? { 'alerts.k8s.io/KubePersistentVolumeFillingUp': 'disabled' } : {}),
+    // after CDI's own, as in CDI's newPersistentVolumeClaim: people select by `app`
+    ...withoutMarks(metadata.labels),
+  };
+}
+
+function claimSpec(
+  { spec }: DataVolume,
+  target: ClaimShape & { readonly volume?: string },
+): NonNullable<V1PersistentVolumeClaim['spec']> {
+  const limits = (spec.storage ?? spec.pvc)?.resources?.limits;
+  return {
+    accessModes: [...target.accessModes],
+    volumeMode: target.volumeMode,
+    storageClassName: target.storageClass,
+    ...(target.volume === undefined ? {} : { volumeName: target.volume }),
+    resources: {
+      requests: { storage: formatQuantity(target.requestBytes) },
+      ...(limits ? { limits } : {}),
     },
   };
 }

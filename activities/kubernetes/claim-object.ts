@@ -31,6 +31,13 @@ export async function readClaim(kubernetes: Kubernetes, ref: ClaimRef): Promise<
   return found;
 }
 
+/** The ownerReference that controls an object. */
+export function controllerOf(
+  claim: Pick<V1PersistentVolumeClaim, 'metadata'>,
+): { kind: string; name: string; uid: string } | undefined {
+  return claim.metadata?.ownerReferences?.find(({ controller }) => controller);
+}
+
 /** Somebody removed the claim while its disk was being filled. */
 export function claimLost({ namespace, name, uid }: ClaimRef): Error {
   return permanentFailure('ClaimLost', `claim ${namespace}/${name} (${uid}) was deleted or lost its volume`);

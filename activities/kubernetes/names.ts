@@ -79,6 +79,8 @@ export const MARK_PREFIX = 'dvflow.io/';
 /** CDI's annotations, as CDI spells them. */
 export const CDI_ANNOTATIONS = {
   allowClaimAdoption: 'cdi.kubevirt.io/allowClaimAdoption',
+  /** On a DataVolume: a volume that names its claim is taken as it is. */
+  checkStaticVolume: 'cdi.kubevirt.io/storage.checkStaticVolume',
   createdFor: 'cdi.kubevirt.io/createdForDataVolume',
   contentType: 'cdi.kubevirt.io/storage.contentType',
   immediate: 'cdi.kubevirt.io/storage.bind.immediate.requested',
@@ -86,6 +88,8 @@ export const CDI_ANNOTATIONS = {
   podReady: 'cdi.kubevirt.io/storage.pod.ready',
   uploadTarget: 'cdi.kubevirt.io/storage.upload.target',
   podRestarts: 'cdi.kubevirt.io/storage.pod.restarts',
+  /** On a claim that waits for one of these volumes (JSON), which holds its data already. */
+  persistentVolumeList: 'cdi.kubevirt.io/storage.persistentVolumeList',
   populatedFor: 'cdi.kubevirt.io/storage.populatedFor',
   preallocation: 'cdi.kubevirt.io/storage.preallocation.requested',
   preallocated: 'cdi.kubevirt.io/storage.preallocation',

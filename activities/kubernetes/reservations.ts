@@ -5,13 +5,15 @@
 import type { V1Node, V1ObjectReference, V1PersistentVolume } from '@kubernetes/client-node';
 import { transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { ReservedVolume } from '../types/local-volumes.js';
+import type { NoVolume, ReservedVolume } from '../types/local-volumes.js';
 import type { DataVolumeRef, TargetPlan } from '../types.js';
 import { callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { CDI_ANNOTATIONS, HOSTNAME_LABEL, MARKS, reservationName } from './names.js';
+import { isKeptForLater } from './kept-volumes.js';
 import { nodesOf } from './node-affinity.js';
+import type { DataVolume } from './objects.js';
 import { parseQuantity } from './quantity.js';
 import {
   beforeOf,
@@ -49,7 +51,7 @@ export function createReservationActivities({
   async function reserveVolume(input: {
     dataVolume: DataVolumeRef;
     target: TargetPlan;
-  }): Promise<ReservedVolume | { readonly waitFor: string }> {
+  }): Promise<ReservedVolume | NoVolume> {
     const dataVolume = await readDataVolume(kubernetes, input.dataVolume);
     const wanted = wantedVolume(dataVolume, input.target);
     const [volumes, nodes] = await Promise.all([
@@ -68,7 +70,21 @@ export function createReservationActivities({
       const reservedAt = await reserve({ volume, node }, input.dataVolume);
       if (reservedAt !== undefined) return describe(volume, node, input.dataVolume, reservedAt);
     }
-    return { waitFor: fitting.length === 0 ? why : `${why}: all that fit have just changed` };
+    return {
+      waitFor: fitting.length === 0 ? why : `${why}: all that fit have just changed`,
+      ...((await hasKept(dataVolume, volumes)) ? { kept: true } : {}),
+    };
+  }
+
+  /** One that is kept for the claim came after the plan was made. Where the claim is there already, the volume is not for that. */
+  async function hasKept(dataVolume: DataVolume, volumes: readonly V1PersistentVolume[]): Promise<boolean> {
+    if (!isKeptForLater(dataVolume, volumes)) return false;
+    const { namespace: where, name } = dataVolume.metadata;
+    const claim = await callIfFound(
+      `reading claim ${where}/${name}`,
+      core.readNamespacedPersistentVolumeClaim({ namespace: where, name }),
+    );
+    return claim === undefined;
   }
 
   /** One patch: whoever comes later finds another version. When it was, or `undefined` where somebody was faster. */

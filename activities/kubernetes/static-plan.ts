@@ -5,6 +5,7 @@ import { completeModes, type ClaimModes } from './claim-modes.js';
 import { offeredSets } from './claim-property-sets.js';
 import type { Kubernetes } from './client.js';
 import { callIfFound } from './client.js';
+import { asksForKept } from './kept-volumes.js';
 import { NO_PROVISIONER, PROVISION_ON_NODE } from './names.js';
 import type { CdiConfig, ClaimTemplate, DataVolume } from './objects.js';
 import { filesystemOverhead, usableSpace } from './overhead.js';
@@ -82,6 +83,7 @@ export function wantedVolume(dataVolume: DataVolume, target: TargetPlan): Wanted
     ...(volumeName ? { volumeName } : {}),
     ...(selector ? { selector } : {}),
     ...(node ? { node } : {}),
+    ...(asksForKept(dataVolume) ? { leavesKept: true } : {}),
   };
 }
 

@@ -1,30 +1,31 @@
 /** Volumes that an administrator made: Kubernetes would bind the claim to one of them before its disk is filled. */
 import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
-import type { DataVolumeRef, TargetPlan } from '../types.js';
+import type { TargetPlan } from '../types.js';
+import { asksForKept } from './kept-volumes.js';
+import { CDI_ANNOTATIONS } from './names.js';
+import type { DataVolume } from './objects.js';
 import { parseQuantity } from './quantity.js';
+import { isKeptFor } from './volume-choice.js';
 
 /**
  * A volume that names the claim would be bound to it as soon as the claim exists, whatever it holds.
  *
  * @throws {@link FailureType} `IncompatiblePVC`
  */
-export function refuseReservedVolume(
-  volumes: readonly V1PersistentVolume[],
-  { namespace, name }: Pick<DataVolumeRef, 'namespace' | 'name'>,
-): void {
+export function refuseReservedVolume(volumes: readonly V1PersistentVolume[], dataVolume: DataVolume): void {
+  const { namespace, name } = dataVolume.metadata;
   const reserved = volumes.find(
-    ({ spec, status }) =>
-      spec?.claimRef?.namespace === namespace &&
-      spec.claimRef.name === name &&
-      !spec.claimRef.uid &&
-      status?.phase !== 'Released',
+    (volume) => isKeptFor(volume, { namespace, name }) && volume.status?.phase !== 'Released',
   );
   if (!reserved) return;
+  const todo = asksForKept(dataVolume)
+    ? 'it came, or goes, while the claim was planned: retry to have it as it is'
+    : `name it in volumeName to have it filled, annotate the DataVolume with ${CDI_ANNOTATIONS.checkStaticVolume} to have it ` +
+      'as it is, or remove it';
   throw permanentFailure(
     'IncompatiblePVC',
-    `PersistentVolume ${reserved.metadata?.name} is reserved for claim ${namespace}/${name}, whose class is provisioned: ` +
-      'name it in volumeName to have it filled, or remove it',
+    `PersistentVolume ${reserved.metadata?.name} is reserved for claim ${namespace}/${name}, whose class is provisioned: ${todo}`,
   );
 }
 

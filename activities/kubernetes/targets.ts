@@ -109,7 +109,7 @@ export function createClaimPlanner(kubernetes: Kubernetes): ClaimPlanner {
     const volumes = await readVolumes();
     const planned = await planStaticTarget(kubernetes, { dataVolume, config, volumes });
     if (planned) return planned;
-    refuseReservedVolume(volumes, dataVolume.metadata);
+    refuseReservedVolume(volumes, dataVolume);
     const target = plan(await gatherFacts(dataVolume, config));
     refuseMatchingVolume(volumes, target);
     return target;

@@ -6,6 +6,7 @@ import type { V1LabelSelector, V1Node, V1PersistentVolume } from '@kubernetes/cl
 import { permanentFailure } from '../failures.js';
 import { withoutEnd } from '../without-end.js';
 import { selects } from './label-selector.js';
+import { CDI_ANNOTATIONS } from './names.js';
 import { nodesOf } from './node-affinity.js';
 import { parseQuantity } from './quantity.js';
 
@@ -23,6 +24,13 @@ export interface WantedVolume {
   readonly selector?: V1LabelSelector;
   /** `kubevirt.io/provisionOnNode`. */
   readonly node?: string;
+  /** A volume that is kept for the claim is not to be written to. @default false */
+  readonly leavesKept?: boolean;
+}
+
+/** A volume, as far as its specification says. */
+interface Specified {
+  readonly spec?: V1PersistentVolume['spec'] | undefined;
 }
 
 /** A volume that fits, and its node. */
@@ -100,14 +108,18 @@ function judgeVolume(
 }
 
 /** What no waiting changes. */
-function mismatchOf({ metadata, spec }: V1PersistentVolume, wanted: WantedVolume): string | undefined {
+function mismatchOf(volume: V1PersistentVolume, wanted: WantedVolume): string | undefined {
+  return volume.spec?.local?.path ? misfitOf(volume, wanted) : 'is not a local volume';
+}
+
+/** Why the claim could not get a volume, of whatever driver. */
+export function misfitOf({ metadata, spec }: V1PersistentVolume, wanted: WantedVolume): string | undefined {
   const { storageClass, volumeMode, accessModes, requestBytes, selector } = wanted;
-  if (!spec?.local?.path) return 'is not a local volume';
   if (storageClass !== undefined && classOf({ spec }) !== storageClass)
     return `is of StorageClass "${classOf({ spec })}", not "${storageClass}"`;
-  if ((spec.volumeMode ?? 'Filesystem') !== volumeMode)
-    return `has volumeMode ${spec.volumeMode ?? 'Filesystem'}, the claim asks for ${volumeMode}`;
-  const missing = accessModes.find((mode) => !spec.accessModes?.includes(mode));
+  if ((spec?.volumeMode ?? 'Filesystem') !== volumeMode)
+    return `has volumeMode ${spec?.volumeMode ?? 'Filesystem'}, the claim asks for ${volumeMode}`;
+  const missing = accessModes.find((mode) => !spec?.accessModes?.includes(mode));
   if (missing) return `does not offer accessMode ${missing}`;
   const capacity = capacityOf({ spec });
   if (capacity < BigInt(requestBytes)) return `has ${capacity} bytes, the claim asks for ${requestBytes}`;
@@ -118,14 +130,23 @@ function mismatchOf({ metadata, spec }: V1PersistentVolume, wanted: WantedVolume
 /** What may change: who has it now. */
 function occupied(
   { metadata, spec, status }: V1PersistentVolume,
-  { namespace, name }: WantedVolume,
+  { namespace, name, leavesKept }: WantedVolume,
 ): string | undefined {
   if (metadata?.deletionTimestamp) return 'is being deleted';
   const { claimRef } = spec ?? {};
-  // an administrator may have kept it for just this claim
-  const kept = claimRef?.namespace === namespace && claimRef.name === name && !claimRef.uid;
+  const kept = isKeptFor({ spec }, { namespace, name });
+  if (kept && leavesKept) return `is kept for the claim as it is (${CDI_ANNOTATIONS.checkStaticVolume})`;
   if (claimRef && !kept) return `is ${status?.phase} and has claimRef ${claimRef.namespace}/${claimRef.name}`;
   return status?.phase === 'Available' ? undefined : `is ${status?.phase ?? 'Pending'}`;
+}
+
+/** An administrator has kept it for just this claim, which does not exist yet. */
+export function isKeptFor(
+  { spec }: Specified,
+  { namespace, name }: Pick<WantedVolume, 'namespace' | 'name'>,
+): boolean {
+  const { claimRef } = spec ?? {};
+  return claimRef?.namespace === namespace && claimRef.name === name && !claimRef.uid;
 }
 
 /** Two objects for one directory or device: what one claim's disk is must not be written over through the other. */
@@ -153,11 +174,12 @@ function describe(
   return `${wants}: ${refusals.slice(0, SHOWN).join(', ')}${more}`;
 }
 
-function classOf({ spec }: Pick<V1PersistentVolume, 'spec'>): string {
+function classOf({ spec }: Specified): string {
   return spec?.storageClassName ?? '';
 }
 
-function capacityOf({ spec }: Pick<V1PersistentVolume, 'spec'>): bigint {
+/** Its size, in bytes. */
+export function capacityOf({ spec }: Specified): bigint {
   return parseQuantity(spec?.capacity?.storage ?? '0') ?? 0n;
 }
 

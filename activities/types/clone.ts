@@ -113,7 +113,11 @@ export interface CloneResult {
 
 /** Clones, task queue `dvflow`. */
 export interface CloneControlActivities {
-  /** What is to be done about a claim that has the DataVolume's name already (`cdi.md` §6.4). @throws {@link FailureType} `ResourceExists` */
+  /**
+   * What is to be done about a claim that has the DataVolume's name already (`cdi.md` §6.4), or for which a volume is kept with its
+   * data: as `planTarget` does.
+   * @throws {@link FailureType} `ResourceExists`; `IncompatiblePVC`, `ClaimLost` where a volume is kept for the claim
+   */
   judgeTarget(input: {
     dataVolume: DataVolumeRef;
   }): Promise<Pick<TargetPlan, 'claim' | 'adoptUid' | 'waiting'>>;

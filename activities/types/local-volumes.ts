@@ -108,17 +108,22 @@ export interface LocalBlockVolumeResult {
   readonly directIo: boolean;
 }
 
+/** None fits now. */
+export interface NoVolume {
+  /** Why. */
+  readonly waitFor: string;
+  /** One is kept for the claim as it is, which was not there when the claim was planned. @default false */
+  readonly kept?: boolean;
+}
+
 /** Local volumes, task queue `dvflow`. */
 export interface LocalVolumeControlActivities {
   /**
    * Chooses an Available volume by selector, class, size, modes, node and `volumeName`, and reserves it; one that is reserved for
-   * this DataVolume already is returned. `waitFor`: none fits now, and why.
+   * this DataVolume already is returned, and one that is kept for the claim as it is never chosen.
    * @throws {@link FailureType} `IncompatiblePVC` where the volume that the DataVolume names can never serve it
    */
-  reserveVolume(input: {
-    dataVolume: DataVolumeRef;
-    target: TargetPlan;
-  }): Promise<ReservedVolume | { readonly waitFor: string }>;
+  reserveVolume(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ReservedVolume | NoVolume>;
   /**
    * Takes a reserved volume out of reach of the user's claim, so that it can be emptied. Absent: this DataVolume has none, or its
    * claim is Bound to a complete disk.

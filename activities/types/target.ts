@@ -14,9 +14,9 @@ export interface TargetPlan {
   readonly claim: 'create' | 'adopt' | 'wait';
   /** uid of the claim to adopt. */
   readonly adoptUid?: string;
-  /** The claim that has the name is being removed, or is filled for another DataVolume. */
+  /** The claim that has the name is being removed, is filled for another DataVolume, or waits for the volume that is kept for it. */
   readonly waiting?: {
-    readonly reason: 'ErrResourceMarkedForDeletion' | 'ErrResourceExists';
+    readonly reason: 'ErrResourceMarkedForDeletion' | 'ErrResourceExists' | 'ErrExceededQuota' | 'Pending';
     readonly message: string;
   };
   readonly storageClass: string;

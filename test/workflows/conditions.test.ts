@@ -130,6 +130,13 @@ describe('status of an import', () => {
     assert.equal(status.conditions?.find(({ type }) => type === 'Bound')?.reason, 'ErrExceededQuota');
   });
 
+  it('a claim that waits for the volume which is kept for it is there', () => {
+    const waiting = { reason: 'Pending', message: 'claim a/disk to be Bound to PersistentVolume kept' };
+    const [bound, running] = statusFor('Pending', { claim: 'disk', waiting }).conditions ?? [];
+    assert.deepEqual([bound?.reason, bound?.message], ['Pending', 'PVC disk Pending']);
+    assert.equal(running?.message, waiting.message);
+  });
+
   it("scratch space that is being made shows on Bound, and in an event, in CDI's words", () => {
     const waiting = { reason: 'CreatingScratchSpace', message: 'Creating scratch space' };
     const status = statusFor('ImportScheduled', { claim: 'disk', waiting });

@@ -106,6 +106,48 @@ describe('a lifecycle that waits so long for its consumer that another run goes 
     });
 });
 
+describe('a lifecycle that waits for a volume, when one comes that is kept for its claim as it is', function () {
+  this.timeout(60_000);
+  const asked: string[] = [];
+  const activities = {
+    openDataVolume: async ({ start }: { start: { name: string; uid: string } }) => ({
+      namespace: 'a',
+      name: start.name,
+      uid: start.uid,
+      source: 'blank',
+      contentType: 'kubevirt',
+      phase: asked.length === 0 ? '' : 'Pending',
+      deadlineMs: 3_600_000,
+    }),
+    recordStatus: async () => ({ exists: true }),
+    planTarget: async () => {
+      asked.push('plan');
+      return asked.length === 1
+        ? { claim: 'create', staticVolume: true, volumeMode: 'Filesystem', waitForConsumer: false }
+        : { claim: 'adopt', adoptUid: 'claim-uid' };
+    },
+    reserveVolume: async () => {
+      asked.push('reserve');
+      return { waitFor: 'it is kept for the claim as it is', kept: true };
+    },
+    adoptClaim: async () => ({ namespace: 'a', name: 'kept', uid: 'claim-uid', volume: 'kept-volume' }),
+  };
+  const server = useWorkers({
+    workflows: new URL('../../workflows/index.ts', import.meta.url),
+    queues: () => ({ [CONTROL_QUEUE]: activities }),
+  });
+
+  it('plans anew, and adopts the claim', async () => {
+    const result: unknown = await server().client.workflow.execute('blankDataVolume', {
+      taskQueue: CONTROL_QUEUE,
+      workflowId: 'kept',
+      args: [{ namespace: 'a', name: 'kept', uid: 'kept' }],
+    });
+    assert.deepEqual(result, { claim: { namespace: 'a', name: 'kept' }, volume: 'kept-volume' });
+    assert.deepEqual(asked, ['plan', 'reserve', 'plan']);
+  });
+});
+
 function failed(type: string, message: string): ApplicationFailure {
   return ApplicationFailure.create({ type, message, nonRetryable: true });
 }

@@ -3,7 +3,7 @@ import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/cl
 import { permanentFailure } from '../../failures.js';
 import type { CloneControlActivities, CloneOrigin, OriginAwaited, SourceVolume } from '../../types/clone.js';
 import type { CloneSource, CloneSourceActivities } from '../../types/clone-sources.js';
-import { controllerOf } from '../adoption.js';
+import { controllerOf } from '../claim-object.js';
 import { callIfFound, listAll } from '../client.js';
 import type { Kubernetes } from '../client.js';
 import { findDataVolume } from '../data-volumes.js';
