@@ -17,6 +17,21 @@ export function isTerminal(phase: Phase | undefined): boolean {
   return phase === 'Succeeded' || phase === 'Failed';
 }
 
+/** Phase and conditions of a DataVolume, whoever read it. */
+interface ToldStatus {
+  readonly phase?: string;
+  readonly conditions?: readonly { readonly type: string; readonly reason?: string }[];
+}
+
+/**
+ * The disk was complete, and its claim is away, to be restored by somebody: `Pending`, as clients of CDI expect it, but no run is under
+ * way. A run says why it waits where this says `Completed`.
+ */
+export function isAwaitingRestore(status: ToldStatus | undefined): boolean {
+  const running = status?.conditions?.find(({ type }) => type === 'Running');
+  return status?.phase === 'Pending' && running?.reason === 'Completed';
+}
+
 /** Facts about a DataVolume as it was read. */
 export function factsOf(dataVolume: DataVolume): DataVolumeFacts {
   const { metadata, spec, status } = dataVolume;

@@ -1,5 +1,5 @@
 import type { Client } from '@temporalio/client';
-import { servingWorkflow } from '../../activities/kubernetes/data-volume-facts.js';
+import { isAwaitingRestore, servingWorkflow } from '../../activities/kubernetes/data-volume-facts.js';
 import { createExecutionObserver } from '../../activities/kubernetes/executions.js';
 import type { DataVolumeObject } from './objects.js';
 
@@ -11,9 +11,9 @@ export type RunStanding = 'running' | 'closed' | 'unknown';
 
 const TERMINAL: readonly (string | undefined)[] = ['Succeeded', 'Failed'];
 
-/** DataVolumes that are not at their end. */
+/** DataVolumes that are not at their end; one whose claim is being restored needs no run. */
 export function openDataVolumesOf(dataVolumes: readonly DataVolumeObject[]): readonly DataVolumeObject[] {
-  return dataVolumes.filter(({ status }) => !TERMINAL.includes(status?.phase));
+  return dataVolumes.filter(({ status }) => !TERMINAL.includes(status?.phase) && !isAwaitingRestore(status));
 }
 
 /** Asks Temporal, by id, for the runs of DataVolumes; by uid. */

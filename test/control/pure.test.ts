@@ -4,7 +4,7 @@ import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import type { TransferProgress } from '../../activities/types.js';
 import { Client } from '@temporalio/client';
 import { claimFingerprint, fingerprint } from '../../workers/control/fingerprints.js';
-import { newsOfClaim } from '../../workers/control/data-volume-writes.js';
+import { isToAdopt, newsOfClaim } from '../../workers/control/finished-claims.js';
 import { backOff, createKeyQueue } from '../../workers/control/key-queue.js';
 import { pickLifecycle, startOptions } from '../../workers/control/lifecycles.js';
 import type { ServedDataVolume } from '../../workers/control/data-volumes.js';
@@ -245,27 +245,89 @@ describe('message of a DataVolume whose run tries again', () => {
 });
 
 describe('what a finished DataVolume says of its claim', () => {
-  const rows: [string, string, [status: string, reason: string], string | undefined][] = [
-    ['Succeeded', 'Bound', ['True', 'Bound'], undefined],
-    ['Succeeded', 'Bound', ['False', 'Pending'], 'Bound True Bound'],
-    ['Succeeded', 'Pending', ['False', 'Pending'], undefined],
-    ['Succeeded', '', ['True', 'Bound'], 'Bound False NotFound, Ready False NotFound'],
-    ['Succeeded', '', ['False', 'Pending'], 'Bound False NotFound, Ready False NotFound'],
-    ['Succeeded', '', ['False', 'NotFound'], undefined],
-    ['Succeeded', 'Lost', ['True', 'Bound'], 'Bound False ClaimLost, Ready False ClaimLost'],
-    ['Succeeded', 'Lost', ['False', 'ClaimLost'], undefined],
+  const RESTORING = { 'cdi.kubevirt.io/storage.prePopulated': 'disk' };
+  const populatedFor = (name: string) => ({
+    annotations: { 'cdi.kubevirt.io/storage.populatedFor': name },
+  });
+  const ownedBy = (uid: string) => ({
+    ownerReferences: [{ apiVersion: 'v1', kind: 'DataVolume', name: 'disk', uid, controller: true }],
+  });
+  const RESTORED = populatedFor('disk');
+  const OWN = ownedBy('u');
+  const finished = (phase: string, bound: string, annotations = {}, running = 'Completed'): DataVolume => {
+    const [status, reason] = bound.split(' ');
+    const conditions = [
+      { type: 'Bound', status, reason },
+      { type: 'Running', status: 'False', reason: running },
+    ];
+    return {
+      metadata: { name: 'disk', uid: 'u', annotations },
+      status: { phase, conditions },
+    } as unknown as DataVolume;
+  };
+  const AWAY = 'Succeeded: Bound False NotFound, Ready False NotFound';
+  const BACK = 'Succeeded: Bound True Bound, Ready True ';
+  const SOON = 'Succeeded: Bound False Pending, Ready False Pending';
+  const rows: [string, string, string, object?, object?, string?][] = [
+    ['Succeeded', 'True Bound', 'Bound', OWN],
+    ['Succeeded', 'False Pending', 'Bound', OWN, {}, BACK],
+    ['Succeeded', 'False Pending', 'Pending', OWN],
+    ['Succeeded', 'True Bound', '', {}, {}, AWAY],
+    ['Succeeded', 'False Pending', '', {}, {}, AWAY],
+    ['Succeeded', 'False ClaimLost', '', {}, {}, AWAY],
+    ['Succeeded', 'False NotFound', ''],
+    ['Succeeded', 'True Bound', 'Lost', OWN, {}, 'Succeeded: Bound False ClaimLost, Ready False ClaimLost'],
+    ['Succeeded', 'False ClaimLost', 'Lost', OWN],
     // somebody else's claim of that name
-    ['Failed', 'Bound', ['False', 'NotFound'], undefined],
-    ['Failed', '', ['False', 'NotFound'], undefined],
+    ['Failed', 'False NotFound', 'Bound', RESTORED],
+    ['Failed', 'False NotFound', '', {}, RESTORING],
+    ['Succeeded', 'False NotFound', 'Bound'],
+    ['Succeeded', 'False NotFound', 'Bound', populatedFor('other')],
+    ['Succeeded', 'False NotFound', 'Bound', ownedBy('earlier')],
+    ['Succeeded', 'False NotFound', 'Bound', { ...RESTORED, ...ownedBy('earlier') }],
+    // restored in its place
+    ['Succeeded', 'True Bound', '', {}, RESTORING, AWAY.replace('Succeeded', 'Pending')],
+    ['Succeeded', 'False NotFound', '', {}, RESTORING, AWAY.replace('Succeeded', 'Pending')],
+    ['Pending', 'False NotFound', '', {}, RESTORING],
+    ['Pending', 'False NotFound', '', {}, {}, AWAY],
+    ['Pending', 'False NotFound', 'Pending', RESTORED, RESTORING, SOON],
+    ['Succeeded', 'True Bound', 'Pending', RESTORED, RESTORING, SOON],
+    ['Succeeded', 'False Pending', 'Pending', RESTORED, RESTORING],
+    ['Pending', 'False NotFound', 'Bound', RESTORED, RESTORING, BACK],
+    ['Succeeded', 'False NotFound', 'Bound', RESTORED, {}, BACK],
+    ['Succeeded', 'False NotFound', 'Bound', OWN, {}, BACK],
+    ['Succeeded', 'False ClaimLost', 'Bound', RESTORED, {}, BACK],
+    ['Succeeded', 'False NotFound', 'Bound', { ...RESTORED, deletionTimestamp: new Date() }],
+    ['Succeeded', 'False NotFound', 'Bound', { ...RESTORED, labels: { 'dvflow.io/unpublished': 'u' } }],
   ];
-  for (const [phase, claim, [status, reason], expected] of rows) {
-    it(`${phase}, Bound ${status} ${reason}, its claim ${claim || 'gone'}: ${expected ?? 'no news'}`, () => {
-      const conditions = [{ type: 'Bound', status, reason, message: '' }];
-      const found = { metadata: { name: 'disk' }, status: { phase, conditions } } as unknown as DataVolume;
-      const news = newsOfClaim(found, claim)?.map((one) => `${one.type} ${one.status} ${one.reason}`);
-      assert.equal(news?.join(', '), expected);
+  for (const [phase, told, claim, metadata = {}, annotations = {}, expected] of rows) {
+    const what = `${claim || 'gone'} ${Object.keys(metadata).join(', ')}`.trim();
+    const restoring = annotations === RESTORING ? ', to be restored' : '';
+    it(`${phase}, Bound ${told}, its claim ${what}${restoring}: ${expected ?? 'no news'}`, () => {
+      const found = claim ? { metadata, status: { phase: claim } } : undefined;
+      const news = newsOfClaim(finished(phase, told, annotations), found);
+      const said = news?.conditions.map((one) => `${one.type} ${one.status} ${one.reason}`);
+      assert.equal(news && `${news.phase}: ${said?.join(', ')}`, expected);
     });
   }
+
+  it('adopts what was restored for it, once, and nothing else', () => {
+    const status = { phase: 'Bound' };
+    const disk = finished('Succeeded', 'True Bound');
+    assert.ok(isToAdopt(disk, { metadata: RESTORED, status }));
+    assert.ok(isToAdopt(finished('Pending', 'False NotFound', RESTORING), { metadata: RESTORED, status }));
+    for (const metadata of [{}, OWN, { ...RESTORED, ...OWN }, { ...RESTORED, ...ownedBy('earlier') }])
+      assert.ok(!isToAdopt(disk, { metadata, status }));
+    assert.ok(!isToAdopt(disk, undefined));
+    assert.ok(!isToAdopt(finished('Failed', 'False NotFound'), { metadata: RESTORED, status }));
+  });
+
+  it('leaves it to the run where one is under way', () => {
+    const waiting = finished('Pending', 'False NotFound', RESTORING, 'PrePopulated');
+    const claim = { metadata: RESTORED, status: { phase: 'Bound' } };
+    assert.equal(newsOfClaim(waiting, claim), undefined);
+    assert.ok(!isToAdopt(waiting, claim));
+  });
 });
 
 describe('fingerprints', () => {
@@ -300,6 +362,11 @@ describe('fingerprints', () => {
     );
     assert.notEqual(claimFingerprint(claim), claimFingerprint(undefined));
     assert.equal(claimFingerprint(claim), claimFingerprint(podPhase));
+    const restored = { 'cdi.kubevirt.io/storage.populatedFor': 'b' };
+    assert.notEqual(
+      claimFingerprint(claim),
+      claimFingerprint({ metadata: { uid: 'c', annotations: restored } }),
+    );
   });
 });
 

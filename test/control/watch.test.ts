@@ -183,6 +183,74 @@ describe('the watch, with real Kubernetes and Temporal', function () {
     assert.equal((await awaitRun(idOf(made))).runId, second.runId);
   });
 
+  it('adopts the claim that is restored under a finished DataVolume: Pending meanwhile, and no run is missed', async () => {
+    const made = await stack.create('restored');
+    const { runId } = await awaitRun(idOf(made));
+    const lastTransitionTime = '2030-01-01T00:00:00Z';
+    const times = { lastTransitionTime, lastHeartbeatTime: lastTransitionTime, message: '' };
+    const conditions = [
+      { type: 'Bound', status: 'True', reason: 'Bound', ...times },
+      { type: 'Running', status: 'False', reason: 'Completed', ...times },
+      { type: 'Ready', status: 'True', reason: '', ...times },
+    ];
+    const told = async (): Promise<string> => {
+      const { phase, conditions: said = [] } = (await stack.find('restored'))?.status ?? {};
+      return [phase, ...said.map(({ type, status, reason }) => `${type} ${status} ${reason}`)]
+        .sort()
+        .join(', ');
+    };
+    const awaitTold = async (wanted: RegExp): Promise<void> =>
+      void (await eventually(`${wanted.source}`, async () => wanted.test(await told())));
+    await stack.setStatus('restored', { phase: 'Succeeded', conditions });
+    await stack.temporal.workflow.getHandle(idOf(made)).terminate('the disk is complete');
+    await awaitTold(/^Bound False NotFound, Ready False NotFound, Running False Completed, Succeeded$/);
+    await stack.annotate('restored', { 'cdi.kubevirt.io/storage.prePopulated': 'restored' });
+    await awaitTold(/^Bound False NotFound, Pending, Ready False NotFound, Running False Completed$/);
+    // over a list by both replicas
+    await pause(6_000);
+    assert.match(await told(), /Pending/);
+    assert.equal((await awaitRun(idOf(made))).runId, runId);
+
+    const { namespace } = stack;
+    const spec = {
+      accessModes: ['ReadWriteOnce'],
+      storageClassName: 'restored',
+      resources: { requests: { storage: '64Mi' } },
+    };
+    const populated = { 'cdi.kubevirt.io/storage.populatedFor': 'restored' };
+    const claim = await stack.core.createNamespacedPersistentVolumeClaim({
+      namespace,
+      body: { metadata: { name: 'restored', annotations: populated }, spec },
+    });
+    await awaitTold(/^Bound False Pending, Ready False Pending, Running False Completed, Succeeded$/);
+    await stack.core.createPersistentVolume({
+      body: {
+        metadata: { name: 'restored' },
+        spec: {
+          accessModes: spec.accessModes,
+          storageClassName: 'restored',
+          capacity: { storage: '64Mi' },
+          csi: { driver: 'san.example', volumeHandle: 'restored' },
+        },
+      },
+    });
+    await awaitTold(/^Bound True Bound, Ready True , Running False Completed, Succeeded$/);
+    const readClaim = async () =>
+      await stack.core
+        .readNamespacedPersistentVolumeClaim({ namespace, name: 'restored' })
+        .catch(() => undefined);
+    const owners = (await readClaim())?.metadata?.ownerReferences;
+    assert.deepEqual(
+      owners?.map(({ uid, controller }) => [uid, controller]),
+      [[made.metadata.uid, true]],
+    );
+    await stack.remove('restored');
+    await eventually('the claim goes with its DataVolume', async () => {
+      return (await readClaim())?.metadata?.uid !== claim.metadata?.uid;
+    });
+    await stack.core.deletePersistentVolume({ name: 'restored' });
+  });
+
   it('waits with a retry until the run before has cleaned up', async () => {
     const made = await stack.create('cleaning');
     const first = await awaitRun(idOf(made));

@@ -1,13 +1,21 @@
 /** What the watch itself writes about DataVolumes: progress, the end of a run that could not write it, and one event. */
 import { createHash } from 'node:crypto';
-import { PatchStrategy, setHeaderOptions, type CoreV1Event } from '@kubernetes/client-node';
+import {
+  PatchStrategy,
+  setHeaderOptions,
+  type CoreV1Event,
+  type V1PersistentVolumeClaim,
+} from '@kubernetes/client-node';
 import { callForOutcome, callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { dataVolumePath, findDataVolume } from '../../activities/kubernetes/data-volumes.js';
+import { ownerReference } from '../../activities/kubernetes/claim-body.js';
+import { patchClaim } from '../../activities/kubernetes/claim-object.js';
 import { CDI_GROUP, CDI_VERSION } from '../../activities/kubernetes/names.js';
 import type { DataVolume, DataVolumeStatus } from '../../activities/kubernetes/objects.js';
 import { statusOf } from '../../activities/kubernetes/status.js';
-import type { Condition, DataVolumeEvent, DataVolumeRef } from '../../activities/types.js';
+import type { DataVolumeEvent, DataVolumeRef } from '../../activities/types.js';
 import { conditionsFor } from '../../workflows/conditions.js';
+import { isToAdopt, newsOfClaim } from './finished-claims.js';
 import { refOf } from './lifecycles.js';
 
 /** Kubernetes' limit for an event's message, in characters. */
@@ -25,8 +33,8 @@ export interface DataVolumeWrites {
   /** Phase `Failed` with condition and event onto exactly this version. @throws Error where it has changed since */
   fail(found: DataVolume, failure: { type: string; message: string }): Promise<void>;
   /**
-   * Conditions of a disk that is complete, when its claim has come to be Bound, has lost its volume or was deleted; its phase stays.
-   * Nothing where that is said, or not so.
+   * Phase and conditions of a disk that is complete, when its claim has come to be Bound, has lost its volume, was deleted or restored;
+   * one that was restored is adopted. Nothing where that is said, or not so.
    */
   tellClaim(found: DataVolume): Promise<void>;
   /** Says something once for each DataVolume and reason. */
@@ -65,11 +73,28 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
       `reading claim ${namespace}/${name}`,
       kubernetes.core.readNamespacedPersistentVolumeClaim({ namespace, name }),
     );
-    const conditions = newsOfClaim(found, claim?.status?.phase ?? '');
-    if (!conditions) return;
-    const update = { dataVolume: refOf(found), conditions };
+    if (isToAdopt(found, claim)) await adopt(refOf(found), claim);
+    const news = newsOfClaim(found, claim);
+    if (!news) return;
     // one that has changed since is looked at again
-    await patchStatus(found, statusOf(found.status, update, new Date()));
+    await patchStatus(found, statusOf(found.status, { dataVolume: refOf(found), ...news }, new Date()));
+  }
+
+  /** @throws Error where the claim has changed since it was read */
+  async function adopt(dataVolume: DataVolumeRef, { metadata }: V1PersistentVolumeClaim): Promise<void> {
+    const owner = await findDataVolume(kubernetes, dataVolume);
+    // the garbage collector takes a claim whose owner is gone
+    if (owner?.metadata.uid !== dataVolume.uid || owner.metadata.deletionTimestamp) return;
+    const { namespace, name } = dataVolume;
+    const { uid = '', resourceVersion, ownerReferences = [] } = metadata ?? {};
+    const outcome = await patchClaim(
+      kubernetes,
+      { namespace, name, uid },
+      {
+        metadata: { uid, resourceVersion, ownerReferences: [...ownerReferences, ownerReference(dataVolume)] },
+      },
+    );
+    if (outcome === 'conflict') throw new Error(`claim ${namespace}/${name} changed while it was adopted`);
   }
 
   async function sayOnce(dataVolume: DataVolume, event: DataVolumeEvent): Promise<void> {
@@ -81,31 +106,6 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
   }
 
   return { find: (ref) => findDataVolume(kubernetes, ref), progress: patchStatus, fail, tellClaim, sayOnce };
-}
-
-const NO_CLAIM: Condition = { type: 'Bound', status: 'False', reason: 'NotFound', message: 'No PVC found' };
-
-const LOST_CLAIM: Condition = { type: 'Bound', status: 'False', reason: 'ClaimLost', message: 'Claim Lost' };
-
-/** Reason and message of `Bound` while an adopted claim has no volume yet; see `statusFor` of the workflows. */
-const NO_VOLUME_YET = 'Pending';
-
-/**
- * Conditions that tell of a finished DataVolume's claim what its status does not, or `undefined`. `phase` is the claim's, empty where
- * there is none. Whoever waits for `Ready` waits for a disk.
- */
-export function newsOfClaim(
-  { metadata, status }: Pick<DataVolume, 'metadata' | 'status'>,
-  phase: string,
-): readonly Condition[] | undefined {
-  const told = status?.conditions?.find(({ type }) => type === 'Bound');
-  const isTold = told?.status === 'True';
-  // a claim that is somebody else's, or an earlier end, says nothing of a disk
-  if (status?.phase !== 'Succeeded' || !(isTold || told?.reason === NO_VOLUME_YET)) return undefined;
-  const lost = phase === '' ? NO_CLAIM : phase === 'Lost' ? LOST_CLAIM : undefined;
-  if (lost) return [lost, { ...lost, type: 'Ready' }];
-  if (phase !== 'Bound' || isTold) return undefined;
-  return [{ type: 'Bound', status: 'True', reason: 'Bound', message: `PVC ${metadata.name} Bound` }];
 }
 
 function eventBody(

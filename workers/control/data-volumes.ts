@@ -3,13 +3,18 @@
  * filled has a run, one that is gone has none. Every replica does all of it; ids and reuse policies make that harmless.
  */
 import { WorkflowExecutionAlreadyStartedError, type Client } from '@temporalio/client';
-import type { KubeConfig } from '@kubernetes/client-node';
+import type { KubeConfig, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import type { Logger } from '@temporalio/common';
-import { isTerminal, parseDeadline } from '../../activities/kubernetes/data-volume-facts.js';
+import {
+  isAwaitingRestore,
+  isTerminal,
+  parseDeadline,
+} from '../../activities/kubernetes/data-volume-facts.js';
 import { CDI_GROUP, CDI_VERSION, MARKS } from '../../activities/kubernetes/names.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import { dataVolumeWorkflowId } from '../../workflows/task-queues.js';
-import { newsOfClaim, type DataVolumeWrites } from './data-volume-writes.js';
+import type { DataVolumeWrites } from './data-volume-writes.js';
+import { isToAdopt, newsOfClaim } from './finished-claims.js';
 import { fingerprint } from './fingerprints.js';
 import { createKeyQueue } from './key-queue.js';
 import { pickLifecycle, refOf, startOptions } from './lifecycles.js';
@@ -51,8 +56,8 @@ export interface DataVolumeWatchOptions {
   readonly writes: DataVolumeWrites;
   readonly logger: Logger;
   readonly relistMs?: number | undefined;
-  /** Phase of the claim of this key, empty where there is none; undefined while that is not known. */
-  claimPhase?(key: string): string | undefined;
+  /** The claim of this key, if there is one; undefined while that is not known. */
+  claimOf?(key: string): { readonly claim: V1PersistentVolumeClaim | undefined } | undefined;
   /** Told of every DataVolume that is listed, changed or gone. */
   changed?(key: string, change: { before?: DataVolume; after?: DataVolume }): void;
 }
@@ -109,13 +114,20 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
       forget(dataVolume);
       return await reap(key);
     }
+    // no run makes its disk anew, nor is missed
+    if (isAwaitingRestore(dataVolume.status)) return await tellClaim(key, dataVolume);
     if (isTerminal(dataVolume.status?.phase)) {
-      const phase = options.claimPhase?.(key);
-      if (phase !== undefined && newsOfClaim(dataVolume, phase)) await writes.tellClaim(dataVolume);
+      await tellClaim(key, dataVolume);
       return await answerRetry(key, dataVolume);
     }
     await serve(dataVolume);
     await tell(key, dataVolume.metadata.uid);
+  }
+
+  async function tellClaim(key: string, dataVolume: DataVolume): Promise<void> {
+    const known = options.claimOf?.(key);
+    if (known && (isToAdopt(dataVolume, known.claim) || newsOfClaim(dataVolume, known.claim)))
+      await writes.tellClaim(dataVolume);
   }
 
   /** `dvflow.io/retry` on a terminal DataVolume; the run that answers writes `dvflow.io/retried` first. */
@@ -189,6 +201,7 @@ export function watchDataVolumes(options: DataVolumeWatchOptions): DataVolumeWat
     // Read after the run was seen closed, and Temporal asked once more after that: a retry may have begun in between.
     const found = await writes.find(ref);
     if (found?.metadata.uid !== ref.uid || isTerminal(found.status?.phase)) return;
+    if (isAwaitingRestore(found.status)) return;
     const latest = (await runs.describe(dataVolumeWorkflowId(ref))) ?? closed;
     if (latest.running) return void serving.set(ref.uid, latest.workflowId);
     const failure = await runs.explain(latest);

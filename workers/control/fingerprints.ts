@@ -20,7 +20,7 @@ export function fingerprint({ metadata, spec }: Pick<DataVolume, 'metadata' | 's
   return JSON.stringify([metadata.uid, spec, annotations.sort()]);
 }
 
-/** What of a claim a waiting lifecycle may be waiting for: node, binding, size, an upload, and that it exists. */
+/** What of a claim a waiting lifecycle may be waiting for: node, binding, size, an upload, whose data it holds, and that it exists. */
 export function claimFingerprint(claim: V1PersistentVolumeClaim | undefined): string {
   if (!claim) return '';
   const { metadata, spec, status } = claim;
@@ -32,6 +32,7 @@ export function claimFingerprint(claim: V1PersistentVolumeClaim | undefined): st
     annotations[PROVISION_ON_NODE],
     annotations[CDI_ANNOTATIONS.immediate],
     annotations[CDI_ANNOTATIONS.uploadTarget],
+    annotations[CDI_ANNOTATIONS.populatedFor],
     spec?.volumeName,
     spec?.resources?.requests,
     status?.phase,

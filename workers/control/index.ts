@@ -64,7 +64,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     runs,
     writes,
     changed: (key, change) => dataSources.dataVolumeChanged(key, change),
-    claimPhase: (key) => (claims.synced() ? (claims.get(key)?.status?.phase ?? '') : undefined),
+    claimOf: (key) => (claims.synced() ? { claim: claims.get(key) } : undefined),
   });
   const dataSources: DataSourceWatch = watchDataSources({ ...options, dataVolumes });
   const capacity = startCapacity({ client, logger, isRead: () => provisioner.hasCapacityClass() });
