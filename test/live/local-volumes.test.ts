@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, readlink, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -275,6 +275,43 @@ describe('local volumes', function () {
     await assertSameDisk(images.raw, 'raw', join(path, 'disk.img'));
     const claim = await world.claim(namespace, 'vm2');
     assert.deepEqual([claim?.spec?.storageClassName, claim?.spec?.volumeName], ['local', 'directory']);
+  });
+
+  it('takes a directory that is kept for its claim as it is, where checkStaticVolume asks for that', async () => {
+    const path = join(base, 'comes-back');
+    await mkdir(path);
+    const disk = Buffer.alloc(MiB, 'what was there');
+    await writeFile(join(path, 'disk.img'), disk);
+    const kept = {
+      volumeMode: 'Filesystem',
+      capacity: { storage: '128Mi' },
+      persistentVolumeReclaimPolicy: 'Delete',
+      claimRef: { namespace, name: 'kept' },
+    };
+    await documentedVolume('comes-back', path, kept);
+    const server = await serve('qcow2');
+    const pvc = {
+      accessModes: ['ReadWriteOnce'],
+      volumeName: 'comes-back',
+      storageClassName: 'local',
+      resources: { requests: { storage: '64Mi' } },
+    };
+    const asIs = { 'cdi.kubevirt.io/storage.checkStaticVolume': '' };
+    const made = await world.createImport(
+      namespace,
+      'kept',
+      { url: server.url },
+      { storage: undefined, pvc },
+      asIs,
+    );
+    const found = await world.awaitPhase(namespace, 'kept', 'Succeeded', 60_000);
+    assert.equal(server.requests().length, 0);
+    assert.ok((await readFile(join(path, 'disk.img'))).equals(disk), 'the disk was written to');
+    const told = found.status?.conditions?.map(({ type, status }) => `${type} ${status}`).sort();
+    assert.deepEqual(told, ['Bound True', 'Ready True', 'Running False']);
+    const claim = await world.claim(namespace, 'kept');
+    assert.equal(claim?.spec?.volumeName, 'comes-back');
+    assert.equal(claim?.metadata?.ownerReferences?.[0]?.uid, made.metadata.uid);
   });
 
   async function halfWay(name: string): Promise<{ made: DataVolume; server: FileServer; file: string }> {
