@@ -51,6 +51,11 @@ describe('doctor: DataVolumes', () => {
     assert.match(findings[2]?.means ?? '', /Terminated/);
   });
 
+  it('need no run while their claim is restored by somebody', () => {
+    const restoring = dataVolume('restoring', 60, waiting(30, 'Pending', 'Completed'));
+    assert.deepEqual(levels(check([restoring], { restoring: 'closed' })), ['ok under way']);
+  });
+
   it('of a source that this release does not serve are a warning', () => {
     const storage = { dataSourceRef: { apiGroup: 'a', kind: 'Populator', name: 'p' } };
     const populated = { ...dataVolume('populated', 5), spec: { storage } };
