@@ -1,9 +1,10 @@
 /** Run by `npm run build`: bundles the workflows once, so that a worker starts without webpack. */
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
+import { DefaultLogger } from '@temporalio/worker';
+import { bundleWorkflows } from './workflow-code.js';
 
-const { code } = await bundleWorkflowCode({
+const { code } = await bundleWorkflows({
   workflowsPath: fileURLToPath(new URL('../workflows/index.js', import.meta.url)),
   workflowInterceptorModules: [fileURLToPath(new URL('../workflows/interceptors.js', import.meta.url))],
   logger: new DefaultLogger('WARN'),

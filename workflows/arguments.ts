@@ -2,6 +2,7 @@
 import { ApplicationFailure, workflowInfo } from '@temporalio/workflow';
 import type { PermanentFailureType } from '../activities/types/failures.js';
 import type { ClaimRef } from '../activities/types.js';
+import { Unreadable } from './unreadable.js';
 
 /** What a member of an argument is: the name or uid of an object of Kubernetes, or any text; with `?` it may be left out. */
 export type Member = 'name' | 'name?' | 'text?';
@@ -26,6 +27,8 @@ export interface Wanted {
 export function requireArgument(input: unknown, wanted: Wanted): void {
   const what = wanted.within === undefined ? 'the argument' : `"${wanted.within}"`;
   if (input === undefined) throw refuse(`${what} is missing`, wanted);
+  if (input instanceof Unreadable) throw refuse(`${what} is ${unread(input)}`, wanted);
+  if (input instanceof Uint8Array) throw refuse(`${what} is bytes, of the encoding binary/plain`, wanted);
   if (typeof input !== 'object' || input === null || Array.isArray(input))
     throw refuse(`${what} is ${shown(input)}, not an object`, wanted);
   for (const [key, member] of Object.entries(wanted.members)) {
@@ -81,6 +84,13 @@ function shown(value: unknown): string {
   if (typeof value === 'object' && value !== null) return 'an object';
   const text = JSON.stringify(value);
   return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
+}
+
+/** JSON is the one encoding that is read. */
+function unread({ encoding }: Unreadable): string {
+  if (encoding === '') return 'of no encoding, which should be json/plain';
+  if (encoding.startsWith('json/')) return `no JSON, although its encoding is ${encoding}`;
+  return `of the encoding ${shown(encoding)}, which should be json/plain`;
 }
 
 function refuse(message: string, { type, give }: Wanted): ApplicationFailure {

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import type { Client } from '@temporalio/client';
-import { NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import { bundleWorkflows } from '../../workers/workflow-code.js';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import { startTemporal, type TestServer } from './temporal.js';
 
@@ -31,6 +32,7 @@ export function useWorkers({ workflows, queues, settings = {}, heartbeatMs, coun
   before(async () => {
     server = await startTemporal(settings);
     connection = await NativeConnection.connect({ address: server.address });
+    const workflowBundle = await bundleWorkflows({ workflowsPath, logger: new DefaultLogger('ERROR') });
     for (const [taskQueue, activities = {}] of Object.entries(queues())) {
       const worker = await Worker.create({
         connection,
@@ -39,7 +41,7 @@ export function useWorkers({ workflows, queues, settings = {}, heartbeatMs, coun
         sinks: {
           dvflowMetrics: { record: { fn: (_, metric: string, value: number) => counted?.(metric, value) } },
         },
-        ...(taskQueue === CONTROL_QUEUE ? { workflowsPath } : {}),
+        ...(taskQueue === CONTROL_QUEUE ? { workflowBundle } : {}),
         ...(heartbeatMs ? { maxHeartbeatThrottleInterval: heartbeatMs } : {}),
       });
       started.push({ worker, running: worker.run() });

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { StorageV1Api, KubeConfig } from '@kubernetes/client-node';
-import { bundleWorkflowCode, DefaultLogger, NativeConnection, Worker } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Worker } from '@temporalio/worker';
 import { permanentFailure } from '../../activities/failures.js';
 import type { DataVolumeEvent } from '../../activities/types.js';
+import { bundleWorkflows } from '../../workers/workflow-code.js';
 import { CAPACITY_WORKFLOW, CONTROL_QUEUE, provisionWorkflowId } from '../../workflows/task-queues.js';
 import { eventually, useControlStack } from './support.js';
 
@@ -105,7 +106,7 @@ describe('the watch over plain claims', function () {
     const worker = await Worker.create({
       connection,
       taskQueue: CONTROL_QUEUE,
-      workflowBundle: await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR') }),
+      workflowBundle: await bundleWorkflows({ workflowsPath, logger: new DefaultLogger('ERROR') }),
       activities: {
         planVolume: async () => {
           throw permanentFailure('NotAuthorized', 'the role may not read classes');

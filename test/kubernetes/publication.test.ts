@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { WorkflowFailedError } from '@temporalio/client';
 import {
-  bundleWorkflowCode,
   DefaultLogger,
   NativeConnection,
   Worker,
@@ -20,6 +19,7 @@ import type { ControlActivities } from '../../activities/interfaces.js';
 import { createNodeActivities } from '../../activities/node/index.js';
 import type { ClaimRef } from '../../activities/types.js';
 import type { ProvisionResult } from '../../activities/types/provision.js';
+import { bundleWorkflows } from '../../workers/workflow-code.js';
 import { CONTROL_QUEUE, nodeQueue, provisionWorkflowId } from '../../workflows/task-queues.js';
 import { useControlPlane } from './support/control-plane.js';
 import { makeNamespace } from './support/fixtures.js';
@@ -39,7 +39,7 @@ describe('a publication that is interrupted when the claim is Bound', function (
     this.timeout(120_000);
     admin = plane().admin;
     const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
-    workflowBundle = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR') });
+    workflowBundle = await bundleWorkflows({ workflowsPath, logger: new DefaultLogger('ERROR') });
     connection = await NativeConnection.connect({ address: plane().info.temporalAddress });
     await admin.core.createNode({
       body: { metadata: { name: NODE, labels: { 'kubernetes.io/hostname': NODE } } },

@@ -3,12 +3,12 @@ import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import {
-  bundleWorkflowCode,
   DefaultLogger,
   Worker,
   type WorkflowBundle,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
+import { bundleWorkflows } from '../../workers/workflow-code.js';
 import { recordedHistories, type RecordedHistory } from './histories.js';
 import { UNCHANGED, writeMutants } from './mutants.js';
 
@@ -20,7 +20,7 @@ describe('replay of recorded histories', function () {
 
   before(async () => {
     const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
-    workflowBundle = await bundleWorkflowCode({ workflowsPath, logger });
+    workflowBundle = await bundleWorkflows({ workflowsPath, logger });
   });
 
   it('has histories of every outcome', () => {
@@ -124,7 +124,7 @@ describe('mutants of the workflows', function () {
 function useBundle(workflowsPath: string): () => WorkflowBundle {
   let bundle: WorkflowBundle | undefined;
   before(async () => {
-    const { code } = await bundleWorkflowCode({ workflowsPath, logger });
+    const { code } = await bundleWorkflows({ workflowsPath, logger });
     bundle = { code: withoutSourceMap(code) };
   });
   after(() => (bundle = undefined));

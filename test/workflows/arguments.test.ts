@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, RawValue } from '@temporalio/common';
 import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
 import { WORKFLOW_TYPES } from '../../workflows/workflow-types.js';
 import { useWorkers } from '../client/workers.js';
@@ -17,6 +17,31 @@ const MANIFEST = {
 };
 /** An object that no string can be made of. */
 const NO_TEXT = { toString: 1, valueOf: 1 };
+
+/** Payloads that are read as no value, by what is said of them. */
+const UNREADABLE: readonly (readonly [RawValue, RegExp])[] = [
+  [payload('json/protobuf', '{'), /^the argument is no JSON, although its encoding is json\/protobuf: give /],
+  [payload('json/protobuf'), /^the argument is no JSON, although its encoding is json\/protobuf: give /],
+  [
+    payload('json/plain', '{"name":'),
+    /^the argument is no JSON, although its encoding is json\/plain: give /,
+  ],
+  [payload('json/plain'), /^the argument is no JSON, although its encoding is json\/plain: give /],
+  [
+    payload('binary/encrypted', '{}'),
+    /^the argument is of the encoding "binary\/encrypted", which should be /,
+  ],
+  [payload('binary/protobuf', '\n'), /^the argument is of the encoding "binary\/protobuf", which should be /],
+  [payload(LONG, '{}'), /^the argument is of the encoding "x{39}…, which should be json\/plain: give /],
+  [payload(undefined, '{}'), /^the argument is of no encoding, which should be json\/plain: give /],
+  [payload('binary/plain', '{}'), /^the argument is bytes, of the encoding binary\/plain: give /],
+];
+
+/** What the Temporal UI, its CLI and other programs can send, whatever is in it. */
+function payload(encoding: string | undefined, data = ''): RawValue {
+  const metadata = encoding === undefined ? {} : { encoding: Buffer.from(encoding) };
+  return RawValue.fromPayload({ metadata, data: Buffer.from(data) });
+}
 
 /** Arguments that are nothing at all. */
 const NOTHING: readonly unknown[] = [undefined, null, 5, true, [], [{}]];
@@ -122,12 +147,22 @@ describe('the argument of a workflow', function () {
   this.timeout(120_000);
   /** Activities that ran. */
   const ran: string[] = [];
+  /** What a DataVolume that is opened waits for. */
+  let opening: Promise<unknown> = Promise.resolve();
 
   const server = useWorkers({
     workflows: new URL('../../workflows/index.ts', import.meta.url),
-    queues: () => ({ [CONTROL_QUEUE]: activities((name) => ran.push(name)) }),
+    queues: () => ({ [CONTROL_QUEUE]: activities(called) }),
   });
-  beforeEach(() => ran.splice(0));
+  beforeEach(() => {
+    ran.splice(0);
+    opening = Promise.resolve();
+  });
+
+  async function called(name: string): Promise<void> {
+    ran.push(name);
+    if (name === 'openDataVolume') await opening;
+  }
 
   let count = 0;
   async function start(type: string, input: unknown): Promise<WorkflowHandle> {
@@ -163,6 +198,37 @@ describe('the argument of a workflow', function () {
       assert.deepEqual(ran, []);
     });
 
+  for (const [type, { type: failureType }] of Object.entries(REFUSED))
+    it(`${type}: a payload that cannot be read is refused, too`, async () => {
+      await Promise.all(
+        UNREADABLE.map(async ([input, said]) => {
+          const failure = await failureOf(await start(type, input), `${type} ${String(said)}`);
+          assert.equal(failure.type, failureType);
+          assert.match(failure.message, said);
+          assert.ok(failure.message.length < 400, failure.message);
+        }),
+      );
+      assert.deepEqual(ran, []);
+    });
+
+  it('is read from the JSON of a message of protobuf, too', async () => {
+    const failure = await failureOf(await start('sweep', payload('json/protobuf', '{"node":5}')), 'sweep');
+    assert.match(failure.message, /^"node" is 5, not text: give /);
+  });
+
+  it('of a signal that cannot be read is passed over: the run goes on', async () => {
+    let go = (): void => undefined;
+    opening = new Promise<void>((resolve) => (go = resolve));
+    const handle = await start('blankDataVolume', { namespace: 'a', name: 'b', uid: 'c' });
+    const unreadable = UNREADABLE.map(([input]) => input);
+    for (const input of [...unreadable, payload('json/protobuf', '{}'), null])
+      await handle.signal('wake', input);
+    go();
+    assert.equal(await endOf(handle), 'succeeded');
+    const { events } = await handle.fetchHistory();
+    assert.ok(events?.every(({ workflowTaskFailedEventAttributes: failed }) => !failed));
+  });
+
   for (const type of Object.keys(REFUSED).filter((name) => name.endsWith('DataVolume')))
     it(`${type}: a name in the text of a manifest that no search attribute holds is refused, too`, async () => {
       const failure = await failureOf(await start(type, 'the text of a manifest'), type);
@@ -196,7 +262,9 @@ describe('the argument of a workflow', function () {
 
   for (const type of INDIFFERENT)
     it(`${type}: nobody looks at it`, async () => {
-      for (const input of [...NOTHING, 'x', { node: 5 }]) await (await start(type, input)).result();
+      const unreadable = UNREADABLE.map(([input]) => input);
+      for (const input of [...NOTHING, 'x', { node: 5 }, ...unreadable])
+        await (await start(type, input)).result();
     });
 
   it('sweep: everything is swept without one', async () => {
@@ -250,8 +318,10 @@ async function endOf(handle: WorkflowHandle): Promise<unknown> {
   }
 }
 
-/** Answers of a cluster with nothing in it; `called` hears of each. */
-function activities(called: (name: string) => unknown): Record<string, (input: never) => Promise<unknown>> {
+/** Answers of a cluster with nothing in it, once `called` has heard of each. */
+function activities(
+  called: (name: string) => Promise<void>,
+): Record<string, (input: never) => Promise<unknown>> {
   const answers: Readonly<Record<string, unknown>> = {
     nameDataVolume: { namespace: 'default', name: LONG },
     listNodes: { nodes: [], pools: [] },
@@ -269,7 +339,7 @@ function activities(called: (name: string) => unknown): Record<string, (input: n
     Object.entries(answers).map(([name, answer]) => [
       name,
       async () => {
-        called(name);
+        await called(name);
         return answer;
       },
     ]),
