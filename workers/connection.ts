@@ -3,6 +3,7 @@ import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection } from '@temporalio/worker';
 import { createDialling } from '../client/tries.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
+import { dataConverter } from './data-converter.js';
 
 /** A worker's way to Temporal. */
 export interface TemporalAccess {
@@ -17,7 +18,7 @@ export interface TemporalAccess {
 export async function connectTemporal(): Promise<TemporalAccess> {
   const { connectionOptions, namespace = 'default' } = loadClientConnectConfig();
   const connection = await NativeConnection.connect(connectionOptions);
-  const client = new Client({ connection, namespace });
+  const client = new Client({ connection, namespace, dataConverter });
   return { connection, client, namespace, address: connectionOptions.address ?? '127.0.0.1:7233' };
 }
 
@@ -33,7 +34,7 @@ export async function reachTemporal(): Promise<TemporalReach> {
   const { address } = connectionOptions;
   const { options, close } = await createDialling(connectionOptions);
   const connection = Connection.lazy({ ...options, ...(address === undefined ? {} : { address }) });
-  return { client: new Client({ connection, namespace }), close: () => close(connection) };
+  return { client: new Client({ connection, namespace, dataConverter }), close: () => close(connection) };
 }
 
 /**
