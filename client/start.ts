@@ -136,7 +136,7 @@ async function startLifecycle<T>(
   };
 }
 
-/** A run that finds its DataVolume finished by an earlier run of the same id does nothing, whatever it was asked for. */
+/** A run that finds its DataVolume finished by an earlier run of the same id and manifest does nothing. */
 function existed({ namespace, name }: ManifestFacts, workflowId: string): never {
   throw ApplicationFailure.create({
     type: 'ResourceExists' satisfies FailureType,

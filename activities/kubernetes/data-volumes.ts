@@ -1,24 +1,20 @@
 /** DataVolumes: read, created for a manifest, opened for a run. */
 import { Context } from '@temporalio/activity';
-import { ApiException, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { DataVolumeFacts, DataVolumeManifest, DataVolumeRef, DataVolumeStart } from '../types.js';
 import { call, callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
-import { isAuthorizerDenial, kubernetesFailure, serverMessage } from './errors.js';
+import { createDataVolume, nameOf, NO_POPULATOR, specAsServed, type Wanted } from './create-data-volume.js';
 import { factsOf, finishedBy, isTerminal, refuseOtherWorkflow, servedBy } from './data-volume-facts.js';
+import { differingField } from './differing-field.js';
 import type { ExecutionObserver } from './executions.js';
 import { readManifest } from './manifests.js';
 import type { ReadManifest } from './manifests.js';
 import { CDI_ANNOTATIONS, CDI_GROUP, CDI_VERSION, lifecycleWorkflowId, MARKS } from './names.js';
 import type { DataVolume } from './objects.js';
 import { refuseUnsupportedSource } from './sources.js';
-
-const NO_POPULATOR = { [CDI_ANNOTATIONS.usePopulator]: 'false' };
-
-/** An authorizer that has just started refuses what it will allow: the first refusals are asked again. */
-const REFUSALS_BELIEVED_FROM_ATTEMPT = 3;
 
 /** What the activities of DataVolumes need. */
 export interface DataVolumeDependencies {
@@ -130,8 +126,9 @@ export function createDataVolumeActivities({
 
   async function openManifest(manifest: ReadManifest): Promise<DataVolumeFacts> {
     refuseUnsupportedSource(manifest.spec, currentWorkflowType());
-    const workflowId = currentWorkflow();
-    const created = await create(manifest, workflowId);
+    const user = `dvflow:temporal:${temporalNamespace}`;
+    const wanted = { manifest, user, workflowId: currentWorkflow() };
+    const created = await createDataVolume(kubernetes, wanted);
     if (created) return factsOf(created);
     const found = await findDataVolume(kubernetes, manifest);
     if (!found)
@@ -139,45 +136,40 @@ export function createDataVolumeActivities({
         'KubernetesUnavailable',
         `${nameOf(manifest)} exists and is gone: creating it again`,
       );
-    return await adopt(found, workflowId);
+    return await adopt(found, wanted);
   }
 
-  /** The DataVolume that an earlier attempt made, or an earlier run of this id: unless a run under the watch's id has taken it over. */
-  async function adopt(found: DataVolume, workflowId: string): Promise<DataVolumeFacts> {
-    const { name, namespace, annotations = {} } = found.metadata;
-    if (annotations[MARKS.workflowId] !== workflowId) {
-      throw permanentFailure(
-        'ResourceExists',
-        `DataVolume ${namespace}/${name} already exists and is not of this workflow`,
-      );
-    }
+  /**
+   * The DataVolume that an earlier attempt made, or an earlier run of this id for the same manifest: unless a run under the watch's id
+   * has taken it over.
+   */
+  async function adopt(found: DataVolume, wanted: Wanted): Promise<DataVolumeFacts> {
+    const { annotations = {} } = found.metadata;
+    const exists = (how: string): Error =>
+      permanentFailure('ResourceExists', `${nameOf(found.metadata)} ${how}`);
+    if (annotations[MARKS.workflowId] !== wanted.workflowId)
+      throw exists('already exists and is not of this workflow');
     await refuseBesideRetry(found);
     const phase = found.status?.phase;
     // one that was answered and has ended leaves its last phase to the watch
-    if (!isTerminal(phase)) refuseOtherWorkflow(found, workflowId);
-    if (phase === 'Failed') {
-      throw permanentFailure(
-        'ResourceExists',
-        `DataVolume ${namespace}/${name} is Failed since an earlier run of this workflow: delete it, or use dvflow retry`,
+    if (!isTerminal(phase)) refuseOtherWorkflow(found, wanted.workflowId);
+    if (phase === 'Failed')
+      throw exists('is Failed since an earlier run of this workflow: delete it, or use dvflow retry');
+    // who asks for another disk must not be told that it is there
+    const differs = await differenceOf(found, wanted);
+    if (differs !== undefined)
+      throw exists(
+        `was made by an earlier run of this workflow, of another manifest (${differs}): delete it, or choose another name`,
       );
-    }
     return { ...factsOf(found), ...finishedBy(phase) };
   }
 
-  /** `undefined` when there is one of that name. */
-  async function create(manifest: ReadManifest, workflowId: string): Promise<DataVolume | undefined> {
-    const user = `dvflow:temporal:${temporalNamespace}`;
-    const path = { ...dataVolumePath(manifest.namespace), version: manifest.version };
-    try {
-      const created: unknown = await kubernetes.custom.createNamespacedCustomObject(
-        { ...path, body: manifestBody(manifest, workflowId), fieldValidation: 'Strict' },
-        setHeaderOptions('Impersonate-User', user),
-      );
-      return created as DataVolume;
-    } catch (error) {
-      if (error instanceof ApiException && error.code === 409) return undefined;
-      throw creationFailure(error, manifest);
-    }
+  /** The field that the manifest has otherwise, also when admission has done its part. */
+  async function differenceOf({ spec }: DataVolume, wanted: Wanted): Promise<string | undefined> {
+    const differs = differingField(wanted.manifest.spec, spec);
+    if (differs === undefined) return undefined;
+    const served = await specAsServed(kubernetes, wanted);
+    return served && differingField(served, spec) === undefined ? undefined : differs;
   }
 
   async function annotate(found: DataVolume, annotations: Record<string, string>): Promise<void> {
@@ -216,36 +208,4 @@ export function createDataVolumeActivities({
   }
 
   return { nameDataVolume, openDataVolume };
-}
-
-function manifestBody(manifest: ReadManifest, workflowId: string): object {
-  const { version, namespace, name, labels, annotations, metadata, spec } = manifest;
-  return {
-    apiVersion: `${CDI_GROUP}/${version}`,
-    kind: 'DataVolume',
-    metadata: {
-      ...metadata,
-      name,
-      namespace,
-      labels,
-      annotations: { ...annotations, ...NO_POPULATOR, [MARKS.workflowId]: workflowId },
-    },
-    spec,
-  };
-}
-
-function creationFailure(error: unknown, manifest: ReadManifest): Error {
-  const doing = `creating ${nameOf(manifest)}`;
-  if (!isAuthorizerDenial(error)) return kubernetesFailure(error, doing);
-  const message = serverMessage(error);
-  // the right to impersonate is dvflow's own, not the user's
-  if (message.includes(' cannot impersonate ')) return kubernetesFailure(error, doing);
-  if (Context.current().info.attempt < REFUSALS_BELIEVED_FROM_ATTEMPT) {
-    return transientFailure('KubernetesUnavailable', `${doing}: ${message}`, { nextRetryDelayMs: 1000 });
-  }
-  return permanentFailure('NotAuthorized', `${doing}: ${message}`);
-}
-
-function nameOf({ namespace, name }: { namespace: string; name: string }): string {
-  return `DataVolume ${namespace}/${name}`;
 }

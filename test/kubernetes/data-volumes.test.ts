@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
-import { createDataVolumeActivities } from '../../activities/kubernetes/data-volumes.js';
+import { createDataVolumeActivities, dataVolumePath } from '../../activities/kubernetes/data-volumes.js';
 import { createExecutionObserver, type ExecutionObserver } from '../../activities/kubernetes/executions.js';
 import { createStatusActivities } from '../../activities/kubernetes/status.js';
 import type { DataVolumeStart, StatusUpdate } from '../../activities/types.js';
@@ -271,6 +271,63 @@ spec:
       );
     });
 
+    it('refuses another manifest under the same workflow id, whatever became of the first one', async () => {
+      const open = async (spec: Record<string, unknown>) =>
+        await act(openDataVolume, [{ manifest: manifest(namespace, 'vm1', spec) }], own);
+      const { uid } = await open({});
+      const storage = { resources: { requests: { storage: '1Gi' } } };
+      const others: readonly (readonly [Record<string, unknown>, string])[] = [
+        [{ source: { http: { url: 'http://images.example/other.qcow2' } } }, 'spec.source.http.url'],
+        [{ source: { s3: { url: 'http://images.example/disk.qcow2' } } }, 'spec.source.s3'],
+        [{ storage: { ...storage, resources: { requests: { storage: '2Gi' } } } }, 'spec.storage.resources'],
+        [{ storage }, 'spec.storage.storageClassName'],
+        [{ storage: undefined, pvc: { ...storage, accessModes: ['ReadWriteOnce'] } }, 'spec.storage'],
+        [{ contentType: 'archive' }, 'spec.contentType'],
+      ];
+      for (const phase of [undefined, 'ImportInProgress', 'Succeeded'] as const) {
+        if (phase) await setStatus(admin, namespace, 'vm1', { phase });
+        for (const [spec, field] of others)
+          await rejects(
+            open(spec),
+            'ResourceExists',
+            new RegExp(
+              `vm1 was made by an earlier run of this workflow, of another manifest \\(${field}.*\\): `,
+            ),
+          );
+        // the same in other words
+        for (const spec of [
+          {},
+          { contentType: '' },
+          {
+            storage: {
+              storageClassName: 'hostpath-provisioner',
+              resources: { requests: { storage: '1024Mi' } },
+            },
+          },
+        ])
+          assert.equal((await open(spec)).uid, uid);
+      }
+    });
+
+    it('takes for the same manifest what admission has changed', async () => {
+      const admitted = createDataVolumeActivities({
+        kubernetes: changing(kubernetes, (spec) => ({ ...spec, priorityClassName: 'by-policy' })),
+        executions,
+        temporalNamespace: 'default',
+      }).openDataVolume;
+      const open = async (spec: Record<string, unknown> = {}, attempt = 1) =>
+        await act(admitted, [{ manifest: manifest(namespace, 'vm1', spec) }], { ...own, attempt });
+      const facts = await open();
+      assert.equal(((await read()).spec as Record<string, unknown>).priorityClassName, 'by-policy');
+      assert.deepEqual(await open({}, 2), facts);
+      assert.deepEqual(await open({ priorityClassName: 'by-policy' }), facts);
+      await rejects(open({ preallocation: true }), 'ResourceExists', /another manifest \(spec\.\w+\): /);
+      const { items } = (await admin.custom.listNamespacedCustomObject(dataVolumePath(namespace))) as {
+        items: unknown[];
+      };
+      assert.equal(items.length, 1);
+    });
+
     it("passes on the API server's judgement", async () => {
       const two = { source: { http: { url: 'http://a.example/x' }, blank: {} } };
       await rejects(
@@ -446,3 +503,20 @@ spec:
     });
   });
 });
+
+/** The way to a cluster whose admission changes what a DataVolume asks for. */
+function changing(
+  kubernetes: Kubernetes,
+  change: (spec: Record<string, unknown>) => Record<string, unknown>,
+): Kubernetes {
+  const create: Kubernetes['custom']['createNamespacedCustomObject'] = async (request, options) => {
+    const body = request.body as { spec: Record<string, unknown> };
+    const changed = { ...request, body: { ...body, spec: change(body.spec) } };
+    return (await kubernetes.custom.createNamespacedCustomObject(changed, options)) as unknown;
+  };
+  const custom = new Proxy(kubernetes.custom, {
+    get: (api, name) =>
+      name === 'createNamespacedCustomObject' ? create : (Reflect.get(api, name) as unknown),
+  });
+  return { ...kubernetes, custom };
+}

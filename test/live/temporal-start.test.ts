@@ -115,6 +115,16 @@ describe('an import started through Temporal', function () {
     assert.equal(failure.type, 'ResourceExists');
   });
 
+  it('ends with ResourceExists where it is started again with another manifest, and with the same one does nothing', async () => {
+    const again = async (url: string): Promise<unknown> =>
+      await (await start(dataVolume(namespace, 'by-object', { url }), 'by-object')).result();
+    assert.equal(await again(server.url), undefined);
+    const failure = await rejection(again(`${server.url}?other`));
+    assert.equal(failure.type, 'ResourceExists');
+    assert.match(failure.message, /of another manifest \(spec\.source\.http\.url\)/);
+    assert.equal((await world.read(namespace, 'by-object'))?.status?.phase, 'Succeeded');
+  });
+
   it('ends with ResourceExists beside the retry of its DataVolume, which goes on', async () => {
     const slow = await startFileServer({ path: await images.as('qcow2') });
     try {
