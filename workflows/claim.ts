@@ -3,7 +3,7 @@ import type { ClaimRef, ImageFacts, Phase, ReservedVolume, TargetPlan } from '..
 import { claiming, control } from './activity-options.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { isExceededQuota } from './quota.js';
-import { refOf } from './run-state.js';
+import { PLANNING, refOf } from './run-state.js';
 
 /** Phases in which a run may continue as new. */
 const WAITED_IN: readonly Phase[] = [
@@ -41,7 +41,7 @@ export async function planTarget(volume: Lifecycle): Promise<TargetPlan> {
  * defaults of the cluster may change. The claim itself is judged by each.
  */
 export async function planOnce(volume: Lifecycle, plan: () => Promise<TargetPlan>): Promise<TargetPlan> {
-  volume.step('planning the target');
+  volume.step(PLANNING);
   const { target } = volume.handedOn;
   if (!target) return await plan();
   const dataVolume = refOf(volume.facts);

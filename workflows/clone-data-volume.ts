@@ -17,7 +17,7 @@ import { runLifecycle } from './lifecycle.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
 import { publish, verify } from './publication.js';
-import { refOf } from './run-state.js';
+import { PLANNING, refOf } from './run-state.js';
 import { prepareStaticVolume, reserveStaticVolume } from './static-volume.js';
 
 /** Times that a source may be found in use after it was read; as for a source that changes. */
@@ -70,7 +70,7 @@ async function planClone(
   volume: Lifecycle,
   found: { readonly origin: CloneOrigin; readonly content: SourceContent },
 ): Promise<TargetPlan> {
-  volume.step('planning the target');
+  volume.step(PLANNING);
   // the claim was judged already
   return volume.handedOn.target ?? (await control.planClone({ dataVolume: refOf(volume.facts), ...found }));
 }

@@ -8,6 +8,7 @@ import {
   sleep,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
+import type { PermanentFailureType } from '../activities/types/failures.js';
 import type { Condition, DataVolumeRef } from '../activities/types.js';
 import { control } from './activity-options.js';
 import { statusFor } from './conditions.js';
@@ -15,7 +16,7 @@ import { wordsFor } from './lifecycle-words.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { SEARCH_ATTRIBUTES } from './messages.js';
 import { leavePhase, recordMetric } from './metrics.js';
-import type { Run } from './run-state.js';
+import { PLANNING, type Run } from './run-state.js';
 
 /** Mark of the histories in which everything is undone although nobody could be told what was not. */
 const UNDOES_THE_REST = 'undoes the rest';
@@ -29,6 +30,7 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
     from: run.status.displayUrl,
   };
   const failure = failureOf(error, wordsFor(told).noun);
+  const claimNotValid = isClaimNotValid(run, failure.type);
   run.status = { ...run.status, step: 'cleaning up', failure };
   leavePhase(run);
   const undone = undoAll(run, {
@@ -37,7 +39,7 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
     },
   });
   await Promise.race([undone, sleep('5s')]);
-  const update = statusFor('Failed', { ...told, failure });
+  const update = { ...statusFor('Failed', { ...told, failure }), ...(claimNotValid && { claimNotValid }) };
   run.status = { ...run.status, phase: 'Failed', conditions: update.conditions as readonly Condition[] };
   upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.phase, value: 'Failed' }]);
   let exists: boolean;
@@ -48,6 +50,22 @@ export async function fail(ref: DataVolumeRef, run: Run, error: unknown): Promis
   }
   run.status = { ...run.status, step: failure.type === 'Cancelled' ? 'cancelled' : 'failed' };
   return exists;
+}
+
+/** Failures of a claim that cannot be made; and those which are one only where the claim is planned, not where the source is looked at. */
+const CLAIM_FAILURES: readonly string[] = [
+  'IncompatiblePVC',
+  'StorageClassNotFound',
+] satisfies PermanentFailureType[];
+const PLANNING_FAILURES: readonly string[] = [
+  'InvalidDataVolume',
+  'ContentTypeNotSupported',
+] satisfies PermanentFailureType[];
+
+/** Whether a run fails because the claim that its DataVolume asks for cannot be made: none is there yet. */
+function isClaimNotValid({ status, handedOn }: Run, type: string): boolean {
+  if (status.claim || handedOn.target) return false;
+  return CLAIM_FAILURES.includes(type) || (status.step === PLANNING && PLANNING_FAILURES.includes(type));
 }
 
 /** Leaves a step of clean-up to the sweeper, and says so. */

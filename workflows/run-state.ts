@@ -36,6 +36,9 @@ export interface Run {
   phaseAt: number;
 }
 
+/** Step in which a lifecycle decides what its claim will be. */
+export const PLANNING = 'planning the target';
+
 /** Identity of the DataVolume, without the facts that change. */
 export function refOf({ namespace, name, uid }: DataVolumeRef): DataVolumeRef {
   return { namespace, name, uid };

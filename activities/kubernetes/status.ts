@@ -2,7 +2,7 @@
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { Condition, StatusUpdate } from '../types.js';
+import type { Condition, DataVolumeEvent, StatusUpdate } from '../types.js';
 import { changeClaimIfThere } from './claim-object.js';
 import { callForOutcome } from './client.js';
 import type { Kubernetes } from './client.js';
@@ -32,7 +32,7 @@ export function createStatusActivities({
       if (outcome === 'gone') return { exists: false };
       if (outcome === 'conflict') continue;
       await sayPodPhase(update);
-      if (update.event) await recordEvent(kubernetes, referenceTo(found), update.event);
+      for (const event of eventsOf(update)) await recordEvent(kubernetes, referenceTo(found), event);
       return { exists: true };
     }
     throw transientFailure(
@@ -79,6 +79,12 @@ export function createStatusActivities({
   }
 
   return { recordStatus };
+}
+
+/** virtctl waits for its whole time, and then says only that it is over, where it does not find a reason that it knows. */
+function eventsOf({ event, claimNotValid }: StatusUpdate): readonly DataVolumeEvent[] {
+  if (!event) return [];
+  return claimNotValid ? [event, { ...event, reason: 'ErrClaimNotValid' }] : [event];
 }
 
 /** The status after an update. Transition times move with a condition's status only, heartbeat times with anything it says. */

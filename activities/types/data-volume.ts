@@ -100,6 +100,11 @@ export interface StatusUpdate {
   readonly claimName?: string;
   readonly conditions?: readonly Condition[];
   readonly event?: DataVolumeEvent;
+  /**
+   * The claim that is asked for cannot be made: the event is said by CDI's reason `ErrClaimNotValid` too, which virtctl gives up at.
+   * Never of what may pass.
+   */
+  readonly claimNotValid?: boolean;
   /** `N/A`, `45.30%`, `100.0%`. */
   readonly progress?: string;
   /** Attempts of the transfer after the first: CDI's `restartCount`. */

@@ -481,6 +481,21 @@ spec:
       assert.equal((await admin.core.listNamespacedEvent({ namespace })).items[0]?.count, 2);
     });
 
+    it("says of a claim that cannot be made what virtctl gives up at, beside the failure's own event", async () => {
+      const dataVolume = await create();
+      const event = { type: 'Warning', reason: 'IncompatiblePVC', message: 'no such mode' } as const;
+      const update = { dataVolume, phase: 'Failed', event, claimNotValid: true } as const;
+      for (const attempt of [1, 2]) assert.deepEqual(await record(update, { attempt }), { exists: true });
+      const { items } = await admin.core.listNamespacedEvent({ namespace });
+      assert.deepEqual(items.map(({ reason, message, count }) => `${reason}: ${message} ${count}`).sort(), [
+        'ErrClaimNotValid: no such mode 1',
+        'IncompatiblePVC: no such mode 1',
+      ]);
+      assert.ok(
+        items.every(({ involvedObject: { kind, uid } }) => kind === 'DataVolume' && uid === dataVolume.uid),
+      );
+    });
+
     it('writes nothing after the last phase, but repeats that one', async () => {
       const dataVolume = await create();
       await record({ dataVolume, phase: 'Succeeded' });
