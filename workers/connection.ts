@@ -3,7 +3,7 @@ import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection } from '@temporalio/worker';
 import { createDialling } from '../client/tries.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages.js';
-import { dataConverter } from './data-converter.js';
+import { dataConverter } from './control/data-converter.js';
 
 /** A worker's way to Temporal. */
 export interface TemporalAccess {

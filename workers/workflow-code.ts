@@ -1,6 +1,6 @@
 /** Bundling of workflows, for workers and for tests. */
 import { bundleWorkflowCode, type BundleOptions, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
-import { dataConverter } from './data-converter.js';
+import { dataConverter } from './control/data-converter.js';
 
 /** Bundles workflows with dvflow's reading of payloads, without which any argument may wedge a run: no bundle is made in another way. */
 export async function bundleWorkflows(

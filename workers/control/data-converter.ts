@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 
 /** Of the workflows, and of clients that describe and list runs: a memo that cannot be read is no reason to see none of them. */
 export const dataConverter = {
-  // run from `lib/`, and by tests from the sources
+  // run from `lib/`, also as a part of the bundled program, which lies as deep as this file; by tests from the sources
   payloadConverterPath: fileURLToPath(
-    new URL(`../workflows/payload-converter${extname(import.meta.url)}`, import.meta.url),
+    new URL(`../../workflows/payload-converter${extname(import.meta.url)}`, import.meta.url),
   ),
 };
