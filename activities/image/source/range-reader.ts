@@ -44,7 +44,7 @@ export function createRangeReader(session: Session, route: Route): RangeReader {
   };
 }
 
-/** The bytes of one range, never more; it ends without an error only when all of them came. */
+/** The bytes of one range or of its beginning, never more; it ends without an error only when all came that the answer promised. */
 async function* bodyOf(
   session: Session,
   route: Route,
@@ -52,14 +52,14 @@ async function* bodyOf(
   range: { readonly start: number; readonly end: number },
 ): AsyncGenerator<Buffer, void, undefined> {
   const { display } = session;
-  const length = range.end - range.start;
   const ifRange = ifRangeOf(facts.validators);
   const answer = await route.open({ range, ...(ifRange ? { ifRange } : {}) });
-  verifyAnswer(session, facts, answer, range);
+  const { start, end = range.end } = verifyAnswer(session, facts, answer, range);
   if (answer.status === 200) {
     discard(answer);
     throw new RangesLostError(`GET ${display}: server answers 200 to ranges, no longer 206`);
   }
+  const length = end - start;
   const reader = createBodyReader(answer.body, session);
   let got = 0;
   try {

@@ -13,6 +13,8 @@ import { verifyAnswer } from './versions.js';
 interface Positioned {
   readonly reader: BodyReader;
   position: number;
+  /** Offset behind its last byte, for the body of a range. */
+  readonly end?: number;
 }
 
 /** What a stream is made of. */
@@ -46,10 +48,13 @@ export async function* streamFrom(
       try {
         source ??= await openAt(parts, offset);
         const chunk = await nextFrom(source, offset, parts);
-        if (!chunk) return;
-        reconnects.progressed();
-        offset += chunk.length;
-        yield chunk;
+        if (chunk) {
+          reconnects.progressed();
+          offset += chunk.length;
+          yield chunk;
+        } else if (source.end === undefined) return;
+        // the server gives less at once than was asked for
+        else source = undefined;
       } catch (error) {
         source?.reader.close();
         source = undefined;
@@ -83,12 +88,16 @@ async function openAt({ session, route, probed }: StreamParts, offset: number): 
   const range = facts.ranges ? { start: offset } : undefined;
   const ifRange = ifRangeOf(facts.validators);
   const answer = await route.open(range ? { range, ...(ifRange ? { ifRange } : {}) } : {});
-  const position = verifyAnswer(session, facts, answer, range);
+  const { start: position, end } = verifyAnswer(session, facts, answer, range);
   if (position < offset) session.notice(`reading again from the start: ${offset} bytes are dropped`);
-  return { reader: createBodyReader(answer.body, session), position };
+  const reader = createBodyReader(answer.body, session);
+  return { reader, position, ...(end === undefined ? {} : { end }) };
 }
 
-/** The next bytes at `offset` or after the end of the body nothing; bytes before `offset` are dropped. */
+/**
+ * The next bytes at `offset`, or after the end of the body nothing; bytes before `offset` are dropped. A range whose end is not that
+ * of the source has the rest behind it: that is asked for.
+ */
 async function nextFrom(
   source: Positioned,
   offset: number,
@@ -96,15 +105,23 @@ async function nextFrom(
 ): Promise<Buffer | undefined> {
   for (;;) {
     const chunk = await source.reader.next();
-    if (!chunk) return endedAt(source.position, offset, probed.facts, session);
+    if (!chunk) return endedAt(source, offset, probed.facts, session);
     const from = source.position;
     source.position += chunk.length;
+    if (source.end !== undefined && source.position > source.end)
+      throw unavailable(session.display, `body of a range that ends at ${source.end} is longer`);
     requireSameHead(chunk, from, probed.facts, session);
     if (source.position > offset) return chunk.subarray(Math.max(0, offset - from));
   }
 }
 
-function endedAt(position: number, offset: number, facts: SourceFacts, session: Session): undefined {
+function endedAt(
+  { position, end }: Positioned,
+  offset: number,
+  facts: SourceFacts,
+  session: Session,
+): undefined {
+  if (position === end) return;
   const { length } = facts.validators;
   if (length !== undefined) {
     throw unavailable(session.display, `body ended after ${position} of ${length} bytes`);

@@ -15,10 +15,11 @@ import type { Session } from './session.js';
 import type { SourceFacts } from './types.js';
 
 /**
- * Checks a later answer against what the probe learnt: the same version, and exactly the range that was asked for. Mirrors
- * behind one name, and caches, get this wrong; an unchecked answer would put foreign bytes into a disk.
+ * Checks a later answer against what the probe learnt: the same version, and the range that was asked for or its beginning, which
+ * is all that some servers give at once (RFC 9110 §15.3.7). Mirrors behind one name, and caches, get this wrong; an unchecked
+ * answer would put foreign bytes into a disk.
  *
- * @returns the offset of the body's first byte: the range's start, or 0 for a 200 with the whole source.
+ * @returns what the body holds: the range that it says, or all from 0 for a 200 with the whole source.
  * @throws `SourceChanged` for another version, `SourceUnavailable` for an answer that does not fit the question. The body is
  * destroyed then.
  */
@@ -27,7 +28,7 @@ export function verifyAnswer(
   facts: SourceFacts,
   answer: Answer,
   asked: ByteRange | undefined,
-): number {
+): ByteRange {
   try {
     return verified(session, facts, answer, asked);
   } catch (error) {
@@ -41,7 +42,7 @@ function verified(
   facts: SourceFacts,
   answer: Answer,
   asked: ByteRange | undefined,
-): number {
+): ByteRange {
   const { display } = session;
   const { status, headers } = answer;
   if (status === 416) {
@@ -51,33 +52,39 @@ function verified(
   }
   if (status === 200) {
     requireSame(session, facts, session.validatorsOf(headers, contentLength(headers)));
-    return 0;
+    return { start: 0 };
   }
   if (!asked) throw unavailable(display, `answered ${status} to a request without range`);
   const range = exactRange(headers);
   if (!range) throw unavailable(display, 'answered 206 without exactly one range of known length');
   requireSame(session, facts, session.validatorsOf(headers, range.total));
   const end = asked.end ?? range.total;
-  if (range.start === asked.start && range.end === end) return range.start;
+  if (isBeginningOf(range, { start: asked.start, end })) return range;
   throw unavailable(
     display,
     `answered bytes ${range.start}-${range.end - 1}, asked for ${asked.start}-${end - 1}`,
   );
 }
 
-/** Whether a 206 carries exactly the range of the probed version; its readers have no use for the reason. */
-export function isSameVersion(
+/** What a 206 of the probed version gives of a range, or `undefined` where it does not fit; its readers have no use for the reason. */
+export function givenOf(
   session: Session,
   facts: SourceFacts,
   headers: IncomingHttpHeaders,
-  asked: { readonly start: number; readonly end: number },
-): boolean {
+  asked: BoundedRange,
+): BoundedRange | undefined {
   const range = exactRange(headers);
-  return (
-    range?.start === asked.start &&
-    range.end === asked.end &&
-    differenceBetween(facts.validators, session.validatorsOf(headers, range.total)) === undefined
-  );
+  if (!range || !isBeginningOf(range, asked)) return undefined;
+  const difference = differenceBetween(facts.validators, session.validatorsOf(headers, range.total));
+  return difference === undefined ? range : undefined;
+}
+
+/** A range with a known end, which is exclusive. */
+type BoundedRange = Required<ByteRange>;
+
+/** Never empty, so that asking for the rest comes to an end. */
+function isBeginningOf(given: BoundedRange, asked: BoundedRange): boolean {
+  return given.start === asked.start && given.end <= asked.end;
 }
 
 function requireSame(session: Session, facts: SourceFacts, now: SourceValidators): void {

@@ -127,6 +127,29 @@ describe('pipelined ranges of an HTTP source', function () {
     });
   }
 
+  for (const [ending, extra] of [
+    ['kept', ''],
+    ['closed each time', 'connection: close\r\n'],
+  ] as const)
+    it(`are asked for on and on where a server gives less at once, on connections that are ${ending}`, async () => {
+      let connections = 0;
+      const server = await bench.serve(
+        startHandMade((socket, { start, end }, index) => {
+          if (index === 0) connections += 1;
+          if (index > 0 && extra) return;
+          const most = end - start === 1_048_576 && start === 0 ? end : Math.min(end, start + 20_011);
+          socket.write(whole({ start, end: most }, extra));
+          if (extra) socket.end();
+        }),
+      );
+      const { source, notices } = open(server.url, { maxReconnects: 0 });
+      await source.probe();
+      await readAll(source, undefined, 400_009);
+      assert.deepEqual(notices, []);
+      assert.equal(source.bytesRead, 1_048_576 + BYTES.length);
+      if (!extra) assert.ok(connections <= 3, `${connections} connections`);
+    });
+
   it('go on over a stalled connection, and say so', async () => {
     const server = await serve((index) => (index === 3 ? { stallAfter: 1000 } : {}));
     const { source, notices } = open(server.url, { stallMs: 300 });

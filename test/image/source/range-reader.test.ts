@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { RangesLostError } from '../../../activities/image/source/types.js';
-import { bufferContent, startContentServer } from '../../support/servers/index.js';
+import { bufferContent, startContentServer, startServer } from '../../support/servers/index.js';
 import type { Behaviour, SeenRequest } from '../../support/servers/index.js';
-import { BYTES, fails, useBench } from './open.js';
+import { BYTES, collect, fails, useBench } from './open.js';
 
 describe('ranges of an HTTP source', () => {
   const bench = useBench();
@@ -88,6 +88,33 @@ describe('ranges of an HTTP source', () => {
       assert.ok(target.equals(Buffer.alloc(100)), 'no foreign byte');
     });
   }
+
+  it('are asked for on and on where a server gives less at once, without a pause or a word', async () => {
+    const server = await serve((index) => (index === 0 ? {} : { mostAtOnce: 300_000 }));
+    const { source, notices } = bench.open(server.url, {}, { maxReconnects: 0 });
+    const target = Buffer.alloc(1_000_000);
+    await source.readInto(1_500_000, target);
+    assert.ok(target.equals(BYTES.subarray(1_500_000, 2_500_000)));
+    assert.deepEqual(notices, []);
+    assert.equal(server.requests().length, 1 + 4);
+    assert.equal(server.connections(), 1);
+  });
+
+  it('are no longer than the answer says that they are', async () => {
+    const server = await bench.serve(
+      startServer((request, response, seen, index) => {
+        const [, start = 0, last = 0] = (/(\d+)-(\d*)/u.exec(request.headers.range ?? '') ?? []).map(Number);
+        const end = index === 0 ? last + 1 : start + 10;
+        response.writeHead(206, { 'content-range': `bytes ${start}-${end - 1}/${BYTES.length}` });
+        // in chunks, so that nothing else says where the body ends
+        response.end(BYTES.subarray(start, index === 0 ? end : end + 1));
+      }),
+    );
+    const { source } = bench.open(server.url, {}, { maxReconnects: 1 });
+    const longer = /body of a range .* is longer$/u;
+    await fails(source.readInto(5, Buffer.alloc(100)), 'SourceUnavailable', longer);
+    await fails(collect(source.stream(2_000_000)), 'SourceUnavailable', longer);
+  });
 
   it('are refused beyond a source that became shorter', async () => {
     let bytes = BYTES;

@@ -59,6 +59,17 @@ describe('stream of an HTTP source', () => {
       await fails(collect(other.stream(0)), 'SourceChanged', /length was \d+, is \d+$/u);
     });
 
+  for (const pipelining of [true, false])
+    for (const mostAtOnce of [300_000, 1_048_576, 1_500_000])
+      it(`is read from a server that gives ${mostAtOnce} bytes at once, without a pause or a word, pipelining ${pipelining}`, async () => {
+        const server = await serve((index) => (index === 0 ? {} : { mostAtOnce }));
+        const { source, notices } = bench.open(server.url, {}, { pipelining, maxReconnects: 0 });
+        assert.ok((await collect(source.stream(0))).equals(BYTES));
+        assert.deepEqual(notices, []);
+        assert.equal(source.bytesRead, BYTES.length);
+        assert.ok(server.connections() <= 3, `${server.connections()} connections`);
+      });
+
   it('goes on after bodies that end early in order', async () => {
     const server = await serve((index) => (index === 0 ? {} : { truncateAfter: 700_000 }));
     const { source } = bench.open(server.url);

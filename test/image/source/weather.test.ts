@@ -11,6 +11,7 @@ const trouble: fc.Arbitrary<Behaviour> = fc.oneof(
   fc.constant({ status: 429, retryAfter: '0' }),
   fc.constant({ distort: 'other-range' as const }),
   fc.constant({ distort: 'multipart' as const }),
+  fc.integer({ min: 1, max: BYTES.length }).map((mostAtOnce) => ({ mostAtOnce })),
   fc.integer({ min: 0, max: BYTES.length }).map((truncateAfter) => ({ truncateAfter })),
   fc.integer({ min: 0, max: BYTES.length }).map((dropAfter) => ({ dropAfter })),
 );

@@ -27,6 +27,8 @@ export interface Behaviour {
   readonly stallAfter?: number;
   /** Of this connection; read anew for each piece of 64 KiB, so a getter may change it on the way. */
   readonly bytesPerSecond?: number | undefined;
+  /** A 206 gives so many bytes at most, and says so. */
+  readonly mostAtOnce?: number | undefined;
   /** No Content-Length. */
   readonly chunked?: boolean;
   readonly contentEncoding?: string;
@@ -97,7 +99,8 @@ async function serve(
     response.writeHead(416, { 'content-range': `bytes */${size}` }).end();
     return;
   }
-  const { start, end } = range ?? { start: 0, end: size };
+  const { start, end: last } = range ?? { start: 0, end: size };
+  const end = range ? Math.min(last, start + (behaviour.mostAtOnce ?? size)) : last;
   if (behaviour.ranges !== false) response.setHeader('accept-ranges', 'bytes');
   if (!behaviour.chunked) response.setHeader('content-length', end - start);
   if (range) setRangeHeaders(response, { start, end, size }, behaviour);

@@ -6,7 +6,7 @@ import { contentLength, ifRangeOf, rangeHeader } from '../ranges.js';
 import type { Session } from '../session.js';
 import { createStallWatch } from '../stall.js';
 import type { Entrance, SourceFacts } from '../types.js';
-import { isSameVersion } from '../versions.js';
+import { givenOf } from '../versions.js';
 import { missingOf, type RangeJob } from './range-job.js';
 import { MAX_HEAD_BYTES, parseResponseHead, type ResponseHead } from './response-head.js';
 
@@ -47,13 +47,14 @@ export interface ConnectionParts {
   readonly session: Session;
   readonly facts: SourceFacts;
   readonly address: Entrance;
-  readonly onAnswered: () => void;
+  /** An answer has come; `rest` is the job that it left unfinished, if it gave the beginning of a range only. */
+  readonly onAnswered: (rest?: RangeJob) => void;
   readonly onEnded: (ending: Ending) => void;
 }
 
 /**
- * An HTTP/1.1 connection on a plain socket whose reads land in the jobs' own memory (`performance.md` §11.6). Only exact 206s of
- * the probed version are taken; anything else ends the connection, and its jobs are somebody else's.
+ * An HTTP/1.1 connection on a plain socket whose reads land in the jobs' own memory (`performance.md` §11.6). Only 206s of the
+ * probed version that begin where they were asked to are taken; anything else ends the connection, and its jobs are somebody else's.
  */
 export function connect({ session, facts, address, onAnswered, onEnded }: ConnectionParts): Connection {
   const jobs: RangeJob[] = [];
@@ -61,6 +62,8 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
   const head = Buffer.allocUnsafeSlow(MAX_HEAD_BYTES);
   let headBytes = 0;
   let current: ResponseHead | undefined;
+  /** Bytes of its body that are still to come. */
+  let left = 0;
   let answered = 0;
   let bytes = 0;
   let ended = false;
@@ -77,7 +80,7 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
   /** Where the next bytes go: into the body's place, or behind what there is of a head. */
   function nextBuffer(): Uint8Array {
     const [job] = jobs;
-    if (current && job) return job.target.subarray(job.filled);
+    if (current && job) return job.target.subarray(job.filled, job.filled + left);
     return head.subarray(headBytes, Math.min(headBytes + HEAD_READ, MAX_HEAD_BYTES));
   }
 
@@ -102,12 +105,14 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
     const found = parseResponseHead(head.subarray(0, headBytes));
     if (!found) return false;
     const [job] = jobs;
-    if (found === 'odd' || !job || !isExact(found, job)) {
+    const given = found === 'odd' || !job ? undefined : givenBy(found, job);
+    if (found === 'odd' || !job || given === undefined) {
       end({ odd: true });
       return false;
     }
     current = found;
-    const length = Math.min(headBytes - found.bytes, job.target.length - job.filled);
+    left = given;
+    const length = Math.min(headBytes - found.bytes, left);
     job.target.set(head.subarray(found.bytes, found.bytes + length), job.filled);
     head.copyWithin(0, found.bytes + length, headBytes);
     headBytes -= found.bytes + length;
@@ -115,15 +120,13 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
     return true;
   }
 
-  function isExact({ status, headers }: ResponseHead, job: RangeJob): boolean {
-    const { start, end: stop } = missingOf(job);
-    return (
-      status === 206 &&
-      headers['transfer-encoding'] === undefined &&
-      codingsOf(headers).length === 0 &&
-      contentLength(headers) === stop - start &&
-      isSameVersion(session, facts, headers, { start, end: stop })
-    );
+  /** Bytes of a job that an answer gives, or `undefined` where it is none to take. */
+  function givenBy({ status, headers }: ResponseHead, job: RangeJob): number | undefined {
+    if (status !== 206 || headers['transfer-encoding'] !== undefined || codingsOf(headers).length > 0)
+      return undefined;
+    const given = givenOf(session, facts, headers, missingOf(job));
+    const length = given && given.end - given.start;
+    return contentLength(headers) === length ? length : undefined;
   }
 
   function took(count: number): void {
@@ -131,16 +134,20 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
     if (!job) return;
     job.filled += count;
     bytes -= count;
+    left -= count;
     session.received(count);
-    if (job.filled < job.target.length) return;
+    if (left > 0) return;
     jobs.shift();
     ahead = jobs.length > 0;
     answered += 1;
     const { closes } = current ?? { closes: true };
     current = undefined;
-    job.resolve();
-    if (closes) end();
-    else onAnswered();
+    const missing = job.target.length - job.filled;
+    bytes -= missing;
+    if (missing === 0) job.resolve();
+    if (!closes) return onAnswered(missing === 0 ? undefined : job);
+    if (missing > 0) jobs.unshift(job);
+    end();
   }
 
   /** The server may end a connection between two answers, but not in the middle of one. */

@@ -122,8 +122,9 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
       session,
       facts,
       address,
-      onAnswered() {
+      onAnswered(rest) {
         oddInARow = 0;
+        if (rest) queue.unshift(rest);
         pump();
       },
       onEnded(ending) {
