@@ -297,6 +297,26 @@ describe('pipelined ranges of an HTTP source', function () {
     await readAll(source);
   });
 
+  for (const [ending, from, to] of [
+    ['whose empty line alone has a CR', /\r\n(?!$)/gu, '\n'],
+    ['with half an empty line', /\r\n$/u, '\r'],
+  ] as const)
+    it(`leave heads ${ending} to node:http, at once`, async () => {
+      const server = await bench.serve(
+        startHandMade((socket, range) => {
+          socket.write(head(range).replace(from, to));
+          socket.write(BYTES.subarray(range.start, range.end));
+        }),
+      );
+      const { source, notices } = open(server.url);
+      await source.probe();
+      await readAll(source, undefined, 400_009);
+      assert.match(
+        notices.join('\n'),
+        /^server breaks the rules of HTTP \(HPE_\w+\): reading it leniently$/u,
+      );
+    });
+
   it('are lost when the server answers 200 for the same version; the stream goes on in one piece', async () => {
     const lost = await serve((index) => ({ ranges: index < 3 }));
     await assert.rejects(readAll(open(lost.url).source), RangesLostError);

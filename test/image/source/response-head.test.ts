@@ -36,6 +36,43 @@ describe('heads of pipelined answers', () => {
   ])
     it(`with ${JSON.stringify(line)} are left to node:http`, () => assert.equal(parse(line), 'odd'));
 
+  const lines = ['HTTP/1.1 206 x', 'a: b', 'content-length: 3'];
+
+  it('are waited for while they may become one, and end at their empty line', () => {
+    const bytes = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
+    for (let length = 0; length < bytes.length; length += 1)
+      assert.equal(parseResponseHead(bytes.subarray(0, length)), undefined, `${length} bytes`);
+    const found = parseResponseHead(Buffer.concat([bytes, Buffer.from('\n\r\n\n')]));
+    assert.equal(typeof found === 'object' && found.bytes, bytes.length);
+  });
+
+  // node:http, strict or lenient, reads each of them or refuses it: none may be waited for
+  for (const text of [
+    `${lines.join('\n')}\n\n`,
+    `${lines.join('\n')}\n\r\n`,
+    `${lines.join('\r\n')}\n\r\n`,
+    `${lines.join('\r\n')}\n\n`,
+    `${lines.join('\r\n')}\r\n\n`,
+    `${lines.join('\r\n')}\r\n\r`,
+    `${lines.join('\r\n')}\r\r\n`,
+    `${lines.join('\r\r\n')}\r\r\n\r\r\n`,
+    `${lines.join('\r')}\r\r`,
+    `${lines.join('\n')}\r\n\r\n`,
+    `${lines[0]}\ra: b\r\n\r\n`,
+    `${lines[0]}\ntransfer-encoding: chunked\r\na: b\r\n\r\n`,
+    `${lines[0]}\n\r\n`,
+    `${lines[0]}\n\n`,
+    `\n${lines.join('\r\n')}\r\n\r\n`,
+    `\r\n${lines.join('\r\n')}\r\n\r\n`,
+    `\r\n\r\n${lines.join('\r\n')}\r\n\r\n`,
+    'SSH-2.0-OpenSSH_9.6\r\n',
+    'HTTP/2 206',
+    'HTTP/1x',
+  ])
+    for (const body of ['x', 'x\r\n\r\n'])
+      it(`like ${JSON.stringify(text)} before ${JSON.stringify(body)} are left to node:http`, () =>
+        assert.equal(parseResponseHead(Buffer.from(text + body, 'latin1')), 'odd'));
+
   it('are read in no time, however many blanks they hold', () => {
     const started = performance.now();
     // a regexp that is lazy takes a second and more for each

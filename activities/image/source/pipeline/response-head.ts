@@ -15,6 +15,11 @@ export interface ResponseHead {
 }
 
 const END = '\r\n\r\n';
+const BEGINNING = 'HTTP/1.';
+/** What follows the status may be empty, but is text; a line end in it would hide the header behind it. */
+const STATUS = /^HTTP\/1\.([01]) ([2-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/u;
+/** LF without CR, CR without LF: lenient parsers find the end of a head where {@link END} never comes. */
+const HALF_LINE_END = /(?<!\r)\n|\r[^\n]/u;
 /** Field names and values as RFC 9110 §5.1 and §5.5 allow them; what is stranger is node:http's to judge. */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/u;
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/u;
@@ -26,12 +31,9 @@ const BLANKS = ' \t';
  */
 export function parseResponseHead(bytes: Buffer): ResponseHead | 'odd' | undefined {
   const end = bytes.indexOf(END);
-  // lines without CR would be waited for for ever
-  const bare = bytes.indexOf('\n\n');
-  if (bare >= 0 && (end < 0 || bare < end)) return 'odd';
-  if (end < 0) return bytes.length >= MAX_HEAD_BYTES ? 'odd' : undefined;
+  if (end < 0) return mayBecomeHead(bytes) ? undefined : 'odd';
   const [first = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
-  const status = /^HTTP\/1\.([01]) ([2-5]\d\d)(?: |$)/u.exec(first);
+  const status = STATUS.exec(first);
   if (!status) return 'odd';
   const headers: Record<string, string> = {};
   for (const line of lines) {
@@ -48,6 +50,13 @@ export function parseResponseHead(bytes: Buffer): ResponseHead | 'odd' | undefin
     bytes: end + END.length,
     closes: status[1] === '0' || /\bclose\b/iu.test(headers['connection'] ?? ''),
   };
+}
+
+/** What is none by now would be waited for until the server is taken for a stalled one, each time. */
+function mayBecomeHead(bytes: Buffer): boolean {
+  if (bytes.length >= MAX_HEAD_BYTES) return false;
+  const text = bytes.toString('latin1');
+  return BEGINNING.startsWith(text.slice(0, BEGINNING.length)) && !HALF_LINE_END.test(text);
 }
 
 /** Lines seen lately: a server repeats most of a head in each of thousands of answers. */
