@@ -94,7 +94,7 @@ export function createAddressGuard(policy: AddressPolicy): AddressGuard {
   }
 
   function refuseLiteral(host: string): Error | undefined {
-    const address = host.replace(/^\[|\]$/gu, '');
+    const address = withoutBrackets(host);
     if (isIP(address) === 0) return undefined;
     const reason = refusal(address);
     return reason === undefined ? undefined : notAllowed(address, [`${address} (${reason})`]);
@@ -115,6 +115,19 @@ export function createAddressGuard(policy: AddressPolicy): AddressGuard {
   }
 
   return { refusal, refuseLiteral, lookup };
+}
+
+/**
+ * The name by which a server of a URL's host proves itself; `''` for an address, which has none. Node's agent would take it from
+ * the Host header, which may be the user's.
+ */
+export function serverNameOf(host: string): string {
+  const bare = withoutBrackets(host);
+  return isIP(bare) === 0 ? bare : '';
+}
+
+function withoutBrackets(host: string): string {
+  return host.replace(/^\[|\]$/gu, '');
 }
 
 function notAllowed(host: string, reasons: readonly string[]): Error {

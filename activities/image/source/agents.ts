@@ -2,7 +2,7 @@ import type { Agent as HttpAgent } from 'node:http';
 import type { Agent as HttpsAgent } from 'node:https';
 import type { ConnectionOptions } from 'node:tls';
 import type { AddressGuard } from './addresses.js';
-import { ADDRESS_ATTEMPT_MS } from './addresses.js';
+import { ADDRESS_ATTEMPT_MS, serverNameOf } from './addresses.js';
 import { createProxyBypass } from './no-proxy.js';
 import { createForwardAgent, createTunnelAgent, parseProxy } from './proxies.js';
 import { http, https } from './node-http.js';
@@ -54,6 +54,7 @@ export function createAgents(
   const rejectUnauthorized = !request.insecureSkipVerify;
   // reading hundreds of roots takes its time: only for sources that need them
   const tls = (): OriginTls => ({ secureContext: trust(), rejectUnauthorized });
+  const tlsTo = (host: string): ConnectionOptions => ({ ...tls(), servername: serverNameOf(host) });
   const shared = {
     keepAlive: true,
     lookup: guard.lookup,
@@ -61,7 +62,7 @@ export function createAgents(
   };
   const direct = lazily({
     http: () => guarded(new http.Agent(shared), guard, () => ({})),
-    https: () => guarded(new (https().Agent)({ ...shared, rejectUnauthorized }), guard, tls),
+    https: () => guarded(new (https().Agent)({ ...shared, rejectUnauthorized }), guard, tlsTo),
   });
   const proxies = proxiesOf(request.proxy);
   const bypass = createProxyBypass(request.proxy?.noProxy ?? '');
@@ -121,11 +122,16 @@ function proxiesOf(settings: ProxySettings | undefined): { readonly http?: Proxy
 }
 
 /** Sockets to a literal address never call `lookup`, so the address is judged where the socket is made. */
-function guarded<A extends HttpAgent>(agent: A, guard: AddressGuard, more: () => ConnectionOptions): A {
+function guarded<A extends HttpAgent>(
+  agent: A,
+  guard: AddressGuard,
+  more: (host: string) => ConnectionOptions,
+): A {
   const connect = agent.createConnection.bind(agent);
   agent.createConnection = (options, callback) => {
-    const refusal = guard.refuseLiteral(String(options.host ?? options.hostname ?? ''));
-    if (!refusal) return connect(Object.assign({}, options, more()), callback);
+    const host = String(options.host ?? options.hostname ?? '');
+    const refusal = guard.refuseLiteral(host);
+    if (!refusal) return connect(Object.assign({}, options, more(host)), callback);
     process.nextTick(() => (callback as (error: Error) => void)(refusal));
     return undefined;
   };

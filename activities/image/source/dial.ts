@@ -1,7 +1,7 @@
-import { connect as connectTcp, isIP, Socket } from 'node:net';
+import { connect as connectTcp, Socket } from 'node:net';
 import type { OnReadOpts } from 'node:net';
 import type { SourceAgents } from './agents.js';
-import { ADDRESS_ATTEMPT_MS } from './addresses.js';
+import { ADDRESS_ATTEMPT_MS, serverNameOf } from './addresses.js';
 import { tls as nodeTls } from './node-http.js';
 
 /**
@@ -21,6 +21,6 @@ export function dial({ guard, tls }: SourceAgents, url: URL, onread: OnReadOpts)
     onread,
   };
   if (!secure) return connectTcp(options);
-  const servername = isIP(host) === 0 ? { servername: host } : {};
-  return nodeTls().connect({ ...options, ...tls(), ...servername, ALPNProtocols: ['http/1.1'] });
+  const servername = serverNameOf(host);
+  return nodeTls().connect({ ...options, ...tls(), servername, ALPNProtocols: ['http/1.1'] });
 }

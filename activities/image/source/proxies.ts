@@ -9,7 +9,7 @@ import { isIPv6 } from 'node:net';
 import type { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { permanentFailure } from '../../failures.js';
-import type { AddressGuard } from './addresses.js';
+import { serverNameOf, type AddressGuard } from './addresses.js';
 import { http, https } from './node-http.js';
 import { userInfoAuth } from './origin.js';
 import { connectToProxy, openTunnel } from './proxy-connection.js';
@@ -63,7 +63,8 @@ export function createTunnelAgent(proxy: Proxy, guard: AddressGuard, tls: () => 
   answering(agent, async (options, signal) => {
     requireAllowed(guard, options);
     const socket = await openTunnel({ proxy, guard, signal }, authorityOf(options, undefined));
-    return connect(Object.assign({}, options, tls(), { socket })) as Socket;
+    const servername = serverNameOf(hostOf(options));
+    return connect(Object.assign({}, options, tls(), { servername, socket })) as Socket;
   });
   return agent;
 }
@@ -90,13 +91,18 @@ function answering(
 }
 
 /** A name is the proxy's to resolve; an address can be judged here, and a proxy is no way around what is refused. */
-function requireAllowed(guard: AddressGuard, { host, hostname }: RequestOptions): void {
-  const refusal = guard.refuseLiteral(host ?? hostname ?? '');
+function requireAllowed(guard: AddressGuard, options: RequestOptions): void {
+  const refusal = guard.refuseLiteral(hostOf(options));
   if (refusal) throw refusal;
 }
 
-function authorityOf({ host, hostname, port }: RequestOptions, implied: number | undefined): string {
-  const name = host ?? hostname ?? '';
+function hostOf({ host, hostname }: RequestOptions): string {
+  return host ?? hostname ?? '';
+}
+
+function authorityOf(options: RequestOptions, implied: number | undefined): string {
+  const name = hostOf(options);
+  const { port } = options;
   const shown = isIPv6(name) ? `[${name}]` : name;
   return Number(port) === implied ? shown : `${shown}:${port ?? ''}`;
 }

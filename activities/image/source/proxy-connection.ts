@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http';
-import { connect as connectTcp, isIP } from 'node:net';
+import { connect as connectTcp } from 'node:net';
 import type { Socket } from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { ApplicationFailure } from '@temporalio/common';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import type { AddressGuard } from './addresses.js';
-import { ADDRESS_ATTEMPT_MS } from './addresses.js';
+import { ADDRESS_ATTEMPT_MS, serverNameOf } from './addresses.js';
 import { connectionFailure, statusText } from './http-failures.js';
 import { http, tls } from './node-http.js';
 
@@ -48,7 +48,7 @@ export async function connectToProxy(approach: Approach): Promise<Socket> {
     autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS,
   };
   if (!isSecure) return await connected(approach, connectTcp(target), 'connect');
-  const servername = isIP(host) === 0 ? host : '';
+  const servername = serverNameOf(host);
   const secured = { ...target, servername, secureContext: secure(), ALPNProtocols: ['http/1.1'] };
   return await connected(approach, tls().connect(secured), 'secureConnect');
 }

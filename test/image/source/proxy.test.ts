@@ -89,6 +89,24 @@ describe('an HTTP source behind a proxy', () => {
     );
   });
 
+  for (const tunnelled of [false, true])
+    it(`proves itself by the name in its URL, whatever the Host header, ${tunnelled ? 'in a tunnel' : 'on straight ways'}`, async () => {
+      const named = await secure('localhost', 'images.test');
+      const other = await secure('other.test');
+      const open = async (origin: RunningServer, pipelining: boolean) => {
+        const by = tunnelled ? { proxy: { https: (await proxy(to(origin))).url } } : {};
+        const request = { ca: origins.ca, headers: [['Host', 'other.test']] as const, ...by };
+        const url = tunnelled ? 'https://images.test/disk' : origin.url;
+        return bench.open(url, request, { pipelining }).source;
+      };
+      for (const pipelining of [false, true]) {
+        await readsAll(await open(named, pipelining));
+        const source = await open(other, pipelining);
+        await fails(source.probe(), 'SourceCertificateInvalid', /ERR_TLS_CERT_ALTNAME_INVALID/u);
+      }
+      assert.ok(named.requests().every(({ headers }) => headers.host === 'other.test'));
+    });
+
   it('is reached by proxies that speak TLS, trusted by their own certificates', async () => {
     const [http, https] = [await plain(), await secure('images.test')];
     const tls = await proxies.issue(['localhost']);
