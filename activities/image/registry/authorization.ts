@@ -86,8 +86,9 @@ export function createAuthorization(parts: AuthorizationParts): Authorization {
     refused(answer) {
       const before = challenge;
       token = undefined;
-      if (answer) {
-        challenge = choose(answer.headers) ?? challenge;
+      const found = answer && choose(answer.headers);
+      if (found) {
+        challenge = found;
         trusted = !answer.foreign;
       }
       return challenge?.scheme === 'bearer' || challenge?.scheme !== before?.scheme;

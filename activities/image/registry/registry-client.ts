@@ -64,8 +64,10 @@ export function createRegistryClient(
       signal: session.signal,
       displayUrl: name,
       provedByDigest: inOneAnswer,
-      async entrance(refused) {
-        if (refused) authorization.refused();
+      async entrance(refused, refusal) {
+        // only the registry's own answers are refusals; those of redirect targets never come here
+        if (refused)
+          authorization.refused(refusal?.status === 401 ? { ...refusal, foreign: false } : undefined);
         return { url, headers: await authorization.headers() };
       },
     });

@@ -84,6 +84,41 @@ describe('authorization to a registry', () => {
     await assertDelivers((await bench.open(addressOf(server), LOGIN)).source);
   });
 
+  for (const scheme of ['bearer', 'basic'])
+    it(`learns from a blob’s 401 what neither ping nor manifest said: ${scheme}`, async () => {
+      const from = await issuer(({ headers }) => headers.authorization === BASIC);
+      const good = scheme === 'bearer' ? 'Bearer sesame-0' : BASIC;
+      const challenge = scheme === 'bearer' ? bearer(from) : 'Basic realm="x"';
+      const server = await registry({
+        before: ({ url, headers }, response) =>
+          url!.includes('/blobs/') && headers.authorization !== good && challenged(response, challenge),
+      });
+      await assertDelivers((await bench.open(addressOf(server), LOGIN)).source);
+      assert.equal(from.tokens.length, scheme === 'bearer' ? 1 : 0);
+      const { source } = await bench.open(addressOf(server));
+      await fails(source.probe(), 'SourceForbidden', /401 Unauthorized/u);
+    });
+
+  it('gives the password to no challenge from elsewhere after a 401 of the registry that names none', async () => {
+    const from = await issuer();
+    const elsewhere = await bench.serve(
+      startServer((_, response) => void challenged(response, bearer(from))),
+    );
+    const server = await registry({
+      before: ({ url, headers }, response) => {
+        if (!url!.includes('/manifests/')) return false;
+        if (headers.authorization === undefined)
+          response.writeHead(307, { location: `${elsewhere.url}/manifest` }).end();
+        else response.writeHead(401).end();
+        return true;
+      },
+    });
+    const { source } = await bench.open(addressOf(server), LOGIN);
+    await fails(source.probe(), 'SourceForbidden', /401 Unauthorized/u);
+    assert.equal(from.tokens.length, 2);
+    for (const { headers } of from.server.requests()) assert.equal(headers.authorization, undefined);
+  });
+
   it('renews a token that is refused, at a manifest and in the middle of a blob', async () => {
     const from = await issuer();
     const used = new Set<string>();
