@@ -1,7 +1,8 @@
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import { addAbortSignal, type Readable } from 'node:stream';
-import { MAX_HEADER_BYTES, networkFailure, unavailable } from './http-failures.js';
+import type { ApplicationFailure } from '../../failures.js';
+import { lengthFailure, MAX_HEADER_BYTES, networkFailure, unavailable } from './http-failures.js';
 import { http, https } from './node-http.js';
 import type { Session } from './session.js';
 import type { Entrance, RedirectTarget } from './types.js';
@@ -28,25 +29,28 @@ export interface Place extends Entrance {
 /**
  * One request to one address by node:http(s), without redirects; a fast reader of raw sockets can take its place.
  *
- * @throws `SourceUnavailable`, `SourceCertificateInvalid`, `SourceNotAllowed`, or the signal's reason.
+ * @throws `SourceUnavailable`, `SourceCertificateInvalid`, `SourceNotAllowed`, `UnsupportedFormat` for a Content-Length that cannot
+ * be read, or the signal's reason.
  */
 export async function requestOnce(session: Session, place: Place): Promise<Answer> {
   const { url, headers: own, isTarget } = place;
-  const failed = (error: unknown): Error =>
+  const failed = (error: unknown): ApplicationFailure =>
     networkFailure(error, session.display, isTarget ? url : undefined);
   const first = startRequest(session, url, own);
+  let before: unknown;
   try {
     return await answerOf(session, first);
   } catch (error) {
     session.signal.throwIfAborted();
     if (!isWorthRepeating(session, first, error)) throw failed(error);
+    before = error;
   }
   const second = startRequest(session, url, own);
   try {
     return await answerOf(session, second);
   } catch (error) {
     session.signal.throwIfAborted();
-    throw failed(error);
+    throw lengthFailure([before, error], failed(error)) ?? failed(error);
   }
 }
 

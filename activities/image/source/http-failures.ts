@@ -153,8 +153,32 @@ export function connectionFailure(error: unknown, doing: string, peer: string): 
   const why =
     code === undefined
       ? root?.message || 'connection failed'
-      : `${CAUSES[code] ?? tlsCause(code, root?.message ?? '') ?? 'connection failed'} (${code})`;
+      : `${causeOf(code, root?.message ?? '', peer)} (${code})`;
   return transientFailure('SourceUnavailable', `${doing}: ${why}`, { cause: bare(root) });
+}
+
+function causeOf(code: string, message: string, peer: string): string {
+  return CAUSES[code] ?? tlsCause(code, message) ?? ruleBroken(code, message, peer) ?? 'connection failed';
+}
+
+/** The parser's own words, in which nothing is the server's. */
+function ruleBroken(code: string, message: string, peer: string): string | undefined {
+  const [, rule] = /^Parse Error: (.+)$/u.exec(message) ?? [];
+  return code.startsWith('HPE_') && rule ? `${peer} breaks the rules of HTTP: ${rule}` : undefined;
+}
+
+/** Content-Length is there twice, or is no number: it is the server's way, and not the weather's, to answer so. */
+const LENGTHS = new Set(['HPE_UNEXPECTED_CONTENT_LENGTH', 'HPE_INVALID_CONTENT_LENGTH']);
+
+/**
+ * The failure for a server that answers, asked again at once, with the same Content-Length that no parser of ours takes; what a
+ * proxy or a server that starts may say for a moment stays for later tries.
+ */
+export function lengthFailure(errors: readonly unknown[], failure: ApplicationFailure): Error | undefined {
+  const codes = new Set(errors.map((error) => (error instanceof Error ? codeOf(error) : undefined)));
+  const [code] = codes;
+  if (errors.length < 2 || codes.size > 1 || code === undefined || !LENGTHS.has(code)) return undefined;
+  return permanentFailure('UnsupportedFormat', failure.message);
 }
 
 /** Retry-After (RFC 9110 §10.2.3) in ms. */

@@ -3,7 +3,7 @@ import type { RequestError } from 'got';
 import { permanentFailure } from '../../failures.js';
 import { awaitHead, discard, isWorthRepeating, requestOnce, requestTo, type Answer } from './answer.js';
 import { withoutUserInfo } from './display-url.js';
-import { MAX_HEADER_BYTES, networkFailure } from './http-failures.js';
+import { lengthFailure, MAX_HEADER_BYTES, networkFailure } from './http-failures.js';
 import type { Session } from './session.js';
 import type { Entrance, RedirectTarget } from './types.js';
 
@@ -75,14 +75,19 @@ interface Trail {
  */
 async function follow(session: Session, hops: Hops): Promise<Answer> {
   const trail: Trail = { last: hops.first, left: MAX_REDIRECTS - 1 };
+  const errors: unknown[] = [];
   for (let repeated: URL | undefined; ;) {
     try {
       return await followFrom(session, hops, trail);
     } catch (error) {
       session.signal.throwIfAborted();
       const { last, request } = trail;
-      if (last === repeated || !request || !isWorthRepeating(session, request, error))
-        throw networkFailure(error, session.display, last);
+      if (last !== repeated) errors.length = 0;
+      errors.push(error);
+      if (last === repeated || !request || !isWorthRepeating(session, request, error)) {
+        const failure = networkFailure(error, session.display, last);
+        throw lengthFailure(errors, failure) ?? failure;
+      }
       repeated = last;
     }
   }

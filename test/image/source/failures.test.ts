@@ -68,7 +68,11 @@ describe('failures of an HTTP source', () => {
       /connection reset \(ECONNRESET\)$/u,
     );
     const noise = await bench.serve(startNoiseServer());
-    await fails(bench.open(noise.url).source.probe(), 'SourceUnavailable', /connection failed \(HPE_\w+\)$/u);
+    await fails(
+      bench.open(noise.url).source.probe(),
+      'SourceUnavailable',
+      /: server breaks the rules of HTTP: Expected HTTP\/[^()]* \(HPE_\w+\)$/u,
+    );
     await fails(
       bench.open('http://no-such-host.invalid/').source.probe(),
       'SourceUnavailable',

@@ -86,9 +86,40 @@ describe('odd answers of real servers', function () {
     await fails(
       source.probe(),
       'SourceUnavailable',
-      / from redirect target http:\S+: connection failed \(HPE_/u,
+      / from redirect target http:\S+: server breaks the rules of HTTP: [^()]+ \(HPE_/u,
     );
     assert.equal(hop.requests().length, 1);
+  });
+
+  for (const [what, length, words] of [
+    ['twice', `content-length: ${BYTES.length}\r\ncontent-length: ${BYTES.length}`, 'Duplicate'],
+    ['as no number', 'content-length: many', 'Invalid character in'],
+  ] as const)
+    it(`are given up for good, and in words, where they say their length ${what}, of a redirect's target too`, async () => {
+      const server = await bench.serve(startHandMade(`HTTP/1.1 200 OK\r\n${length}\r\n\r\n`));
+      const hop = await bench.serve(startRedirectServer(() => server.url));
+      const message = new RegExp(
+        `: server breaks the rules of HTTP: ${words} Content-Length \\(HPE_\\w+\\)$`,
+        'u',
+      );
+      for (const { url } of [server, hop])
+        await fails(bench.open(url).source.probe(), 'UnsupportedFormat', message);
+      assert.equal(server.connections(), 2 * 2);
+    });
+
+  it('are read where one answer alone said its length twice', async () => {
+    const good = `content-length: ${BYTES.length}\r\n`;
+    let asked = 0;
+    const server = await bench.serve(
+      startRawServer((socket) => {
+        socket.once('data', () => {
+          socket.write(`HTTP/1.1 200 OK\r\n${good}${asked === 0 ? good : ''}\r\n`);
+          socket.end(BYTES);
+          asked += 1;
+        });
+      }),
+    );
+    assert.ok((await collect(bench.open(server.url).source.stream(0))).equals(BYTES));
   });
 
   it('are not taken leniently from a server that has said nothing odd', async () => {
