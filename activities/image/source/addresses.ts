@@ -50,6 +50,8 @@ const EMBEDDINGS: readonly (readonly [
     ],
   ],
 ];
+/** Where Linux connects to instead: who denies loopback means these too. */
+const CONNECTED_TO: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 /** Made for the first IPv6 address: Node compiles what it knows one by for longer than a whole command starts. */
 let embedding: readonly (readonly [list: BlockList, places: readonly (readonly number[])[]])[] | undefined;
 
@@ -78,19 +80,20 @@ export interface AddressGuard {
  */
 export function createAddressGuard(policy: AddressPolicy): AddressGuard {
   const allowed = blockListOf(policy.allowed);
-  const refusals: readonly (readonly [reason: string, list: BlockList])[] = [
-    ['denied by the operator', blockListOf(policy.denied)],
-    ...(policy.unrestricted
-      ? []
-      : DEFAULT_REFUSALS.map(([reason, cidrs]) => [reason, blockListOf(cidrs)] as const)),
-  ];
+  const denied = blockListOf(policy.denied);
+  const refusals = policy.unrestricted
+    ? []
+    : DEFAULT_REFUSALS.map(([reason, cidrs]) => [reason, blockListOf(cidrs)] as const);
 
   function refusal(address: string): string | undefined {
     const bare = address.replace(/%.*$/u, '');
     const inside = isIPv4(bare) ? [] : addressesInside(bare);
     const isAllowed = (spelling: string): boolean => contains(allowed, spelling);
     if (isAllowed(bare) || (inside.length > 0 && inside.every(isAllowed))) return undefined;
-    return refusals.find(([, list]) => [bare, ...inside].some((spelling) => contains(list, spelling)))?.[0];
+    const spellings = [bare, ...inside];
+    const reached = spellings.map((spelling) => CONNECTED_TO[spelling] ?? spelling);
+    if ([...spellings, ...reached].some((one) => contains(denied, one))) return 'denied by the operator';
+    return refusals.find(([, list]) => spellings.some((spelling) => contains(list, spelling)))?.[0];
   }
 
   function refuseLiteral(host: string): Error | undefined {

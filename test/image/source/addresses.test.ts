@@ -55,6 +55,30 @@ describe('address policy', () => {
     });
   }
 
+  it('takes unspecified addresses for loopback, where they lead, once that is denied', () => {
+    const guardOf = (...denied: string[]) => createAddressGuard({ allowed: [], denied, unrestricted: true });
+    for (const [cidr, ...addresses] of [
+      ['127.0.0.0/8', '127.0.0.1', '0.0.0.0', '::', '::ffff:0.0.0.0', '::ffff:127.0.0.1'],
+      ['::1/128', '::1', '::'],
+      ['0.0.0.0/32', '0.0.0.0', '::'],
+    ] as const)
+      for (const address of addresses)
+        assert.equal(guardOf(cidr).refusal(address), 'denied by the operator', `${address} by ${cidr}`);
+    assert.equal(guardOf('127.0.0.0/8').refusal('0.1.2.3'), undefined);
+    assert.equal(guardOf('10.0.0.0/8').refusal('0.0.0.0'), undefined);
+  });
+
+  it('connects to no loopback by another name once that is denied, with any reader', async () => {
+    const server = await bench.serve(startContentServer(bufferContent(BYTES)));
+    for (const host of ['0.0.0.0', '0', '[::]', '[::ffff:0:0]'])
+      for (const pipelining of [true, false]) {
+        const policy = { allowed: [], denied: ['127.0.0.0/8', '::1'], unrestricted: true };
+        const { source } = bench.open(`http://${host}:${server.port}/`, {}, { policy, pipelining });
+        await fails(source.probe(), 'SourceNotAllowed', /denied by the operator/u);
+      }
+    assert.equal(server.connections(), 0);
+  });
+
   it('lets other addresses through', () => {
     const guard = createAddressGuard(NOBODY);
     for (const address of [
