@@ -13,6 +13,8 @@ export interface Before {
   readonly reclaimPolicy: string;
   /** A claim that an administrator kept it for. */
   readonly claimRef?: Pick<V1ObjectReference, 'namespace' | 'name'>;
+  /** When it was reserved first; absent for one of a worker of before. */
+  readonly since?: string;
 }
 
 /** 422: a test of a JSON patch found something else. */
@@ -37,11 +39,11 @@ export function isReservedFor({ metadata }: V1PersistentVolume, { uid }: DataVol
   );
 }
 
-/** Whose a reservation is, and since when. */
-export function ownMarks(): Record<typeof MARKS.workflowId | typeof MARKS.reservedAt, string> {
+/** Whose a reservation is, and since when: later than `last`, whatever the clocks of other workers say. */
+export function ownMarks(last = ''): Record<typeof MARKS.workflowId | typeof MARKS.reservedAt, string> {
   return {
     [MARKS.workflowId]: Context.current().info.workflowExecution?.workflowId ?? '',
-    [MARKS.reservedAt]: new Date().toISOString(),
+    [MARKS.reservedAt]: new Date(Math.max(Date.now(), (Date.parse(last) || 0) + 1)).toISOString(),
   };
 }
 

@@ -60,15 +60,15 @@ export function createReservationActivities({
     ]);
     const own = volumes.find((volume) => isReservedFor(volume, input.dataVolume));
     if (own) {
-      const reservedAt = await takeOver(own);
-      return describe(own, nodesOf(own, nodes)[0], input.dataVolume, reservedAt);
+      const at = await takeOver(own);
+      return describe(own, nodesOf(own, nodes)[0], input.dataVolume, { at, since: beforeOf(own).since });
     }
     const named = volumes.find(({ metadata }) => metadata?.name === wanted.volumeName);
     if (named) refuseForGood(named, wanted);
     const { fitting, why } = chooseVolumes(wanted, volumes, nodes);
     for (const { volume, node } of fitting) {
-      const reservedAt = await reserve({ volume, node }, input.dataVolume);
-      if (reservedAt !== undefined) return describe(volume, node, input.dataVolume, reservedAt);
+      const reserved = await reserve({ volume, node }, input.dataVolume);
+      if (reserved) return describe(volume, node, input.dataVolume, reserved);
     }
     return {
       waitFor: fitting.length === 0 ? why : `${why}: all that fit have just changed`,
@@ -88,16 +88,17 @@ export function createReservationActivities({
   }
 
   /** One patch: whoever comes later finds another version. When it was, or `undefined` where somebody was faster. */
-  async function reserve({ volume }: FittingVolume, dataVolume: DataVolumeRef): Promise<string | undefined> {
+  async function reserve({ volume }: FittingVolume, dataVolume: DataVolumeRef): Promise<Held | undefined> {
     const { name = '', resourceVersion, labels = {}, annotations = {} } = volume.metadata ?? {};
     const { claimRef, persistentVolumeReclaimPolicy: reclaimPolicy = 'Retain' } = volume.spec ?? {};
+    const own = ownMarks();
     const before: Before = {
       reclaimPolicy,
+      since: own[MARKS.reservedAt],
       ...(claimRef?.name
         ? { claimRef: { namespace: claimRef.namespace, name: claimRef.name } as object }
         : {}),
     };
-    const own = ownMarks();
     const marks = {
       ...own,
       [MARKS.dataVolume]: `${dataVolume.namespace}/${dataVolume.name}`,
@@ -111,13 +112,13 @@ export function createReservationActivities({
       { op: 'add', path: '/metadata/labels', value: { ...labels, [MARKS.unpublished]: dataVolume.uid } },
       { op: 'add', path: '/metadata/annotations', value: { ...annotations, ...marks } },
     ]);
-    return outcome === 'patched' ? own[MARKS.reservedAt] : undefined;
+    return outcome === 'patched' ? { at: own[MARKS.reservedAt], since: before.since } : undefined;
   }
 
   /** An earlier run's, which a sweeper may be emptying by now: it must not be released under this one, nor swept for that one's end. */
   async function takeOver({ metadata }: V1PersistentVolume): Promise<string> {
     const { name = '', resourceVersion, annotations = {} } = metadata ?? {};
-    const marks = ownMarks();
+    const marks = ownMarks(annotations[MARKS.reservedAt]);
     const outcome = await patchVolume(kubernetes, name, `taking volume ${name} over`, [
       { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
       { op: 'add', path: '/metadata/annotations', value: { ...annotations, ...marks } },
@@ -147,8 +148,8 @@ export function createReservationActivities({
     await takeBack(volume, dataVolume);
     const nodes = await listAll('listing nodes', (page) => core.listNode(page));
     const [node] = nodesOf(volume, nodes);
-    const since = volume.metadata?.annotations?.[MARKS.reservedAt];
-    if (node) return { volume: describe(volume, node, dataVolume, since) };
+    const held = { at: volume.metadata?.annotations?.[MARKS.reservedAt], since: beforeOf(volume).since };
+    if (node) return { volume: describe(volume, node, dataVolume, held) };
     throw transientFailure(
       'NodeUnavailable',
       `PersistentVolume ${volume.metadata?.name} cannot be emptied: its node is not in the cluster`,
@@ -222,11 +223,17 @@ export function createReservationActivities({
   return { reserveVolume, withdrawVolume, releaseVolume };
 }
 
+/** When a volume was reserved or taken over, and since when it has been held without a gap. */
+interface Held {
+  readonly at: string | undefined;
+  readonly since: string | undefined;
+}
+
 function describe(
   { metadata, spec }: V1PersistentVolume,
   node: V1Node | undefined,
   dataVolume: DataVolumeRef,
-  reservedAt: string | undefined,
+  { at, since }: Held,
 ): ReservedVolume {
   return {
     node: node?.metadata?.name ?? '',
@@ -238,6 +245,7 @@ function describe(
     volumeMode: spec?.volumeMode === 'Block' ? 'Block' : 'Filesystem',
     path: spec?.local?.path ?? '',
     capacityBytes: Number(parseQuantity(spec?.capacity?.storage ?? '0') ?? 0n),
-    ...(reservedAt ? { reservedAt } : {}),
+    ...(at ? { reservedAt: at } : {}),
+    ...(since ? { heldSince: since } : {}),
   };
 }

@@ -12,6 +12,7 @@ import { takeTransferLock } from './transfer-lock.js';
 import { describe, identityOf, openTreeToUndo, openVolumeDevice, openVolumeTree } from './volume-path.js';
 import {
   findTransferState,
+  isAbout,
   readVolumeMarker,
   removeTransferState,
   type VolumeContext,
@@ -23,7 +24,8 @@ const PIECE = 1024 ** 3;
 
 /**
  * Removes what a transfer wrote into a reserved volume, gives its directory the permissions that it had, and forgets the transfer.
- * A volume that no transfer has opened keeps what it holds, and so does one that a later run has prepared. Absent is success.
+ * A volume that no transfer has opened keeps what it holds, and so do one that a later run has prepared and one that the DataVolume
+ * has got since the transfer: its path may have been somebody else's in between. Absent is success.
  * @throws {@link FailureType} `ResourceExists` while the device is in use, and where the path leads to another device than the one that
  * was written to; retried: `NodeUnavailable` while its path does not exist
  */
@@ -32,19 +34,13 @@ export async function emptyReservedVolume(
   context: VolumeContext,
 ): Promise<void> {
   const { stateDirectory } = context;
-  const { dataVolume, volumeUid } = volume;
+  const { dataVolume } = volume;
   const found = await findTransferState(stateDirectory, dataVolume.uid);
   if (!found) return;
   await using state = found;
   await using _ = await takeTransferLock(state, dataVolume);
   const marker = await readVolumeMarker(state);
-  if (marker && marker.volume.volumeUid !== volumeUid)
-    throw permanentFailure(
-      'ResourceExists',
-      `the transfer of DataVolume ${dataVolume.namespace}/${dataVolume.name} on node ${context.node} is about PersistentVolume ` +
-        `${marker.volume.volume}, not about ${volume.volume}`,
-    );
-  if (marker && isOfLaterRun(marker.volume, volume)) return;
+  if (marker && (!isAbout(marker, volume) || isOfLaterRun(marker.volume, volume))) return;
   if (marker) {
     // first, and for good: a retry that finds this half done must not go on over zeros
     await removeTree(state, 'record.json');
@@ -57,8 +53,10 @@ export async function emptyReservedVolume(
 
 /** A retry has taken the volume over and prepared it, while this attempt waited for its turn: what is in it by now is the retry's. */
 function isOfLaterRun(prepared: ReservedVolume, asked: ReservedVolume): boolean {
-  const since = [prepared.reservedAt, asked.reservedAt];
-  return since.every((at) => at !== undefined) && since[0] !== since[1];
+  const [at, than] = [prepared.reservedAt, asked.reservedAt];
+  if (at === undefined || than === undefined) return false;
+  // a retry that ended before it prepared the volume asks for what the run before it has written
+  return asked.heldSince === undefined ? at !== than : Date.parse(at) > Date.parse(than);
 }
 
 async function undo(marker: VolumeMarker, context: VolumeContext): Promise<void> {

@@ -5,11 +5,17 @@ import { LOST_AND_FOUND } from '../image/archive/unpack-empty.js';
 import type { NodeActivities } from '../interfaces.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { namesIn } from './directories.js';
-import { emptyReservedVolume } from './empty-volume.js';
 import { attachAgain } from './loop-volumes.js';
 import { takeTransferLock } from './transfer-lock.js';
 import { bytesOf, describe, identityOf, openVolumeDevice, openVolumeTree } from './volume-path.js';
-import { ensureTransferState, readVolumeMarker, writeVolumeMarker } from './volume-state.js';
+import {
+  ensureTransferState,
+  findTransferState,
+  isAbout,
+  readVolumeMarker,
+  removeTransferState,
+  writeVolumeMarker,
+} from './volume-state.js';
 import type { Permissions, VolumeContext, VolumeMarker } from './volume-state.js';
 
 /** As a pool's directories: qemu (107) reads and writes, others may only pass. */
@@ -22,7 +28,7 @@ export async function prepareVolume(input: PrepareInput, context: VolumeContext)
   const { volume } = input;
   const { stateDirectory, transferUser } = context;
   const { uid } = volume.dataVolume;
-  await clearOthers(volume, context);
+  await forgetOthers(volume, context);
   await using state = await ensureTransferState(stateDirectory, uid, transferUser);
   // whoever still writes for an earlier run has the device open
   await using _ = await takeTransferLock(state, volume.dataVolume);
@@ -64,16 +70,18 @@ async function handOut(directory: FileHandle, owner: VolumeContext['transferUser
   await directory.chmod(VOLUME_MODE);
 }
 
-/** An earlier run of the DataVolume may have left another volume half-filled. */
-async function clearOthers(volume: ReservedVolume, context: VolumeContext): Promise<void> {
-  await using state = await ensureTransferState(
-    context.stateDirectory,
-    volume.dataVolume.uid,
-    context.transferUser,
-  );
+/**
+ * What an earlier run wrote into a volume that the DataVolume has lost since is only forgotten: whose its path is by now nobody here
+ * knows, and a leftover is better than somebody's disk that is gone.
+ */
+async function forgetOthers(volume: ReservedVolume, { stateDirectory }: VolumeContext): Promise<void> {
+  const { uid } = volume.dataVolume;
+  const found = await findTransferState(stateDirectory, uid);
+  if (!found) return;
+  await using state = found;
+  await using _ = await takeTransferLock(state, volume.dataVolume);
   const marker = await readVolumeMarker(state);
-  if (marker && marker.volume.volumeUid !== volume.volumeUid)
-    await emptyReservedVolume({ volume: marker.volume }, context);
+  if (marker && !isAbout(marker, volume)) await removeTransferState(stateDirectory, uid);
 }
 
 async function refuseSmall(opened: FileHandle, { volume, claim, requestBytes }: PrepareInput): Promise<void> {

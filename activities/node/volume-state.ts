@@ -97,6 +97,11 @@ export async function readVolumeMarker(state: FileHandle): Promise<VolumeMarker 
   return value as VolumeMarker;
 }
 
+/** Whether a marker is about this volume in the time for which it is held now: before that, it was somebody else's. */
+export function isAbout({ volume: known }: VolumeMarker, { volumeUid, heldSince }: ReservedVolume): boolean {
+  return known.volumeUid === volumeUid && (heldSince === undefined || known.heldSince === heldSince);
+}
+
 /** Writes the marker. */
 export async function writeVolumeMarker(state: FileHandle, marker: VolumeMarker): Promise<void> {
   await writeJson(state, MARKER, marker);

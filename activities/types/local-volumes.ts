@@ -23,6 +23,11 @@ export interface ReservedVolume {
   readonly capacityBytes: number;
   /** When it was reserved, or taken over by a later run; absent for one that is filled in place. */
   readonly reservedAt?: string;
+  /**
+   * Since when it has been held for this DataVolume without a gap: who takes it over does not change it. What a node knows of an earlier
+   * time is of no use, since the volume was somebody else's in between. Absent for one that is filled in place, and of a worker of before.
+   */
+  readonly heldSince?: string;
 }
 
 /** What a lifecycle fills: a directory of a pool, or a volume that was there. */

@@ -277,6 +277,12 @@ describe('static volumes on a real API server', function () {
     const { volume } = await act(dvflow.withdrawVolume, [{ dataVolume }]);
     await act(dvflow.releaseVolume, [{ volume: volume! }]);
     await awaitPhase(name, 'Available');
+    // what a node remembers of it is of before: somebody else might have had it by now
+    const { reserved: anew } = await reserve(dataVolume);
+    assert.equal(anew.heldSince, anew.reservedAt);
+    assert.ok(anew.heldSince! > volume!.reservedAt!, `${anew.heldSince} is not after ${volume!.reservedAt}`);
+    assert.equal(volume!.heldSince, reserved.heldSince);
+    assert.equal(reserved.heldSince, reserved.reservedAt);
   });
 
   it('takes a volume back whose claim vanished while it was handed over', async () => {

@@ -29,9 +29,16 @@ import { tryMount } from './support.js';
 const DEVICE = 48 * MIB;
 
 /** A static volume that is reserved for a DataVolume, and what fills it. */
-function reserve(root: string, path: string, more: Partial<ReservedVolume> = {}, contentType?: 'archive') {
-  const stateDirectory = `${root}/state-${randomUUID()}`;
-  const dataVolume = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
+function reserve(
+  root: string,
+  path: string,
+  {
+    stateDirectory = `${root}/state-${randomUUID()}`,
+    ...more
+  }: Partial<ReservedVolume> & { readonly stateDirectory?: string } = {},
+  contentType?: 'archive',
+) {
+  const { dataVolume = { namespace: 'team-a', name: 'vm1', uid: randomUUID() } } = more;
   const claim = { namespace: 'team-a', name: 'vm1', uid: randomUUID() };
   const volume: ReservedVolume = {
     node: 'here',
@@ -49,6 +56,9 @@ function reserve(root: string, path: string, more: Partial<ReservedVolume> = {},
   return {
     volume,
     node,
+    /** For another volume, or the same one at another time. */
+    again: (to: string, other: Partial<ReservedVolume> = {}) =>
+      reserve(root, to, { ...more, stateDirectory, dataVolume, ...other }, contentType),
     state: `${stateDirectory}/transfers/${dataVolume.uid}`,
     prepare: (requestBytes = 32 * MIB) =>
       node.prepareVolume({ volume, claim, requestBytes, archive: contentType === 'archive' }),
@@ -401,6 +411,78 @@ describe('a reserved directory', function () {
     await empty();
     assert.deepEqual(readdirSync(path), []);
   });
+
+  for (const contentType of [undefined, 'archive'] as const) {
+    it(`holds what somebody else has put there since, where its ${contentType ?? 'disk'} was lost to them and the DataVolume got another`, async () => {
+      await using server = await serveFile(contentType ? makeTar() : raw);
+      const [lost, got] = [make(), make()];
+      const before = reserve(directory(), lost, filesystem, contentType);
+      await before.prepare();
+      await before.transfer(server.url).done;
+      writeFileSync(`${lost}/disk.img`, 'of somebody');
+      const { prepare, transfer, empty, state } = before.again(got);
+      // as of a run that ends before it has prepared anything
+      await empty();
+      await prepare();
+      assert.equal(readFileSync(`${lost}/disk.img`, 'utf8'), 'of somebody');
+      await transfer(server.url).done;
+      await empty();
+      assert.deepEqual(readdirSync(got), []);
+      assert.ok(!existsSync(state));
+      assert.equal(readFileSync(`${lost}/disk.img`, 'utf8'), 'of somebody');
+    });
+  }
+
+  it('is filled anew where the DataVolume had lost it and got it again, and not emptied for what was written before that', async () => {
+    await using server = await serveFile(raw);
+    const path = make();
+    const heldSince = '2026-01-01T00:00:00.000Z';
+    const held = { ...filesystem, volumeUid: randomUUID(), reservedAt: heldSince, heldSince };
+    const before = reserve(directory(), path, held);
+    await before.prepare();
+    await before.transfer(server.url).done;
+    writeFileSync(`${path}/disk.img`, 'of somebody');
+    const later = { reservedAt: '2026-01-02T00:00:00.000Z', heldSince: '2026-01-02T00:00:00.000Z' };
+    const { node, volume, prepare, transfer, empty } = before.again(path, later);
+    await empty();
+    assert.equal(readFileSync(`${path}/disk.img`, 'utf8'), 'of somebody');
+    await prepare();
+    await empty();
+    assert.equal(
+      readFileSync(`${path}/disk.img`, 'utf8'),
+      'of somebody',
+      'no transfer of this time has begun',
+    );
+    await prepare();
+    const transferred = await transfer(server.url).done;
+    await node.verifyImage({ directory: volume, transferred });
+    qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, `${path}/disk.img`);
+  });
+
+  it('goes on with what is there, and is emptied of it, for a retry that has taken it over without a gap', async () => {
+    await using server = await serveFile(raw);
+    const path = make();
+    const heldSince = '2026-01-01T00:00:00.000Z';
+    const held = { ...filesystem, volumeUid: randomUUID(), reservedAt: heldSince, heldSince };
+    const before = reserve(directory(), path, held);
+    await before.prepare();
+    const first = await before.transfer(server.url).done;
+    const retry = before.again(path, { reservedAt: '2026-01-02T00:00:00.000Z' });
+    await retry.prepare();
+    assert.deepEqual({ ...(await retry.transfer(server.url, 2).done), attempts: 1 }, first);
+    // one that ends before it has looked at the volume
+    await before.again(path, { reservedAt: '2026-01-03T00:00:00.000Z' }).empty();
+    assert.deepEqual(readdirSync(path), []);
+  });
+
+  function makeTar(): string {
+    const tar = `${directory()}/disk.tar`;
+    const files = `${directory()}/of-tar`;
+    mkdirSync(files, { recursive: true });
+    writeFileSync(`${files}/disk.img`, 'of an archive');
+    execFileSync('tar', ['-cf', tar, '-C', files, '.']);
+    return tar;
+  }
 
   it('is refused where its path is a file, or its file system too small for the disk', async () => {
     await assert.rejects(
