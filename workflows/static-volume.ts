@@ -1,6 +1,7 @@
 /** A static local volume in the life of an import: chosen and reserved, made ready on its node, given back if the import fails. */
+import { ApplicationFailure } from '@temporalio/workflow';
 import type { FillTarget, ReservedVolume } from '../activities/types/local-volumes.js';
-import type { ClaimRef, DataVolumeRef, TargetPlan } from '../activities/types.js';
+import type { ClaimRef, DataVolumeRef, FailureType, TargetPlan } from '../activities/types.js';
 import { control, emptying, onNode } from './activity-options.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { refOf } from './run-state.js';
@@ -59,15 +60,27 @@ async function giveBack(dataVolume: DataVolumeRef): Promise<void> {
   await returnVolume(dataVolume);
 }
 
-/** Empties and releases the volume that is reserved for a DataVolume, if there is one; with `reservedAt` only one of that time. */
+/**
+ * Empties and releases the volume that is reserved for a DataVolume, if there is one; with `reservedAt` only one of that time.
+ * @throws {@link FailureType} `NodeUnavailable` where its node has been deleted: it stays reserved, and the sweeper comes back to it
+ */
 export async function returnVolume(
   dataVolume: DataVolumeRef,
   asking = control,
   reservedAt?: string,
 ): Promise<boolean> {
-  const { volume } = await asking.withdrawVolume({ dataVolume, ...(reservedAt ? { reservedAt } : {}) });
+  const { volume, waiting } = await asking.withdrawVolume({
+    dataVolume,
+    ...(reservedAt ? { reservedAt } : {}),
+  });
+  if (waiting !== undefined) throw notNow(waiting);
   if (!volume) return false;
   await emptying(volume.node).emptyReservedVolume({ volume });
   await asking.releaseVolume({ volume });
   return true;
+}
+
+function notNow(message: string): ApplicationFailure {
+  const type = 'NodeUnavailable' satisfies FailureType;
+  return ApplicationFailure.create({ type, message, nonRetryable: true });
 }

@@ -60,8 +60,10 @@ export function createReservationActivities({
     ]);
     const own = volumes.find((volume) => isReservedFor(volume, input.dataVolume));
     if (own) {
+      const [node] = nodesOf(own, nodes);
+      if (!node) return { waitFor: withoutNode(own) };
       const at = await takeOver(own);
-      return describe(own, nodesOf(own, nodes)[0], input.dataVolume, { at, since: beforeOf(own).since });
+      return describe(own, node, input.dataVolume, { at, since: beforeOf(own).since });
     }
     const named = volumes.find(({ metadata }) => metadata?.name === wanted.volumeName);
     if (named) refuseForGood(named, wanted);
@@ -133,7 +135,7 @@ export function createReservationActivities({
   }: {
     dataVolume: DataVolumeRef;
     reservedAt?: string;
-  }): Promise<{ volume?: ReservedVolume }> {
+  }): Promise<{ volume?: ReservedVolume; waiting?: string }> {
     const labelSelector = `${MARKS.unpublished}=${dataVolume.uid}`;
     const marked = await listAll('listing unpublished volumes', (page) =>
       core.listPersistentVolume({ ...page, labelSelector }),
@@ -150,10 +152,10 @@ export function createReservationActivities({
     const [node] = nodesOf(volume, nodes);
     const held = { at: volume.metadata?.annotations?.[MARKS.reservedAt], since: beforeOf(volume).since };
     if (node) return { volume: describe(volume, node, dataVolume, held) };
-    throw transientFailure(
-      'NodeUnavailable',
-      `PersistentVolume ${volume.metadata?.name} cannot be emptied: its node is not in the cluster`,
-    );
+    // it may never come back: nothing to be tried again for a day
+    return {
+      waiting: `PersistentVolume ${volume.metadata?.name} cannot be emptied: its node is not in the cluster`,
+    };
   }
 
   /** Bound to the claim, the disk is complete and the user's; a claim that only waits would get the volume as soon as it is free. */
@@ -223,6 +225,13 @@ export function createReservationActivities({
   return { reserveVolume, withdrawVolume, releaseVolume };
 }
 
+function withoutNode({ metadata }: V1PersistentVolume): string {
+  return (
+    `PersistentVolume ${metadata?.name} is reserved and may be half-filled, and its node is not in the cluster: ` +
+    'bring the node back, or delete the PersistentVolume to get another one'
+  );
+}
+
 /** When a volume was reserved or taken over, and since when it has been held without a gap. */
 interface Held {
   readonly at: string | undefined;
@@ -231,13 +240,13 @@ interface Held {
 
 function describe(
   { metadata, spec }: V1PersistentVolume,
-  node: V1Node | undefined,
+  node: V1Node,
   dataVolume: DataVolumeRef,
   { at, since }: Held,
 ): ReservedVolume {
   return {
-    node: node?.metadata?.name ?? '',
-    hostname: node?.metadata?.labels?.[HOSTNAME_LABEL] ?? '',
+    node: node.metadata?.name ?? '',
+    hostname: node.metadata?.labels?.[HOSTNAME_LABEL] ?? '',
     dataVolume,
     volume: metadata?.name ?? '',
     volumeUid: metadata?.uid ?? '',

@@ -131,14 +131,14 @@ export interface LocalVolumeControlActivities {
   reserveVolume(input: { dataVolume: DataVolumeRef; target: TargetPlan }): Promise<ReservedVolume | NoVolume>;
   /**
    * Takes a reserved volume out of reach of the user's claim, so that it can be emptied. Absent: this DataVolume has none, or its
-   * claim is Bound to a complete disk.
+   * claim is Bound to a complete disk. `waiting`: it stays reserved, since it cannot be emptied now, and why.
    * @throws {@link FailureType} retried: `KubernetesUnavailable` while the DataVolume's claim is still there
    */
   withdrawVolume(input: {
     dataVolume: DataVolumeRef;
     /** Only if no run has taken it over since. */
     reservedAt?: string;
-  }): Promise<{ readonly volume?: ReservedVolume }>;
+  }): Promise<{ readonly volume?: ReservedVolume; readonly waiting?: string }>;
   /** Makes an emptied volume what it was before it was reserved: Available, with its own policy. */
   releaseVolume(input: { volume: ReservedVolume }): Promise<void>;
   /**

@@ -285,6 +285,30 @@ describe('static volumes on a real API server', function () {
     assert.equal(reserved.heldSince, reserved.reservedAt);
   });
 
+  it('stays reserved where its node has been deleted, which the next run waits for', async () => {
+    const node = `node-${namespace}`;
+    const labels = { 'kubernetes.io/hostname': node };
+    const ready = { conditions: [{ type: 'Ready', status: 'True' }] };
+    await admin.core.createNode({ body: { metadata: { name: node, labels } } });
+    const { metadata } = await admin.core.readNode({ name: node });
+    await admin.core.replaceNodeStatus({ name: node, body: { metadata: metadata!, status: ready } });
+    const expression = { key: 'kubernetes.io/hostname', operator: 'In', values: [node] };
+    const nodeAffinity = { required: { nodeSelectorTerms: [{ matchExpressions: [expression] }] } };
+    const name = await makeVolume('a', { nodeAffinity });
+    const dataVolume = await create('vm1');
+    const { target, reserved } = await reserve(dataVolume);
+    assert.equal(reserved.node, node);
+    await admin.core.deleteNode({ name: node });
+    const withdrawn = await act(dvflow.withdrawVolume, [{ dataVolume }]);
+    const waiting = `PersistentVolume ${name} cannot be emptied: its node is not in the cluster`;
+    assert.deepEqual(withdrawn, { waiting });
+    const found = await act(dvflow.reserveVolume, [{ dataVolume, target }]);
+    assert.match('waitFor' in found ? found.waitFor : '', /bring the node back, or delete the Persist/);
+    await admin.core.deletePersistentVolume({ name });
+    const another = await makeVolume('b');
+    assert.equal((await reserve(dataVolume)).reserved.volume, another);
+  });
+
   it('takes a volume back whose claim vanished while it was handed over', async () => {
     const name = await makeVolume('a');
     const dataVolume = await create('vm1');

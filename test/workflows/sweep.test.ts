@@ -41,6 +41,8 @@ describe('the sweeper, with other activities', function () {
   let pages = true;
   /** Node n1 can list nothing. */
   let broken = false;
+  /** The node of reserved volumes has been deleted. */
+  let nodeless = false;
   let emptying: () => Promise<void>;
 
   const server = useWorkers({
@@ -55,6 +57,7 @@ describe('the sweeper, with other activities', function () {
     counts.clear();
     pages = true;
     broken = false;
+    nodeless = false;
     emptying = async () => undefined;
   });
 
@@ -70,9 +73,12 @@ describe('the sweeper, with other activities', function () {
     removeUnpublished: async ({ item }: { item: UnpublishedItem }) => {
       called.push(`remove ${nameOf(item)}`);
     },
-    withdrawVolume: async ({ dataVolume }: { dataVolume: UnpublishedItem['dataVolume'] }) => ({
-      volume: { node: 'n1', dataVolume },
-    }),
+    withdrawVolume: async ({ dataVolume }: { dataVolume: UnpublishedItem['dataVolume'] }) => {
+      called.push('withdraw');
+      return nodeless
+        ? { waiting: 'its node is not in the cluster' }
+        : { volume: { node: 'n1', dataVolume } };
+    },
     releaseVolume: async ({ volume }: { volume: { dataVolume: { uid: string } } }) => {
       called.push(`release ${volume.dataVolume.uid}`);
     },
@@ -142,6 +148,20 @@ describe('the sweeper, with other activities', function () {
     assert.deepEqual(await run.result(), { returned: true });
     assert.ok(called.includes(`release ${volume.dataVolume.uid}`));
     assert.deepEqual(leaks(), [3, 3]);
+  });
+
+  it('leaves a volume reserved whose node has been deleted, and says why', async () => {
+    const volume = left('PersistentVolume', { reserved: true });
+    objects = [volume, left('Secret')];
+    nodeless = true;
+    assert.deepEqual((await sweep()).removed, [nameOf(objects[1]!)]);
+    const run = server().client.workflow.getHandle(returnWorkflowId(volume.dataVolume.uid));
+    assert.deepEqual(await run.result(), { returned: false, why: 'its node is not in the cluster' });
+    assert.deepEqual(
+      called.filter((name) => /^(withdraw|empty|release)/.test(name)),
+      ['withdraw'],
+    );
+    assert.deepEqual(leaks(), [2, 1]);
   });
 
   it('calls no node silent whose worker answers that its pool is broken, and sweeps the rest', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
+import { WorkflowFailedError } from '@temporalio/client';
 import type { UploadRequest } from '../../activities/types/upload.js';
 import { openUploadUpdate } from '../../workflows/messages.js';
 import { CONTROL_QUEUE, nodeQueue, transferQueue } from '../../workflows/task-queues.js';
@@ -9,6 +10,9 @@ describe('the lifecycle of an upload, with other activities', function () {
   this.timeout(60_000);
   /** Questions to the node where a client may send: at the same time now, and the most. */
   const asking = { now: 0, most: 0, all: 0 };
+
+  /** Events of DataVolumes, and that one waits. */
+  const said: string[] = [];
 
   const server = useWorkers({
     workflows: new URL('../../workflows/upload-data-volume.ts', import.meta.url),
@@ -24,8 +28,18 @@ describe('the lifecycle of an upload, with other activities', function () {
       phase: '',
       deadlineMs: 3_600_000,
     }),
-    recordStatus: async () => ({ exists: true }),
-    planTarget: async () => ({
+    recordStatus: async ({ event }: { event?: { reason: string; message: string } }) => {
+      if (event) said.push(`${event.reason}: ${event.message}`);
+      return { exists: true };
+    },
+    reserveVolume: async () => {
+      said.push('waits');
+      return { waitFor: 'its node is not in the cluster' };
+    },
+    deleteClaim: async () => undefined,
+    withdrawVolume: async () => ({ waiting: 'PersistentVolume pv1 cannot be emptied' }),
+    planTarget: async ({ dataVolume: { name } }: { dataVolume: { name: string } }) => ({
+      staticVolume: name === 'static',
       claim: 'create',
       storageClass: 'hostpath',
       provisioner: 'kubevirt.io/hostpath-provisioner',
@@ -76,6 +90,21 @@ describe('the lifecycle of an upload, with other activities', function () {
       return { outcome: 'broken', type: 'SourceUnavailable', message: 'the client vanished' };
     },
   };
+
+  it('ends when it is cancelled, and leaves its volume to the sweeper where the node of that has been deleted', async () => {
+    const handle = await server().client.workflow.start('uploadDataVolume', {
+      taskQueue: CONTROL_QUEUE,
+      workflowId: 'static',
+      args: [{ namespace: 'a', name: 'static', uid: 'static' }],
+    });
+    for (let left = 100; left > 0 && !said.includes('waits'); left--) await pause(100);
+    await handle.cancel();
+    await assert.rejects(handle.result(), WorkflowFailedError);
+    const deferred = said.filter((event) => event.startsWith('CleanupDeferred'));
+    assert.deepEqual(deferred, [
+      'CleanupDeferred: could not give the volume back: PersistentVolume pv1 cannot be emptied; the sweeper will',
+    ]);
+  });
 
   it('lets clients who wait for another one in one after another', async () => {
     const handle = await server().client.workflow.start('uploadDataVolume', {
