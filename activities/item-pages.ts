@@ -8,6 +8,7 @@ const KINDS: readonly UnpublishedItem['kind'][] = [
   'Secret',
   'Directory',
   'BlockVolume',
+  'TransferState',
 ];
 
 /** The page that is asked for, in an order that stays the same while items come and go. */

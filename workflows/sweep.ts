@@ -50,9 +50,9 @@ export interface SweepResult {
 }
 
 /**
- * Removes what terminated lifecycles left: unpublished claims, volumes, Secret copies, directories and block volumes whose four conditions
- * hold (`design.md` §6, How a workflow ends). A finished disk is never among them; one that a user has loses the mark. With `node`, only that node's directories:
- * run when a node answers again.
+ * Removes what terminated lifecycles left: unpublished claims, volumes, Secret copies, directories, block volumes and what nodes know of
+ * transfers, whose four conditions hold (`design.md` §6, How a workflow ends). A finished disk is never among them; one that a user has
+ * loses the mark. With `node`, only that node's directories: run when a node answers again.
  * @throws {@link FailureType} `InvalidArgument`
  */
 export async function sweep(input: { node?: string } = {}): Promise<SweepResult> {
@@ -214,7 +214,7 @@ function isUntaken(error: unknown): boolean {
 }
 
 function isOnNode({ kind }: UnpublishedItem): boolean {
-  return kind === 'Directory' || kind === 'BlockVolume';
+  return kind === 'Directory' || kind === 'BlockVolume' || kind === 'TransferState';
 }
 
 function byKind(a: UnpublishedItem, b: UnpublishedItem): number {

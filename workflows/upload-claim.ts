@@ -1,4 +1,4 @@
-import { CancellationScope, ContinueAsNew, setHandler } from '@temporalio/workflow';
+import { CancellationScope, ContinueAsNew, patched, setHandler, workflowInfo } from '@temporalio/workflow';
 import type { UploadClaim, UploadClaimInput } from '../activities/types/upload.js';
 import type {
   ClaimRef,
@@ -24,6 +24,9 @@ import type { Run } from './run-state.js';
 import { createUploadDesk, type Trouble, type UploadDesk } from './upload-desk.js';
 import { isAskedNoMore, receiveDisk } from './upload.js';
 import { leave, until, within } from './waiting.js';
+
+/** Mark of the histories in which a node is told which run fills a claim's volume. */
+const BY_RUN = 'tells its node which run it is';
 
 /**
  * Fills a claim that asks for an upload (`cdi.kubevirt.io/storage.upload.target`) and has no DataVolume: a Pending one gets a volume
@@ -123,8 +126,13 @@ async function awaitTarget(
 async function prepareInPlace(
   volume: Lifecycle,
   claim: ClaimRef,
-  { target, bound }: { readonly target: TargetPlan; readonly bound: NonNullable<UploadClaim['bound']> },
+  {
+    target,
+    bound: found,
+  }: { readonly target: TargetPlan; readonly bound: NonNullable<UploadClaim['bound']> },
 ): Promise<FillTarget> {
+  // the claim has been its user's between two runs
+  const bound = patched(BY_RUN) ? { ...found, tenure: workflowInfo().firstExecutionRunId } : found;
   const { node } = bound;
   volume.step(`looking at PersistentVolume ${bound.volume} on node ${node}`);
   volume.onFailure('take back what was written', () =>

@@ -255,6 +255,6 @@ function describe(
     path: spec?.local?.path ?? '',
     capacityBytes: Number(parseQuantity(spec?.capacity?.storage ?? '0') ?? 0n),
     ...(at ? { reservedAt: at } : {}),
-    ...(since ? { heldSince: since } : {}),
+    ...(since ? { tenure: since } : {}),
   };
 }

@@ -17,6 +17,9 @@ import type { ExecutionObserver } from './executions.js';
 /** Younger things may be in the making, in ms. */
 const DEFAULT_GRACE_MS = 600_000;
 
+/** Of these there is no object in Kubernetes. */
+const ON_NODES: readonly UnpublishedItem['kind'][] = ['Directory', 'BlockVolume', 'TransferState'];
+
 /** What the activities of the sweeper need. */
 export interface SweepDependencies {
   readonly kubernetes: Kubernetes;
@@ -111,8 +114,7 @@ export function createSweepActivities({
     const { uid, name } = item.dataVolume;
     if (!uid || !name || !item.workflowId) return false;
     if (!isOld(item)) return false;
-    const onNode = item.kind === 'Directory' || item.kind === 'BlockVolume';
-    if (!onNode && (await readMarked(item)) === undefined) return false;
+    if (!ON_NODES.includes(item.kind) && (await readMarked(item)) === undefined) return false;
     if (await isInUse(item, volumes)) return false;
     return await isAbandoned(item);
   }
@@ -147,6 +149,12 @@ export function createSweepActivities({
         return volumes.some((volume) => isAt(volume, item));
       case 'BlockVolume':
         return all.some(({ metadata }) => metadata?.name === item.name);
+      // what it says is needed to undo the transfer, as long as the volume is to be given back
+      case 'TransferState':
+        return all.some(
+          ({ metadata }) =>
+            metadata?.uid === item.objectUid && metadata?.labels?.[MARKS.unpublished] === item.dataVolume.uid,
+        );
       case 'PersistentVolume': {
         const volume = volumes.find(({ metadata }) => metadata?.uid === item.objectUid);
         const { namespace = '', name = '', uid } = volume?.spec?.claimRef ?? {};
@@ -188,6 +196,7 @@ export function createSweepActivities({
         return await callIfFound(doing, core.readNamespacedSecret({ namespace, name }));
       case 'Directory':
       case 'BlockVolume':
+      case 'TransferState':
         return undefined;
     }
   }

@@ -56,7 +56,7 @@ function isOfLaterRun(prepared: ReservedVolume, asked: ReservedVolume): boolean 
   const [at, than] = [prepared.reservedAt, asked.reservedAt];
   if (at === undefined || than === undefined) return false;
   // a retry that ended before it prepared the volume asks for what the run before it has written
-  return asked.heldSince === undefined ? at !== than : Date.parse(at) > Date.parse(than);
+  return asked.tenure === undefined ? at !== than : Date.parse(at) > Date.parse(than);
 }
 
 async function undo(marker: VolumeMarker, context: VolumeContext): Promise<void> {

@@ -19,6 +19,7 @@ import { observePool } from './room.js';
 import { createPreparationActivities } from './preparation/index.js';
 import { removeDirectory, removeUnpublishedDirectory, removeVolumeData } from './remove.js';
 import { reserveDirectory } from './reserve.js';
+import { removeTransferLeak } from './transfer-leaks.js';
 import { verifyFilled } from './verify-filled.js';
 import { DEVICE_DIRECTORY, removeTransferState, STATE_DIRECTORY } from './volume-state.js';
 
@@ -64,6 +65,7 @@ export function createNodeActivities(context: {
       pageOf(await listUnpublished(pools, volumes), page),
     async removeUnpublishedDirectory({ item }) {
       if (item.kind === 'BlockVolume') await removeLoopLeak(item, volumes);
+      else if (item.kind === 'TransferState') await removeTransferLeak(item, volumes);
       else await removeUnpublishedDirectory(item, node);
     },
     examineNode: async ({ pools }) => ({

@@ -3,12 +3,13 @@ import type { PoolRef, UnpublishedItem } from '../types.js';
 import { listLoopLeaks } from './loop-leaks.js';
 import { listMarkers } from './marker.js';
 import { findPool } from './pool.js';
+import { listTransferLeaks } from './transfer-leaks.js';
 import { warn } from './warn.js';
 import type { VolumeContext } from './volume-state.js';
 
 /**
- * Directories of these pools that carry the marker, and block volumes that hold nothing. A pool that cannot be listed is left out and
- * said in the log, and so are records of block volumes: the rest is swept.
+ * Directories of these pools that carry the marker, block volumes that hold nothing, and what is known of transfers into static volumes.
+ * A pool that cannot be listed is left out and said in the log, and so are the records of the others: the rest is swept.
  * @throws as `findPool` where nothing can be listed at all
  */
 export async function listUnpublished(
@@ -26,11 +27,12 @@ export async function listUnpublished(
       return undefined;
     });
   // at the same time: pools that do not answer are waited for once
-  const [leaks, ...lists] = await Promise.all([
+  const [leaks, transfers, ...lists] = await Promise.all([
     attempt({ records: context.stateDirectory }, () => listLoopLeaks(context)),
+    attempt({ records: `${context.stateDirectory}/transfers` }, () => listTransferLeaks(context)),
     ...pools.map(({ path }) => attempt({ pool: path }, () => listPool(path, context))),
   ]);
-  const items = [leaks, ...lists].flatMap((list) => list ?? []);
+  const items = [leaks, transfers, ...lists].flatMap((list) => list ?? []);
   const nothing = items.length === 0 && lists.every((list) => list === undefined);
   if (nothing && failures.length > 0) throw failures[0];
   return items;

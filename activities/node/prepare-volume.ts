@@ -1,5 +1,6 @@
 /** A reserved static volume before its transfer, and when it is published or proved. */
 import type { FileHandle } from 'node:fs/promises';
+import { asyncLocalStorage } from '@temporalio/activity';
 import { permanentFailure } from '../failures.js';
 import { LOST_AND_FOUND } from '../image/archive/unpack-empty.js';
 import type { NodeActivities } from '../interfaces.js';
@@ -50,12 +51,14 @@ async function markerFor(
   found: VolumeMarker | undefined,
 ): Promise<VolumeMarker> {
   const begun = found?.begun ?? false;
+  const by = asyncLocalStorage.getStore()?.info.workflowExecution?.workflowId;
+  const made = { createdAt: new Date().toISOString(), ...(by === undefined ? {} : { workflowId: by }) };
   if (volume.volumeMode === 'Block') {
     const { medium } = found ?? {};
     const written = medium === undefined ? {} : { medium };
-    return { volume, archive, begun, device: await identityOf(opened), ...written };
+    return { volume, archive, begun, ...made, device: await identityOf(opened), ...written };
   }
-  return { volume, archive, begun, before: found?.before ?? (await permissionsOf(opened)) };
+  return { volume, archive, begun, ...made, before: found?.before ?? (await permissionsOf(opened)) };
 }
 
 async function permissionsOf(directory: FileHandle): Promise<Permissions> {
@@ -72,7 +75,8 @@ async function handOut(directory: FileHandle, owner: VolumeContext['transferUser
 
 /**
  * What an earlier run wrote into a volume that the DataVolume has lost since is only forgotten: whose its path is by now nobody here
- * knows, and a leftover is better than somebody's disk that is gone.
+ * knows, and a leftover is better than somebody's disk that is gone. So is an upload into a claim by another run: the claim's user may
+ * have written to the disk since.
  */
 async function forgetOthers(volume: ReservedVolume, { stateDirectory }: VolumeContext): Promise<void> {
   const { uid } = volume.dataVolume;

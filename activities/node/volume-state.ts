@@ -56,6 +56,9 @@ export interface VolumeMarker {
   readonly before?: Permissions;
   /** A transfer has opened the volume: what it holds is no longer what it held. */
   readonly begun: boolean;
+  /** Who prepared it last, and when, in ISO 8601; absent where a worker of before did. */
+  readonly workflowId?: string;
+  readonly createdAt?: string;
 }
 
 /** Opens a directory of the worker's state, and makes it where it is missing. */
@@ -98,8 +101,8 @@ export async function readVolumeMarker(state: FileHandle): Promise<VolumeMarker 
 }
 
 /** Whether a marker is about this volume in the time for which it is held now: before that, it was somebody else's. */
-export function isAbout({ volume: known }: VolumeMarker, { volumeUid, heldSince }: ReservedVolume): boolean {
-  return known.volumeUid === volumeUid && (heldSince === undefined || known.heldSince === heldSince);
+export function isAbout({ volume: known }: VolumeMarker, { volumeUid, tenure }: ReservedVolume): boolean {
+  return known.volumeUid === volumeUid && (tenure === undefined || known.tenure === tenure);
 }
 
 /** Writes the marker. */

@@ -24,10 +24,10 @@ export interface ReservedVolume {
   /** When it was reserved, or taken over by a later run; absent for one that is filled in place. */
   readonly reservedAt?: string;
   /**
-   * Since when it has been held for this DataVolume without a gap: who takes it over does not change it. What a node knows of an earlier
-   * time is of no use, since the volume was somebody else's in between. Absent for one that is filled in place, and of a worker of before.
+   * Names the time for which it is held without a gap: who takes it over does not change it. What a node knows of another time is of no
+   * use, since the volume may have been somebody else's in between. Of one that is filled in place the run. Absent: of a worker of before.
    */
-  readonly heldSince?: string;
+  readonly tenure?: string;
 }
 
 /** What a lifecycle fills: a directory of a pool, or a volume that was there. */

@@ -116,12 +116,13 @@ export interface KeptVolume {
 
 /** Something unpublished that the sweeper found; see `design.md` §6. */
 export interface UnpublishedItem {
-  readonly kind: 'PersistentVolumeClaim' | 'PersistentVolume' | 'Secret' | 'Directory' | 'BlockVolume';
-  /** Namespace of a claim or Secret; node of a directory or block volume. */
+  readonly kind:
+    'PersistentVolumeClaim' | 'PersistentVolume' | 'Secret' | 'Directory' | 'BlockVolume' | 'TransferState';
+  /** Namespace of a claim or Secret; node of everything else but a volume. */
   readonly where: string;
   /** Object name; for a directory its name under the pool. */
   readonly name: string;
-  /** uid of the object, so that a namesake made later is never removed; of a block volume the run that made it. */
+  /** uid of the object, so that a namesake made later is never removed; of a block volume the run that made it, of a transfer's state its PersistentVolume. */
   readonly objectUid?: string;
   readonly pool?: string;
   /** A static volume: it is emptied and given back, not removed. @default false */

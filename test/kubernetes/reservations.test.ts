@@ -279,10 +279,10 @@ describe('static volumes on a real API server', function () {
     await awaitPhase(name, 'Available');
     // what a node remembers of it is of before: somebody else might have had it by now
     const { reserved: anew } = await reserve(dataVolume);
-    assert.equal(anew.heldSince, anew.reservedAt);
-    assert.ok(anew.heldSince! > volume!.reservedAt!, `${anew.heldSince} is not after ${volume!.reservedAt}`);
-    assert.equal(volume!.heldSince, reserved.heldSince);
-    assert.equal(reserved.heldSince, reserved.reservedAt);
+    assert.equal(anew.tenure, anew.reservedAt);
+    assert.ok(anew.tenure! > volume!.reservedAt!, `${anew.tenure} is not after ${volume!.reservedAt}`);
+    assert.equal(volume!.tenure, reserved.tenure);
+    assert.equal(reserved.tenure, reserved.reservedAt);
   });
 
   it('stays reserved where its node has been deleted, which the next run waits for', async () => {

@@ -290,6 +290,33 @@ describe('the sweeper on a real API server and a real Temporal server', function
     await admin.core.deletePersistentVolume({ name });
   });
 
+  it('takes the state of a transfer when its run has ended, unless its volume is still to be given back', async () => {
+    const handle = await startWorkflow('w/transfer');
+    const uid = randomUUID();
+    const name = `pv-${uid.slice(0, 8)}`;
+    const volume = {
+      metadata: { name, labels: { 'dvflow.io/unpublished': uid } },
+      spec: { accessModes: ['ReadWriteOnce'], capacity: { storage: '1Gi' }, hostPath: { path: '/x' } },
+    };
+    const { metadata } = await kubernetes.core.createPersistentVolume({ body: volume });
+    const item: UnpublishedItem = {
+      kind: 'TransferState',
+      where: 'n',
+      name: uid,
+      objectUid: metadata!.uid!,
+      dataVolume: { namespace, name: 'vm1', uid },
+      workflowId: 'w/transfer',
+      createdAt: new Date().toISOString(),
+    };
+    const other = { ...item, objectUid: randomUUID() };
+    assert.deepEqual(await judge([item, other]), []);
+    await handle.terminate();
+    assert.deepEqual(await judge([item, other], 600_000), []);
+    assert.deepEqual(await judgeAll([item, other]), [other]);
+    await admin.core.deletePersistentVolume({ name });
+    assert.deepEqual(await judgeAll([item]), [item]);
+  });
+
   it('takes a directory without a volume, and never one that names no workflow', async () => {
     await (await startWorkflow('w/dir')).terminate();
     const { dataVolume, claim } = await leave('w/dir');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
@@ -77,6 +77,51 @@ describe('what a node tells the sweeper', () => {
       `block volume cannot be looked at ${pool.path} odd`,
       `cannot be swept ${broken}`,
     ]);
+  });
+
+  it('is what it knows of a transfer into a static volume, until that is taken or prepared again', async () => {
+    const path = join(pool.base, 'static');
+    await mkdir(path);
+    const dataVolume = { namespace: 'team-a', name: 'vm1', uid: 'dv-9' };
+    const claim = { namespace: 'team-a', name: 'vm1', uid: 'claim-9' };
+    const volume = { node: HOST, hostname: HOST, dataVolume, volume: 'pv9', volumeUid: 'pv-9', path };
+    const reserved = {
+      ...volume,
+      storageClass: 'local',
+      volumeMode: 'Filesystem',
+      capacityBytes: 1,
+    } as const;
+    const prepare = async (workflowId: string): Promise<void> => {
+      const environment = new MockActivityEnvironment({ workflowExecution: { workflowId, runId: 'r' } });
+      await environment.run(() =>
+        node.prepareVolume({ volume: reserved, claim, requestBytes: 1, archive: false }),
+      );
+    };
+    await prepare('w/first');
+    await mkdir(join(stateDirectory, 'transfers/unmarked'));
+    await mkdir(join(stateDirectory, 'transfers/odd'));
+    await writeFile(join(stateDirectory, 'transfers/odd/reserved.json'), '{"volume":');
+    const [first, ...others] = await list(pool.path);
+    assert.deepEqual(others, []);
+    const { createdAt, ...rest } = first!;
+    assert.deepEqual(rest, {
+      kind: 'TransferState',
+      where: HOST,
+      name: 'dv-9',
+      objectUid: 'pv-9',
+      dataVolume,
+      workflowId: 'w/first',
+    });
+    assert.ok(Math.abs(Date.parse(createdAt) - Date.now()) < 60_000);
+    assert.deepEqual(said, [`marker cannot be read ${stateDirectory}/transfers odd`]);
+    await writeFile(join(path, 'disk.img'), 'of a user');
+    await prepare('w/second');
+    await node.removeUnpublishedDirectory({ item: first! });
+    const [second] = await list(pool.path);
+    assert.equal(second?.workflowId, 'w/second');
+    for (const _ of [1, 2]) await node.removeUnpublishedDirectory({ item: second });
+    assert.deepEqual(await list(pool.path), []);
+    assert.equal(await readFile(join(path, 'disk.img'), 'utf8'), 'of a user');
   });
 
   it('is a failure where nothing can be listed at all', async () => {

@@ -436,13 +436,13 @@ describe('a reserved directory', function () {
   it('is filled anew where the DataVolume had lost it and got it again, and not emptied for what was written before that', async () => {
     await using server = await serveFile(raw);
     const path = make();
-    const heldSince = '2026-01-01T00:00:00.000Z';
-    const held = { ...filesystem, volumeUid: randomUUID(), reservedAt: heldSince, heldSince };
+    const tenure = '2026-01-01T00:00:00.000Z';
+    const held = { ...filesystem, volumeUid: randomUUID(), reservedAt: tenure, tenure };
     const before = reserve(directory(), path, held);
     await before.prepare();
     await before.transfer(server.url).done;
     writeFileSync(`${path}/disk.img`, 'of somebody');
-    const later = { reservedAt: '2026-01-02T00:00:00.000Z', heldSince: '2026-01-02T00:00:00.000Z' };
+    const later = { reservedAt: '2026-01-02T00:00:00.000Z', tenure: '2026-01-02T00:00:00.000Z' };
     const { node, volume, prepare, transfer, empty } = before.again(path, later);
     await empty();
     assert.equal(readFileSync(`${path}/disk.img`, 'utf8'), 'of somebody');
@@ -462,8 +462,8 @@ describe('a reserved directory', function () {
   it('goes on with what is there, and is emptied of it, for a retry that has taken it over without a gap', async () => {
     await using server = await serveFile(raw);
     const path = make();
-    const heldSince = '2026-01-01T00:00:00.000Z';
-    const held = { ...filesystem, volumeUid: randomUUID(), reservedAt: heldSince, heldSince };
+    const tenure = '2026-01-01T00:00:00.000Z';
+    const held = { ...filesystem, volumeUid: randomUUID(), reservedAt: tenure, tenure };
     const before = reserve(directory(), path, held);
     await before.prepare();
     const first = await before.transfer(server.url).done;

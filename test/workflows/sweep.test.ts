@@ -71,6 +71,7 @@ describe('the sweeper, with other activities', function () {
       return items.filter(({ workflowId }) => workflowId !== RUNNING);
     },
     removeUnpublished: async ({ item }: { item: UnpublishedItem }) => {
+      assert.notEqual(item.kind, 'TransferState', 'of that there is no object');
       called.push(`remove ${nameOf(item)}`);
     },
     withdrawVolume: async ({ dataVolume }: { dataVolume: UnpublishedItem['dataVolume'] }) => {
@@ -88,7 +89,9 @@ describe('the sweeper, with other activities', function () {
       if (broken) throw transientFailure('NoSpace', 'pool /var/hpvolumes on node n1 cannot be used: EIO');
       return pageOf(directories, page);
     },
-    removeUnpublishedDirectory: control.removeUnpublished,
+    removeUnpublishedDirectory: async ({ item }: { item: UnpublishedItem }) => {
+      called.push(`remove ${nameOf(item)}`);
+    },
     emptyReservedVolume: async () => {
       called.push('empty');
       await emptying();
@@ -148,6 +151,13 @@ describe('the sweeper, with other activities', function () {
     assert.deepEqual(await run.result(), { returned: true });
     assert.ok(called.includes(`release ${volume.dataVolume.uid}`));
     assert.deepEqual(leaks(), [3, 3]);
+  });
+
+  it('has a node forget a transfer whose run is over', async () => {
+    const state = left('TransferState', { where: 'n1' });
+    directories = [state];
+    assert.deepEqual((await sweep()).removed, [nameOf(state)]);
+    assert.ok(called.includes(`remove ${nameOf(state)}`));
   });
 
   it('leaves a volume reserved whose node has been deleted, and says why', async () => {

@@ -2,18 +2,54 @@ import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import type { UploadClaim, UploadControlActivities } from '../../activities/types/upload.js';
+import type { ReservedVolume } from '../../activities/types/local-volumes.js';
+import type { ClaimRef, TargetPlan } from '../../activities/types.js';
 import { withdrawSignal } from '../../workflows/messages.js';
-import { CONTROL_QUEUE } from '../../workflows/task-queues.js';
+import { CONTROL_QUEUE, nodeQueue } from '../../workflows/task-queues.js';
 import { useWorkers } from '../client/workers.js';
 
 type Recorded = Parameters<UploadControlActivities['recordUploadClaim']>[0];
+
+const TARGET: TargetPlan = {
+  claim: 'create',
+  storageClass: 'local',
+  provisioner: '',
+  staticVolume: true,
+  bindingMode: 'Immediate',
+  reclaimPolicy: 'Retain',
+  waitForConsumer: false,
+  accessModes: ['ReadWriteOnce'],
+  volumeMode: 'Filesystem',
+  requestBytes: 1,
+  usableBytes: 1,
+  overhead: 0,
+  api: 'pvc',
+  pool: { path: '', useNamingPrefix: false },
+  preallocation: false,
+};
+
+const boundTo = (dataVolume: ClaimRef): ReservedVolume => ({
+  node: 'n1',
+  hostname: 'n1',
+  dataVolume,
+  volume: 'pv1',
+  volumeUid: 'pv-1',
+  storageClass: 'local',
+  volumeMode: 'Filesystem',
+  path: '/mnt/pv1',
+  capacityBytes: 1,
+});
 
 describe('the lifecycle of an upload into a claim, with other activities', function () {
   this.timeout(60_000);
   /** What is said on each claim, by uid. */
   const recorded = new Map<string, Recorded[]>();
 
-  const activities: Pick<UploadControlActivities, 'openUploadClaim' | 'recordUploadClaim'> = {
+  /** Volumes that node n1 was asked to prepare and to empty, in this order. */
+  const asked: ReservedVolume[] = [];
+
+  const activities: UploadControlActivities = {
+    confirmUploadTarget: async () => ({ asks: true }),
     async openUploadClaim({ claim }): Promise<UploadClaim> {
       const facts = {
         ...claim,
@@ -23,6 +59,7 @@ describe('the lifecycle of an upload into a claim, with other activities', funct
         phase: '',
         deadlineMs: 3_600_000,
       } as const;
+      if (claim.uid.startsWith('bound')) return { facts, target: TARGET, bound: boundTo(claim) };
       return { facts, waiting: { reason: 'Pending', message: 'not Bound yet', counts: false } };
     },
     async recordUploadClaim(input) {
@@ -30,9 +67,14 @@ describe('the lifecycle of an upload into a claim, with other activities', funct
     },
   };
 
+  const node = {
+    prepareVolume: async ({ volume }: { volume: ReservedVolume }) => void asked.push(volume),
+    emptyReservedVolume: async ({ volume }: { volume: ReservedVolume }) => void asked.push(volume),
+  };
+
   const server = useWorkers({
     workflows: new URL('../../workflows/upload-claim.ts', import.meta.url),
-    queues: () => ({ [CONTROL_QUEUE]: { ...activities } }),
+    queues: () => ({ [CONTROL_QUEUE]: { ...activities }, [nodeQueue('n1')]: node }),
   });
 
   /** A run that waits for its claim, as the claim says by an event. */
@@ -56,6 +98,24 @@ describe('the lifecycle of an upload into a claim, with other activities', funct
     await handle.cancel();
     const { podPhase, event, withdrawn } = (await lastWord('cancelled', handle)) ?? {};
     assert.deepEqual([podPhase, event?.reason, withdrawn], ['Failed', 'Cancelled', undefined]);
+  });
+
+  it('tells the node of a Bound claim which run it is, also to take back what it has written', async () => {
+    const tenures: (string | undefined)[] = [];
+    for (const _ of ['first', 'again']) {
+      asked.length = 0;
+      const handle = await startWaiting('bound');
+      for (let left = 100; left > 0 && asked.length === 0; left--) await pause(100);
+      const { runId } = await handle.describe();
+      await handle.cancel();
+      await lastWord('bound', handle);
+      assert.deepEqual(
+        asked.map(({ tenure }) => tenure),
+        [runId, runId],
+      );
+      tenures.push(runId);
+    }
+    assert.notEqual(tenures[0], tenures[1]);
   });
 
   it('says nothing of its end on a claim that has ceased to ask', async () => {
