@@ -58,7 +58,14 @@ export function createReservationActivities({
       listAll('listing volumes', (page) => core.listPersistentVolume(page)),
       listAll('listing nodes', (page) => core.listNode(page)),
     ]);
-    const own = volumes.find((volume) => isReservedFor(volume, input.dataVolume));
+    const marked = volumes.filter((volume) => isReservedFor(volume, input.dataVolume));
+    const lost = marked.find((volume) => !isOurs(volume, input.dataVolume));
+    // what it was before is restored, as at the end of a run, and this one looks anew
+    if (lost) {
+      await unmark(lost, input.dataVolume);
+      throw changedMeanwhile(lost.metadata?.name ?? '');
+    }
+    const [own] = marked;
     if (own) {
       const [node] = nodesOf(own, nodes);
       if (!node) return { waitFor: withoutNode(own) };
@@ -187,12 +194,15 @@ export function createReservationActivities({
     if (outcome !== 'patched') throw changedMeanwhile(name);
   }
 
-  /** Nobody's, held by us, or offered to the DataVolume's claim; an administrator may have given it to somebody else. */
+  /**
+   * Held by us, or offered to the DataVolume's claim; an administrator may have given it to somebody else, who may have had it and lost it
+   * again by now where it is nobody's.
+   */
   function isOurs({ spec }: V1PersistentVolume, dataVolume: DataVolumeRef): boolean {
     const { claimRef } = spec ?? {};
     const offered = claimRef?.namespace === dataVolume.namespace && claimRef.name === dataVolume.name;
     const held = claimRef?.namespace === namespace && claimRef.name === holder(dataVolume).name;
-    return !claimRef || offered || held;
+    return offered || held;
   }
 
   async function releaseVolume({ volume: reserved }: { volume: ReservedVolume }): Promise<void> {

@@ -349,6 +349,38 @@ describe('static volumes on a real API server', function () {
     assert.deepEqual(metadata?.labels, { test: namespace, kept: 'a' });
   });
 
+  for (const [given, claimRef] of [
+    ['to somebody else', { namespace: 'default', name: 'mine' }],
+    ['free', null],
+  ] as const) {
+    it(`does not go on with a volume that an administrator has set ${given} since, nor empties it`, async () => {
+      const name = await makeVolume('a');
+      const dataVolume = await create('vm1');
+      const { target, reserved } = await reserve(dataVolume);
+      const give = async () => {
+        const body = [{ op: 'replace', path: '/spec/claimRef', value: claimRef }];
+        await plane().kubectl('patch', 'pv', name, '--type=json', '-p', JSON.stringify(body));
+      };
+      await give();
+      await rejectsForNow(
+        act(dvflow.reserveVolume, [{ dataVolume, target }]),
+        'KubernetesUnavailable',
+        /changed meanwhile/,
+      );
+      const lost = await read(name);
+      assert.deepEqual(
+        [lost.spec?.claimRef?.name, lost.spec?.persistentVolumeReclaimPolicy, lost.metadata?.labels],
+        [claimRef?.name, 'Delete', { test: namespace, kept: 'a' }],
+      );
+      const again = await act(dvflow.reserveVolume, [{ dataVolume, target }]);
+      if (claimRef) return assert.match('waitFor' in again ? again.waitFor : '', /claimRef default\/mine/);
+      assert.ok('volume' in again && again.tenure !== reserved.tenure);
+      await give();
+      assert.deepEqual(await act(dvflow.withdrawVolume, [{ dataVolume }]), {});
+      assert.equal((await read(name)).metadata?.labels?.['dvflow.io/unpublished'], undefined);
+    });
+  }
+
   async function awaitNoClaim(name: string): Promise<void> {
     for (let waited = 0; waited < 20_000; waited += 100) {
       const { items } = await admin.core.listNamespacedPersistentVolumeClaim({ namespace });

@@ -314,6 +314,9 @@ describe('the sweeper on a real API server and a real Temporal server', function
     assert.deepEqual(await judge([item, other], 600_000), []);
     assert.deepEqual(await judgeAll([item, other]), [other]);
     await admin.core.deletePersistentVolume({ name });
+    // its finalizer goes a moment later
+    for (let waited = 0; waited < 10_000 && (await judgeAll([item])).length === 0; waited += 100)
+      await sleep(100);
     assert.deepEqual(await judgeAll([item]), [item]);
   });
 
