@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import { transientFailure } from '../../failures.js';
 import { confineCommand } from './confine-command.js';
+import { cpuSecondsOf } from './cpu-time.js';
 import { namespaceCommands } from './namespaces.js';
 
 /** Where programs and the tools around them are looked for, inside and outside. */
@@ -31,6 +32,8 @@ export interface Sandboxed {
   readonly sockets: readonly Duplex[];
   /** Resolves when it has ended. */
   readonly ended: Promise<SandboxedEnd>;
+  /** CPU time that it has taken so far; never less than was said before, and 0 where the kernel does not tell. */
+  cpuSeconds(): number;
   /** Ends it at once, and whatever it started. */
   kill(): void;
 }
@@ -101,7 +104,16 @@ function start(
   });
   const ends = child.stdio.slice(3).filter((end): end is Duplex => end instanceof Duplex);
   for (const end of ends) end.on('error', () => undefined);
-  return { sockets: ends, ended: endOf(child), kill: () => killGroup(child) };
+  return { sockets: ends, ended: endOf(child), cpuSeconds: countCpu(child), kill: () => killGroup(child) };
+}
+
+function countCpu(child: ChildProcess): () => number {
+  let most = 0;
+  return () => {
+    const { pid } = child;
+    if (pid !== undefined && !hasEnded(child)) most = Math.max(most, cpuSecondsOf(pid));
+    return most;
+  };
 }
 
 function endOf(child: ChildProcess): Promise<SandboxedEnd> {
@@ -121,9 +133,14 @@ function endOf(child: ChildProcess): Promise<SandboxedEnd> {
   });
 }
 
-function killGroup({ pid, exitCode, signalCode }: ChildProcess): void {
-  // the number of one that has ended may be another's
-  if (pid === undefined || exitCode !== null || signalCode !== null) return;
+/** The number of one that has ended may be another's. */
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
+function killGroup(child: ChildProcess): void {
+  const { pid } = child;
+  if (pid === undefined || hasEnded(child)) return;
   try {
     process.kill(-pid, 'SIGKILL');
   } catch {

@@ -15,6 +15,9 @@ export interface CopyOptions extends FileSourceOptions {
   readonly completed?: number;
   readonly signal?: AbortSignal;
   readonly stallMs?: number;
+  readonly silentSeconds?: number;
+  /** The target's bytes. @default 256 MiB */
+  readonly mostBytes?: number;
   readonly sandbox?: Sandbox;
   /** Every how many pieces a record is due. @default never */
   readonly recordEvery?: number;
@@ -61,7 +64,10 @@ export async function copyFile(
   try {
     const facts = await source.probe();
     const image = await parseForeign(format, source, facts);
-    assert.ok(image.virtualSize <= 256 * MIB, 'a larger disk would be refused by its target');
+    assert.ok(
+      image.virtualSize <= (options.mostBytes ?? 256 * MIB),
+      'a larger disk would be refused by its target',
+    );
     ftruncateSync(fd, image.virtualSize);
     const writer = createSparseWriter({ fd, directFd }, signal);
     const { virtualSize } = await copyForeign(
@@ -70,6 +76,7 @@ export async function copyFile(
         source,
         fileBytes: facts.validators.length!,
         ...(options.stallMs === undefined ? {} : { stallMs: options.stallMs }),
+        ...(options.silentSeconds === undefined ? {} : { silentSeconds: options.silentSeconds }),
         ...(options.sandbox === undefined ? {} : { sandbox: options.sandbox }),
       },
       {

@@ -122,6 +122,19 @@ for (const [index, sandbox] of WAYS.entries())
       assert.notEqual(end.code, 0);
     });
 
+    it('is seen to work, and to wait', async () => {
+      const script = 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo >&3; read -r line <&3';
+      const running = sandbox.run({ file: 'bash', args: ['-c', script], sockets: 1, ...LIMITS });
+      await once(running.sockets[0]!, 'data');
+      const worked = running.cpuSeconds();
+      assert.ok(worked > 0.05 && worked < LIMITS.cpuSeconds, `${worked} s`);
+      await sleep(500);
+      assert.ok(running.cpuSeconds() - worked < 0.05, 'it waits');
+      running.kill();
+      await running.ended;
+      assert.ok(running.cpuSeconds() >= worked);
+    });
+
     it('ends at once when told to, with all that it started', async () => {
       const running = sandbox.run({
         file: 'bash',
@@ -153,6 +166,7 @@ describe('without a way to run a program in a sandbox', () => {
       run: () => ({
         sockets: [],
         ended: Promise.resolve({ code: 1, killedBy: null, stderr: '' }),
+        cpuSeconds: () => 0,
         kill: () => undefined,
       }),
     };

@@ -4,7 +4,7 @@ import { serveNbd, type NbdConnection } from '../../nbd/server.js';
 import { createSegmentPool } from '../../pool.js';
 import type { ReadOutcome, Sink } from '../../progress.js';
 import { findSandbox, type Sandbox, type Sandboxed } from '../../sandbox/sandbox.js';
-import type { ImageSource } from '../../source/types.js';
+import type { ImageSource, Stretch } from '../../source/types.js';
 import { createStage, type Stage } from '../../stage.js';
 import { exportSource, exportTarget } from './exports.js';
 import { convertArguments, explainEnd } from './qemu-img.js';
@@ -14,8 +14,13 @@ import type { ForeignImage } from './types.js';
 const POOL = { segmentBytes: 4 * 1024 * 1024, count: 8 };
 /** Resume begins on a multiple of it. */
 const ALIGNMENT = 64 * 1024;
-/** A process that asks for nothing for so long, and waits for nothing, works on nothing. */
+/** A process that asks for nothing for so long, waits for nothing and takes no CPU time, works on nothing. */
 const STALL_MS = 60_000;
+/**
+ * QEMU passes over a hole without asking for anything, in memory: 1 TiB takes it 110 s of CPU time in a VHDX, 10 s in a VMDK. One
+ * that takes so much more than this for the whole disk goes round in circles.
+ */
+const HOLE = { leastSeconds: 60, bytesPerSecond: 1024 ** 3 };
 /** QEMU needs 300 MiB of addresses, most of them never touched, and tables and buffers of what the header checks let through. */
 const MEMORY_BYTES = 1024 * 1024 * 1024;
 /** Decoding at 4 MiB a second would be slow. */
@@ -29,6 +34,8 @@ export interface ForeignCopy {
   readonly fileBytes: number;
   /** @default 60_000 ms */
   readonly stallMs?: number;
+  /** CPU time that `qemu-img` may take without asking for anything. @default 60 s, and one for each GiB of the disk */
+  readonly silentSeconds?: number;
   /** @default what {@link findSandbox} finds */
   readonly sandbox?: Sandbox;
 }
@@ -36,7 +43,8 @@ export interface ForeignCopy {
 /**
  * Copies the disk of an image that `qemu-img` decodes. It runs in a sandbox and has two sockets: one to the image file, which is
  * read by ranges as it asks, and one to the disk, which is written through a stage as everything else; so it opens no file, and
- * resumes at a guest offset, below which everything is written.
+ * resumes at a guest offset, below which everything is written. Where the image says beforehand what of it is empty, that is passed
+ * over: one `qemu-img` after the other copies what lies between.
  * @throws the source's failure or the target's, whatever `qemu-img` makes of it; {@link FailureType} `ImageInvalid` where it
  * cannot read the image; `NodeUnavailable` where it, or a sandbox, is missing
  */
@@ -47,7 +55,10 @@ export async function copyForeign(copy: ForeignCopy, sink: Sink): Promise<ReadOu
   const sandbox = copy.sandbox ?? (await findSandbox());
   const stage = createStage(createSegmentPool(POOL), sink.writer, sink);
   try {
-    await runConvert(copy, { sandbox, stage, sink, start });
+    for (const stretch of stretchesFrom(start, copy.image)) {
+      await sink.checkpoint(stretch.start, () => stage.flush());
+      await runConvert(copy, { sandbox, stage, sink, stretch });
+    }
     await stage.flush();
     return { virtualSize };
   } finally {
@@ -55,28 +66,41 @@ export async function copyForeign(copy: ForeignCopy, sink: Sink): Promise<ReadOu
   }
 }
 
+/** What there is to be copied of the disk at or after `start`. */
+function stretchesFrom(start: number, { virtualSize, stretches }: ForeignImage): readonly Stretch[] {
+  return (stretches ?? [{ start: 0, end: virtualSize }])
+    .filter(({ end }) => end > start)
+    .map((stretch) => ({ ...stretch, start: Math.max(start, stretch.start) }));
+}
+
 interface Run {
   readonly sandbox: Sandbox;
   readonly stage: Stage;
   readonly sink: Sink;
-  readonly start: number;
+  readonly stretch: Stretch;
 }
 
-async function runConvert(copy: ForeignCopy, { sandbox, stage, sink, start }: Run): Promise<void> {
+/** Copies one stretch of the disk. */
+async function runConvert(copy: ForeignCopy, { sandbox, stage, sink, stretch }: Run): Promise<void> {
   const { image, source, fileBytes, stallMs = STALL_MS } = copy;
   sink.signal.throwIfAborted();
   const program = sandbox.run({
     file: 'qemu-img',
-    args: convertArguments(image, start),
+    args: convertArguments(image, stretch),
     sockets: 2,
     memoryBytes: MEMORY_BYTES,
     cpuSeconds: CPU.leastSeconds + Math.ceil(image.virtualSize / CPU.bytesPerSecond),
   });
   const [toSource, toTarget] = program.sockets;
-  const watch = watchOver(program, sink.signal, stallMs);
+  const { silentSeconds = HOLE.leastSeconds + (stretch.end - stretch.start) / HOLE.bytesPerSecond } = copy;
+  const watch = watchOver(program, sink.signal, { stallMs, silentSeconds });
   const connections = [
     serve(toSource, exportSource(source, { fileBytes, endless: image.endless }), watch.alive),
-    serve(toTarget, exportTarget(stage, sink, { start, virtualSize: image.virtualSize }), watch.alive),
+    serve(
+      toTarget,
+      exportTarget(stage, sink, { start: stretch.start, virtualSize: image.virtualSize }),
+      watch.alive,
+    ),
   ];
   watch.begin(connections);
   try {
@@ -116,19 +140,41 @@ interface Watch {
   readonly stop: () => void;
 }
 
-/** Ends the program when it is told to stop, when one of its exports has failed, and when it does nothing though nothing keeps it. */
-function watchOver(program: Sandboxed, signal: AbortSignal, stallMs: number): Watch {
+interface Patience {
+  /** How long it may do nothing at all, in ms. */
+  readonly stallMs: number;
+  /** CPU time that it may take without asking for anything. */
+  readonly silentSeconds: number;
+}
+
+/**
+ * Ends the program when it is told to stop, when one of its exports has failed, and when it does nothing though nothing keeps it.
+ * One that works without asking for anything is alive, but not for ever.
+ */
+function watchOver(program: Sandboxed, signal: AbortSignal, { stallMs, silentSeconds }: Patience): Watch {
   let last = performance.now();
   let stalled = false;
   let timer: NodeJS.Timeout | undefined;
+  let asked = true;
+  const cpu = { atRequest: 0, now: 0 };
   const abort = (): void => program.kill();
   signal.addEventListener('abort', abort, { once: true });
+
+  function isAlive(): boolean {
+    const before = cpu.now;
+    cpu.now = program.cpuSeconds();
+    if (asked) cpu.atRequest = cpu.now;
+    if (asked) last = performance.now();
+    asked = false;
+    return cpu.now > before && cpu.now - cpu.atRequest < silentSeconds;
+  }
   return {
-    alive: () => void (last = performance.now()),
+    alive: () => void (asked = true),
     begin(connections) {
       timer = setInterval(() => {
         if (connections.some(({ failure }) => failure)) return program.kill();
-        if (connections.some(({ working }) => working > 0)) last = performance.now();
+        if (connections.some(({ working }) => working > 0)) asked = true;
+        if (isAlive()) last = performance.now();
         if (performance.now() - last < stallMs) return;
         stalled = true;
         program.kill();

@@ -1,6 +1,7 @@
 import { transientFailure } from '../../../failures.js';
 import { invalid } from '../../refusals.js';
 import type { SandboxedEnd } from '../../sandbox/sandbox.js';
+import type { Stretch } from '../../source/types.js';
 import type { ForeignFormat, ForeignImage } from './types.js';
 
 /** Names of QEMU's drivers. */
@@ -17,14 +18,14 @@ const TARGET_FD = '4';
 const COROUTINES = 8;
 
 /**
- * Arguments that copy the disk of an image from `start` on, in order. Every driver is named, so that nothing is guessed from
+ * Arguments that copy a stretch of the disk of an image, in order. Every driver is named, so that nothing is guessed from
  * content; the image is not asked for a backing file; the only files are two open sockets, so that no path is ever opened.
  */
 export function convertArguments(
-  { format, virtualSize, options = {} }: ForeignImage,
-  start: number,
+  { format, options = {} }: ForeignImage,
+  { start, end }: Stretch,
 ): readonly string[] {
-  const part = { driver: 'raw', offset: start, size: virtualSize - start };
+  const part = { driver: 'raw', offset: start, size: end - start };
   const nbd = (fd: string) => ({ driver: 'nbd', server: { type: 'fd', str: fd } });
   const image = { driver: DRIVERS[format], ...options, file: nbd(SOURCE_FD), backing: null };
   return [

@@ -1,3 +1,5 @@
+import type { Stretch } from '../../source/types.js';
+
 /** The formats that `qemu-img` decodes for us, by the names of this project. */
 export type ForeignFormat = 'vmdk' | 'vdi' | 'vhd' | 'vhdx';
 
@@ -10,6 +12,8 @@ export interface ForeignImage {
   readonly virtualSize: number;
   /** Bytes of the disk that the image holds, as far as its header tells. */
   readonly allocatedBytes?: number;
+  /** Where the disk may hold something else than zeros, in order, where that was looked up. @default all of it */
+  readonly stretches?: readonly Stretch[];
   /** The disk is the first so many bytes of the file as they are, and `qemu-img` is not needed. */
   readonly rawLength?: number;
   /**

@@ -1,6 +1,7 @@
 import { hostile, invalid, unsupported } from '../../refusals.js';
 import { assertInside, isPowerOfTwo, readU64, type ImageBytes } from './image-bytes.js';
 import type { ForeignImage } from './types.js';
+import { readStretches, type BlockLayout } from './vhdx-blocks.js';
 import { readRegions, type Region } from './vhdx-regions.js';
 
 const MIB = 1024 * 1024;
@@ -50,13 +51,14 @@ export async function parseVhdx(bytes: ImageBytes): Promise<ForeignImage> {
     throw hostile(`VHDX disk has ${virtualSize} bytes, the format's limit is ${MAX_SIZE}`);
   if (virtualSize % SECTOR !== 0)
     throw invalid(`VHDX disk has ${virtualSize} bytes, not a multiple of ${SECTOR}`);
-  checkTable(parameters.readUInt32LE(0), virtualSize, bat);
+  const layout = checkTable(parameters.readUInt32LE(0), virtualSize, bat);
   const subformat = flags & FLAG_FIXED ? 'fixed' : 'dynamic';
   if (subformat === 'fixed') assertInside('VHDX data', virtualSize, bytes.fileBytes);
   return {
     format: 'vhdx',
     subformat,
     virtualSize,
+    stretches: await readStretches(bytes, bat, layout),
     ...(subformat === 'fixed' ? { allocatedBytes: virtualSize } : {}),
   };
 }
@@ -103,7 +105,7 @@ async function readItem(
 }
 
 /** Bounds the table that QEMU allocates and reads when it opens the image. */
-function checkTable(blockBytes: number, virtualSize: number, bat: Region): void {
+function checkTable(blockBytes: number, virtualSize: number, bat: Region): BlockLayout {
   if (blockBytes < BLOCK_BYTES.least || blockBytes > BLOCK_BYTES.most || !isPowerOfTwo(blockBytes))
     throw invalid(
       `VHDX block size ${blockBytes} is no power of 2 from ${BLOCK_BYTES.least} to ${BLOCK_BYTES.most}`,
@@ -115,4 +117,5 @@ function checkTable(blockBytes: number, virtualSize: number, bat: Region): void 
     throw invalid(
       `VHDX block table has ${bat.length} bytes, a disk of ${virtualSize} bytes needs ${entries * BAT_ENTRY_BYTES}`,
     );
+  return { blockBytes, virtualSize, chunk };
 }
