@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { openXz } from '../../activities/image/layers/xz.js';
 import { convertFile } from './support/convert.js';
+import { createFileSource } from './support/file-source.js';
 import { makePatterned, MIB, qemuImg, useDirectory } from './support/images.js';
 import { assertRefused } from './support/refused.js';
 import { converted, piped } from './support/ways.js';
@@ -40,6 +43,76 @@ describe('xz of blocks that are smaller than what is read of them at once', func
     const options = { usableBytes: 9 * MIB };
     const target = `${directory()}/none`;
     await assertRefused(withDictionary(192), target, options, 'UnsupportedFormat', /smaller dictionary/);
+  });
+
+  it('in more streams than are counted', async () => {
+    const [part, image] = [`${directory()}/part.raw`, `${directory()}/streams.xz`];
+    const bytes = Buffer.from('0123456789abcdef'.repeat(32));
+    writeFileSync(part, bytes);
+    const stream = execFileSync('xz', ['-c', part]);
+    writeFileSync(image, Buffer.concat(Array<Buffer>(10_001).fill(stream)));
+    const { virtualSize } = await convertFile(image, `${image}.out`, { usableBytes: 9 * MIB });
+    assert.equal(virtualSize, 10_001 * 512);
+    assert.ok(readFileSync(`${image}.out`).subarray(0, virtualSize).equals(Buffer.alloc(virtualSize, bytes)));
+  });
+
+  describe('are fetched', () => {
+    /** Reads a file from an offset on as its blocks say; the ranges that were asked for, after the index. */
+    async function assertFetched(image: string, want: Buffer, start = 0): Promise<number> {
+      const source = createFileSource(image);
+      let requests = 0;
+      const readInto = (at: number, target: Uint8Array): Promise<void> => {
+        requests += 1;
+        return source.readInto(at, target);
+      };
+      const xz = await openXz({ ...source, readInto });
+      const indexRequests = requests;
+      const pieces: Buffer[] = [];
+      for await (const piece of xz.stream(start)) pieces.push(Buffer.from(piece));
+      source.close();
+      assert.ok(Buffer.concat(pieces).equals(want.subarray(start)), 'other bytes');
+      return requests - indexRequests;
+    }
+    let noise: Buffer;
+    before(() => {
+      noise = randomBytes(11 * MIB + 7);
+      writeFileSync(`${directory()}/noise.raw`, noise);
+    });
+    const packed = (name: string, options: string): string => {
+      const image = `${directory()}/${name}.xz`;
+      piped(`xz -0 -T1 ${options}`)(`${directory()}/noise.raw`, image);
+      return image;
+    };
+
+    it('many at once', async () => {
+      const image = packed('even', '--block-size=40KiB');
+      assert.ok((await assertFetched(image, noise)) <= 3);
+      assert.ok((await assertFetched(image, noise, 8 * MIB + 3)) <= 1);
+    });
+
+    it('many at once, in streams of their own', async () => {
+      const image = `${directory()}/streams.xz`;
+      const small = noise.subarray(0, 4 * MIB);
+      const streams = Array.from({ length: 40 }, (_, index) =>
+        execFileSync('xz', ['-0c'], { input: small.subarray(index * 100_000, (index + 1) * 100_000) }),
+      );
+      writeFileSync(image, Buffer.concat(streams));
+      assert.ok((await assertFetched(image, small.subarray(0, 4_000_000))) <= 2);
+    });
+
+    it('between large ones', async () => {
+      const sizes = [
+        ...Array<string>(30).fill('50KiB'),
+        '2500KiB',
+        '9KiB',
+        '2500KiB',
+        '2500KiB',
+        '1MiB',
+        '8KiB',
+      ];
+      const image = packed('odd', `--block-list=${sizes.join(',')},100KiB`);
+      assert.ok((await assertFetched(image, noise)) <= 8);
+    });
   });
 
   for (const [name, pack] of [

@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib';
 import { openLibrary } from '../decode/native.js';
 import { invalid } from '../refusals.js';
 import { KEPT_BYTES, type ImageSource } from '../source/types.js';
+import { batchMemory, createBlockReader } from './xz-batches.js';
 import { MOST_MEMORY, tooMuchMemory } from './xz-tool.js';
 import { padded, type XzBlock, type XzBlocks } from './xz-index.js';
 
@@ -36,7 +37,8 @@ export function parallelBlocks(blocks: XzBlocks): number {
   const { stored, plain } = largestOf(blocks);
   // presets choose blocks of three dictionaries; of a larger one no more is touched than the block fills
   const each = stored + plain + plain / 3;
-  return Math.max(0, Math.min(availableParallelism(), Math.floor((MEMORY - plain) / each)));
+  const left = MEMORY - plain - batchMemory(stored);
+  return Math.max(0, Math.min(availableParallelism(), Math.floor(left / each)));
 }
 
 function largestOf(blocks: XzBlocks, first = 0): { stored: number; plain: number } {
@@ -78,22 +80,25 @@ export async function* decodeBlocks(
   let next = firstAt(blocks, start);
   const { stored, plain } = largestOf(blocks, next);
   const decode = createBlockDecoder();
+  const readBlock = createBlockReader(source, blocks);
   const inputs = buffers(parallel, stored + WRAPPING_BYTES);
   const outputs = buffers(parallel + 1, plain);
   const cut = createCutter(plain);
   const underway: Underway[] = [];
 
-  function begin(block: XzBlock): Underway {
+  function begin(index: number): Underway {
+    const block = blocks.at(index);
     const input = inputs.pop() ?? Buffer.alloc(0);
     const memory = outputs.pop() ?? Buffer.alloc(0);
-    const decoded = decodeBlock(source, { block, input, memory, decode }).finally(() => inputs.push(input));
+    const read = (target: Buffer): Promise<void> => readBlock(index, target);
+    const decoded = decodeBlock({ block, read, input, memory, decode }).finally(() => inputs.push(input));
     decoded.catch(() => undefined);
     return { block, memory, plain: decoded };
   }
 
   function fill(): void {
     for (; next < blocks.count && inputs.length > 0 && outputs.length > 0; next += 1)
-      underway.push(begin(blocks.at(next)));
+      underway.push(begin(next));
   }
   try {
     for (fill(); ; fill()) {
@@ -138,19 +143,21 @@ function buffers(count: number, bytes: number): Buffer[] {
 
 interface BlockJob {
   readonly block: XzBlock;
+  /** Reads the block as it is stored. */
+  readonly read: (target: Buffer) => Promise<void>;
   readonly input: Buffer;
   readonly memory: Buffer;
   readonly decode: BlockDecoder;
 }
 
-async function decodeBlock(source: ImageSource, job: BlockJob): Promise<Buffer> {
+async function decodeBlock(job: BlockJob): Promise<Buffer> {
   const { inner, unpaddedSize, uncompressedSize, flags } = job.block;
   const index = indexOf(job.block);
   const blockBytes = padded(unpaddedSize);
   const input = job.input.subarray(0, HEADER_BYTES + blockBytes + index.length + FOOTER_BYTES);
   const output = job.memory.subarray(0, uncompressedSize);
   streamHeader(flags).copy(input);
-  await source.readInto(inner, input.subarray(HEADER_BYTES, HEADER_BYTES + blockBytes));
+  await job.read(input.subarray(HEADER_BYTES, HEADER_BYTES + blockBytes));
   index.copy(input, HEADER_BYTES + blockBytes);
   streamFooter(flags, index.length).copy(input, input.length - FOOTER_BYTES);
   const code = await job.decode(input, output);
