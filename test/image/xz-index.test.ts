@@ -123,6 +123,60 @@ describe('the index of an xz', function () {
       assert.ok(grown < 64 * MIB, `${grown} bytes`);
     });
 
+  describe('of many streams', () => {
+    const KIB = 1024;
+
+    /** What a walk gives, and what it takes. */
+    async function walk(streams: readonly Stream[]): Promise<XzIndex & { requests: number; bytes: number }> {
+      const path = `${directory()}/walk.xz`;
+      writeStreams(path, streams);
+      const source = createFileSource(path);
+      let requests = 0;
+      const readInto = (start: number, target: Uint8Array): Promise<void> => {
+        requests += 1;
+        return source.readInto(start, target);
+      };
+      try {
+        const index = await readXzIndex({ ...source, readInto }, statSync(path).size);
+        return { ...index, requests, bytes: source.bytesRead };
+      } finally {
+        source.close();
+      }
+    }
+    const many = (streams: number, kibibytes: number): Stream[] =>
+      Array<Stream>(streams).fill({ count: 1, unpadded: kibibytes * KIB, plain: 100 * KIB });
+
+    it('that are near to each other takes few requests', async () => {
+      const { blocks, requests } = await walk(many(400, 15));
+      assert.equal(blocks?.count, 400);
+      assert.equal(blocks.at(399).inner, 399 * (15 * KIB + 12 + 12 + 12) + 12);
+      assert.ok(requests < 8, `${requests} requests`);
+    });
+
+    it('that are far from each other takes one for each of them', async () => {
+      const { blocks, requests, bytes } = await walk(many(60, 24 * KIB));
+      assert.equal(blocks?.count, 60);
+      assert.ok(requests <= 61 && bytes <= 61 * 64 * KIB, `${requests} requests, ${bytes} bytes`);
+    });
+
+    for (const [streams, kibibytes] of [
+      [2000, 50],
+      [500, 300],
+      [300, 1000],
+    ] as const)
+      it(`is left alone where it would take much of the file: ${streams} of ${kibibytes} KiB`, async () => {
+        const { blocks, uncompressedSize, requests, bytes } = await walk(many(streams, kibibytes));
+        assert.deepEqual([blocks, uncompressedSize], [undefined, undefined]);
+        assert.ok(requests < 50 && bytes < 20 * MIB, `${requests} requests, ${bytes} bytes`);
+      });
+
+    it('is left alone where they are too many to be counted', async () => {
+      const { uncompressedSize, requests } = await walk(many(10_001, 0.01));
+      assert.equal(uncompressedSize, undefined);
+      assert.ok(requests < 8, `${requests} requests`);
+    });
+  });
+
   it('is bounded over all streams together, not for each of them', async () => {
     const stream = { count: 17_000_000, unpadded: 5, plain: 1 };
     await assert.rejects(readStreams([stream, stream]), (error) => {

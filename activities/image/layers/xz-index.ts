@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { invalid } from '../refusals.js';
 import type { ImageSource } from '../source/types.js';
+import { createTail, MOST_BYTES, type Tail } from './xz-tail.js';
 
 /** Stream header and footer (xz file format 1.2.1, §2.1.1 and §2.1.2). */
 const HEADER_BYTES = 12;
@@ -12,10 +13,13 @@ const MAX_INDEX_BYTES = 64 * 1024 * 1024;
 const SMALLEST_INDEX = 8;
 const CRC_BYTES = 4;
 /** An index is read, and forgotten, piece by piece. */
-const INDEX_PIECE = 4 * 1024 * 1024;
+const INDEX_PIECE = MOST_BYTES;
 /** Blocks of all streams together that are remembered, in {@link FIELDS} numbers each: 10 MiB. */
 const MOST_KEPT = 256 * 1024;
+/** Streams whose indexes are looked at. */
 const MAX_STREAMS = 10_000;
+/** What the walk from index to index may cost, and a part of what it has passed: else the file is sooner read than its indexes. */
+const WALK = { bytes: 8 * 1024 * 1024, part: 1 / 16 };
 
 /** One block of an xz file. Offsets and sizes are bytes. */
 export interface XzBlock {
@@ -40,22 +44,28 @@ export interface XzBlocks {
 export interface XzIndex {
   /** Absent where there are more than {@link MOST_KEPT}: such a file is read in order. */
   readonly blocks?: XzBlocks;
-  readonly uncompressedSize: number;
+  /** Absent too where the file is of so many streams, or such small ones, that their indexes are not worth their reading. */
+  readonly uncompressedSize?: number;
 }
 
 /**
- * Reads the indexes of all streams, from the last to the first, by a few small ranges. Two bytes of a file can name a block: what
+ * Reads the indexes of all streams, from the last to the first, by few ranges, as long as these are a small part of the file. Two bytes of a file can name a block: what
  * is remembered of them is bounded, and lies outside the heap.
  * @throws {@link FailureType} `ImageInvalid` where the file does not end as an xz file does
  */
 export async function readXzIndex(source: ImageSource, fileBytes: number): Promise<XzIndex> {
   const streams: XzStream[] = [];
+  const tail = createTail(source, fileBytes);
+  let padding = 0;
   let left = { indexBytes: MAX_INDEX_BYTES, blocks: MOST_KEPT };
   let uncompressedSize = 0;
   for (let end = fileBytes; end > 0;) {
-    if (streams.length === MAX_STREAMS) throw invalid(`xz file has more than ${MAX_STREAMS} streams`);
-    end = await skipPadding(source, end);
-    const stream = await readStream(source, end, left);
+    if (streams.length === MAX_STREAMS) return {};
+    if (tail.cost - padding > WALK.bytes + (fileBytes - end) * WALK.part) return {};
+    const padded = end;
+    end = await skipPadding(tail, end);
+    padding += padded - end;
+    const stream = await readStream({ source, tail }, end, left);
     const { indexBytes, records } = stream;
     left = { indexBytes: left.indexBytes - indexBytes, blocks: left.blocks - records.count };
     // of no use any more
@@ -99,20 +109,14 @@ function placeBlocks(streams: readonly XzStream[], count: number): XzBlocks {
   };
 }
 
-const MOST_PEEK = 4 * 1024 * 1024;
-
 /** Streams are padded with zeros to multiples of four bytes (§2.2). */
-async function skipPadding(source: ImageSource, end: number): Promise<number> {
-  let bytes = Buffer.alloc(Math.min(4096, end));
+async function skipPadding(tail: Tail, end: number): Promise<number> {
   for (let at = end; at >= HEADER_BYTES + FOOTER_BYTES;) {
-    const from = Math.max(0, at - bytes.length);
-    bytes = bytes.subarray(0, at - from);
-    await source.readInto(from, bytes);
+    const bytes = await tail.upTo(at);
+    const from = at - bytes.length;
     const last = bytes.findLastIndex((byte) => byte !== 0);
     if (last < 0) {
       at = from;
-      // padding up to the end of a device is long: not a request for each page of it
-      if (bytes.length < MOST_PEEK) bytes = Buffer.alloc(Math.min(bytes.length * 4, MOST_PEEK));
       continue;
     }
     const stop = from + Math.ceil((last + 1) / 4) * 4;
@@ -146,11 +150,15 @@ interface Left {
   readonly blocks: number;
 }
 
-async function readStream(source: ImageSource, end: number, left: Left): Promise<XzStream> {
-  // the check sum of the index lies before the footer
-  const last = Buffer.alloc(CRC_BYTES + FOOTER_BYTES);
+/** Where the streams are read from. */
+interface Origin {
+  readonly source: ImageSource;
+  readonly tail: Tail;
+}
+
+async function readStream({ source, tail }: Origin, end: number, left: Left): Promise<XzStream> {
   if (end < HEADER_BYTES + SMALLEST_INDEX + FOOTER_BYTES) throw invalid('xz file is cut short');
-  await source.readInto(end - last.length, last);
+  const last = Buffer.from(await tail.take(end - FOOTER_BYTES - CRC_BYTES, end));
   const footer = last.subarray(CRC_BYTES);
   if (!footer.subarray(10).equals(FOOTER_MAGIC) || crc32(footer.subarray(4, 10)) !== footer.readUInt32LE(0))
     throw invalid('xz file does not end with a stream footer: it is cut short, or something follows it');
@@ -160,13 +168,16 @@ async function readStream(source: ImageSource, end: number, left: Left): Promise
       `xz index has ${indexBytes} bytes, ${left.indexBytes} are left for it, the file has ${end} before its end`,
     );
   const indexStart = end - FOOTER_BYTES - indexBytes;
-  const bytes = piecesOf(source, indexStart, indexBytes - CRC_BYTES);
+  const indexEnd = end - FOOTER_BYTES - CRC_BYTES;
+  const bytes =
+    indexBytes > MOST_BYTES
+      ? piecesOf(source, indexStart, indexBytes - CRC_BYTES)
+      : [await tail.take(indexStart, indexEnd)];
   const records = await readRecords(bytes, { indexBytes, crc: last.readUInt32LE(0), room: left.blocks });
   const start = indexStart - records.stored - HEADER_BYTES;
   if (start < 0)
     throw invalid(`xz index counts ${records.stored} bytes of blocks, the file has ${indexStart}`);
-  const header = Buffer.alloc(HEADER_BYTES);
-  await source.readInto(start, header);
+  const header = await tail.take(start, start + HEADER_BYTES);
   const flags = header.subarray(6, 8);
   if (!flags.equals(footer.subarray(8, 10)) || crc32(flags) !== header.readUInt32LE(8))
     throw invalid('xz stream header and footer do not agree');
@@ -185,7 +196,7 @@ async function* piecesOf(source: ImageSource, start: number, length: number): As
 
 /** Index (§4): indicator, number of records, pairs of sizes, padding, CRC-32. `room` is how many records may be kept. */
 async function readRecords(
-  pieces: AsyncIterable<Buffer>,
+  pieces: AsyncIterable<Buffer> | Iterable<Buffer>,
   { indexBytes, crc, room }: { readonly indexBytes: number; readonly crc: number; readonly room: number },
 ): Promise<XzRecords> {
   let [indicator, count, seen, stored, plain, padding] = [-1, -1, 0, 0, 0, 0];

@@ -8,7 +8,7 @@ import { unxz } from './xz-tool.js';
 /**
  * What an xz file decompresses to. Behind ranges its index is read from its end: then its size is known beforehand, and a file of
  * several blocks is decoded block by block, some at once, and can be entered at any of them. Otherwise the `xz` tool reads it as
- * a stream, and so it does where blocks are very many or too large.
+ * a stream, and so it does where blocks or streams are very many, or blocks too large.
  */
 export async function openXz(inner: ImageSource): Promise<ImageSource> {
   const facts = await inner.probe();
@@ -38,8 +38,9 @@ export async function openXz(inner: ImageSource): Promise<ImageSource> {
 
 function insideFacts({ displayUrl, validators }: SourceFacts, index: XzIndex | undefined) {
   const { length: _, ...rest } = validators;
+  const size = index?.uncompressedSize;
   return {
     displayUrl,
-    validators: index ? { ...rest, length: index.uncompressedSize } : rest,
+    validators: size === undefined ? rest : { ...rest, length: size },
   };
 }
