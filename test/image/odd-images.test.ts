@@ -35,6 +35,25 @@ describe('images that are odd, but right', function () {
       }
     });
 
+  /** A qcow2 of 1 MiB with clusters of 2 MiB whose header was edited is read as QEMU reads it, by ranges and in order. */
+  async function assertReadsEdited(name: string, edit: (header: Buffer) => void): Promise<void> {
+    const image = `${directory()}/${name}.qcow2`;
+    qemuImg('create', '-f', 'qcow2', '-o', 'cluster_size=2M', image, '1M');
+    qemuIo(image, 'qcow2', 'write -P 7 0 1M');
+    const content = readFileSync(image);
+    edit(content);
+    writeFileSync(image, content);
+    qemuImg('convert', '-f', 'qcow2', '-O', 'raw', image, `${image}.theirs`);
+    for (const ranges of [true, false]) {
+      const ours = `${image}.${ranges ? 'ranged' : 'streamed'}`;
+      await convertFile(image, ours, { usableBytes: Infinity, fit: true, ranges });
+      assert.equal(sha256(ours), sha256(`${image}.theirs`));
+    }
+  }
+
+  it('a qcow2 without a backing file may say how long the name of none is', () =>
+    assertReadsEdited('nameless', (header) => header.writeUInt32BE(0xffff_ffff, 16)));
+
   for (const native of [true, false])
     it(`a zstd cluster may consist of several frames (${native ? 'libzstd' : 'node:zlib'})`, () => {
       const plain = Buffer.alloc(CLUSTER, 'several frames');
