@@ -14,8 +14,8 @@ import { assertFits, type TargetSize } from './size.js';
 import { createStage } from './stage.js';
 
 const POOL = { segmentBytes: 4 * 1024 * 1024, count: 5 };
-/** All of a header that the parser looks at. */
-const HEADER_PEEK = 64 * 1024;
+/** More of a header than the parser looks at. */
+const HEADER_PEEK = 512;
 
 /** Tables fetched by range before the stream begins, for layouts that put them after the data. */
 export interface KnownTables {

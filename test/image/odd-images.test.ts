@@ -54,6 +54,10 @@ describe('images that are odd, but right', function () {
   it('a qcow2 without a backing file may say how long the name of none is', () =>
     assertReadsEdited('nameless', (header) => header.writeUInt32BE(0xffff_ffff, 16)));
 
+  for (const bytes of [131_072, 1_100_000])
+    it(`a qcow2 may have a header of ${bytes} bytes`, () =>
+      assertReadsEdited(`header-${bytes}`, (header) => header.writeUInt32BE(bytes, 100)));
+
   for (const native of [true, false])
     it(`a zstd cluster may consist of several frames (${native ? 'libzstd' : 'node:zlib'})`, () => {
       const plain = Buffer.alloc(CLUSTER, 'several frames');

@@ -43,7 +43,7 @@ const SECTOR = 512;
 /** Extended L2 divides a cluster into 32 subclusters of at least one sector. */
 const MIN_EXTENDED_CLUSTER_BITS = 14;
 
-/** Reads and checks the header. `head` holds at least the first cluster, or all of a shorter file; `fileBytes` where known. */
+/** Reads and checks the header. `head` holds at least its fields, or all of a shorter file; `fileBytes` where known. */
 export function parseHeader(head: Buffer, fileBytes?: number): Qcow2Header {
   if (head.length < 72)
     throw invalid(`qcow2 header is cut short: ${head.length} bytes, at least 72 expected`);
@@ -79,10 +79,9 @@ function parseFeatures(head: Buffer, clusterSize: number): Features {
   if (head.length < 104)
     throw invalid(`qcow2 version 3 header is cut short: ${head.length} bytes, at least 104 expected`);
   const headerLength = head.readUInt32BE(100);
-  if (headerLength < 104 || headerLength > Math.min(clusterSize, head.length))
-    throw invalid(
-      `qcow2 header_length ${headerLength} is outside 104 to ${Math.min(clusterSize, head.length)}`,
-    );
+  // fields that are not known here may fill the first cluster, and are not looked at
+  if (headerLength < 104 || headerLength > clusterSize)
+    throw invalid(`qcow2 header_length ${headerLength} is outside 104 to ${clusterSize}`);
   const bits = setBits(head.readUInt32BE(76), 0).concat(setBits(head.readUInt32BE(72), 32));
   const unknown = bits.filter((bit) => !KNOWN_BITS.includes(bit));
   if (unknown.length > 0)
