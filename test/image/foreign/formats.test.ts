@@ -66,6 +66,19 @@ describe('foreign formats', function () {
         assertSameDisk(target, image, kind.driver);
       });
 
+  for (const sectors of [24, 96])
+    it(`a VMDK may have grains of ${sectors} sectors`, async () => {
+      const [image, target] = [`${directory()}/grains.vmdk`, `${directory()}/grains-${sectors}`];
+      const small = makeRaw(`${directory()}/grains.raw`, 4 * MIB, 3);
+      qemuImg('convert', '-f', 'raw', '-O', 'vmdk', small, image);
+      // the first sectors of each grain are the next ones of the disk then
+      const content = readFileSync(image);
+      content.writeBigUInt64LE(BigInt(sectors), 20);
+      writeFileSync(image, content);
+      await copyFile('vmdk', image, target);
+      assertSameDisk(target, image, 'vmdk');
+    });
+
   it('has nothing to do where all is done', async () => {
     const image = `${directory()}/done.vdi`;
     qemuImg('convert', '-f', 'raw', '-O', 'vdi', raw, image);

@@ -104,10 +104,10 @@ export const VMDK_LIES: readonly Lie[] = [
     message: /grain size is 1099511627776 bytes/,
   },
   {
-    name: 'vmdk-grain-of-three-sectors',
-    tell: field(GRAIN, 3n),
+    name: 'vmdk-grain-of-no-sector',
+    tell: field(GRAIN, 0n),
     type: 'ImageInvalid',
-    message: /grain size 1536 is no power of 2/,
+    message: /grain size of 0 bytes/,
   },
   {
     name: 'vmdk-tables-without-entries',

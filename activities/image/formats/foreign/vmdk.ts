@@ -1,5 +1,5 @@
 import { hostile, invalid, scratchRequired, unsupported } from '../../refusals.js';
-import { assertInside, isPowerOfTwo, readU64, type ImageBytes } from './image-bytes.js';
+import { assertInside, readU64, type ImageBytes } from './image-bytes.js';
 import type { ForeignImage } from './types.js';
 import { checkDescriptor, refuseDescriptorFile } from './vmdk-descriptor.js';
 
@@ -158,8 +158,8 @@ function checkLayout(layout: SparseHeader, fileBytes: number): number {
   const { capacity, grainBytes, tableEntries, dataOffset, directory = 0, redundantDirectory } = layout;
   // with no capacity QEMU takes the descriptor for a list of other files
   if (capacity === 0) throw hostile('VMDK has a capacity of 0 bytes');
-  if (grainBytes === 0 || !isPowerOfTwo(grainBytes))
-    throw invalid(`VMDK grain size ${grainBytes} is no power of 2`);
+  // one that is no power of 2 breaks VMware's rules and none of QEMU's
+  if (grainBytes === 0) throw invalid('VMDK has a grain size of 0 bytes');
   if (grainBytes > MAX_GRAIN_BYTES)
     throw hostile(`VMDK grain size is ${grainBytes} bytes, the limit is ${MAX_GRAIN_BYTES}`);
   if (tableEntries < 1 || tableEntries > MAX_TABLE_ENTRIES)
