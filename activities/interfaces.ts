@@ -191,8 +191,8 @@ export interface NodeActivities
     CloneNodeActivities,
     UploadNodeActivities {
   /**
-   * Room in the pool now, `held` where the claim `of` a DataVolume has its reservation there.
-   * @throws {@link FailureType} `NoSpace` when the pool cannot be made or read
+   * Room in the pool now, `held` where the claim `of` a DataVolume has its reservation there. A look, which makes no books.
+   * @throws {@link FailureType} `NoSpace` when the pool cannot be read; `NodeUnavailable` where it is not mounted
    */
   observePool(input: {
     pool: PoolRef;

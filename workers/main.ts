@@ -101,8 +101,10 @@ function toldToEnd(): AbortSignal {
 /** First of all: a pod of this node may be waiting for its device, whatever has become of Temporal. */
 async function keepDevices(config: WorkerConfig, logger: Logger, signal: AbortSignal): Promise<void> {
   const { keepLoopVolumes } = await import('./loop-volumes.js');
+  const { memoryIn } = await import('../activities/node/pool-memory.js');
   const { nodeName: node, stateDirectory, deviceDirectory } = config;
-  await keepLoopVolumes({ node, stateDirectory, deviceDirectory }, logger, signal);
+  const memory = memoryIn(stateDirectory);
+  await keepLoopVolumes({ node, stateDirectory, deviceDirectory, memory }, logger, signal);
 }
 
 /**

@@ -4,6 +4,7 @@ import { createBlankActivities } from '../activities/image/blank-disk.js';
 import { createServeActivities } from '../activities/image/clone/serve.js';
 import { createTransferActivities } from '../activities/image/transfer.js';
 import { UploadDesk } from '../activities/image/upload/desk.js';
+import { memoryIn } from '../activities/node/pool-memory.js';
 import { createLocateActivities } from '../activities/image/upload/locate.js';
 import { createReceiveActivities } from '../activities/image/upload/receive.js';
 import { createCredentialReader } from '../activities/kubernetes/credentials.js';
@@ -58,6 +59,7 @@ export async function createNodeWorkers(
 ): Promise<readonly Worker[]> {
   const user = transferUser();
   const { nodeName: node, stateDirectory, deviceDirectory } = config;
+  const memory = memoryIn(stateDirectory);
   const policy = await sourcePolicy(config.policy, { kubeConfig, temporalAddress: address });
   // both queues of this worker speak of the same sessions
   const desk = new UploadDesk();
@@ -91,7 +93,7 @@ export async function createNodeWorkers(
           activityMetrics(
             metrics,
             'node',
-            poolMetrics(metrics, { node, selinuxfs: config.selinuxfs, logger }),
+            poolMetrics(metrics, { node, selinuxfs: config.selinuxfs, memory, logger }),
           ),
           beatWhileWorking(REPORTING),
         ],
@@ -101,7 +103,7 @@ export async function createNodeWorkers(
     Worker.create({
       ...options,
       taskQueue: servingQueue(config.nodeName),
-      activities: createServeActivities(node, dataPort),
+      activities: createServeActivities(node, dataPort, memory),
       maxConcurrentActivityTaskExecutions: SERVING_SLOTS,
       interceptors: { activity: [activityMetrics(metrics, 'serve')] },
     }),

@@ -1,6 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
+import { memoryIn } from '../node/pool-memory.js';
 import { STATE_DIRECTORY } from '../node/volume-state.js';
 import type { BlankActivities, BlankDiskInput } from '../types/blank.js';
 import type { TransferProgress, TransferResult } from '../types.js';
@@ -63,7 +64,7 @@ export function createBlankActivities({
   }
 
   async function openTarget({ target, preallocation }: BlankDiskInput): Promise<TransferTarget> {
-    const options = { owner: transferUser };
+    const options = { owner: transferUser, memory: memoryIn(stateDirectory) };
     if (!('volume' in target)) return await openTransferTarget(target, options);
     const untouched = target.volumeMode === 'Block' && !preallocation;
     return await openReservedTarget(target, { ...options, stateDirectory, untouched });

@@ -19,7 +19,7 @@ export interface OpenScratch extends AsyncDisposable {
 export async function openScratch(scratch: ScratchSpace | undefined): Promise<OpenScratch | undefined> {
   if (!scratch) return undefined;
   const { directory: reserved, claim, bytes } = scratch;
-  await using pool = await openPool(reserved.pool, reserved.node);
+  await using pool = await openPool(reserved.pool, { node: reserved.node });
   const marker = await readMarker(pool, reserved.dataVolume.uid);
   const directory =
     marker?.directory === reserved.directory

@@ -34,6 +34,8 @@ export interface TargetOptions {
   readonly owner?: Owner | undefined;
   /** @default 'kubevirt' */
   readonly contentType?: ContentType | undefined;
+  /** Where the node remembers pools. */
+  readonly memory?: string | undefined;
 }
 
 /**
@@ -44,12 +46,12 @@ export interface TargetOptions {
  */
 export async function openTransferTarget(
   reserved: ReservedDirectory,
-  { owner, contentType }: TargetOptions = {},
+  { owner, contentType, memory }: TargetOptions = {},
 ): Promise<TransferTarget> {
   const opened = createAsyncDisposables();
   try {
     const keep = <T extends AsyncDisposable>(handle: T): T => opened.use(handle);
-    const pool = keep(await openPool(reserved.pool, reserved.node));
+    const pool = keep(await openPool(reserved.pool, { node: reserved.node, memory }));
     const found = await findDirectory(pool.books, reserved.dataVolume.uid);
     if (!found) throw notOurs(reserved);
     const state = keep(found);

@@ -2,6 +2,7 @@ import { Context } from '@temporalio/activity';
 import { isAway, permanentFailure } from '../failures.js';
 import type { TransferActivities } from '../interfaces.js';
 import type { Owner } from '../node/directories.js';
+import { memoryIn } from '../node/pool-memory.js';
 import { STATE_DIRECTORY } from '../node/volume-state.js';
 import type { ImageFacts, TransferInput, TransferProgress, TransferResult } from '../types.js';
 import { asFailure, countBarren, countUnrecorded, startHeart, withRetry } from './attempt.js';
@@ -45,7 +46,7 @@ export function createTransferActivities(
   const { transferUser, stateDirectory = STATE_DIRECTORY } = dependencies;
 
   async function openTarget({ target, contentType }: TransferInput): Promise<TransferTarget> {
-    const options = { owner: transferUser, contentType };
+    const options = { owner: transferUser, memory: memoryIn(stateDirectory), contentType };
     return 'volume' in target
       ? await openReservedTarget(target, { ...options, stateDirectory })
       : await openTransferTarget(target, options);
@@ -99,6 +100,7 @@ export function createTransferActivities(
       (await openVolume(input.clone, {
         tlsDirectory: dependencies.tlsDirectory,
         tree: input.contentType === 'archive',
+        memory: memoryIn(stateDirectory),
       }));
     const result = await runChild({
       job: {

@@ -7,33 +7,30 @@ import { blockDeviceSize } from '../image/block-device.js';
 import type { CloneNodeActivities, CloneStrategy, SourceContent } from '../types/clone.js';
 import type { DataPort } from '../types/data-port.js';
 import type { FillTarget } from '../types.js';
-import { openPool, openVolumeDirectory } from './pool.js';
+import { O_TMPFILE, openPool, openVolumeDirectory } from './pool.js';
+import type { PoolContext } from './pool-memory.js';
 import { openSourceDisk, openSourceTree } from './source-volume.js';
 import { createServeActivities } from '../image/clone/serve.js';
 import { measureTree } from '../image/clone/tree.js';
 import { openVolumeTree } from './volume-path.js';
 
-/** `__O_TMPFILE | O_DIRECTORY` of Linux: a file without a name, which is gone when it is closed. */
-const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 /** A whole number of blocks of every file system that can share them. */
 const TRIED_BYTES = 64 * 1024;
 
 /** Activities of clones on one node. */
 export function createCloneActivities({
-  node,
   dataPort,
-}: {
-  readonly node: string;
-  readonly dataPort?: DataPort | undefined;
-}): CloneNodeActivities {
+  ...context
+}: PoolContext & { readonly dataPort?: DataPort | undefined }): CloneNodeActivities {
+  const { node, memory } = context;
   return {
-    ...createServeActivities(node, dataPort),
+    ...createServeActivities(node, dataPort, memory),
     async measureOrigin({ volume, contentType }): Promise<SourceContent> {
       if (contentType === 'archive') {
-        await using tree = await openSourceTree(volume);
+        await using tree = await openSourceTree(volume, memory);
         return await measureTree(tree, asyncLocalStorage.getStore()?.cancellationSignal);
       }
-      await using disk = await openSourceDisk(volume);
+      await using disk = await openSourceDisk(volume, memory);
       const { size, blocks } = await disk.stat();
       if (volume.volumeMode === 'Filesystem') return { bytes: size, allocatedBytes: blocks * 512 };
       const bytes = blockDeviceSize(disk.fd);
@@ -50,8 +47,8 @@ export function createCloneActivities({
       if (volume.volumeMode === 'Block' || isBlock(target))
         return copied(node, 'a block device shares no blocks with another volume', 'IncompatibleVolumeModes');
       if (preallocation) return copied(node, 'preallocation asks for blocks of its own');
-      await using disk = await openSourceDisk(volume);
-      await using directory = await openDirectoryOf(target, node);
+      await using disk = await openSourceDisk(volume, memory);
+      await using directory = await openDirectoryOf(target, context);
       const refused = await tryReflink(disk, directory);
       if (refused === undefined)
         return {
@@ -82,9 +79,9 @@ function isBlock(target: FillTarget): boolean {
   return 'volume' in target && target.volumeMode === 'Block';
 }
 
-async function openDirectoryOf(target: FillTarget, node: string): Promise<FileHandle> {
+async function openDirectoryOf(target: FillTarget, context: PoolContext): Promise<FileHandle> {
   if ('volume' in target) return await openVolumeTree(target);
-  await using pool = await openPool(target.pool, node);
+  await using pool = await openPool(target.pool, context);
   return await openVolumeDirectory(pool, target.directory);
 }
 

@@ -8,7 +8,8 @@ import { childPath, ensureDirectory, exists } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { linkPath, makerNow, readLoopRecord, writeLoopRecord, type LoopRecord } from './loop-record.js';
 import { attachIn, findBackingFile, loopDirectory, openBackingFile } from './loop-volumes.js';
-import { DISK, openPool, type Pool } from './pool.js';
+import { DISK, preparePool, type Pool } from './pool.js';
+import { rememberPool } from './pool-memory.js';
 import { readPromise, writePromise } from './promises.js';
 import { measurePool } from './room.js';
 import type { VolumeContext } from './volume-state.js';
@@ -24,13 +25,14 @@ export async function createLoopVolume(plan: LocalVolumePlan, context: VolumeCon
       'NotAuthorized',
       `the node worker on ${node} is not root: only root makes devices`,
     );
-  await using pool = await openPool(plan.pool, node);
+  await using pool = await preparePool(plan.pool, context);
   const made = withPoolLock(pool, async () => {
     // under a PersistentVolume that is there a missing file is not made anew: a disk was in it
     if (plan.exists) await (await openBackingFile(pool, plan.name, context)).close();
     const record = await recordFor(pool, plan, context);
     const refused = await promise(pool, plan, node);
     if (refused) return { path: linkPath(context, plan.name), bytes: 0, directIo: false, refused };
+    await rememberPool(pool, context);
     await writeLoopRecord(context, record);
     if (!plan.exists) await makeFile(pool, plan);
     const device = await attachIn(pool, record, context);

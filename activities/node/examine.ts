@@ -9,6 +9,7 @@ import { endsWithin, lookAt } from './answers.js';
 import { undefinedIfAbsent } from './directories.js';
 import { OVERLAY } from './overlay.js';
 import { findPool } from './pool.js';
+import type { PoolContext } from './pool-memory.js';
 import { readPromises } from './promises.js';
 import { verifyBackingDirectory } from './preparation/backing-directory.js';
 import { sharedSystemPath } from './preparation/os-partition.js';
@@ -29,12 +30,9 @@ type Books = Partial<Pick<PoolReport, 'roomBytes' | 'totalBytes' | 'promises' | 
 const readings = new Map<string, Promise<Books>>();
 
 /** Where it is looked at. */
-export interface ExamineContext {
-  readonly node: string;
+export interface ExamineContext extends PoolContext {
   /** Bytes that volumes of others take from the pool. @default 0 */
   readonly foreignBytes?: number;
-  /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
-  readonly selinuxfs?: string | undefined;
   /** Set by tests. */
   readonly withinMs?: number;
   /** Set by tests. */
@@ -68,7 +66,7 @@ export async function examinePool(pool: PoolRef, context: ExamineContext): Promi
 async function look(
   plain: string,
   { path }: PoolRef,
-  { node, selinuxfs }: ExamineContext,
+  { node, selinuxfs, memory }: ExamineContext,
 ): Promise<PoolReport> {
   const found = await open(plain, DIRECTORY).catch(undefinedIfAbsent);
   if (!found) return { path, state: 'absent', message: `there is no directory ${plain} on node ${node}` };
@@ -81,7 +79,7 @@ async function look(
     selinux: mode,
     labelled,
     message,
-  } = await verifyBackingDirectory({ path: plain }, { node, selinuxfs });
+  } = await verifyBackingDirectory({ path: plain }, { node, selinuxfs, memory });
   return {
     path,
     state: 'usable',
@@ -96,10 +94,10 @@ async function look(
 async function figuresOf(
   plain: string,
   { overcommit }: PoolRef,
-  { node, foreignBytes = 0, readBooks = booksOf }: ExamineContext,
+  { foreignBytes = 0, readBooks = booksOf, ...context }: ExamineContext,
   withinMs: number,
 ): Promise<Books | undefined> {
-  const reading = readings.get(plain) ?? readBooks(plain, { node, overcommit });
+  const reading = readings.get(plain) ?? readBooks(plain, { ...context, overcommit });
   if (!readings.has(plain)) {
     readings.set(plain, reading);
     const end = (): boolean => readings.delete(plain);
@@ -116,13 +114,13 @@ async function figuresOf(
 /** What the books say, for whoever asks: what others take from the pool is not taken off. */
 async function booksOf(
   path: string,
-  { node, overcommit }: { readonly node: string; readonly overcommit: number | undefined },
+  { overcommit, ...context }: PoolContext & { readonly overcommit: number | undefined },
 ): Promise<Books> {
-  const found = await findPool(path, node);
+  const found = await findPool(path, context);
   if (!found) return { promises: 0, promisedBytes: 0 };
   await using pool = found;
   const promises = await readPromises(pool);
-  const { roomBytes, totalBytes } = await measurePool(pool, node, { foreignBytes: 0, overcommit });
+  const { roomBytes, totalBytes } = await measurePool(pool, context.node, { foreignBytes: 0, overcommit });
   return {
     roomBytes,
     totalBytes,

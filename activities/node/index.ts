@@ -14,6 +14,7 @@ import { removeLoopLeak } from './loop-leaks.js';
 import { removeLoopVolume } from './loop-volumes.js';
 import { publishState, readMarker } from './marker.js';
 import { openPool } from './pool.js';
+import { memoryIn } from './pool-memory.js';
 import { prepareVolume } from './prepare-volume.js';
 import { observePool } from './room.js';
 import { createPreparationActivities } from './preparation/index.js';
@@ -32,7 +33,7 @@ export function createNodeActivities(context: {
   readonly transferUser?: Owner | undefined;
   /** Version of dvflow, for the report. @default 'unknown' */
   readonly version?: string | undefined;
-  /** @default '/var/lib/dvflow' */
+  /** Pools are remembered in it only where it is given. @default '/var/lib/dvflow' */
   readonly stateDirectory?: string | undefined;
   /** @default '/dev/dvflow' */
   readonly deviceDirectory?: string | undefined;
@@ -41,45 +42,46 @@ export function createNodeActivities(context: {
   /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
   readonly selinuxfs?: string | undefined;
 }): Omit<NodeActivities, keyof UploadNodeActivities> {
-  const { node, selinuxfs, stateDirectory = STATE_DIRECTORY, deviceDirectory = DEVICE_DIRECTORY } = context;
-  const volumes = { ...context, stateDirectory, deviceDirectory };
+  const { node, stateDirectory = STATE_DIRECTORY, deviceDirectory = DEVICE_DIRECTORY } = context;
+  const memory = context.stateDirectory === undefined ? undefined : memoryIn(stateDirectory);
+  const volumes = { ...context, stateDirectory, deviceDirectory, memory };
   const activities: ReturnType<typeof createNodeActivities> = {
-    ...createPreparationActivities(context),
-    ...createCloneActivities(context),
+    ...createPreparationActivities(volumes),
+    ...createCloneActivities(volumes),
     ...createBlankActivities({ ...context, stateDirectory }),
-    observePool: async ({ pool, ...asked }) => await observePool(pool, { ...asked, node, selinuxfs }),
-    reserveDirectory: async (input) => await reserveDirectory(input, context),
+    observePool: async ({ pool, ...asked }) => await observePool(pool, { ...asked, ...volumes }),
+    reserveDirectory: async (input) => await reserveDirectory(input, volumes),
     verifyImage: async (input) => await verifyFilled(input, volumes),
     async publishDirectory({ directory: target }) {
       if ('volume' in target) return await removeTransferState(stateDirectory, target.dataVolume.uid);
       const { pool: path, directory, dataVolume } = target;
-      await using pool = await openPool(path, node, selinuxfs);
+      await using pool = await openPool(path, volumes);
       await withPoolLock(pool, async () => {
         const marker = await readMarker(pool, dataVolume.uid);
         const other = marker !== undefined && marker.directory !== directory;
         await publishState(pool, other ? directory : dataVolume.uid);
       });
     },
-    removeDirectory: async ({ directory }) => await removeDirectory(directory, node),
+    removeDirectory: async ({ directory }) => await removeDirectory(directory, volumes),
     listUnpublishedDirectories: async ({ pools, ...page }) =>
       pageOf(await listUnpublished(pools, volumes), page),
     async removeUnpublishedDirectory({ item }) {
       if (item.kind === 'BlockVolume') await removeLoopLeak(item, volumes);
       else if (item.kind === 'TransferState') await removeTransferLeak(item, volumes);
-      else await removeUnpublishedDirectory(item, node);
+      else await removeUnpublishedDirectory(item, volumes);
     },
     examineNode: async ({ pools }) => ({
       node,
       version: context.version ?? 'unknown',
       nodeVersion: process.versions.node,
       root: context.transferUser !== undefined,
-      pools: await Promise.all(pools.map((pool) => examinePool(pool, { node, selinuxfs }))),
+      pools: await Promise.all(pools.map((pool) => examinePool(pool, volumes))),
     }),
     prepareVolume: async (input) => await prepareVolume(input, volumes),
     emptyReservedVolume: async (input) => await emptyReservedVolume(input, volumes),
     createLoopVolume: async ({ plan }) => await createLoopVolume(plan, volumes),
     removeLoopVolume: async (input) => await removeLoopVolume(input, volumes),
-    removeVolumeData: async ({ volume }) => await removeVolumeData(volume, node),
+    removeVolumeData: async ({ volume }) => await removeVolumeData(volume, volumes),
   };
   return activities;
 }

@@ -38,9 +38,9 @@ export async function listUnpublished(
   return items;
 }
 
-async function listPool(path: string, { node }: VolumeContext): Promise<readonly UnpublishedItem[]> {
-  const found = await findPool(path, node);
+async function listPool(path: string, context: VolumeContext): Promise<readonly UnpublishedItem[]> {
+  const found = await findPool(path, context);
   if (!found) return [];
   await using pool = found;
-  return await listMarkers(pool, node);
+  return await listMarkers(pool, context.node);
 }

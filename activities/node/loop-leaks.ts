@@ -50,8 +50,8 @@ export async function removeLoopLeak(
 }
 
 /** Not made to the end, or never written to. A pool that is not mounted says nothing. */
-async function isUnused(record: LoopRecord, { node }: VolumeContext): Promise<boolean> {
-  const found = await findPool(record.pool, node).catch(() => undefined);
+async function isUnused(record: LoopRecord, context: VolumeContext): Promise<boolean> {
+  const found = await findPool(record.pool, context).catch(() => undefined);
   if (!found) return false;
   await using pool = found;
   if (!record.complete) return true;

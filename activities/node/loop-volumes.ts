@@ -137,13 +137,13 @@ async function attachRecord(record: LoopRecord, context: VolumeContext): Promise
 /** Without its books the pool's file system is not mounted (yet). */
 async function openBooked(
   { name, pool: path }: Pick<LoopRecord, 'name' | 'pool'>,
-  { node }: VolumeContext,
+  context: VolumeContext,
 ): Promise<Pool> {
-  const pool = await findPool(path, node);
+  const pool = await findPool(path, context);
   if (pool) return pool;
   throw transientFailure(
     'NodeUnavailable',
-    `pool ${path} of volume ${name} on node ${node} has no .dvflow: is its file system mounted?`,
+    `pool ${path} of volume ${name} on node ${context.node} has no .dvflow: is its file system mounted?`,
     { nextRetryDelayMs: 10_000 },
   );
 }

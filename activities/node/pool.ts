@@ -4,20 +4,32 @@
  * is not given away twice.
  */
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute } from 'node:path';
-import { failureTypeOf, transientFailure } from '../failures.js';
+import { awayFailure, failureTypeOf, transientFailure } from '../failures.js';
 import type { ClaimRef, PoolRef } from '../types.js';
 import { plainPath } from '../without-end.js';
 import { requireAnswer, watched } from './answers.js';
-import { deniedFailure, isDenied } from './denied.js';
-import { childPath, codeOf, ensureDirectory, openDirectory, undefinedIfAbsent } from './directories.js';
+import { poolFailure } from './denied.js';
+import {
+  childPath,
+  codeOf,
+  ensureDirectory,
+  exists,
+  findDirectory,
+  openDirectory,
+  undefinedIfAbsent,
+} from './directories.js';
 import { isOverlay } from './overlay.js';
+import { recallPool, refuseOther, type PoolContext } from './pool-memory.js';
 
 /** KubeVirt's name of the disk in a Filesystem volume. */
 export const DISK = 'disk.img';
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY;
+
+/** `__O_TMPFILE | O_DIRECTORY` of Linux: a file without a name, which is gone when it is closed. */
+export const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
 /** What NAME_MAX leaves for a prefix: 255 bytes less `-pvc-` and a uid. */
 const PREFIX_LENGTH = 255 - 5 - 36;
@@ -33,22 +45,87 @@ export interface Pool extends AsyncDisposable {
 }
 
 /**
- * Opens a pool, and makes it where only the last component of its path is missing. `selinuxfs` is where this node's kernel shows
- * SELinux (default `/sys/fs/selinux`), for the reason of a refusal.
- * @throws {@link FailureType} retried: `NodeUnavailable` when the node has no such directory, so that nothing is written where
- * the pool's file system is not mounted, or when that does not answer; `NoSpace` when it cannot be made or read,
- * `PermissionDenied` when the kernel refuses
+ * Opens a pool that has books; makes nothing.
+ * @throws {@link FailureType} as {@link findPool}; retried: `NodeUnavailable` without books too
  */
-export async function openPool(path: string, node: string, selinuxfs?: string): Promise<Pool> {
+export async function openPool(path: string, context: PoolContext): Promise<Pool> {
+  const pool = await findPool(path, context);
+  if (pool) return pool;
+  throw awayFailure(
+    `pool ${path} on node ${context.node} has no .dvflow: its file system is not mounted, or the pool was emptied`,
+    { nextRetryDelayMs: 10_000 },
+  );
+}
+
+/**
+ * {@link openPool}, or `undefined` where neither books exist nor is any known of: a pool that has never held a volume.
+ * @throws {@link FailureType} retried: `NodeUnavailable` where a pool that is known is not there or does not answer; `NoSpace` when it
+ * cannot be read, `PermissionDenied` when the kernel refuses
+ */
+export async function findPool(path: string, context: PoolContext): Promise<Pool | undefined> {
+  return await opening(path, context, async (plain) => {
+    const root = await findMounted(plain, context);
+    if (!root) return undefined;
+    if (await exists(root, '.dvflow'))
+      return await openBooks(plain, await ownLayerRefused(root, path, context));
+    await root.close();
+    return undefined;
+  });
+}
+
+/**
+ * Opens a pool for the first volume in it or any other, and makes books in one that has never had any; of a missing path only the last
+ * component. Who writes into it calls `rememberPool` under its lock.
+ * @throws {@link FailureType} as {@link findPool}; retried: `NodeUnavailable` when the node has no such directory, so that nothing is
+ * written where the pool's file system is not mounted
+ */
+export async function preparePool(path: string, context: PoolContext): Promise<Pool> {
+  return await opening(path, context, async (plain) => {
+    const root = await findMounted(plain, context);
+    const made = root ?? (await makeRoot(plain, context.node));
+    return await openBooks(plain, await ownLayerRefused(made, path, context));
+  });
+}
+
+/** Opens the directory of a pool that has no books, for a look at its file system; makes its last component. @throws as {@link preparePool} does, where no books could be made too */
+export async function openUnusedPool(path: string, context: PoolContext): Promise<FileHandle> {
+  return await opening(path, context, async (plain) => {
+    const root = await findMounted(plain, context);
+    const opened = await ownLayerRefused(root ?? (await makeRoot(plain, context.node)), path, context);
+    try {
+      await tryToWrite(opened);
+      return opened;
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
+  });
+}
+
+/**
+ * Refuses the place of a known pool where something else is.
+ * @throws {@link FailureType} retried: `NodeUnavailable`
+ */
+export async function requireMounted(path: string, context: PoolContext): Promise<void> {
+  if (!(await recallPool(context.memory, path))) return;
+  await using _ = await opening(path, context, async (plain) => await findMounted(plain, context));
+}
+
+async function opening<T>(
+  path: string,
+  context: PoolContext,
+  open: (plain: string) => Promise<T>,
+): Promise<T> {
+  const { node, selinuxfs } = context;
   try {
     const plain = plainPath(path);
     if (!isAbsolute(path) || plain === '') throw new Error('a pool is an absolute path below /');
     await requireAnswer(plain, node);
-    return await watched(plain, async () => await openBooks(plain, await openRoot(plain, node)));
+    return await watched(plain, async () => await open(plain));
   } catch (error) {
     if (failureTypeOf(error)) throw error;
-    const denied = { doing: 'open it', directory: path, node, selinuxfs };
-    if (isDenied(error)) throw await deniedFailure(error, denied);
+    const failure = await poolFailure(error, { doing: 'open it', directory: path, node, selinuxfs });
+    if (failureTypeOf(failure)) throw failure;
     const reason = error instanceof Error ? error.message : String(error);
     throw transientFailure('NoSpace', `pool ${path} on node ${node} cannot be used: ${reason}`, {
       cause: error,
@@ -56,14 +133,41 @@ export async function openPool(path: string, node: string, selinuxfs?: string): 
   }
 }
 
-async function openRoot(path: string, node: string): Promise<FileHandle> {
-  const root = (await open(path, DIRECTORY).catch(undefinedIfAbsent)) ?? (await makeRoot(path, node));
+/** The pool's directory; of a known pool only with the books that are known. */
+async function findMounted(path: string, { node, memory }: PoolContext): Promise<FileHandle | undefined> {
+  const known = await recallPool(memory, path);
+  const root = await open(path, DIRECTORY).catch(undefinedIfAbsent);
+  if (!known || memory === undefined) return root;
+  try {
+    await using books = root && (await findDirectory(root, '.dvflow'));
+    await refuseOther(books, { known, node, memory });
+    return root;
+  } catch (error) {
+    await root?.close();
+    throw error;
+  }
+}
+
+/** Whether books can be made, without making them: a file without a name goes when it is closed. */
+async function tryToWrite(root: FileHandle): Promise<void> {
+  const file = await open(`/proc/self/fd/${root.fd}`, constants.O_RDWR | O_TMPFILE, 0o600).catch(
+    (error: unknown) => {
+      // not every file system has such files
+      if (!['EOPNOTSUPP', 'EISDIR', 'EINVAL'].includes(String(codeOf(error)))) throw error;
+      return undefined;
+    },
+  );
+  await file?.close();
+}
+
+/** A pool in an overlay would end with its container. */
+async function ownLayerRefused(root: FileHandle, path: string, { node }: PoolContext): Promise<FileHandle> {
   if (!(await isOverlay(root))) return root;
   await root.close();
   throw notMounted(path, node, ' but lies in an overlay');
 }
 
-/** A missing parent means that more than the pool is missing, and below an overlay the pool would end with its container. */
+/** A missing parent means that more than the pool is missing. */
 async function makeRoot(path: string, node: string): Promise<FileHandle> {
   const found = await open(dirname(path), DIRECTORY).catch(undefinedIfAbsent);
   if (!found) throw notMounted(path, node);
@@ -81,14 +185,6 @@ function notMounted(path: string, node: string, but = ''): Error {
     'NodeUnavailable',
     `pool ${path} is not a directory on node ${node}${but}: create it or mount it`,
   );
-}
-
-/** {@link openPool} for removal: `undefined` where the pool or its books do not exist; makes neither. */
-export async function findPool(path: string, node: string): Promise<Pool | undefined> {
-  await requireAnswer(path, node);
-  // An empty mount point has no books: making them there would let a removal believe that the data is gone.
-  const books = await lstat(`${path}/.dvflow`).catch(undefinedIfAbsent);
-  return books ? await openPool(path, node) : undefined;
 }
 
 async function openBooks(path: string, root: FileHandle): Promise<Pool> {

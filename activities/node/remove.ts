@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
 import { rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { permanentFailure, transientFailure } from '../failures.js';
+import { permanentFailure } from '../failures.js';
 import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../types.js';
 import { plainPath } from '../without-end.js';
 import { childPath, exists, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { findStateOf, readMarker, removeState } from './marker.js';
-import { findPool, volumeName, type Pool } from './pool.js';
+import { findPool, openPool, volumeName, type Pool } from './pool.js';
+import type { PoolContext } from './pool-memory.js';
 import { readPromises, removePromises } from './promises.js';
 import { removeTree } from './remove-tree.js';
 
@@ -32,9 +33,9 @@ export async function removeUnpublished(
  */
 export async function removeDirectory(
   { pool: path, directory, dataVolume }: ReservedDirectory,
-  node: string,
+  context: PoolContext,
 ): Promise<void> {
-  const found = await findPool(path, node);
+  const found = await findPool(path, context);
   if (!found) return;
   await using pool = found;
   await withPoolLock(pool, async () => {
@@ -43,7 +44,7 @@ export async function removeDirectory(
     if (await exists(pool.root, volumeName(directory))) {
       throw permanentFailure(
         'ResourceExists',
-        `directory ${pool.path}/${directory} on node ${node} is published: it is not removed`,
+        `directory ${pool.path}/${directory} on node ${context.node} is published: it is not removed`,
       );
     }
     await removePromises(pool, directory);
@@ -53,8 +54,8 @@ export async function removeDirectory(
 }
 
 /** Removes what the sweeper judged, if its marker still says the same. */
-export async function removeUnpublishedDirectory(item: UnpublishedItem, node: string): Promise<void> {
-  const found = item.pool === undefined ? undefined : await findPool(item.pool, node);
+export async function removeUnpublishedDirectory(item: UnpublishedItem, context: PoolContext): Promise<void> {
+  const found = item.pool === undefined ? undefined : await findPool(item.pool, context);
   if (!found) return;
   await using pool = found;
   await withPoolLock(pool, async () => {
@@ -73,16 +74,9 @@ export async function removeUnpublishedDirectory(item: UnpublishedItem, node: st
  * @throws {@link FailureType} `IncompatiblePVC` when its path is not directly under the pool; retried: `NodeUnavailable` while
  * the pool or its books are missing, since data on a file system that is not mounted is not gone
  */
-export async function removeVolumeData(volume: ReleasedVolume, node: string): Promise<void> {
-  const directory = directoryOf(volume, node);
-  const found = await findPool(volume.pool.path, node);
-  if (!found) {
-    throw transientFailure(
-      'NodeUnavailable',
-      `pool ${volume.pool.path} on node ${node} has no .dvflow: is its file system mounted?`,
-    );
-  }
-  await using pool = found;
+export async function removeVolumeData(volume: ReleasedVolume, context: PoolContext): Promise<void> {
+  const directory = directoryOf(volume, context.node);
+  await using pool = await openPool(volume.pool.path, context);
   const aside = nameAside(directory);
   await withPoolLock(pool, async () => {
     await setAside(pool, directory, aside);

@@ -6,7 +6,8 @@ import { poolFailure } from './denied.js';
 import { ensureDirectory, exists, findDirectory, namesIn, type Owner } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { readMarker, readRecord, setStateAside, writeMarker, type Marker } from './marker.js';
-import { directoryName, openPool, volumeName, type Pool } from './pool.js';
+import { directoryName, preparePool, volumeName, type Pool } from './pool.js';
+import { rememberPool, type PoolContext } from './pool-memory.js';
 import { removeUnpublished } from './remove.js';
 import { readPromise, setPromiseAside, writePromise } from './promises.js';
 import { measureRoomFor } from './room.js';
@@ -18,11 +19,8 @@ export type ReserveInput = Parameters<NodeActivities['reserveDirectory']>[0];
 const VOLUME_MODE = 0o771;
 
 /** The node that works, and whom its disks belong to (`undefined`: its own user). */
-export interface NodeContext {
-  readonly node: string;
+export interface NodeContext extends PoolContext {
   readonly transferUser?: Owner | undefined;
-  /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
-  readonly selinuxfs?: string | undefined;
 }
 
 /**
@@ -32,17 +30,19 @@ export interface NodeContext {
  */
 export async function reserveDirectory(
   input: ReserveInput,
-  { node, transferUser, selinuxfs }: NodeContext,
+  context: NodeContext,
 ): Promise<ReservedDirectory> {
   const { dataVolume, hostname, workflowId } = input;
+  const { node, transferUser, selinuxfs } = context;
   const name = volumeName(directoryName(input.claim, input.pool));
-  await using pool = await openPool(input.pool.path, node, selinuxfs);
+  await using pool = await preparePool(input.pool.path, context);
   const denied = { doing: `make ${name} in it`, directory: pool.path, node, selinuxfs };
   const reserved = withPoolLock(pool, async () => {
     await refuseOthers(pool, name, dataVolume.uid, node);
     const bytes = await promisedBytes(pool, name, input, node);
     const base = { node, hostname, pool: pool.path, directory: name, dataVolume };
     if ('refused' in bytes) return { ...base, promisedBytes: 0, refused: bytes.refused };
+    await rememberPool(pool, context);
     await mark(pool, { dataVolume, workflowId, directory: name }, transferUser);
     await writePromise(pool, { bytes: bytes.promised, directory: name, dataVolume });
     await using directory = await ensureDirectory(pool.root, name, {

@@ -4,7 +4,17 @@ import { shareReading } from '../shared-reading.js';
 import type { ClaimRef, DataVolumeRef, PoolFacts, PoolRef } from '../types.js';
 import { childPath, codeOf, exists, undefinedIfAbsent } from './directories.js';
 import { findStateOf, readMarker } from './marker.js';
-import { directoryName, DISK, openPool, openVolumeDirectory, type Pool } from './pool.js';
+import { withPoolLock } from './lock.js';
+import {
+  directoryName,
+  DISK,
+  findPool,
+  openPool,
+  openUnusedPool,
+  openVolumeDirectory,
+  type Pool,
+} from './pool.js';
+import { recallPool, rememberPool, type PoolContext } from './pool-memory.js';
 import { readPromises, type KeptPromise } from './promises.js';
 import { nameAside } from './remove.js';
 import { createSharedBlocks } from './shared-blocks.js';
@@ -42,33 +52,34 @@ const readings = new Map<string, () => Promise<Reading>>();
  */
 export async function observePool(
   ref: PoolRef,
-  {
-    node,
-    foreignBytes,
-    of,
-    selinuxfs,
-  }: {
-    readonly node: string;
-    readonly foreignBytes: number;
-    readonly of?: Holder | undefined;
-    readonly selinuxfs?: string | undefined;
-  },
+  asked: PoolContext & { readonly foreignBytes: number; readonly of?: Holder | undefined },
 ): Promise<PoolFacts> {
   const { path, overcommit } = ref;
+  const { node, foreignBytes, of } = asked;
   let reading = readings.get(path);
   if (!reading) {
-    reading = shareReading(async () => {
-      await using pool = await openPool(path, node, selinuxfs);
-      await refreshUsage(pool.path, () => measureUsage(path, node, selinuxfs));
-      return await readHoldings(pool);
-    });
+    reading = shareReading(() => read(path, asked));
     readings.set(path, reading);
   }
   const found = await reading();
   const own = of && ownPromise(found, directoryName(of.claim, ref), of);
-  if (!own || !(await isUnpublished(own, ref, { node, selinuxfs })))
+  if (!own || !(await isUnpublished(own, ref, asked)))
     return factsOf(found, { node, foreignBytes, overcommit });
   return { ...factsOf(found, { node, foreignBytes, overcommit, ownBytes: own.bytes }), held: true };
+}
+
+async function read(path: string, context: PoolContext): Promise<Reading> {
+  await using pool = await findPool(path, context);
+  if (!pool) {
+    // nothing was ever promised there, and a look makes no books
+    await using root = await openUnusedPool(path, context);
+    return { kept: [], promisedBytes: 0, usedBytes: 0, ...(await readSpace({ root })) };
+  }
+  await refreshUsage(pool.path, () => measureUsage(path, context));
+  const holdings = await readHoldings(pool);
+  if (holdings.kept.length > 0 && !(await recallPool(context.memory, path)))
+    await withPoolLock(pool, () => rememberPool(pool, context));
+  return holdings;
 }
 
 function ownPromise({ kept }: Reading, directory: string, { dataVolume }: Holder): KeptPromise | undefined {
@@ -79,9 +90,9 @@ function ownPromise({ kept }: Reading, directory: string, { dataVolume }: Holder
 async function isUnpublished(
   { directory, dataVolume }: KeptPromise,
   { path }: PoolRef,
-  { node, selinuxfs }: { readonly node: string; readonly selinuxfs?: string | undefined },
+  context: PoolContext,
 ): Promise<boolean> {
-  await using pool = await openPool(path, node, selinuxfs);
+  await using pool = await openPool(path, context);
   return (await readMarker(pool, dataVolume.uid))?.directory === directory;
 }
 
@@ -156,7 +167,9 @@ async function readHoldings(pool: Pool): Promise<Reading> {
   };
 }
 
-async function readSpace({ root }: Pool): Promise<Pick<Holdings, 'totalBytes' | 'availableBytes'>> {
+async function readSpace({
+  root,
+}: Pick<Pool, 'root'>): Promise<Pick<Holdings, 'totalBytes' | 'availableBytes'>> {
   const { bavail, blocks, bsize } = await statfs(`/proc/self/fd/${root.fd}`);
   return { totalBytes: blocks * bsize, availableBytes: bavail * bsize };
 }
@@ -191,8 +204,8 @@ async function isOrphan(pool: Pool, { directory, dataVolume }: KeptPromise): Pro
 }
 
 /** Looks at every file of every volume. */
-async function measureUsage(path: string, node: string, selinuxfs: string | undefined): Promise<Usage> {
-  await using pool = await openPool(path, node, selinuxfs);
+async function measureUsage(path: string, context: PoolContext): Promise<Usage> {
+  await using pool = await openPool(path, context);
   const { dev: device } = await pool.root.stat();
   const bytes = new Map<string, number>();
   const blocks = await createSharedBlocks(pool.root);

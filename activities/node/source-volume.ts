@@ -8,30 +8,34 @@ import { dirname } from 'node:path';
 import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
 import type { SourceVolume } from '../types/clone.js';
 import { childPath, codeOf } from './directories.js';
-import { DISK } from './pool.js';
+import { DISK, requireMounted } from './pool.js';
+import type { PoolContext } from './pool-memory.js';
 import { describe, openVolumeTree } from './volume-path.js';
 
 /** `O_PATH` and `O_NOATIME` of Linux, which Node does not name: a descriptor that opens nothing, and reading that leaves no trace. */
 const O_PATH = 0o10000000;
 const O_NOATIME = 0o1000000;
 
+/** Where the node remembers pools. */
+type Memory = PoolContext['memory'];
+
 /**
  * Opens the disk of a volume for reading: `disk.img`, or the block device.
  * @throws {@link FailureType} `SourceNotFound` where there is none; `ImageHostile` for a link, a FIFO, a device, or a file that has
  * other names too; retried: `NodeUnavailable` while the volume's path does not exist
  */
-export async function openSourceDisk(volume: SourceVolume): Promise<FileHandle> {
+export async function openSourceDisk(volume: SourceVolume, memory?: Memory): Promise<FileHandle> {
   if (volume.volumeMode === 'Block') return await openSourceDevice(volume);
-  await using tree = await openSourceTree(volume);
+  await using tree = await openSourceTree(volume, memory);
   return await openDiskIn(tree, volume);
 }
 
 /** Opens the directory of a Filesystem volume. @throws as {@link openSourceDisk} */
-export async function openSourceTree(volume: SourceVolume): Promise<FileHandle> {
+export async function openSourceTree(volume: SourceVolume, memory?: Memory): Promise<FileHandle> {
   try {
     return await openVolumeTree(volume);
   } catch (error) {
-    if (isMissed(error) && (await isRemoved(volume)))
+    if (isMissed(error) && (await isRemoved(volume, memory)))
       throw permanentFailure('SourceNotFound', `${describe(volume)} was removed`, error);
     throw error;
   }
@@ -42,10 +46,14 @@ function isMissed(error: unknown): boolean {
   return failureTypeOf(error) === 'NodeUnavailable' && codeOf((error as Error).cause) === 'ENOENT';
 }
 
-/** The volume is gone for good where its pool is there, books and all: a file system that is not mounted has none. */
-async function isRemoved({ path }: SourceVolume): Promise<boolean> {
+/** The volume is gone for good where its pool is there, with its own books: a file system that is not mounted has none, or others. */
+async function isRemoved({ path, node }: SourceVolume, memory: Memory): Promise<boolean> {
   const found = (name: string): Promise<Stats | undefined> => lstat(name).catch(() => undefined);
-  return !(await found(path)) && (await found(`${dirname(path)}/.dvflow`)) !== undefined;
+  if ((await found(path)) || !(await found(`${dirname(path)}/.dvflow`))) return false;
+  return await requireMounted(dirname(path), { node, memory }).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function openDiskIn(tree: FileHandle, volume: SourceVolume): Promise<FileHandle> {

@@ -23,9 +23,10 @@ type VerifyInput = Omit<Parameters<NodeActivities['verifyImage']>[0], 'directory
  * record must vouch for as many bytes as were reported: what lies in it is the archive's.
  * @throws {@link FailureType} `ImageInvalid` naming the first thing that is wrong
  */
-export async function verifyImage(input: VerifyInput, { node, transferUser }: NodeContext): Promise<void> {
+export async function verifyImage(input: VerifyInput, context: NodeContext): Promise<void> {
   const { directory, contentType } = input;
-  await using pool = await openPool(directory.pool, node);
+  const { node, transferUser } = context;
+  await using pool = await openPool(directory.pool, context);
   const path = `${pool.path}/${directory.directory}`;
   const archive = contentType === 'archive';
   try {

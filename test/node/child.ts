@@ -3,8 +3,8 @@ import { createNodeActivities } from '../../activities/node/index.js';
 import type { ReservedDirectory } from '../../activities/types.js';
 import type { ChildTask, ReserveInput } from './support.js';
 
-const { call, inputs, transferUser } = JSON.parse(process.argv[2] ?? '') as ChildTask;
-const activities = createNodeActivities({ node: 'node-1', transferUser });
+const { call, inputs, ...context } = JSON.parse(process.argv[2] ?? '') as ChildTask;
+const activities = createNodeActivities({ node: 'node-1', ...context });
 process.stdout.write('ready\n');
 const results = await Promise.all(
   inputs.map((input) =>

@@ -42,7 +42,7 @@ describe('what a node tells the sweeper', () => {
 
   it('is of all pools but what cannot be opened, which is said in the log', async () => {
     await node.reserveDirectory(request(pool.path, 1));
-    await mkdir(stateDirectory);
+    await mkdir(stateDirectory, { recursive: true });
     await writeFile(join(stateDirectory, 'block'), 'no directory');
     const broken = await makeBroken('broken');
     assert.deepEqual(uids(await list(broken, pool.path)), ['dv-1']);

@@ -17,7 +17,7 @@ describe('promises that are known', () => {
 
   /** What this process believes, and what the files say. */
   async function assertKnown(bytes: number): Promise<void> {
-    await using opened = await openPool(pool.path, 'node-1');
+    await using opened = await openPool(pool.path, { node: 'node-1' });
     const known = await readPromises(opened);
     const files = await readdir(join(pool.path, '.dvflow/promises'));
     const read = await Promise.all(

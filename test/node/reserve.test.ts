@@ -410,6 +410,9 @@ describe('reserveDirectory', () => {
 
   it('makes a pool, but not the directory that it is to lie in', async () => {
     await observe(pool.path);
+    assert.deepEqual(await treeOf(pool.path), []);
+    const foreignBytes = await foreignFor(pool.path, 0);
+    await activities.reserveDirectory(request(pool.path, 1, { foreignBytes }));
     assert.deepEqual(await treeOf(pool.path), EMPTY);
     const path = join(pool.base, 'not-mounted/pool');
     for (const work of [() => observe(path), () => activities.reserveDirectory(request(path, 1))]) {
@@ -444,7 +447,7 @@ describe('reserveDirectory', () => {
     await mkdir(pool.path);
     using mounted = tryMount(pool.path, ['-t', 'tmpfs', '-o', 'size=16m,nr_inodes=64', 'full']);
     if (!mounted) return this.skip();
-    await observe(pool.path);
+    await activities.reserveDirectory(request(pool.path, 9));
     for (let n = 0, full = false; !full; n += 1)
       full = await writeFile(join(pool.path, `inode-${n}`), '').then(
         () => false,

@@ -66,10 +66,10 @@ export const transferred = (diskBytes: number): TransferResult => ({
   format: 'raw',
 });
 
-/** Every path under the pool, sorted, without the pool's lock. */
+/** Every path under the pool, sorted, without its lock and what tells it from others. */
 export async function treeOf(path: string): Promise<readonly string[]> {
   const entries = await readdir(path, { recursive: true });
-  return entries.filter((entry) => entry !== '.dvflow/lock').sort();
+  return entries.filter((entry) => !['.dvflow/lock', '.dvflow/.identity.json'].includes(entry)).sort();
 }
 
 /** Mounts on `path` as `mount` is told by `args`, until the end of the block; `undefined` where this user may not. */
@@ -96,6 +96,7 @@ export interface ChildTask {
   readonly call: 'reserve' | 'remove';
   readonly inputs: readonly unknown[];
   readonly transferUser?: { uid: number; gid: number };
+  readonly stateDirectory?: string;
 }
 
 /** Runs activities in a process of their own; `kill` ends it by SIGKILL after so many ms. */

@@ -1,5 +1,6 @@
 import type { Logger } from '@temporalio/common';
 import { examinePool } from '../../activities/node/examine.js';
+import type { PoolContext } from '../../activities/node/pool-memory.js';
 import type { PoolRef } from '../../activities/types.js';
 import type { PoolReport } from '../../activities/types/operators.js';
 import type { ActivityObserver } from './activities.js';
@@ -34,10 +35,7 @@ export interface PoolMetrics extends ActivityObserver {
 }
 
 /** Where pools are looked at, and who is told of those that cannot be used. */
-export interface PoolMetricsOptions {
-  readonly node: string;
-  /** Where the kernel shows SELinux. @default '/sys/fs/selinux' */
-  readonly selinuxfs?: string | undefined;
+export interface PoolMetricsOptions extends PoolContext {
   readonly logger?: Pick<Logger, 'info' | 'warn'> | undefined;
 }
 
@@ -51,7 +49,8 @@ interface Known {
  * every ten minutes at the latest. That question names all of them: the figures of a pool that is no longer there become NaN, which no
  * alert takes for anything, since a series cannot be taken back.
  */
-export function poolMetrics(metrics: Metrics, { node, selinuxfs, logger }: PoolMetricsOptions): PoolMetrics {
+export function poolMetrics(metrics: Metrics, { logger, ...context }: PoolMetricsOptions): PoolMetrics {
+  const { node } = context;
   const known = new Map<string, Known>();
   const unusable = new Set<string>();
   const timer = setInterval(() => void refresh(), EVERY_MS);
@@ -63,7 +62,7 @@ export function poolMetrics(metrics: Metrics, { node, selinuxfs, logger }: PoolM
   }
 
   async function look({ pool, foreignBytes }: Known): Promise<void> {
-    const report = await examinePool(pool, { node, foreignBytes, selinuxfs });
+    const report = await examinePool(pool, { ...context, foreignBytes });
     // forgotten meanwhile
     if (!known.has(pool.path)) return;
     show(metrics, node, report);

@@ -21,7 +21,16 @@ export interface OpenedVolume extends AsyncDisposable {
  */
 export async function openVolume(
   { volume, generation, method, url }: CloneInput,
-  { tlsDirectory, tree }: { readonly tlsDirectory: string | undefined; readonly tree: boolean },
+  {
+    tlsDirectory,
+    tree,
+    memory,
+  }: {
+    readonly tlsDirectory: string | undefined;
+    readonly tree: boolean;
+    /** Where the node remembers pools. */
+    readonly memory: string | undefined;
+  },
 ): Promise<OpenedVolume> {
   const named = {
     kind: 'volume',
@@ -39,7 +48,7 @@ export async function openVolume(
     const request = { ...named, tree, remote };
     return { request, [Symbol.asyncDispose]: async () => undefined };
   }
-  const disk = await openSourceDisk(volume);
+  const disk = await openSourceDisk(volume, memory);
   const request = { ...named, reflink: method === 'reflink' };
   return { request, disk, [Symbol.asyncDispose]: () => disk.close() };
 }

@@ -14,10 +14,11 @@ import { createVolumeSource } from './volume-source.js';
 /** The worker's heartbeats are sent on at most this often; the timeout is 10 s. */
 const BEAT_MS = 1_000;
 
-/** Activities by which a volume of this node is read by another one. */
+/** Activities by which a volume of this node, which remembers its pools in `memory`, is read by another one. */
 export function createServeActivities(
   node: string,
   dataPort: DataPort | undefined,
+  memory?: string,
 ): Pick<CloneNodeActivities, 'locateVolume' | 'serveVolume'> {
   function port(): DataPort {
     if (dataPort) return dataPort;
@@ -31,6 +32,7 @@ export function createServeActivities(
       const context = Context.current();
       await using opened = await (input.contentType === 'archive' ? openSourceTree : openSourceDisk)(
         input.volume,
+        memory,
       );
       // ended, and waited for, before what they read is closed
       await using answers = answersOf(input, opened);

@@ -1,5 +1,6 @@
 import { findDirectory } from '../../node/directories.js';
 import { openPool } from '../../node/pool.js';
+import { memoryIn } from '../../node/pool-memory.js';
 import { findTransferState } from '../../node/volume-state.js';
 import type { UploadPort } from '../../types/data-port.js';
 import type { UploadNodeActivities, UploadPlace, UploadRequest } from '../../types/upload.js';
@@ -42,7 +43,7 @@ export function createLocateActivities({
 
   async function stateOf(target: FillTarget): Promise<Awaited<ReturnType<typeof findDirectory>>> {
     if ('volume' in target) return await findTransferState(stateDirectory, target.dataVolume.uid);
-    await using pool = await openPool(target.pool, target.node);
+    await using pool = await openPool(target.pool, { node: target.node, memory: memoryIn(stateDirectory) });
     return await findDirectory(pool.books, target.dataVolume.uid);
   }
 

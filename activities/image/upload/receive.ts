@@ -10,6 +10,7 @@ import {
 } from '../../failures.js';
 import type { Owner } from '../../node/directories.js';
 import { verifyFilled } from '../../node/verify-filled.js';
+import { memoryIn } from '../../node/pool-memory.js';
 import { STATE_DIRECTORY } from '../../node/volume-state.js';
 import type { DataPort } from '../../types/data-port.js';
 import type { ReceiveInput, Reception as Received, UploadTransferActivities } from '../../types/upload.js';
@@ -97,7 +98,7 @@ export function createReceiveActivities(dependencies: ReceiveDependencies): Uplo
   async function prove(input: ReceiveInput, result: TransferResult, feed: Feed | undefined): Promise<void> {
     const { target: directory, request } = input;
     const { contentType } = request;
-    const context = { node, transferUser, stateDirectory };
+    const context = { node, transferUser, stateDirectory, memory: memoryIn(stateDirectory) };
     await verifyFilled({ directory, transferred: result, contentType }, context);
     const { virtualSize, bytesTransferred: bytes, bytesWritten, format, checksum } = result;
     const more = checksum === undefined ? {} : { checksum };
@@ -147,7 +148,11 @@ export function createReceiveActivities(dependencies: ReceiveDependencies): Uplo
   }
 
   async function openTarget({ target, request }: ReceiveInput): Promise<TransferTarget> {
-    const options = { owner: transferUser, contentType: request.contentType };
+    const options = {
+      owner: transferUser,
+      memory: memoryIn(stateDirectory),
+      contentType: request.contentType,
+    };
     return 'volume' in target
       ? await openReservedTarget(target, { ...options, stateDirectory })
       : await openTransferTarget(target, options);

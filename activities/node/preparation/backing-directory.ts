@@ -10,6 +10,8 @@ import { requireAnswer } from '../answers.js';
 import { deniedFailure, nearestExisting } from '../denied.js';
 import { codeOf, undefinedIfAbsent } from '../directories.js';
 import { OVERLAY } from '../overlay.js';
+import { requireMounted } from '../pool.js';
+import type { PoolContext } from '../pool-memory.js';
 import { childOf, itself, type Place } from '../place.js';
 import { sharedSystemPath } from './os-partition.js';
 import { describeLabel, isContainerLabel, selinuxMode } from './selinux.js';
@@ -18,12 +20,8 @@ import { openLabelAccess } from './xattr.js';
 /** As the kubelet makes a `DirectoryOrCreate`. */
 const DIRECTORY_MODE = 0o755;
 
-/** The node, and where its kernel shows SELinux. */
-export interface PreparationContext {
-  readonly node: string;
-  /** @default '/sys/fs/selinux' */
-  readonly selinuxfs?: string | undefined;
-}
+/** The node, and what it knows of the pool. */
+export type PreparationContext = PoolContext;
 
 /** See `NodeActivities.ensureBackingDirectory`. @throws {@link FailureType} retried: `NodeUnavailable`, `PermissionDenied` */
 export async function ensureBackingDirectory(
@@ -33,6 +31,7 @@ export async function ensureBackingDirectory(
   const { node, selinuxfs } = context;
   try {
     const selinux = await selinuxMode(selinuxfs);
+    await requireMounted(path, context);
     const missed = await refuseUnseen(path, node);
     if (missed && labelledBy === 'machineConfig') return { path, created: false, selinux };
     if (missed) await mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
@@ -63,7 +62,9 @@ export async function verifyBackingDirectory(
   }
 }
 
-async function verify(path: string, { node, selinuxfs }: PreparationContext): Promise<VerifiedDirectory> {
+async function verify(path: string, context: PreparationContext): Promise<VerifiedDirectory> {
+  const { node, selinuxfs } = context;
+  await requireMounted(path, context);
   const selinux = await selinuxMode(selinuxfs);
   if (!(await statDirectory(path, node))) {
     return { path, selinux, labelled: false, message: `directory ${path} does not exist on node ${node}` };
