@@ -3,7 +3,7 @@
  * (`/proc/self/fd/<fd>/<name>`) and never followed. What lies inside a volume is its tenant's and may be hostile.
  */
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, readlink, rename, unlink, type FileHandle } from 'node:fs/promises';
 
 /** User and group that disks belong to. */
 export interface Owner {
@@ -69,7 +69,7 @@ export async function exists(parent: FileHandle, name: string): Promise<boolean>
   return (await lstat(childPath(parent, name)).catch(undefinedIfAbsent)) !== undefined;
 }
 
-/** Reads a small JSON file, or `undefined` where there is none. @throws Error when it is no regular file of ours */
+/** Reads a small JSON file, or `undefined` where there is none. @throws Error naming what is no regular file, or no JSON */
 export async function readJson(parent: FileHandle, name: string): Promise<unknown> {
   // Without O_NONBLOCK a FIFO in its place would hold us up for ever.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -77,7 +77,14 @@ export async function readJson(parent: FileHandle, name: string): Promise<unknow
   if (!handle) return undefined;
   await using file = handle;
   if (!(await file.stat()).isFile()) throw new Error(`${name} is not a regular file`);
-  return JSON.parse(await file.readFile('utf8'));
+  const text = await file.readFile('utf8');
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const path = await readlink(`/proc/self/fd/${file.fd}`).catch(() => name);
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`${path} is not readable: ${reason}`, { cause: error });
+  }
 }
 
 /** Writes a small JSON file so that a crash leaves the old one or the new one, and a power cut too. */

@@ -8,6 +8,7 @@ import { rename } from 'node:fs/promises';
 import type { DataVolumeRef } from '../types.js';
 import { childPath, namesIn, readJson, removeFile, writeJson } from './directories.js';
 import type { Pool } from './pool.js';
+import { warn } from './warn.js';
 
 /** What is in a promise file. */
 export interface SpacePromise {
@@ -48,6 +49,26 @@ export async function readPromises(pool: Pool): Promise<readonly KeptPromise[]> 
   return promises;
 }
 
+/**
+ * The promises of one directory, for who removes it: one that cannot be read is no hindrance there, and stays
+ * for an operator to see to.
+ */
+export async function promisesOf(pool: Pool, directory: string): Promise<readonly KeptPromise[]> {
+  const all = await readPromises(pool).catch(() => readable(pool));
+  return all.filter((promise) => promise.directory === directory);
+}
+
+async function readable(pool: Pool): Promise<readonly KeptPromise[]> {
+  const files = (await namesIn(pool.promises)).filter((name) => !name.startsWith('.'));
+  const read = files.map((file) =>
+    readPromise(pool, file).catch((error: unknown) => {
+      warn('promise cannot be read', { pool: pool.path, promise: file, error });
+      return undefined;
+    }),
+  );
+  return (await Promise.all(read)).filter((promise) => promise !== undefined);
+}
+
 /** The promise in one file, or `undefined` where there is none. */
 export async function readPromise(pool: Pool, file: string): Promise<KeptPromise | undefined> {
   const value = await readJson(pool.promises, file);
@@ -83,7 +104,7 @@ export async function setPromiseAside(pool: Pool, promise: KeptPromise): Promise
 
 /** Removes every promise of a directory; the directory's data must be gone before. */
 export async function removePromises(pool: Pool, directory: string): Promise<void> {
-  const found = (await readPromises(pool)).filter((promise) => promise.directory === directory);
+  const found = await promisesOf(pool, directory);
   await change(pool, async (promises) => {
     for (const { file } of found) {
       await removeFile(pool.promises, file);

@@ -9,7 +9,7 @@ import { withPoolLock } from './lock.js';
 import { findStateOf, readMarker, removeState } from './marker.js';
 import { findPool, openPool, volumeName, type Pool } from './pool.js';
 import type { PoolContext } from './pool-memory.js';
-import { readPromises, removePromises } from './promises.js';
+import { promisesOf, removePromises } from './promises.js';
 import { removeTree } from './remove-tree.js';
 
 /**
@@ -98,7 +98,7 @@ async function setAside(pool: Pool, directory: string, aside: string): Promise<v
 
 /** Removes promise and record of a directory whose data is set aside. */
 async function forget(pool: Pool, directory: string): Promise<void> {
-  const owners = (await readPromises(pool)).filter((promise) => promise.directory === directory);
+  const owners = await promisesOf(pool, directory);
   const marked: string[] = [];
   for (const { dataVolume } of owners) {
     const { uid } = dataVolume;

@@ -83,6 +83,30 @@ describe('promises that are known', () => {
     await assertKnown(2 << 20);
   });
 
+  it('that cannot be read are named, and keep no other volume from being removed', async () => {
+    const pools = [{ path: pool.path, useNamingPrefix: false }];
+    const [first, second] = [
+      await node.reserveDirectory(request(pool.path, 1)),
+      await node.reserveDirectory(request(pool.path, 2)),
+    ];
+    await node.publishDirectory({ directory: first });
+    const broken = join(pool.path, '.dvflow/promises/broken');
+    await writeFile(broken, '');
+    const named = new RegExp(`${broken} is not readable: `);
+    await assert.rejects(node.observePool({ pool: pools[0]!, foreignBytes: 0 }), named);
+    await assert.rejects(node.reserveDirectory(request(pool.path, 3)), named);
+    const { pools: seen } = await node.examineNode({ pools });
+    assert.match(seen[0]?.message ?? '', named);
+    const path = `${pool.path}/${first.directory}`;
+    await node.removeVolumeData({
+      volume: { name: 'pv', uid: 'pv-1', node: 'node-1', path, pool: pools[0]! },
+    });
+    await node.removeDirectory({ directory: second });
+    assert.deepEqual(await readdir(join(pool.path, '.dvflow/promises')), ['broken']);
+    await rm(broken);
+    await assertKnown(0);
+  });
+
   it('of a thousand volumes cost a reservation no more than those of a few', async function () {
     this.timeout(60_000);
     await node.reserveDirectory(request(pool.path, 0));
