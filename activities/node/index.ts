@@ -12,7 +12,7 @@ import { listUnpublished } from './list-unpublished.js';
 import { withPoolLock } from './lock.js';
 import { removeLoopLeak } from './loop-leaks.js';
 import { removeLoopVolume } from './loop-volumes.js';
-import { publishState, readMarker } from './marker.js';
+import { findStateOf, publishState, readMarker } from './marker.js';
 import { openPool } from './pool.js';
 import { memoryIn } from './pool-memory.js';
 import { prepareVolume } from './prepare-volume.js';
@@ -57,9 +57,11 @@ export function createNodeActivities(context: {
       const { pool: path, directory, dataVolume } = target;
       await using pool = await openPool(path, volumes);
       await withPoolLock(pool, async () => {
-        const marker = await readMarker(pool, dataVolume.uid);
-        const other = marker !== undefined && marker.directory !== directory;
-        await publishState(pool, other ? directory : dataVolume.uid);
+        // of a volume that was set aside too; without any marker the rest of a publication that died may be left
+        const { uid } = dataVolume;
+        const state = await findStateOf(pool, { directory, uid });
+        const other = (await readMarker(pool, uid)) !== undefined;
+        await publishState(pool, state ?? (other ? directory : uid));
       });
     },
     removeDirectory: async ({ directory }) => await removeDirectory(directory, volumes),

@@ -295,6 +295,17 @@ describe('reserveDirectory', () => {
     ]);
   });
 
+  it('takes its mark although the new run has published its own disk meanwhile', async () => {
+    const { old, reserved } = await reserveAfterWhole();
+    await activities.publishDirectory({ directory: reserved });
+    await activities.publishDirectory({ directory: old });
+    assert.deepEqual(
+      await activities.listUnpublishedDirectories({ pools: [request(pool.path, 1).pool] }),
+      [],
+    );
+    await stat(join(pool.path, old.directory, 'disk.img'));
+  });
+
   it('leaves it so that the sweeper can remove it too, and nothing of the new run', async () => {
     const { reserved, item } = await reserveAfterWhole();
     await activities.removeUnpublishedDirectory({ item });
