@@ -1,6 +1,7 @@
 /** What terminated workflows left behind in Kubernetes (`design.md` §6): found by mark, judged afresh, removed by uid. */
+import { basename } from 'node:path';
 import { Context } from '@temporalio/activity';
-import type { V1ObjectMeta, V1PersistentVolume } from '@kubernetes/client-node';
+import type { V1Node, V1ObjectMeta, V1PersistentVolume } from '@kubernetes/client-node';
 import type { ControlActivities } from '../interfaces.js';
 import { pageOf } from '../item-pages.js';
 import type { DataVolumeRef, ItemPage, UnpublishedItem } from '../types.js';
@@ -10,6 +11,7 @@ import type { Kubernetes } from './client.js';
 import { findClaim } from './claim-object.js';
 import { findDataVolume } from './data-volumes.js';
 import { IDENTITY, MARKS, PROVISION_ON_NODE } from './names.js';
+import { nodesOf } from './node-affinity.js';
 import { deleteVolumeObject } from './volume-finalizer.js';
 import { unmarkVolume } from './volumes.js';
 import type { ExecutionObserver } from './executions.js';
@@ -93,12 +95,29 @@ export function createSweepActivities({
    */
   async function isPublished(item: UnpublishedItem, all: readonly V1PersistentVolume[]): Promise<boolean> {
     if (!isOld(item)) return false;
-    const volume = usersVolumes(all).find((found) => isOf(found, item));
+    const volume = await findVolume(item, usersVolumes(all));
     if (volume?.metadata?.annotations?.hostPathProvisionerIdentity !== IDENTITY) return false;
     const bound = volume.status?.phase === 'Bound';
     // the volume has lost its mark, or will by the run that still works
     if (item.kind === 'Directory') return bound || volume.metadata.labels?.[MARKS.unpublished] === undefined;
     return bound && (await executions.stateOf(item.workflowId)) !== 'running';
+  }
+
+  /**
+   * The volume that the item is, or whose directory it is. The name of a directory tells it from all others: it bears its claim's uid.
+   * Its path may be another one today (a link, a pool under a new path), and so may its node's name; only a node that is there, and is
+   * another one, has a directory of its own.
+   */
+  async function findVolume(
+    item: UnpublishedItem,
+    volumes: readonly V1PersistentVolume[],
+  ): Promise<V1PersistentVolume | undefined> {
+    if (item.kind !== 'Directory') return volumes.find((volume) => isOf(volume, item));
+    const named = volumes.filter(({ spec }) => directoryOf(spec) === item.name);
+    const here = named.find((volume) => nodeOf(volume) === item.where);
+    if (here || named.length === 0) return here;
+    const nodes = await listAll('listing nodes', (page) => core.listNode(page));
+    return named.find((volume) => !isElsewhere(volume, item.where, nodes));
   }
 
   /** Scratch space is nobody's disk. */
@@ -146,7 +165,7 @@ export function createSweepActivities({
       case 'PersistentVolumeClaim':
         return volumes.some(({ spec }) => spec?.claimRef?.uid === item.objectUid);
       case 'Directory':
-        return volumes.some((volume) => isAt(volume, item));
+        return (await findVolume(item, volumes)) !== undefined;
       case 'BlockVolume':
         return all.some(({ metadata }) => metadata?.name === item.name);
       // what it says is needed to undo the transfer, as long as the volume is to be given back
@@ -227,16 +246,28 @@ export function createSweepActivities({
   return { listUnpublished, judgeUnpublished, removeUnpublished };
 }
 
-/** The item is this volume, or the directory that it is made of. */
 function isOf(volume: V1PersistentVolume, item: UnpublishedItem): boolean {
-  if (item.kind === 'Directory') return isAt(volume, item);
   return item.kind === 'PersistentVolume' && volume.metadata?.uid === item.objectUid;
 }
 
-/** The volume is made of this directory: of that path, on that node. */
-function isAt({ metadata, spec }: V1PersistentVolume, { pool, name, where }: UnpublishedItem): boolean {
-  const node = metadata?.annotations?.[PROVISION_ON_NODE] ?? where;
-  return node === where && spec?.hostPath?.path === `${pool}/${name}`;
+/** Name of the directory that a volume is made of, whoever made the volume and by whichever path. */
+function directoryOf(spec: V1PersistentVolume['spec']): string | undefined {
+  const path = spec?.hostPath?.path ?? spec?.local?.path;
+  return path === undefined ? undefined : basename(path);
+}
+
+/** Name of the node that a volume was made on, where it says so. */
+function nodeOf({ metadata }: V1PersistentVolume): string | undefined {
+  return metadata?.annotations?.[PROVISION_ON_NODE];
+}
+
+/** The volume lies on nodes that are there, and `where` is none of them. */
+function isElsewhere(volume: V1PersistentVolume, where: string, nodes: readonly V1Node[]): boolean {
+  const named = nodeOf(volume);
+  if (named === undefined && !volume.spec?.nodeAffinity?.required) return false;
+  const on =
+    named === undefined ? nodesOf(volume, nodes) : nodes.filter(({ metadata }) => metadata?.name === named);
+  return on.length > 0 && on.every(({ metadata }) => metadata?.name !== where);
 }
 
 function itemOf(kind: UnpublishedItem['kind'], metadata: V1ObjectMeta | undefined): UnpublishedItem {

@@ -23,10 +23,13 @@ describe('the sweeper on a real API server and a real Temporal server', function
   let namespace: string;
   const transferNamespace = 'dvflow-transfers';
 
-  before(() => {
+  before(async () => {
     admin = plane().admin;
     kubernetes = createKubernetes(plane().control);
+    // the node that volumes are made on here
+    await admin.core.createNode({ body: { metadata: { name: 'n' } } }).catch(() => undefined);
   });
+  after(() => admin.core.deleteNode({ name: 'n' }));
   beforeEach(async () => {
     namespace = await makeNamespace(admin);
   });
@@ -261,6 +264,54 @@ describe('the sweeper on a real API server and a real Temporal server', function
     const directory = directoryOf(claim, secret!);
     assert.deepEqual(await judge([directory]), []);
     assert.deepEqual(await judge([{ ...directory, where: 'another-node' }]), ['Directory']);
+  });
+
+  it('leaves a directory whose volume names it by another path, or a node by another name', async () => {
+    await (await startWorkflow('w/moved')).terminate();
+    const { dataVolume, claim } = await leave('w/moved');
+    const [, secret] = await itemsOf(dataVolume);
+    await publish(dataVolume, claim);
+    const directory = directoryOf(claim, secret!);
+    const moved = { ...directory, pool: '/srv/the-same-by-a-link' };
+    assert.deepEqual(await judge([moved]), []);
+    assert.deepEqual((await publishedOf([moved])).length, 1, 'its mark is taken there');
+    await admin.core.deleteNode({ name: 'n' });
+    try {
+      assert.deepEqual(await judge([{ ...directory, where: 'its-new-name' }]), []);
+    } finally {
+      await admin.core.createNode({ body: { metadata: { name: 'n' } } });
+    }
+  });
+
+  it('leaves a directory whose volume was made again as a local one, on any node that it can be on', async () => {
+    await (await startWorkflow('w/local')).terminate();
+    const { dataVolume, claim } = await leave('w/local');
+    const [, secret] = await itemsOf(dataVolume);
+    const directory = directoryOf(claim, secret!);
+    const hostname = (value: string) => ({
+      required: {
+        nodeSelectorTerms: [{ matchFields: [{ key: 'metadata.name', operator: 'In', values: [value] }] }],
+      },
+    });
+    const name = `kept-${claim.uid}`;
+    await admin.core.createPersistentVolume({
+      body: {
+        metadata: { name },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          capacity: { storage: '1Gi' },
+          local: { path: `/elsewhere/${directory.name}/` },
+          nodeAffinity: hostname('n'),
+        },
+      },
+    });
+    try {
+      assert.deepEqual(await judge([directory]), []);
+      assert.deepEqual(await judge([{ ...directory, where: 'another-node' }]), ['Directory']);
+    } finally {
+      await admin.core.deletePersistentVolume({ name });
+    }
+    assert.deepEqual(await judge([directory]), ['Directory']);
   });
 
   it('takes a block volume without a PersistentVolume when its run has ended', async () => {
