@@ -29,7 +29,7 @@ export interface Usage {
 
 interface Look {
   usage?: Usage;
-  /** When the next one may begin, ms since the epoch. */
+  /** When the next one may begin, by `performance.now()`: a clock that is set back would put it off for as long. */
   next: number;
   running?: Promise<void> | undefined;
 }
@@ -45,7 +45,7 @@ export function lastUsage(pool: string): Usage | undefined {
 export async function refreshUsage(pool: string, measure: () => Promise<Usage>): Promise<void> {
   const look = looks.get(pool) ?? { next: 0 };
   looks.set(pool, look);
-  if (look.running === undefined && Date.now() >= look.next) look.running = run(look, measure);
+  if (look.running === undefined && performance.now() >= look.next) look.running = run(look, measure);
   if (look.running === undefined) return;
   let timer: NodeJS.Timeout | undefined;
   const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, PATIENCE_MS)));
@@ -54,13 +54,13 @@ export async function refreshUsage(pool: string, measure: () => Promise<Usage>):
 }
 
 async function run(look: Look, measure: () => Promise<Usage>): Promise<void> {
-  const begun = Date.now();
+  const begun = performance.now();
   try {
     look.usage = await measure();
   } catch {
     delete look.usage;
   } finally {
-    look.next = Date.now() + Math.max(REST.least, REST.factor * (Date.now() - begun));
+    look.next = performance.now() + Math.max(REST.least, REST.factor * (performance.now() - begun));
     look.running = undefined;
   }
 }

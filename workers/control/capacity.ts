@@ -30,16 +30,17 @@ export function startCapacity(options: {
   readonly isRead: () => boolean;
 }): CapacityPublisher {
   const { client, logger, isRead } = options;
-  let lastAt = 0;
+  // not by the clock, which may be set back
+  let lastAt = -Infinity;
   let isStale = false;
   const queue = createKeyQueue(publish, logger);
   const timer = setInterval(() => {
     const due = lastAt + (isRead() ? REFRESH_MS.read : REFRESH_MS.unread);
-    if (Date.now() >= due) queue.add(KEY);
+    if (performance.now() >= due) queue.add(KEY);
   }, GATHER_MS);
 
   async function publish(): Promise<void> {
-    lastAt = Date.now();
+    lastAt = performance.now();
     const wasStale = isStale;
     isStale = false;
     try {
