@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict';
 import { mock } from 'node:test';
 import type { Client } from '@temporalio/client';
 import { startCapacity } from '../../workers/control/capacity.js';
