@@ -30,7 +30,7 @@ export async function createLoopVolume(plan: LocalVolumePlan, context: VolumeCon
     // under a PersistentVolume that is there a missing file is not made anew: a disk was in it
     if (plan.exists) await (await openBackingFile(pool, plan.name, context)).close();
     const record = await recordFor(pool, plan, context);
-    const refused = await promise(pool, plan, node);
+    const refused = await promise(pool, plan, context);
     if (refused) return { path: linkPath(context, plan.name), bytes: 0, directIo: false, refused };
     await rememberPool(pool, context);
     await writeLoopRecord(context, record);
@@ -97,11 +97,11 @@ function taken(pool: Pool, { name, node }: LocalVolumePlan, why: string): Error 
 async function promise(
   pool: Pool,
   { name, bytes, foreignBytes, overcommit, exists }: LocalVolumePlan,
-  node: string,
+  context: VolumeContext,
 ): Promise<LoopVolume['refused']> {
   const directory = loopDirectory(name);
   if ((await readPromise(pool, directory))?.bytes === bytes) return undefined;
-  const { roomBytes } = await measurePool(pool, node, { foreignBytes, overcommit });
+  const { roomBytes } = await measurePool(pool, context, { foreignBytes, overcommit });
   // a file that is there has its bytes
   if (!exists && bytes > roomBytes) return { roomBytes, requestBytes: bytes };
   await writePromise(pool, { bytes, directory, dataVolume: { namespace: '', name, uid: directory } });

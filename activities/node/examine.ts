@@ -120,7 +120,7 @@ async function booksOf(
   if (!found) return { promises: 0, promisedBytes: 0 };
   await using pool = found;
   const promises = await readPromises(pool);
-  const { roomBytes, totalBytes } = await measurePool(pool, context.node, { foreignBytes: 0, overcommit });
+  const { roomBytes, totalBytes } = await measurePool(pool, context, { foreignBytes: 0, overcommit });
   return {
     roomBytes,
     totalBytes,

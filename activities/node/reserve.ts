@@ -39,7 +39,7 @@ export async function reserveDirectory(
   const denied = { doing: `make ${name} in it`, directory: pool.path, node, selinuxfs };
   const reserved = withPoolLock(pool, async () => {
     await refuseOthers(pool, name, dataVolume.uid, node);
-    const bytes = await promisedBytes(pool, name, input, node);
+    const bytes = await promisedBytes(pool, name, input, context);
     const base = { node, hostname, pool: pool.path, directory: name, dataVolume };
     if ('refused' in bytes) return { ...base, promisedBytes: 0, refused: bytes.refused };
     await rememberPool(pool, context);
@@ -107,10 +107,10 @@ async function promisedBytes(
   pool: Pool,
   name: string,
   { dataVolume, requestBytes, foreignBytes, pool: { overcommit } }: ReserveInput,
-  node: string,
+  context: PoolContext,
 ): Promise<{ promised: number } | { refused: NonNullable<ReservedDirectory['refused']> }> {
   const promise = await readPromise(pool, dataVolume.uid);
   if (promise?.directory === name) return { promised: promise.bytes };
-  const { roomBytes } = await measureRoomFor(pool, node, { requestBytes, foreignBytes, overcommit });
+  const { roomBytes } = await measureRoomFor(pool, context, { requestBytes, foreignBytes, overcommit });
   return requestBytes > roomBytes ? { refused: { roomBytes, requestBytes } } : { promised: requestBytes };
 }

@@ -5,6 +5,7 @@ import type { ClaimRef, DataVolumeRef, PoolFacts, PoolRef } from '../types.js';
 import { childPath, codeOf, exists, undefinedIfAbsent } from './directories.js';
 import { findStateOf, readMarker } from './marker.js';
 import { withPoolLock } from './lock.js';
+import { sumOfNeighbours } from './neighbours.js';
 import {
   directoryName,
   DISK,
@@ -30,6 +31,8 @@ interface Holdings {
   readonly promisedBytes: number;
   /** What volumes occupy of their promises. */
   readonly usedBytes: number;
+  /** What other pools on the same file system have promised, and their volumes do not occupy yet. */
+  readonly neighbourBytes: number;
 }
 
 /** A promise, and how much of it is used. */
@@ -73,10 +76,11 @@ async function read(path: string, context: PoolContext): Promise<Reading> {
   if (!pool) {
     // nothing was ever promised there, and a look makes no books
     await using root = await openUnusedPool(path, context);
-    return { kept: [], promisedBytes: 0, usedBytes: 0, ...(await readSpace({ root })) };
+    const neighbourBytes = await sumOfNeighbours({ path }, context, unusedIn);
+    return { kept: [], promisedBytes: 0, usedBytes: 0, neighbourBytes, ...(await readSpace({ root })) };
   }
   await refreshUsage(pool.path, () => measureUsage(path, context));
-  const holdings = await readHoldings(pool);
+  const holdings = await readHoldings(pool, context);
   if (holdings.kept.length > 0 && !(await recallPool(context.memory, path)))
     await withPoolLock(pool, () => rememberPool(pool, context));
   return holdings;
@@ -99,10 +103,10 @@ async function isUnpublished(
 /** As {@link observePool}, for who holds the pool's lock: what volumes occupy besides their disks is as old as the last observation. */
 export async function measurePool(
   pool: Pool,
-  node: string,
+  context: PoolContext,
   asked: { readonly foreignBytes: number; readonly overcommit?: number | undefined },
 ): Promise<PoolFacts> {
-  return factsOf(await readHoldings(pool), { node, ...asked });
+  return factsOf(await readHoldings(pool, context), { node: context.node, ...asked });
 }
 
 /**
@@ -111,7 +115,7 @@ export async function measurePool(
  */
 export async function measureRoomFor(
   pool: Pool,
-  node: string,
+  context: PoolContext,
   {
     requestBytes,
     ...asked
@@ -121,18 +125,21 @@ export async function measureRoomFor(
     readonly overcommit?: number | undefined;
   },
 ): Promise<PoolFacts> {
-  const promises = await readPromises(pool);
-  const promisedBytes = promises.reduce((sum, { bytes }) => sum + bytes, 0);
-  const least = factsOf({ promisedBytes, usedBytes: 0, ...(await readSpace(pool)) }, { node, ...asked });
-  return requestBytes <= least.roomBytes ? least : await measurePool(pool, node, asked);
+  const promisedBytes = await promisedIn(pool);
+  const neighbourBytes = await sumOfNeighbours(pool, context, promisedIn);
+  const least = factsOf(
+    { promisedBytes, usedBytes: 0, neighbourBytes, ...(await readSpace(pool)) },
+    { node: context.node, ...asked },
+  );
+  return requestBytes <= least.roomBytes ? least : await measurePool(pool, context, asked);
 }
 
 /**
- * Room of a pool: bytes available minus what promises have not used yet, minus what others promised; never below 0. With
+ * Room of a pool: bytes available minus what promises have not used yet, its own and its neighbours', minus what others promised; never below 0. With
  * `overcommit` so many times the bytes that volumes may use at all, minus everything promised.
  */
 function factsOf(
-  { totalBytes, availableBytes, promisedBytes, usedBytes }: Holdings,
+  { totalBytes, availableBytes, promisedBytes, usedBytes, neighbourBytes }: Holdings,
   {
     node,
     foreignBytes,
@@ -147,24 +154,35 @@ function factsOf(
   },
 ): PoolFacts {
   const capacity = Math.floor((availableBytes + usedBytes) * overcommit);
-  const roomBytes = Math.max(0, capacity - (promisedBytes - ownBytes) - foreignBytes);
+  const roomBytes = Math.max(0, capacity - (promisedBytes - ownBytes) - foreignBytes - neighbourBytes);
   return { node, roomBytes, totalBytes, promisedBytes, availableBytes };
 }
 
-async function readHoldings(pool: Pool): Promise<Reading> {
+async function readHoldings(pool: Pool, context: PoolContext): Promise<Reading> {
   const usage = lastUsage(pool.path);
   // Promises first: a disk that grows between the two readings is then counted twice, never not at all.
   const kept = await readKept(pool, usage);
+  const neighbourBytes = await sumOfNeighbours(pool, context, unusedIn);
   const space = await readSpace(pool);
   const used = kept.reduce((bytes, { usedBytes }) => bytes + usedBytes, 0);
   return {
     kept,
+    neighbourBytes,
     promisedBytes: kept.reduce((sum, { bytes }) => sum + bytes, 0),
     // files that have gone since the last look are available now, and not used as well
     // and blocks that a clone shares since then are used once
     usedBytes: Math.min(used, Math.max(0, (usage?.capacityBytes ?? space.totalBytes) - space.availableBytes)),
     ...space,
   };
+}
+
+async function promisedIn(pool: Pool): Promise<number> {
+  return (await readPromises(pool)).reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+async function unusedIn(pool: Pool): Promise<number> {
+  const kept = await readKept(pool, lastUsage(pool.path));
+  return kept.reduce((sum, { bytes, usedBytes }) => sum + bytes - usedBytes, 0);
 }
 
 async function readSpace({
