@@ -245,7 +245,9 @@ export function dataVolume(
 /** Names under the pool, hidden promises and records included; the pool's own lock aside. */
 async function poolEntries(pool: string): Promise<readonly string[]> {
   const names = await readdir(pool, { recursive: true }).catch(() => []);
-  return names.filter((name) => !/^\.dvflow(\/(lock|promises))?$/.test(name)).map((name) => `pool ${name}`);
+  return names
+    .filter((name) => !/^\.dvflow(\/(lock|promises|\.identity\.json))?$/.test(name))
+    .map((name) => `pool ${name}`);
 }
 
 /** Looks every 200 ms until something is found; what is not found in time is described, where somebody can. */
