@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { findSandbox, type Sandbox } from '../../../activities/image/sandbox/sandbox.js';
 import { failureTypeOf } from '../../../activities/failures.js';
 import { MIB, qemuImg, qemuIo, useDirectory } from '../support/images.js';
-import { copyFile, parseFile } from './support.js';
+import { copyFile, stretchesOf } from './support.js';
 
 const GIB = 1024 * MIB;
 const TIB = 1024 * GIB;
@@ -80,8 +80,7 @@ describe('holes of foreign images', function () {
     // blocks of 1 MiB: one entry in 4097 is a bitmap's
     const offsets = [4095 * MIB, 4096 * MIB, 8191 * MIB, 3 * 4096 * MIB, 20 * GIB];
     const image = makeVhdx(20 * GIB + MIB, offsets, 'block_size=1M');
-    const { stretches } = await parseFile('vhdx', image);
-    assert.deepEqual(stretches, [
+    assert.deepEqual(await stretchesOf('vhdx', image), [
       { start: 4095 * MIB, end: 8192 * MIB },
       { start: 3 * 4096 * MIB, end: 3 * 4096 * MIB + MIB },
       { start: 20 * GIB, end: 20 * GIB + MIB },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { copyForeign } from '../../../activities/image/formats/foreign/convert.js';
 import { parseForeign } from '../../../activities/image/formats/foreign/parse.js';
+import type { Stretch } from '../../../activities/image/source/types.js';
 import type { ForeignFormat, ForeignImage } from '../../../activities/image/formats/foreign/types.js';
 import type { Sandbox } from '../../../activities/image/sandbox/sandbox.js';
 import { createSparseWriter } from '../../../activities/image/writer.js';
@@ -42,6 +43,20 @@ export async function parseFile(
   const source = createFileSource(path, options);
   try {
     return await parseForeign(format, source, await source.probe());
+  } finally {
+    source.close();
+  }
+}
+
+/** Where the disk of a local image may hold data, by its tables. */
+export async function stretchesOf(
+  format: ForeignFormat,
+  path: string,
+): Promise<readonly Stretch[] | undefined> {
+  const source = createFileSource(path);
+  try {
+    const { stretches } = await parseForeign(format, source, await source.probe());
+    return await stretches?.();
   } finally {
     source.close();
   }

@@ -55,7 +55,7 @@ export async function copyForeign(copy: ForeignCopy, sink: Sink): Promise<ReadOu
   const sandbox = copy.sandbox ?? (await findSandbox());
   const stage = createStage(createSegmentPool(POOL), sink.writer, sink);
   try {
-    for (const stretch of stretchesFrom(start, copy.image)) {
+    for (const stretch of await stretchesFrom(start, copy.image)) {
       await sink.checkpoint(stretch.start, () => stage.flush());
       await runConvert(copy, { sandbox, stage, sink, stretch });
     }
@@ -67,8 +67,11 @@ export async function copyForeign(copy: ForeignCopy, sink: Sink): Promise<ReadOu
 }
 
 /** What there is to be copied of the disk at or after `start`. */
-function stretchesFrom(start: number, { virtualSize, stretches }: ForeignImage): readonly Stretch[] {
-  return (stretches ?? [{ start: 0, end: virtualSize }])
+async function stretchesFrom(
+  start: number,
+  { virtualSize, stretches }: ForeignImage,
+): Promise<readonly Stretch[]> {
+  return ((await stretches?.()) ?? [{ start: 0, end: virtualSize }])
     .filter(({ end }) => end > start)
     .map((stretch) => ({ ...stretch, start: Math.max(start, stretch.start) }));
 }

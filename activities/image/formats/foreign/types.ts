@@ -12,8 +12,8 @@ export interface ForeignImage {
   readonly virtualSize: number;
   /** Bytes of the disk that the image holds, as far as its header tells. */
   readonly allocatedBytes?: number;
-  /** Where the disk may hold something else than zeros, in order, where that was looked up. @default all of it */
-  readonly stretches?: readonly Stretch[];
+  /** Looks up where the disk may hold something else than zeros, in order, by tables that may be large. @default all of it */
+  readonly stretches?: () => Promise<readonly Stretch[]>;
   /** The disk is the first so many bytes of the file as they are, and `qemu-img` is not needed. */
   readonly rawLength?: number;
   /**

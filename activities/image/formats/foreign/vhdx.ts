@@ -58,7 +58,7 @@ export async function parseVhdx(bytes: ImageBytes): Promise<ForeignImage> {
     format: 'vhdx',
     subformat,
     virtualSize,
-    stretches: await readStretches(bytes, bat, layout),
+    stretches: () => readStretches(bytes, bat, layout),
     ...(subformat === 'fixed' ? { allocatedBytes: virtualSize } : {}),
   };
 }
