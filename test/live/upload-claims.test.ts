@@ -120,7 +120,7 @@ describe('upload into a claim without a DataVolume', function () {
     assert.equal(answer.status, 200, answer.text);
     await awaitAnnotation('bound', PHASE, 'Succeeded');
     await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'bound'));
-    await recordHistory(stack, workflowId, 'uploadClaim.succeeded.bound');
+    await recordHistory(stack, workflowId, 'uploadClaim.succeeded.by-run');
   });
 
   it('ends when its claim is deleted, and leaves nothing', async () => {
