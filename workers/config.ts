@@ -76,7 +76,7 @@ export const SETTINGS = {
   DVFLOW_TRANSFER_NAMESPACE: { default: 'dvflow-transfers', meaning: 'namespace of the copies of Secrets' },
   DVFLOW_STATE_DIRECTORY: {
     default: '/var/lib/dvflow',
-    meaning: 'directory of the node for records of volumes outside of pools',
+    meaning: 'directory of the node for records of volumes outside of pools, and of the pools that it knows',
   },
   DVFLOW_DEVICE_DIRECTORY: {
     default: '/dev/dvflow',
