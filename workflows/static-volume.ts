@@ -1,10 +1,13 @@
 /** A static local volume in the life of an import: chosen and reserved, made ready on its node, given back if the import fails. */
-import { ApplicationFailure } from '@temporalio/workflow';
+import { ApplicationFailure, patched } from '@temporalio/workflow';
 import type { FillTarget, ReservedVolume } from '../activities/types/local-volumes.js';
 import type { ClaimRef, DataVolumeRef, FailureType, TargetPlan } from '../activities/types.js';
 import { control, emptying, onNode } from './activity-options.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { refOf } from './run-state.js';
+
+/** Mark of the histories in which a volume that is kept for the claim is not waited beside. */
+const TAKES_KEPT = 'takes what is kept';
 
 /** Reserves a volume that fits; while there is none it waits, and says why. `undefined` where the claim gets a new volume. */
 export async function reserveStaticVolume(
@@ -23,7 +26,7 @@ export async function reserveStaticVolume(
     if (!('waitFor' in found)) return found;
     message = found.waitFor;
     // a plan that is made now takes it as it is
-    if (found.kept) await volume.leave(true);
+    if (found.kept && patched(TAKES_KEPT)) await volume.leave(true);
     return undefined;
   });
   volume.note({ node: reserved.node });

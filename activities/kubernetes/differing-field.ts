@@ -5,6 +5,9 @@ import { parseQuantity } from './quantity.js';
 /** Sizes are equal however they are written. */
 const SIZE = /\.resources\.(?:requests|limits)\.\w+$/u;
 
+/** Go's clients leave them out where they are empty. */
+const LEFT_OUT: readonly string[] = ['spec.priorityClassName', 'spec.serviceAccountName'];
+
 /**
  * Path of the first field by which the specifications of two DataVolumes differ (`spec.source.http.url`), or `undefined` where they ask
  * for the same: a field that is `null` is none, `1Gi` is `1024Mi`, and no content type is `kubevirt`.
@@ -26,6 +29,7 @@ export function differingField(one: unknown, other: unknown, path = 'spec'): str
 
 function meant(value: unknown, path: string): unknown {
   if (path === 'spec.contentType') return value || 'kubevirt';
+  if (LEFT_OUT.includes(path)) return value || undefined;
   if (SIZE.test(path) && (typeof value === 'string' || typeof value === 'number'))
     return parseQuantity(value) ?? value;
   return value ?? undefined;

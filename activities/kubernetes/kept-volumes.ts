@@ -57,6 +57,8 @@ function keptFor(dataVolume: DataVolume, volumes: readonly V1PersistentVolume[])
   return volumes.filter(
     (volume) =>
       isKeptFor(volume, dataVolume.metadata) &&
+      // one that is being filled, or was left half filled, holds no disk yet
+      volume.metadata?.labels?.[MARKS.unpublished] === undefined &&
       !volume.metadata?.deletionTimestamp &&
       (!volumeName || volume.metadata?.name === volumeName),
   );

@@ -298,6 +298,7 @@ spec:
         for (const spec of [
           {},
           { contentType: '' },
+          { priorityClassName: '', serviceAccountName: '' },
           {
             storage: {
               storageClassName: 'hostpath-provisioner',

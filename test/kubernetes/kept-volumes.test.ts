@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import {
+  PatchStrategy,
+  setHeaderOptions,
+  type V1PersistentVolume,
+  type V1PersistentVolumeClaim,
+} from '@kubernetes/client-node';
 import { createClaimActivities } from '../../activities/kubernetes/claims.js';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
@@ -216,6 +221,19 @@ describe('volumes that are kept for a claim with their data, on a real API serve
     });
     const target = await act(dvflow.planTarget, [{ dataVolume: await create('vm1') }]);
     assert.deepEqual([target.claim, target.staticVolume], ['create', undefined]);
+  });
+
+  it('takes no volume for a disk that is being filled, or was left half filled', async () => {
+    const name = await keepVolume('vm1');
+    const labels = { 'dvflow.io/unpublished': '00000000-0000-0000-0000-000000000000' };
+    const { core } = createKubernetes(plane().control);
+    await core.patchPersistentVolume(
+      { name, body: { metadata: { labels } } },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
+    const dataVolume = await create('vm1');
+    await rejects(act(dvflow.planTarget, [{ dataVolume }]), 'IncompatiblePVC', /is reserved for claim/);
+    assert.equal(await read('vm1'), undefined);
   });
 
   it('makes no claim while somebody else is to make it', async () => {

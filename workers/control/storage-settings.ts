@@ -83,7 +83,7 @@ export function watchStorageSettings(options: StorageSettingsOptions): StorageSe
     classes,
     follow(`${CDI_PATH}/storageprofiles`, (name) => profileQueue.addAfter(name, WRITTEN_MS)),
     follow(`${CDI_PATH}/cdiconfigs`, () => configQueue.addAfter('config', WRITTEN_MS)),
-    follow(`${CDI_PATH}/cdis`, () => configQueue.add('config')),
+    follow(`${CDI_PATH}/cdis`, () => configQueue.addAfter('config', WRITTEN_MS)),
   ];
   configQueue.add('config');
 
