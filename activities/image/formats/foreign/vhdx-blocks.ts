@@ -9,8 +9,11 @@ const PIECE_BYTES = 4 * 1024 * 1024;
 const STATE_BITS = 7;
 /** States whose blocks read as zeros (MS-VHDX 2.5.1.1): not present, undefined, zero, unmapped, and unmapped as version 0.95 had it. */
 const HOLES: readonly number[] = [0, 1, 2, 3, 5];
-/** QEMU fills a hole of so many bytes with zeros in about the time in which it starts. */
-const JOINED_BYTES = 4 * 1024 ** 3;
+/**
+ * QEMU fills a hole of so many bytes with zeros in about the time in which it starts, and of so many for each byte of the table, which
+ * it reads then.
+ */
+const JOINED = { bytes: 4 * 1024 ** 3, perTableByte: 2048 };
 
 /** What divides the disk of a VHDX into blocks. */
 export interface BlockLayout {
@@ -30,15 +33,16 @@ export async function readStretches(
   { blockBytes, virtualSize, chunk }: BlockLayout,
 ): Promise<readonly Stretch[]> {
   const stretches: { start: number; end: number }[] = [];
+  const blocks = Math.ceil(virtualSize / blockBytes);
+  const length = (blocks + Math.floor(Math.max(0, blocks - 1) / chunk)) * ENTRY_BYTES;
+  const joined = Math.max(JOINED.bytes, length * JOINED.perTableByte);
 
   function add(start: number): void {
     const end = Math.min(start + blockBytes, virtualSize);
     const last = stretches.at(-1);
-    if (last && start - last.end < JOINED_BYTES) last.end = end;
+    if (last && start - last.end < joined) last.end = end;
     else stretches.push({ start, end });
   }
-  const blocks = Math.ceil(virtualSize / blockBytes);
-  const length = (blocks + Math.floor(Math.max(0, blocks - 1) / chunk)) * ENTRY_BYTES;
   for (let done = 0; done < length; done += PIECE_BYTES) {
     const size = Math.min(PIECE_BYTES, length - done);
     const piece = await bytes.at(table.offset + done, size, 'VHDX block table');
