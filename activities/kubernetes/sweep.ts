@@ -5,6 +5,7 @@ import type { V1Node, V1ObjectMeta, V1PersistentVolume } from '@kubernetes/clien
 import type { ControlActivities } from '../interfaces.js';
 import { pageOf } from '../item-pages.js';
 import type { DataVolumeRef, ItemPage, UnpublishedItem } from '../types.js';
+import { plainPath } from '../without-end.js';
 import { isOffered } from './adoption.js';
 import { callForOutcome, callIfFound, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
@@ -95,7 +96,7 @@ export function createSweepActivities({
    */
   async function isPublished(item: UnpublishedItem, all: readonly V1PersistentVolume[]): Promise<boolean> {
     if (!isOld(item)) return false;
-    const volume = await findVolume(item, usersVolumes(all));
+    const volume = usersVolumes(all).find((found) => isOf(found, item));
     if (volume?.metadata?.annotations?.hostPathProvisionerIdentity !== IDENTITY) return false;
     const bound = volume.status?.phase === 'Bound';
     // the volume has lost its mark, or will by the run that still works
@@ -104,20 +105,19 @@ export function createSweepActivities({
   }
 
   /**
-   * The volume that the item is, or whose directory it is. The name of a directory tells it from all others: it bears its claim's uid.
-   * Its path may be another one today (a link, a pool under a new path), and so may its node's name; only a node that is there, and is
-   * another one, has a directory of its own.
+   * Whether a volume may be made of this directory. The directory's name tells it from all others: it bears its claim's uid. Its path may
+   * be another one today (a link, a pool under a new path), and so may its node's name; only a node that is there, and is another one,
+   * has a directory of its own. Enough to keep the directory, not to call it published: that cannot be undone.
    */
-  async function findVolume(
-    item: UnpublishedItem,
+  async function mayBeOfVolume(
+    { name, where }: UnpublishedItem,
     volumes: readonly V1PersistentVolume[],
-  ): Promise<V1PersistentVolume | undefined> {
-    if (item.kind !== 'Directory') return volumes.find((volume) => isOf(volume, item));
-    const named = volumes.filter(({ spec }) => directoryOf(spec) === item.name);
-    const here = named.find((volume) => nodeOf(volume) === item.where);
-    if (here || named.length === 0) return here;
+  ): Promise<boolean> {
+    const named = volumes.filter(({ spec }) => directoryOf(spec) === name);
+    if (named.length === 0) return false;
+    if (named.some((volume) => nodeOf(volume) === where)) return true;
     const nodes = await listAll('listing nodes', (page) => core.listNode(page));
-    return named.find((volume) => !isElsewhere(volume, item.where, nodes));
+    return named.some((volume) => !isElsewhere(volume, where, nodes));
   }
 
   /** Scratch space is nobody's disk. */
@@ -165,7 +165,7 @@ export function createSweepActivities({
       case 'PersistentVolumeClaim':
         return volumes.some(({ spec }) => spec?.claimRef?.uid === item.objectUid);
       case 'Directory':
-        return (await findVolume(item, volumes)) !== undefined;
+        return await mayBeOfVolume(item, volumes);
       case 'BlockVolume':
         return all.some(({ metadata }) => metadata?.name === item.name);
       // what it says is needed to undo the transfer, as long as the volume is to be given back
@@ -246,8 +246,18 @@ export function createSweepActivities({
   return { listUnpublished, judgeUnpublished, removeUnpublished };
 }
 
+/** The item is this volume, or the directory that it is made of, beyond doubt. */
 function isOf(volume: V1PersistentVolume, item: UnpublishedItem): boolean {
+  if (item.kind === 'Directory') return isAt(volume, item);
   return item.kind === 'PersistentVolume' && volume.metadata?.uid === item.objectUid;
+}
+
+/** The volume says that it is made of this directory: of that path, on that node. */
+function isAt(volume: V1PersistentVolume, { pool, name, where }: UnpublishedItem): boolean {
+  const path = volume.spec?.hostPath?.path;
+  return (
+    nodeOf(volume) === where && path !== undefined && plainPath(path) === `${plainPath(pool ?? '')}/${name}`
+  );
 }
 
 /** Name of the directory that a volume is made of, whoever made the volume and by whichever path. */
