@@ -29,6 +29,8 @@ export interface Marker {
   readonly directory: string;
   /** ISO 8601. */
   readonly createdAt: string;
+  /** Node that the directory was reserved on: others may share the pool. Absent in markers of earlier releases. */
+  readonly node?: string;
 }
 
 /** The marker of a DataVolume, or `undefined` where there is none. */
@@ -116,7 +118,15 @@ async function othersIn(state: FileHandle): Promise<readonly string[]> {
   return (await namesIn(state)).filter((name) => name !== MARKER);
 }
 
-/** Every directory of the pool that carries a marker; one that cannot be read is said in the log, and keeps none of the others. */
+/** Whether what the marker says is this node's business. Of a shared pool each node sees the markers of all others. */
+export function isOfNode({ node: by }: Marker, node: string): boolean {
+  return by === undefined || by === node;
+}
+
+/**
+ * Every directory of the pool that carries a marker of this node; one that cannot be read is said in the log, and keeps none of the
+ * others.
+ */
 export async function listMarkers(pool: Pool, node: string): Promise<readonly UnpublishedItem[]> {
   const items: UnpublishedItem[] = [];
   for (const uid of (await namesIn(pool.books)).filter(isStateName)) {
@@ -125,7 +135,7 @@ export async function listMarkers(pool: Pool, node: string): Promise<readonly Un
       if (codeOf(error) !== 'ENOTDIR') warn('marker cannot be read', { pool: pool.path, marker: uid, error });
       return undefined;
     });
-    if (!marker) continue;
+    if (!marker || !isOfNode(marker, node)) continue;
     const { dataVolume, workflowId, createdAt, directory } = marker;
     items.push({
       kind: 'Directory',
@@ -152,9 +162,10 @@ function stateName(uid: string): string {
 
 function asMarker(value: unknown): Marker | undefined {
   if (value === undefined) return undefined;
-  const { dataVolume, workflowId, runId, directory, createdAt } = (value ?? {}) as Partial<Marker>;
+  const { dataVolume, workflowId, runId, directory, createdAt, node } = (value ?? {}) as Partial<Marker>;
   if (!dataVolume?.uid || !directory || workflowId === undefined || !createdAt) {
     throw new Error(`marker is not readable: ${JSON.stringify(value)}`);
   }
-  return { dataVolume, workflowId, ...(runId === undefined ? {} : { runId }), directory, createdAt };
+  const optional = { ...(runId === undefined ? {} : { runId }), ...(node === undefined ? {} : { node }) };
+  return { dataVolume, workflowId, directory, createdAt, ...optional };
 }

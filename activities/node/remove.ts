@@ -6,7 +6,7 @@ import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../type
 import { plainPath } from '../without-end.js';
 import { childPath, exists, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
-import { findStateOf, readMarker, removeState } from './marker.js';
+import { findStateOf, isOfNode, readMarker, removeState } from './marker.js';
 import { findPool, openPool, volumeName, type Pool } from './pool.js';
 import type { PoolContext } from './pool-memory.js';
 import { promisesOf, removePromises } from './promises.js';
@@ -62,6 +62,7 @@ export async function removeUnpublishedDirectory(item: UnpublishedItem, context:
     const state = await findStateOf(pool, { directory: item.name, uid: item.dataVolume.uid });
     const marker = state === undefined ? undefined : await readMarker(pool, state);
     if (state === undefined || marker?.workflowId !== item.workflowId) return;
+    if (!isOfNode(marker, context.node)) return;
     // A new attempt of the same workflow has reserved it anew since it was judged.
     if (marker.createdAt !== item.createdAt) return;
     await removeUnpublished(pool, { directory: item.name, uid: state });

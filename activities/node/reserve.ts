@@ -43,7 +43,7 @@ export async function reserveDirectory(
     const base = { node, hostname, pool: pool.path, directory: name, dataVolume };
     if ('refused' in bytes) return { ...base, promisedBytes: 0, refused: bytes.refused };
     await rememberPool(pool, context);
-    await mark(pool, { dataVolume, workflowId, directory: name }, transferUser);
+    await mark(pool, { dataVolume, workflowId, directory: name, node }, transferUser);
     await writePromise(pool, { bytes: bytes.promised, directory: name, dataVolume });
     await using directory = await ensureDirectory(pool.root, name, {
       mode: VOLUME_MODE,
@@ -64,12 +64,13 @@ export async function reserveDirectory(
  */
 async function mark(
   pool: Pool,
-  owned: Pick<Marker, 'dataVolume' | 'workflowId' | 'directory'>,
+  owned: Pick<Marker, 'dataVolume' | 'workflowId' | 'directory' | 'node'>,
   transferUser: Owner | undefined,
 ): Promise<void> {
   const runId = asyncLocalStorage.getStore()?.info.workflowExecution?.runId;
   const before = await readMarker(pool, owned.dataVolume.uid);
-  if (before?.workflowId === owned.workflowId && before.runId === runId) return;
+  const ofRun = before?.workflowId === owned.workflowId && before.runId === runId;
+  if (ofRun && (before.node ?? owned.node) === owned.node) return;
   const createdAt = new Date().toISOString();
   await writeMarker(pool, { ...owned, ...(runId === undefined ? {} : { runId }), createdAt }, transferUser);
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { DefaultLogger } from '@temporalio/worker';
@@ -122,6 +122,27 @@ describe('what a node tells the sweeper', () => {
     for (const _ of [1, 2]) await node.removeUnpublishedDirectory({ item: second });
     assert.deepEqual(await list(pool.path), []);
     assert.equal(await readFile(join(path, 'disk.img'), 'utf8'), 'of a user');
+  });
+
+  it('is no directory of another node that shares the pool, which is not removed by it either', async () => {
+    await node.reserveDirectory(request(pool.path, 1));
+    const other = createNodeActivities({ node: 'host-2', stateDirectory: join(pool.base, 'state-2') });
+    const pools = [{ path: pool.path, useNamingPrefix: false }];
+    assert.deepEqual(await other.listUnpublishedDirectories({ pools }), []);
+    const [item] = await list(pool.path);
+    await other.removeUnpublishedDirectory({ item: item! });
+    assert.deepEqual(uids(await list(pool.path)), ['dv-1']);
+    // a run that goes on there takes it with it
+    await other.reserveDirectory(request(pool.path, 1));
+    assert.deepEqual(await list(pool.path), []);
+    assert.deepEqual(uids(await other.listUnpublishedDirectories({ pools })), ['dv-1']);
+    // an earlier release named no node
+    const path = join(pool.path, '.dvflow/dv-1/unpublished.json');
+    const marker = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+    await writeFile(path, JSON.stringify({ ...marker, node: undefined }));
+    const [old] = await list(pool.path);
+    await node.removeUnpublishedDirectory({ item: old! });
+    assert.deepEqual(await readdir(pool.path), ['.dvflow']);
   });
 
   it('is a failure where nothing can be listed at all', async () => {
