@@ -17,7 +17,25 @@ const queues = new Map<string, Promise<unknown>>();
  * @throws {@link FailureType} `NodeUnavailable` when the lock is not free in time
  */
 export async function withPoolLock<T>(pool: Pool, work: () => Promise<T>): Promise<T> {
-  const turn = (queues.get(pool.path) ?? Promise.resolve()).then(() => locked(pool, work));
+  return await inTurn(pool, () => locked(pool, LOCK_WAIT_S, work));
+}
+
+/** {@link withPoolLock} where the lock is free; `undefined`, without `work`, where it is not. */
+export async function ifPoolIsFree<T>(pool: Pool, work: () => Promise<T>): Promise<T | undefined> {
+  if (queues.has(pool.path)) return undefined;
+  let begun = false;
+  const begin = async (): Promise<T> => {
+    begun = true;
+    return await work();
+  };
+  return await inTurn(pool, () => locked(pool, 0, begin)).catch((error: unknown) => {
+    if (begun) throw error;
+    return undefined;
+  });
+}
+
+async function inTurn<T>(pool: Pool, work: () => Promise<T>): Promise<T> {
+  const turn = (queues.get(pool.path) ?? Promise.resolve()).then(work);
   const settled = turn.catch(() => undefined);
   queues.set(pool.path, settled);
   try {
@@ -27,12 +45,12 @@ export async function withPoolLock<T>(pool: Pool, work: () => Promise<T>): Promi
   }
 }
 
-async function locked<T>(pool: Pool, work: () => Promise<T>): Promise<T> {
+async function locked<T>(pool: Pool, waitSeconds: number, work: () => Promise<T>): Promise<T> {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
   await using file = await open(childPath(pool.books, 'lock'), flags, 0o600);
-  const { code, said } = await flock(file.fd, LOCK_WAIT_S);
+  const { code, said } = await flock(file.fd, waitSeconds);
   if (code !== 0) {
-    const reason = said || `not free within ${LOCK_WAIT_S} s`;
+    const reason = said || `not free within ${waitSeconds} s`;
     throw transientFailure('NodeUnavailable', `lock of pool ${pool.path}: ${reason}`);
   }
   return await work();

@@ -4,7 +4,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { mkdir, open, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { awayFailure } from '../failures.js';
 import { plainPath } from '../without-end.js';
@@ -31,7 +31,14 @@ export interface KnownPool {
   readonly path: string;
   /** What its books bear. */
   readonly id: string;
+  /** The path without links, when it was remembered: only that tells the mount that it lies in. */
+  readonly real?: string | undefined;
+  /** How many times its room it promises; absent where nobody has said. */
+  readonly overcommit?: number | undefined;
 }
+
+/** What is remembered of a pool besides its identity. */
+export type PoolTraits = Pick<KnownPool, 'real' | 'overcommit'>;
 
 /** Where a node worker with this state directory remembers pools. */
 export function memoryIn(stateDirectory: string = STATE_DIRECTORY): string {
@@ -57,24 +64,40 @@ export async function knownPools(memory: string | undefined): Promise<readonly K
 }
 
 /**
- * Remembers a pool by its open books, for who holds its lock. A worker that may not write there goes on without: that is said in its log.
+ * Remembers a pool by its open books, for who holds its lock; an `overcommit` that nobody names stays what it was. A worker that may
+ * not write there goes on without: that is said in its log, and the answer is `false`.
  * @throws {@link FailureType} as {@link refuseOther}
  */
 export async function rememberPool(
-  { path, books }: { readonly path: string; readonly books: FileHandle },
+  { path, root, books }: { readonly path: string; readonly root: FileHandle; readonly books: FileHandle },
   { node, memory }: PoolContext,
-): Promise<void> {
-  if (memory === undefined) return;
+  overcommit?: number,
+): Promise<boolean> {
+  if (memory === undefined) return true;
   const known = await recallPool(memory, path);
-  if (known) return await refuseOther(books, { known, node, memory });
+  if (known) await refuseOther(books, { known, node, memory });
   try {
+    const traits = { real: await realPathOf(root), overcommit: overcommit ?? known?.overcommit };
+    if (known && hasTraits(known, traits)) return true;
     const id = (await identityOf(books)) ?? (await giveIdentity(books));
     await mkdir(memory, { recursive: true, mode: 0o755 });
     await using directory = await open(memory, DIRECTORY);
-    await writeJson(directory, fileOf(path), { path, id } satisfies KnownPool);
+    await writeJson(directory, fileOf(path), { path, id, ...traits } satisfies KnownPool);
+    return true;
   } catch (error) {
     warn('pool cannot be remembered', { pool: path, memory, error });
+    return false;
   }
+}
+
+/** Whether just this is remembered; an overcommit that nobody names says nothing. */
+export function hasTraits(known: PoolTraits, { real, overcommit }: PoolTraits): boolean {
+  return known.real === real && (overcommit === undefined || known.overcommit === overcommit);
+}
+
+/** Path of an open directory without links. */
+export async function realPathOf({ fd }: FileHandle): Promise<string> {
+  return await readlink(`/proc/self/fd/${fd}`);
 }
 
 /**
@@ -116,8 +139,8 @@ function fileOf(path: string): string {
 
 function asKnown(value: unknown): KnownPool | undefined {
   if (value === undefined) return undefined;
-  const { path, id } = (value ?? {}) as Partial<KnownPool>;
+  const { path, id, real, overcommit } = (value ?? {}) as Partial<KnownPool>;
   if (typeof path !== 'string' || typeof id !== 'string')
     throw new Error(`what is remembered of a pool is not readable: ${JSON.stringify(value)}`);
-  return { path, id };
+  return { path, id, real, overcommit };
 }

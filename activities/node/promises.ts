@@ -54,8 +54,12 @@ export async function readPromises(pool: Pool): Promise<readonly KeptPromise[]> 
  * for an operator to see to.
  */
 export async function promisesOf(pool: Pool, directory: string): Promise<readonly KeptPromise[]> {
-  const all = await readPromises(pool).catch(() => readable(pool));
-  return all.filter((promise) => promise.directory === directory);
+  return (await readablePromises(pool)).filter((promise) => promise.directory === directory);
+}
+
+/** {@link readPromises} without those that cannot be read, which are said in the log. */
+export async function readablePromises(pool: Pool): Promise<readonly KeptPromise[]> {
+  return await readPromises(pool).catch(() => readable(pool));
 }
 
 async function readable(pool: Pool): Promise<readonly KeptPromise[]> {

@@ -42,7 +42,7 @@ export async function reserveDirectory(
     const bytes = await promisedBytes(pool, name, input, context);
     const base = { node, hostname, pool: pool.path, directory: name, dataVolume };
     if ('refused' in bytes) return { ...base, promisedBytes: 0, refused: bytes.refused };
-    await rememberPool(pool, context);
+    await rememberPool(pool, context, input.pool.overcommit ?? 1);
     await mark(pool, { dataVolume, workflowId, directory: name, node }, transferUser);
     await writePromise(pool, { bytes: bytes.promised, directory: name, dataVolume });
     await using directory = await ensureDirectory(pool.root, name, {

@@ -4,7 +4,7 @@ import { shareReading } from '../shared-reading.js';
 import type { ClaimRef, DataVolumeRef, PoolFacts, PoolRef } from '../types.js';
 import { childPath, codeOf, exists, undefinedIfAbsent } from './directories.js';
 import { findStateOf, readMarker } from './marker.js';
-import { withPoolLock } from './lock.js';
+import { ifPoolIsFree } from './lock.js';
 import { sumOfNeighbours } from './neighbours.js';
 import {
   directoryName,
@@ -15,14 +15,17 @@ import {
   openVolumeDirectory,
   type Pool,
 } from './pool.js';
-import { recallPool, rememberPool, type PoolContext } from './pool-memory.js';
-import { readPromises, type KeptPromise } from './promises.js';
+import { hasTraits, realPathOf, recallPool, rememberPool, type PoolContext } from './pool-memory.js';
+import { readablePromises, readPromises, type KeptPromise } from './promises.js';
 import { nameAside } from './remove.js';
 import { createSharedBlocks } from './shared-blocks.js';
 import { lastUsage, refreshUsage, treeBytes, type Usage } from './usage.js';
 
 /** Volumes that are looked at at the same time. */
 const LOOKS_AT_ONCE = 32;
+
+/** A pool that cannot be remembered is tried again after so long, in ms: a disk that is full or read-only stays so for a while. */
+const REMEMBER_AGAIN_MS = 300_000;
 
 /** What a pool holds, whoever asks. */
 interface Holdings {
@@ -44,10 +47,17 @@ interface Holder {
   readonly claim: ClaimRef;
 }
 
-type Reading = Holdings & { readonly kept: readonly Kept[] };
+type Reading = Holdings & {
+  readonly kept: readonly Kept[];
+  /** The pool's path without links. */
+  readonly real: string;
+};
 
 /** Readings of pools that are shared by those who ask at the same time, by path: two hundred claims ask at once. */
 const readings = new Map<string, () => Promise<Reading>>();
+
+/** When a pool that could not be remembered is tried again, by `performance.now()`. */
+const putOff = new Map<string, number>();
 
 /**
  * Capacity, promises and room of a pool on this node, for placement and metrics. To whom `of` names, its own reservation is room:
@@ -65,6 +75,7 @@ export async function observePool(
     readings.set(path, reading);
   }
   const found = await reading();
+  if (found.kept.length > 0) await remember(ref, found.real, asked);
   const own = of && ownPromise(found, directoryName(of.claim, ref), of);
   if (!own || !(await isUnpublished(own, ref, asked)))
     return factsOf(found, { node, foreignBytes, overcommit });
@@ -76,14 +87,32 @@ async function read(path: string, context: PoolContext): Promise<Reading> {
   if (!pool) {
     // nothing was ever promised there, and a look makes no books
     await using root = await openUnusedPool(path, context);
-    const neighbourBytes = await sumOfNeighbours({ path }, context, unusedIn);
-    return { kept: [], promisedBytes: 0, usedBytes: 0, neighbourBytes, ...(await readSpace({ root })) };
+    const neighbourBytes = await sumOfNeighbours({ path, root }, context, (near) => lookIn(near, context));
+    const real = await realPathOf(root);
+    return { kept: [], promisedBytes: 0, usedBytes: 0, neighbourBytes, real, ...(await readSpace({ root })) };
   }
   await refreshUsage(pool.path, () => measureUsage(path, context));
-  const holdings = await readHoldings(pool, context);
-  if (holdings.kept.length > 0 && !(await recallPool(context.memory, path)))
-    await withPoolLock(pool, () => rememberPool(pool, context));
-  return holdings;
+  return await readHoldings(pool, context, (near) => lookIn(near, context));
+}
+
+/**
+ * A pool of an earlier release, or one whose overcommit changed, is remembered as it is now. No look waits for the lock of the pool:
+ * where that is taken, a later look remembers it, or who holds it.
+ */
+async function remember(
+  { path, overcommit }: PoolRef,
+  real: string,
+  { node, memory, selinuxfs }: PoolContext,
+): Promise<void> {
+  const key = `${memory}:${path}`;
+  if (performance.now() < (putOff.get(key) ?? 0)) return;
+  const known = await recallPool(memory, path);
+  if (known && hasTraits(known, { real, overcommit })) return;
+  const context = { node, memory, selinuxfs };
+  await using pool = await findPool(path, context);
+  if (!pool) return;
+  const done = await ifPoolIsFree(pool, () => rememberPool(pool, context, overcommit));
+  if (done === false) putOff.set(key, performance.now() + REMEMBER_AGAIN_MS);
 }
 
 function ownPromise({ kept }: Reading, directory: string, { dataVolume }: Holder): KeptPromise | undefined {
@@ -126,7 +155,7 @@ export async function measureRoomFor(
   },
 ): Promise<PoolFacts> {
   const promisedBytes = await promisedIn(pool);
-  const neighbourBytes = await sumOfNeighbours(pool, context, promisedIn);
+  const neighbourBytes = await sumOfNeighbours(pool, context, promisedInNeighbour);
   const least = factsOf(
     { promisedBytes, usedBytes: 0, neighbourBytes, ...(await readSpace(pool)) },
     { node: context.node, ...asked },
@@ -158,16 +187,21 @@ function factsOf(
   return { node, roomBytes, totalBytes, promisedBytes, availableBytes };
 }
 
-async function readHoldings(pool: Pool, context: PoolContext): Promise<Reading> {
+async function readHoldings(
+  pool: Pool,
+  context: PoolContext,
+  ofNeighbour: (neighbour: Pool) => Promise<number> = unusedIn,
+): Promise<Reading> {
   const usage = lastUsage(pool.path);
   // Promises first: a disk that grows between the two readings is then counted twice, never not at all.
-  const kept = await readKept(pool, usage);
-  const neighbourBytes = await sumOfNeighbours(pool, context, unusedIn);
+  const kept = await readKept(pool, { usage, promises: await readPromises(pool) });
+  const neighbourBytes = await sumOfNeighbours(pool, context, ofNeighbour);
   const space = await readSpace(pool);
   const used = kept.reduce((bytes, { usedBytes }) => bytes + usedBytes, 0);
   return {
     kept,
     neighbourBytes,
+    real: await realPathOf(pool.root),
     promisedBytes: kept.reduce((sum, { bytes }) => sum + bytes, 0),
     // files that have gone since the last look are available now, and not used as well
     // and blocks that a clone shares since then are used once
@@ -177,11 +211,27 @@ async function readHoldings(pool: Pool, context: PoolContext): Promise<Reading> 
 }
 
 async function promisedIn(pool: Pool): Promise<number> {
-  return (await readPromises(pool)).reduce((sum, { bytes }) => sum + bytes, 0);
+  return sumOf(await readPromises(pool));
 }
 
-async function unusedIn(pool: Pool): Promise<number> {
-  const kept = await readKept(pool, lastUsage(pool.path));
+/** A promise that cannot be read must not take the pools beside it with it. */
+async function promisedInNeighbour(pool: Pool): Promise<number> {
+  return sumOf(await readablePromises(pool));
+}
+
+function sumOf(promises: readonly KeptPromise[]): number {
+  return promises.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** For who holds no lock: nobody else may ever look at a pool that is no longer in use, and all that it promised would count as unused. */
+async function lookIn(neighbour: Pool, context: PoolContext): Promise<number> {
+  await refreshUsage(neighbour.path, () => measureUsage(neighbour.path, context));
+  return await unusedIn(neighbour);
+}
+
+async function unusedIn(neighbour: Pool): Promise<number> {
+  const promises = await readablePromises(neighbour);
+  const kept = await readKept(neighbour, { usage: lastUsage(neighbour.path), promises });
   return kept.reduce((sum, { bytes, usedBytes }) => sum + bytes - usedBytes, 0);
 }
 
@@ -193,8 +243,10 @@ async function readSpace({
 }
 
 /** Every promise that still stands, with what its volume occupies. */
-async function readKept(pool: Pool, usage: Usage | undefined): Promise<readonly Kept[]> {
-  const promises = await readPromises(pool);
+async function readKept(
+  pool: Pool,
+  { usage, promises }: { readonly usage: Usage | undefined; readonly promises: readonly KeptPromise[] },
+): Promise<readonly Kept[]> {
   const { dev } = await pool.root.stat();
   const kept: Kept[] = [];
   // Some at once, since each look waits for the kernel several times; not all, since each holds a descriptor.
@@ -227,7 +279,8 @@ async function measureUsage(path: string, context: PoolContext): Promise<Usage> 
   const { dev: device } = await pool.root.stat();
   const bytes = new Map<string, number>();
   const blocks = await createSharedBlocks(pool.root);
-  for (const promise of await readPromises(pool)) {
+  const promises = await readablePromises(pool);
+  for (const promise of promises) {
     const found = await openVolumeDirectory(pool, promise.directory).catch(undefinedIfNoDirectory);
     if (!found) continue;
     await using volume = found;
@@ -238,9 +291,9 @@ async function measureUsage(path: string, context: PoolContext): Promise<Usage> 
   const shared = blocks.countedTwice();
   for (const [directory, twice] of shared)
     bytes.set(directory, Math.max(0, (bytes.get(directory) ?? 0) - twice));
-  const promises = await readKept(pool, { bytes, shared, capacityBytes: Infinity });
+  const kept = await readKept(pool, { usage: { bytes, shared, capacityBytes: Infinity }, promises });
   const { bavail, bsize } = await statfs(`/proc/self/fd/${pool.root.fd}`);
-  const used = promises.reduce((sum, { usedBytes }) => sum + usedBytes, 0);
+  const used = kept.reduce((sum, { usedBytes }) => sum + usedBytes, 0);
   return { bytes, shared, capacityBytes: bavail * bsize + used };
 }
 

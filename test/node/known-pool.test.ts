@@ -4,7 +4,10 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openTransferTarget } from '../../activities/image/transfer-target.js';
 import { createNodeActivities } from '../../activities/node/index.js';
+import { withPoolLock } from '../../activities/node/lock.js';
+import { openPool } from '../../activities/node/pool.js';
 import { memoryIn } from '../../activities/node/pool-memory.js';
+import { observePool } from '../../activities/node/room.js';
 import { openSourceDisk } from '../../activities/node/source-volume.js';
 import type { ReservedDirectory } from '../../activities/types.js';
 import type { Metrics } from '../../workers/metrics/index.js';
@@ -117,6 +120,18 @@ describe('a pool that had volumes', () => {
     await unmount();
     await mkdir(pool.path);
     await assertAllRefused(/has no \.dvflow any more/);
+  });
+
+  it('is looked at beside who holds its lock where it cannot be remembered', async () => {
+    // nothing can be made in there
+    const context = { node: HOST, memory: memoryIn('/proc/dvflow') };
+    await using opened = await openPool(pool.path, context);
+    let release = (): void => undefined;
+    const held = withPoolLock(opened, () => new Promise<void>((resolve) => (release = resolve)));
+    const { promisedBytes } = await observePool(ref(), { ...context, foreignBytes: 0 });
+    assert.equal(promisedBytes, SIZE);
+    release();
+    await held;
   });
 
   it('is not known for books that never held a volume', async () => {

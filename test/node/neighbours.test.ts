@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, rename, rm, symlink } from 'node:fs/promises';
+import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createNodeActivities } from '../../activities/node/index.js';
 import type { PoolFacts } from '../../activities/types.js';
@@ -54,6 +54,46 @@ describe('two pools on one file system', () => {
     await symlink(one, two);
     await node.reserveDirectory(request(two, 2, { requestBytes: 8 * MIB }));
     assert.deepEqual([await roomOf(one), await roomOf(two)], [16, 16]);
+  });
+
+  it('are told from those on another file system where a path leads through a link', async () => {
+    const second = join(base.base, 'second');
+    await mkdir(second);
+    using other = tryMount(second, ['-t', 'tmpfs', '-o', 'size=64m', 'second']);
+    assert.ok(other);
+    await symlink(base.path, join(second, 'link'));
+    await node.reserveDirectory(request(join(second, 'link/one'), 1, { requestBytes: 40 * MIB }));
+    assert.deepEqual([await roomOf(two), await roomOf(join(second, 'link/three'))], [24, 24]);
+    assert.equal(await roomOf(join(second, 'three')), 64);
+  });
+
+  it('are looked at for what they use, also one that nobody asks for any more', async () => {
+    const first = await node.reserveDirectory(request(one, 1, { requestBytes: 40 * MIB }));
+    await writeFile(join(one, first.directory, 'of-an-archive'), Buffer.alloc(30 * MIB));
+    await node.publishDirectory({ directory: first });
+    assert.equal(await roomOf(two), 24);
+  });
+
+  it('leave the room that one promises several times over to the others', async () => {
+    const pool = { path: one, useNamingPrefix: false, overcommit: 4 };
+    await node.reserveDirectory(request(one, 1, { pool, requestBytes: 160 * MIB }));
+    assert.equal(await roomOf(two), 24);
+    const second = request(two, 2, { requestBytes: 40 * MIB });
+    assert.equal(Math.round(((await node.reserveDirectory(second)).refused?.roomBytes ?? 0) / MIB), 24);
+    // as an administrator changes it, from the next look on
+    await node.observePool({ pool: { ...pool, overcommit: 8 }, foreignBytes: 0 });
+    assert.equal(await roomOf(two), 44);
+    // a look that does not know it changes nothing
+    await roomOf(one);
+    assert.equal(await roomOf(two), 44);
+  });
+
+  it('count what can be read of the promises of one that is damaged', async () => {
+    await node.reserveDirectory(request(one, 1, { requestBytes: 40 * MIB }));
+    await writeFile(join(one, '.dvflow/promises/broken'), '');
+    assert.equal(await roomOf(two), 24);
+    const { refused } = await node.reserveDirectory(request(two, 2, { requestBytes: 60 * MIB }));
+    assert.equal(Math.round((refused?.roomBytes ?? 0) / MIB), 24);
   });
 
   it('do not count one that is not there', async () => {
