@@ -111,8 +111,11 @@ export async function refuseOther(
   const id = books && (await identityOf(books));
   if (id === known.id) return;
   const found = books ? 'another .dvflow than the one that it had' : 'no .dvflow any more';
+  const forget = `rm ${join(memory, fileOf(known.path))}`;
+  // what lay in it before is called gone only where there are books
+  const anew = books ? forget : `${forget} && mkdir -p ${join(known.path, '.dvflow')}`;
   throw awayFailure(
-    `pool ${known.path} on node ${node} has ${found}: its file system is not mounted. Mount it; if the pool was emptied or replaced on purpose, remove ${join(memory, fileOf(known.path))} on that node`,
+    `pool ${known.path} on node ${node} has ${found}: its file system is not mounted. Mount it; if the pool was emptied or replaced on purpose, run on that node: ${anew}`,
     { nextRetryDelayMs: 10_000 },
   );
 }

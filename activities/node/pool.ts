@@ -52,7 +52,7 @@ export async function openPool(path: string, context: PoolContext): Promise<Pool
   const pool = await findPool(path, context);
   if (pool) return pool;
   throw awayFailure(
-    `pool ${path} on node ${context.node} has no .dvflow: its file system is not mounted, or the pool was emptied`,
+    `pool ${path} on node ${context.node} has no .dvflow: its file system is not mounted; if the pool was emptied on purpose, run on that node: mkdir -p ${path}/.dvflow`,
     { nextRetryDelayMs: 10_000 },
   );
 }

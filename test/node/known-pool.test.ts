@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -87,7 +88,9 @@ describe('a pool that had volumes', () => {
   it('is waited for where its mount point is empty, which stays so', async () => {
     await unmount();
     await mkdir(pool.path);
-    await assertAllRefused(/has no \.dvflow any more: its file system is not mounted.* remove \/.*\.json/);
+    await assertAllRefused(
+      /has no \.dvflow any more: its file system is not mounted.* rm \/.*\.json && mkdir -p \/.*\/\.dvflow$/,
+    );
     assert.deepEqual(await readdir(pool.path), []);
     await mountAgain();
     await writeDisk(directory, { size: SIZE });
@@ -145,8 +148,12 @@ describe('a pool that had volumes', () => {
     await unmount();
     await mkdir(pool.path);
     const refused = await node.observePool({ pool: ref(), foreignBytes: 0 }).catch((error: unknown) => error);
-    const file = / remove (\S+\.json) on that node/.exec((refused as Error).message)?.[1] ?? '';
-    await rm(file);
+    const command = / run on that node: (rm \S+\.json && mkdir -p \S+)$/.exec(
+      (refused as Error).message,
+    )?.[1];
+    execFileSync('sh', ['-c', command ?? 'false']);
+    // a released volume of before is gone, and nobody has to make a new one first
+    await node.removeVolumeData({ volume: volume() });
     await node.reserveDirectory(request(pool.path, 2));
     assert.ok(existsSync(join(pool.path, 'pvc-claim-2')));
   });
