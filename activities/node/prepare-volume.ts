@@ -29,7 +29,7 @@ export async function prepareVolume(input: PrepareInput, context: VolumeContext)
   const { volume } = input;
   const { stateDirectory, transferUser } = context;
   const { uid } = volume.dataVolume;
-  await forgetOthers(volume, context);
+  const earlier = await forgetOthers(volume, context);
   await using state = await ensureTransferState(stateDirectory, uid, transferUser);
   // whoever still writes for an earlier run has the device open
   await using _ = await takeTransferLock(state, volume.dataVolume);
@@ -39,8 +39,11 @@ export async function prepareVolume(input: PrepareInput, context: VolumeContext)
     : openVolumeTree(volume));
   await refuseSmall(opened, input);
   const found = await readVolumeMarker(state);
+  const handedOut = earlier && (await isHandedOut(opened, transferUser));
+  const marker = await markerFor(opened, input, { found, before: handedOut ? earlier : undefined });
+  // what was forgotten of an earlier run: a refusal must not lose the rest of it
+  if (handedOut) await writeVolumeMarker(state, marker);
   if (!found?.begun && input.archive) await refuseFull(opened, volume);
-  const marker = await markerFor(opened, input, found);
   await writeVolumeMarker(state, marker);
   if (volume.volumeMode === 'Filesystem') await handOut(opened, transferUser);
 }
@@ -48,7 +51,7 @@ export async function prepareVolume(input: PrepareInput, context: VolumeContext)
 async function markerFor(
   opened: FileHandle,
   { volume, archive }: PrepareInput,
-  found: VolumeMarker | undefined,
+  { found, before }: { readonly found: VolumeMarker | undefined; readonly before: Permissions | undefined },
 ): Promise<VolumeMarker> {
   const begun = found?.begun ?? false;
   const by = asyncLocalStorage.getStore()?.info.workflowExecution?.workflowId;
@@ -58,12 +61,24 @@ async function markerFor(
     const written = medium === undefined ? {} : { medium };
     return { volume, archive, begun, ...made, device: await identityOf(opened), ...written };
   }
-  return { volume, archive, begun, ...made, before: found?.before ?? (await permissionsOf(opened)) };
+  return {
+    volume,
+    archive,
+    begun,
+    ...made,
+    before: found?.before ?? before ?? (await permissionsOf(opened)),
+  };
 }
 
 async function permissionsOf(directory: FileHandle): Promise<Permissions> {
   const { uid, gid, mode } = await directory.stat();
   return { uid, gid, mode: mode & 0o7777 };
+}
+
+/** Whether the directory is still whose an earlier run made it; an archive may have set its mode. */
+async function isHandedOut(directory: FileHandle, owner: VolumeContext['transferUser']): Promise<boolean> {
+  const { uid, gid } = await permissionsOf(directory);
+  return uid === owner?.uid && gid === owner.gid;
 }
 
 /** The child has no privileges, and no fsGroup need apply to the pod that will use the volume. */
@@ -76,16 +91,21 @@ async function handOut(directory: FileHandle, owner: VolumeContext['transferUser
 /**
  * What an earlier run wrote into a volume that the DataVolume has lost since is only forgotten: whose its path is by now nobody here
  * knows, and a leftover is better than somebody's disk that is gone. So is an upload into a claim by another run: the claim's user may
- * have written to the disk since.
+ * have written to the disk since. The permissions that this volume had before all that are the answer.
  */
-async function forgetOthers(volume: ReservedVolume, { stateDirectory }: VolumeContext): Promise<void> {
+async function forgetOthers(
+  volume: ReservedVolume,
+  { stateDirectory }: VolumeContext,
+): Promise<Permissions | undefined> {
   const { uid } = volume.dataVolume;
   const found = await findTransferState(stateDirectory, uid);
-  if (!found) return;
+  if (!found) return undefined;
   await using state = found;
   await using _ = await takeTransferLock(state, volume.dataVolume);
   const marker = await readVolumeMarker(state);
-  if (marker && !isAbout(marker, volume)) await removeTransferState(stateDirectory, uid);
+  if (!marker || isAbout(marker, volume)) return undefined;
+  await removeTransferState(stateDirectory, uid);
+  return marker.volume.volumeUid === volume.volumeUid ? marker.before : undefined;
 }
 
 async function refuseSmall(opened: FileHandle, { volume, claim, requestBytes }: PrepareInput): Promise<void> {
@@ -102,5 +122,12 @@ async function refuseSmall(opened: FileHandle, { volume, claim, requestBytes }: 
 async function refuseFull(directory: FileHandle, volume: ReservedVolume): Promise<void> {
   const names = await namesIn(directory);
   if (names.every((name) => name === LOST_AND_FOUND)) return;
-  throw permanentFailure('ResourceExists', `${describe(volume)} is not empty: what it holds would be lost`);
+  const lost = `${describe(volume)} is not empty: what it holds would be lost`;
+  // one that is filled in place for a Bound claim is not emptied where its run was ended: its user may have it by then
+  const inPlace = volume.reservedAt === undefined;
+  const cure = inPlace
+    ? `; where an earlier upload into this claim that has ended left it, empty the volume (find ${volume.path} -mindepth 1 -delete, on ` +
+      `node ${volume.node}) and begin the upload anew`
+    : '';
+  throw permanentFailure('ResourceExists', `${lost}${cure}`);
 }

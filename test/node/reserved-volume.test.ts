@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -410,6 +411,45 @@ describe('a reserved directory', function () {
     await prepare();
     await empty();
     assert.deepEqual(readdirSync(path), []);
+  });
+
+  it('says how it is emptied where an earlier upload into its Bound claim may have left an archive in it', async () => {
+    await using server = await serveFile(makeTar());
+    const path = make();
+    const inPlace = { ...filesystem, volumeUid: randomUUID() };
+    const first = reserve(directory(), path, { ...inPlace, tenure: 'run-1' }, 'archive');
+    await first.prepare();
+    await first.transfer(server.url).done;
+    const second = first.again(path, { tenure: 'run-2' });
+    const refused =
+      /would be lost; where an earlier upload into this claim .* \(find .* -mindepth 1 -delete, on node here\)/;
+    await assert.rejects(second.prepare(), refusal('ResourceExists', refused));
+    execFileSync('find', [path, '-mindepth', '1', '-delete']);
+    const third = first.again(path, { tenure: 'run-3' });
+    await third.prepare();
+    await third.empty();
+    assert.equal(statSync(path).mode & 0o7777, 0o750, 'as before the first of them');
+  });
+
+  it('keeps the permissions of before all runs for the one that goes on last', async function () {
+    if (process.getuid?.() !== 0) return this.skip();
+    const path = make();
+    const volume = { ...filesystem, volumeUid: randomUUID() };
+    const first = reserve(directory(), path, { ...volume, tenure: 'run-1' });
+    await first.prepare();
+    await first.again(path, { tenure: 'run-2' }).prepare();
+    const third = first.again(path, { tenure: 'run-3' });
+    await third.prepare();
+    await third.empty();
+    assert.deepEqual([statSync(path).uid, statSync(path).mode & 0o7777], [0, 0o750]);
+    // but not over those that an administrator gave it since
+    await third.prepare();
+    chownSync(path, 0, 0);
+    chmodSync(path, 0o700);
+    const fourth = first.again(path, { tenure: 'run-4' });
+    await fourth.prepare();
+    await fourth.empty();
+    assert.equal(statSync(path).mode & 0o7777, 0o700);
   });
 
   for (const contentType of [undefined, 'archive'] as const) {
