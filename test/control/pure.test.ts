@@ -268,6 +268,7 @@ describe('what a finished DataVolume says of its claim', () => {
   const AWAY = 'Succeeded: Bound False NotFound, Ready False NotFound';
   const BACK = 'Succeeded: Bound True Bound, Ready True ';
   const SOON = 'Succeeded: Bound False Pending, Ready False Pending';
+  const UNPUBLISHED = { 'dvflow.io/unpublished': 'u' };
   const rows: [string, string, string, object?, object?, string?][] = [
     ['Succeeded', 'True Bound', 'Bound', OWN],
     ['Succeeded', 'False Pending', 'Bound', OWN, {}, BACK],
@@ -281,6 +282,14 @@ describe('what a finished DataVolume says of its claim', () => {
     // somebody else's claim of that name
     ['Failed', 'False NotFound', 'Bound', RESTORED],
     ['Failed', 'False NotFound', '', {}, RESTORING],
+    ['Failed', 'False NotFound', 'Bound', {}, RESTORING],
+    ['Failed', 'False NotFound', 'Bound', OWN, RESTORING],
+    ['Failed', 'False NotFound', 'Bound', { ...RESTORED, ...ownedBy('earlier') }, RESTORING],
+    ['Failed', 'False NotFound', 'Bound', { ...RESTORED, labels: UNPUBLISHED }, RESTORING],
+    ['Failed', 'False NotFound', 'Lost', RESTORED, RESTORING],
+    // restored while a control worker of before took it for one without a run
+    ['Failed', 'False NotFound', 'Bound', RESTORED, RESTORING, `${BACK}, Running False Completed`],
+    ['Failed', 'False NotFound', 'Pending', RESTORED, RESTORING, `${SOON}, Running False Completed`],
     ['Succeeded', 'False NotFound', 'Bound'],
     ['Succeeded', 'False NotFound', 'Bound', populatedFor('other')],
     ['Succeeded', 'False NotFound', 'Bound', ownedBy('earlier')],
@@ -298,7 +307,7 @@ describe('what a finished DataVolume says of its claim', () => {
     ['Succeeded', 'False NotFound', 'Bound', OWN, {}, BACK],
     ['Succeeded', 'False ClaimLost', 'Bound', RESTORED, {}, BACK],
     ['Succeeded', 'False NotFound', 'Bound', { ...RESTORED, deletionTimestamp: new Date() }],
-    ['Succeeded', 'False NotFound', 'Bound', { ...RESTORED, labels: { 'dvflow.io/unpublished': 'u' } }],
+    ['Succeeded', 'False NotFound', 'Bound', { ...RESTORED, labels: UNPUBLISHED }],
   ];
   for (const [phase, told, claim, metadata = {}, annotations = {}, expected] of rows) {
     const what = `${claim || 'gone'} ${Object.keys(metadata).join(', ')}`.trim();
@@ -320,6 +329,7 @@ describe('what a finished DataVolume says of its claim', () => {
       assert.ok(!isToAdopt(disk, { metadata, status }));
     assert.ok(!isToAdopt(disk, undefined));
     assert.ok(!isToAdopt(finished('Failed', 'False NotFound'), { metadata: RESTORED, status }));
+    assert.ok(isToAdopt(finished('Failed', 'False NotFound', RESTORING), { metadata: RESTORED, status }));
   });
 
   it('leaves it to the run where one is under way', () => {

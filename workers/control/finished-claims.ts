@@ -36,7 +36,8 @@ const NO_VOLUME_YET = 'Pending';
 export function newsOfClaim(dataVolume: Finished, claim: FinishedClaim | undefined): News | undefined {
   const { metadata, status } = dataVolume;
   const told = status?.conditions?.find(({ type }) => type === 'Bound');
-  if (!told || !isComplete(status)) return undefined;
+  const failed = isRestoredAfterFailure(dataVolume, claim);
+  if (!told || !(failed || isComplete(status))) return undefined;
   if (!claim) {
     const phase =
       metadata.annotations?.[CDI_ANNOTATIONS.prePopulated] === undefined ? 'Succeeded' : 'Pending';
@@ -51,23 +52,35 @@ export function newsOfClaim(dataVolume: Finished, claim: FinishedClaim | undefin
     case 'Lost':
       return told.reason === LOST_CLAIM.reason ? undefined : away('Succeeded', LOST_CLAIM);
     case 'Bound':
-      return isTold ? undefined : { phase: 'Succeeded', conditions: bound(metadata.name) };
+      return isTold ? undefined : over(failed, { phase: 'Succeeded', conditions: bound(metadata.name) });
     default:
-      return restored && !waits ? away('Succeeded', notYet(metadata.name)) : undefined;
+      return restored && !waits ? over(failed, away('Succeeded', notYet(metadata.name))) : undefined;
   }
 }
 
 /** Somebody has restored the claim for this DataVolume, which is to own it: it goes with the DataVolume, as the one before. */
-export function isToAdopt(
-  { metadata, status }: Finished,
-  claim: FinishedClaim | undefined,
-): claim is FinishedClaim {
-  return claim !== undefined && isComplete(status) && !controllerOf(claim) && isRestored(claim, metadata);
+export function isToAdopt(dataVolume: Finished, claim: FinishedClaim | undefined): claim is FinishedClaim {
+  if (claim === undefined || controllerOf(claim) || !isRestored(claim, dataVolume.metadata)) return false;
+  return isComplete(dataVolume.status) || isRestoredAfterFailure(dataVolume, claim);
 }
 
 /** The disk was complete once, and is never filled again. */
 function isComplete(status: DataVolume['status']): boolean {
   return status?.phase === 'Succeeded' || isAwaitingRestore(status);
+}
+
+/**
+ * Failed while somebody restored the claim, which says by now that it holds the disk: a control worker of an earlier release takes a
+ * DataVolume without a run that awaits its claim for one that has lost its run. A retry would take that claim too.
+ */
+function isRestoredAfterFailure({ metadata, status }: Finished, claim: FinishedClaim | undefined): boolean {
+  return (
+    status?.phase === 'Failed' &&
+    metadata.annotations?.[CDI_ANNOTATIONS.prePopulated] !== undefined &&
+    claim?.metadata?.annotations?.[CDI_ANNOTATIONS.populatedFor] === metadata.name &&
+    claim.status?.phase !== 'Lost' &&
+    isRestored(claim, metadata)
+  );
 }
 
 /** A claim with the disk of this DataVolume: by its word, or since it is this DataVolume's already. */
@@ -77,6 +90,17 @@ function isRestored(claim: FinishedClaim, { name, uid }: DataVolume['metadata'])
   const owner = controllerOf(claim);
   if (owner) return owner.uid === uid && !isLeftByCdi(claim);
   return annotations[CDI_ANNOTATIONS.populatedFor] === name;
+}
+
+/** Of what failed `Running` says so; nothing runs, and nothing is amiss any more. */
+function over(failed: boolean, { phase, conditions }: News): News {
+  const running: Condition = {
+    type: 'Running',
+    status: 'False',
+    reason: 'Completed',
+    message: 'The claim was restored',
+  };
+  return { phase, conditions: failed ? [...conditions, running] : conditions };
 }
 
 function away(phase: Phase, why: Condition): News {
