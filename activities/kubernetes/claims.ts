@@ -10,6 +10,7 @@ import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { claimBody, ownerReference } from './claim-body.js';
 import { controllerOf, findClaim, patchClaim, readClaim, UNMARKED } from './claim-object.js';
+import { awaitKeptVolume, foreignVolumeOf, letForeignGo } from './foreign-claim.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import { parseQuantity } from './quantity.js';
 import { deleteVolumeObject } from './volume-finalizer.js';
@@ -137,6 +138,12 @@ export function createClaimActivities({
     const found = claim.uid === '' ? await findMade(dataVolume, claim) : await findClaim(kubernetes, claim);
     // a claim without the mark is published, and a finished disk is the user's
     if (found?.metadata?.labels?.[MARKS.unpublished] !== dataVolume.uid) return;
+    if (foreignVolumeOf(found) !== undefined) {
+      // the volume that was made for it names this claim, which stays
+      await deleteMarkedVolume(dataVolume, refOf(found));
+      return await letForeignGo(kubernetes, dataVolume, found);
+    }
+    await awaitKeptVolume(kubernetes, found);
     const { namespace, name, uid } = refOf(found);
     const { resourceVersion = '' } = found.metadata;
     const doing = `deleting claim ${namespace}/${name}`;

@@ -199,6 +199,50 @@ describe('volumes that are kept for a claim with their data, on a real API serve
     );
   });
 
+  it('keeps a volume that comes after the claim was made: the run lets it go, and the next one takes it', async () => {
+    const storage = {
+      resources: { requests: { storage: '512Mi' } },
+      storageClassName: 'hostpath-provisioner',
+    };
+    const dataVolume = await create('vm1', { storage, source: { upload: {} } });
+    const target = await act(dvflow.planTarget, [{ dataVolume }]);
+    const claim = await act(dvflow.ensureClaim, [{ dataVolume, target }]);
+    const volume = await keepVolume('vm1', { storageClassName: 'hostpath-provisioner' });
+    assert.equal((await awaitBound('vm1')).spec?.volumeName, volume);
+    await act(dvflow.deleteClaim, [{ dataVolume, claim: { ...claim, uid: '' } }]);
+    const { metadata } = (await read('vm1')) ?? {};
+    assert.deepEqual([metadata?.deletionTimestamp, metadata?.ownerReferences], [undefined, undefined]);
+    assert.doesNotMatch(JSON.stringify(metadata), /"dvflow\.io\/|upload\.target/);
+    assert.equal((await act(dvflow.planTarget, [{ dataVolume }])).adoptUid, claim.uid);
+    assert.equal((await read('vm1'))?.metadata?.annotations?.[POPULATED_FOR], 'vm1');
+  });
+
+  it('deletes no claim that got a volume of somebody else, whoever chose it, and takes none for a disk', async () => {
+    const storage = {
+      resources: { requests: { storage: '512Mi' } },
+      storageClassName: 'hostpath-provisioner',
+    };
+    for (const [name, annotations, claimRef] of [
+      ['named', {}, { namespace, name: 'named' }],
+      ['chosen', KEPT, undefined],
+    ] as const) {
+      const dataVolume = await create(name, { storage }, annotations);
+      const target = await act(dvflow.planTarget, [{ dataVolume }]);
+      const claim = await act(dvflow.ensureClaim, [{ dataVolume, target }]);
+      const volume = await keepVolume(name, {
+        storageClassName: 'hostpath-provisioner',
+        claimRef: claimRef ?? (undefined as never),
+      });
+      // Kubernetes chooses the claim for a volume that is nobody's
+      const patch = JSON.stringify({ spec: { volumeName: volume } });
+      if (!claimRef) await plane().kubectl('patch', 'pvc', name, '-n', namespace, '-p', patch);
+      await awaitBound(name);
+      await act(dvflow.deleteClaim, [{ dataVolume, claim }]);
+      assert.equal((await read(name))?.metadata?.ownerReferences, undefined);
+      await rejects(act(dvflow.planTarget, [{ dataVolume }]), 'ResourceExists', /is not managed by/);
+    }
+  });
+
   it('replaces no volume that is kept and does not fit by another, and says why', async () => {
     const volume = await keepVolume('vm1');
     const storage = { resources: { requests: { storage: '2Gi' } } };
