@@ -1,5 +1,5 @@
 /** The source of a clone in its lifecycle: waited for until it is there, complete and at rest; looked at again when it has been read. */
-import { ActivityFailure, ApplicationFailure, isCancellation } from '@temporalio/workflow';
+import { ActivityFailure, ApplicationFailure, isCancellation, patched } from '@temporalio/workflow';
 import type { CloneOrigin, OriginAwaited, SourceContent } from '../activities/types/clone.js';
 import type { FailureType } from '../activities/types.js';
 import { control, measuring } from './activity-options.js';
@@ -9,6 +9,9 @@ import { refOf } from './run-state.js';
 
 /** Reason of a claim that is not there. */
 const GONE = 'CloneWithoutSource';
+
+/** Mark of the histories in which a volume that is kept for the clone's claim goes before its source. */
+const TAKES_KEPT = 'takes a kept volume instead of its source';
 
 /**
  * Waits until the source can be cloned, and says why it cannot yet; `before` is what it was when the clone began.
@@ -31,6 +34,8 @@ export async function awaitOrigin(volume: Lifecycle, before?: CloneOrigin): Prom
   return await volume.until(wait, async () => {
     const found = await look(volume, before);
     if (!found.waiting) return found;
+    // a run that begins now takes it as it is; a worker of before waits on
+    if (!before && found.kept && patched(TAKES_KEPT)) await volume.leave(true);
     if (before && found.waiting.reason === GONE) throw gone(before, 'was deleted before it was cloned');
     // what was complete once may never be again
     waiting = before ? { ...found.waiting, counts: true } : found.waiting;

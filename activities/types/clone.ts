@@ -50,6 +50,8 @@ export interface OriginAwaited {
     /** Time counts towards the deadline. */
     readonly counts: boolean;
   };
+  /** A volume that is kept for the clone's own claim has come meanwhile, and the DataVolume asks for it as it is. */
+  readonly kept?: true;
 }
 
 /** What a volume holds. */

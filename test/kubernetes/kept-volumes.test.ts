@@ -46,12 +46,13 @@ describe('volumes that are kept for a claim with their data, on a real API serve
     // with the rights of the control role, no more
     const kubernetes = createKubernetes(plane().control);
     const planClaim = createClaimPlanner(kubernetes);
-    const unasked = async (): Promise<never> => assert.fail('is not to be asked');
+    const resolve = async ({ dataVolume }: { dataVolume: DataVolumeRef }) =>
+      ({ source: { kind: 'pvc', namespace: dataVolume.namespace, name: 'gone' } }) as const;
     dvflow = {
       ...createTargetActivities({ kubernetes, planClaim }),
       ...createClaimActivities({ kubernetes }),
       ...createReservationActivities({ kubernetes, transferNamespace: 'dvflow-transfers' }),
-      ...createCloneActivities({ kubernetes, planClaim, resolve: unasked }),
+      ...createCloneActivities({ kubernetes, planClaim, resolve }),
       ...createSweepActivities({
         kubernetes,
         executions: { stateOf: async () => 'closed', transferredBytes: async () => 0 } as never,
@@ -166,6 +167,19 @@ describe('volumes that are kept for a claim with their data, on a real API serve
       assert.equal((await act(look, [{ dataVolume }])).claim, 'adopt');
     });
   }
+
+  it('tells a clone that waits for its source of a volume that comes meanwhile', async () => {
+    const dataVolume = await create('vm1', { source: { pvc: { namespace, name: 'gone' } } });
+    const look = async () => await act(dvflow.findCloneOrigin, [{ dataVolume }]);
+    const before = await look();
+    assert.ok(before.waiting && before.kept === undefined);
+    await keepVolume('vm1');
+    const after = await look();
+    assert.ok(after.waiting && after.kept);
+    await act(dvflow.judgeTarget, [{ dataVolume }]);
+    const claimed = await look();
+    assert.ok(claimed.waiting && claimed.kept === undefined);
+  });
 
   it('takes a block volume as one', async () => {
     await keepVolume('vm1', { volumeMode: 'Block' });

@@ -64,6 +64,8 @@ interface World {
   readonly deleted?: boolean;
   /** How long a transfer lasts that moves nothing and fails, in ms. */
   readonly stuckMs?: number;
+  /** A claim that holds the disk is there when the target is judged. */
+  restored?: boolean;
 }
 
 describe('the lifecycle of a clone, with other activities', function () {
@@ -102,7 +104,9 @@ describe('the lifecycle of a clone, with other activities', function () {
       statuses.push(update);
       return { exists: !deleted };
     },
-    judgeTarget: async () => ({ claim: 'create' }),
+    judgeTarget: async (input: { dataVolume: { uid: string } }) =>
+      worldOf(input).restored ? { claim: 'adopt', adoptUid: 'uid-of-restored' } : { claim: 'create' },
+    adoptClaim: async () => ({ namespace: 'a', name: 'restored', uid: 'uid-of-restored', volume: 'pv' }),
     findCloneOrigin: async (input: { dataVolume: { uid: string }; found?: { name: string } }) => {
       const { looks, pinned } = worldOf(input);
       pinned.push(input.found?.name);
@@ -310,6 +314,16 @@ describe('the lifecycle of a clone, with other activities', function () {
     world.looks = [origin()];
     await handle.signal(wakeSignal);
     assert.equal(await failure(), 'ImageInvalid: the end of the test');
+  });
+
+  it('takes a volume that is kept for its claim, and came while it waited for its source', async () => {
+    const { world, handle, failure } = await start('restored', [waits('CloneWithoutSource')]);
+    await until('it waits', () => reason(world) === 'CloneWithoutSource');
+    world.restored = true;
+    world.looks = [{ ...waits('CloneWithoutSource'), kept: true as const }];
+    await handle.signal(wakeSignal);
+    assert.equal(await failure(), 'undefined: succeeded');
+    assert.equal(world.statuses.at(-1)?.phase, 'Succeeded');
   });
 
   it('is given up when its source is in use longer than the deadline', async () => {

@@ -1,7 +1,7 @@
 /** What a clone asks of Kubernetes. */
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { ControlActivities } from '../../interfaces.js';
-import type { CloneControlActivities, CloneOrigin, SourceContent } from '../../types/clone.js';
+import type { CloneControlActivities, CloneOrigin, OriginAwaited, SourceContent } from '../../types/clone.js';
 import type { CloneSourceActivities } from '../../types/clone-sources.js';
 import type { DataVolumeRef, TargetPlan } from '../../types.js';
 import { judgeClaim } from '../adoption.js';
@@ -14,6 +14,7 @@ import { CDI_GROUP, CDI_VERSION, MARKS } from '../names.js';
 import type { DataVolume } from '../objects.js';
 import { readCdiConfig } from '../storage-classes.js';
 import type { ClaimPlanner } from '../targets.js';
+import { isTargetKept } from './kept-target.js';
 import { createOriginFinder } from './origin.js';
 import { judgeClone, PERMISSIVE_CLONE } from './rules.js';
 
@@ -34,6 +35,16 @@ export function createCloneActivities(
   dependencies: CloneDependencies,
 ): Pick<ControlActivities, keyof CloneControlActivities> {
   const { kubernetes, planClaim } = dependencies;
+  const findOrigin = createOriginFinder(dependencies);
+
+  async function findCloneOrigin(
+    input: Parameters<CloneControlActivities['findCloneOrigin']>[0],
+  ): Promise<CloneOrigin | OriginAwaited> {
+    const origin = await findOrigin(input);
+    // once the clone has begun its claim is there
+    if (!origin.waiting || input.found || !(await isTargetKept(kubernetes, input.dataVolume))) return origin;
+    return { ...origin, kept: true };
+  }
 
   async function planClone({
     dataVolume: ref,
@@ -108,7 +119,7 @@ export function createCloneActivities(
       const dataVolume = await readDataVolume(kubernetes, ref);
       return await judgeClaim(kubernetes, dataVolume, await readCdiConfig(kubernetes));
     },
-    findCloneOrigin: createOriginFinder(dependencies),
+    findCloneOrigin,
     planClone,
     annotateClone,
   };
