@@ -86,7 +86,15 @@ function containerOf(path: string): 'gz' | 'xz' | 'zst' | 'zip' | 'tar' | undefi
   if (head.subarray(0, 6).toString('hex') === 'fd377a585a00') return 'xz';
   if (/^(28b52ffd|5.2a4d18)/.test(head.subarray(0, 4).toString('hex'))) return 'zst';
   if (/^PK(\x03\x04|\x05\x06)/.test(head.subarray(0, 4).toString('latin1'))) return 'zip';
-  return head.subarray(257, 262).toString('latin1') === 'ustar' ? 'tar' : undefined;
+  return isTar(head) ? 'tar' : undefined;
+}
+
+/** By its magic, or, as a header of version 7 has none, by its checksum. */
+function isTar(head: Buffer): boolean {
+  if (head.subarray(257, 262).toString('latin1') === 'ustar') return true;
+  const [, said] = /^ *([0-7]+)[ \0]/u.exec(head.toString('latin1', 148, 156)) ?? [];
+  const sum = head.reduce((all, byte, at) => all + (at >= 148 && at < 156 ? 32 : byte), 0);
+  return said !== undefined && parseInt(said, 8) === sum;
 }
 
 function readHead(path: string): Buffer {
