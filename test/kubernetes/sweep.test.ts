@@ -313,6 +313,9 @@ describe('the sweeper on a real API server and a real Temporal server', function
     } finally {
       await admin.core.deletePersistentVolume({ name });
     }
+    // Kubernetes takes its own finalizer off in its own time
+    const isThere = async () => await admin.core.readPersistentVolume({ name }).catch(() => undefined);
+    for (let waited = 0; waited < 10_000 && (await isThere()); waited += 100) await sleep(100);
     assert.deepEqual(await judge([directory]), ['Directory']);
   });
 
