@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { transientFailure } from '../../../failures.js';
-import { serveNbd, type NbdConnection } from '../../nbd/server.js';
+import { serveNbd, type NbdConnection, type NbdExport } from '../../nbd/server.js';
 import { createSegmentPool } from '../../pool.js';
 import type { ReadOutcome, Sink } from '../../progress.js';
 import { findSandbox, type Sandbox, type Sandboxed } from '../../sandbox/sandbox.js';
@@ -54,10 +54,12 @@ export async function copyForeign(copy: ForeignCopy, sink: Sink): Promise<ReadOu
   const start = Math.floor(sink.completed / ALIGNMENT) * ALIGNMENT;
   const sandbox = copy.sandbox ?? (await findSandbox());
   const stage = createStage(createSegmentPool(POOL), sink.writer, sink);
+  // with what is cached of it: each qemu-img begins with the same tables
+  const file = exportSource(copy.source, { fileBytes: copy.fileBytes, endless: copy.image.endless });
   try {
     for (const stretch of await stretchesFrom(start, copy.image)) {
       await sink.checkpoint(stretch.start, () => stage.flush());
-      await runConvert(copy, { sandbox, stage, sink, stretch });
+      await runConvert(copy, { sandbox, file, stage, sink, stretch });
     }
     await stage.flush();
     return { virtualSize };
@@ -78,14 +80,16 @@ async function stretchesFrom(
 
 interface Run {
   readonly sandbox: Sandbox;
+  /** The image file. */
+  readonly file: NbdExport;
   readonly stage: Stage;
   readonly sink: Sink;
   readonly stretch: Stretch;
 }
 
 /** Copies one stretch of the disk. */
-async function runConvert(copy: ForeignCopy, { sandbox, stage, sink, stretch }: Run): Promise<void> {
-  const { image, source, fileBytes, stallMs = STALL_MS } = copy;
+async function runConvert(copy: ForeignCopy, { sandbox, file, stage, sink, stretch }: Run): Promise<void> {
+  const { image, stallMs = STALL_MS } = copy;
   sink.signal.throwIfAborted();
   const program = sandbox.run({
     file: 'qemu-img',
@@ -98,7 +102,7 @@ async function runConvert(copy: ForeignCopy, { sandbox, stage, sink, stretch }: 
   const { silentSeconds = HOLE.leastSeconds + (stretch.end - stretch.start) / HOLE.bytesPerSecond } = copy;
   const watch = watchOver(program, sink.signal, { stallMs, silentSeconds });
   const connections = [
-    serve(toSource, exportSource(source, { fileBytes, endless: image.endless }), watch.alive),
+    serve(toSource, file, watch.alive),
     serve(
       toTarget,
       exportTarget(stage, sink, { start: stretch.start, virtualSize: image.virtualSize }),
@@ -120,10 +124,7 @@ async function runConvert(copy: ForeignCopy, { sandbox, stage, sink, stretch }: 
   }
 }
 
-function serve(
-  socket: Duplex | undefined,
-  ...rest: [ReturnType<typeof exportSource>, () => void]
-): NbdConnection {
+function serve(socket: Duplex | undefined, ...rest: [NbdExport, () => void]): NbdConnection {
   if (!socket) throw transientFailure('NodeUnavailable', 'qemu-img cannot be started: no sockets for it');
   return serveNbd(socket, ...rest);
 }
@@ -163,13 +164,13 @@ function watchOver(program: Sandboxed, signal: AbortSignal, { stallMs, silentSec
   const abort = (): void => program.kill();
   signal.addEventListener('abort', abort, { once: true });
 
-  function isAlive(): boolean {
-    const before = cpu.now;
-    cpu.now = program.cpuSeconds();
-    if (asked) cpu.atRequest = cpu.now;
-    if (asked) last = performance.now();
+  /** Since it was looked at last. */
+  function wasAlive(): boolean {
+    const [before, hasAsked] = [cpu.now, asked];
     asked = false;
-    return cpu.now > before && cpu.now - cpu.atRequest < silentSeconds;
+    cpu.now = program.cpuSeconds();
+    if (hasAsked) cpu.atRequest = cpu.now;
+    return hasAsked || (cpu.now > before && cpu.now - cpu.atRequest < silentSeconds);
   }
   return {
     alive: () => void (asked = true),
@@ -177,7 +178,7 @@ function watchOver(program: Sandboxed, signal: AbortSignal, { stallMs, silentSec
       timer = setInterval(() => {
         if (connections.some(({ failure }) => failure)) return program.kill();
         if (connections.some(({ working }) => working > 0)) asked = true;
-        if (isAlive()) last = performance.now();
+        if (wasAlive()) last = performance.now();
         if (performance.now() - last < stallMs) return;
         stalled = true;
         program.kill();
