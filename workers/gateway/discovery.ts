@@ -78,24 +78,46 @@ const text = (name: string, place: 'path' | 'query'): object => ({
   ...(place === 'path' ? { required: true } : { uniqueItems: true }),
 });
 
-function creation(version: string): object {
-  const schema = { $ref: `#/definitions/${definitionName(version)}` };
+/** In what operations differ. */
+interface Shape {
+  /** Parameters of the path besides the namespace. */
+  readonly at?: readonly string[];
+  readonly consumes: string;
+  /** Schema of what is sent. */
+  readonly body: object;
+  readonly responses: object;
+}
+
+/** What both operations share. */
+function operation(
+  version: string,
+  action: 'patch' | 'post',
+  { at = [], consumes, body, responses }: Shape,
+): object {
+  const name = action === 'post' ? 'create' : action;
   return {
-    post: {
-      operationId: `create${version.replace('v', 'V')}NamespacedUploadTokenRequest`,
-      consumes: ['application/json'],
+    [action]: {
+      operationId: `${name}${version.replace('v', 'V')}NamespacedUploadTokenRequest`,
+      consumes: [consumes],
       produces: ['application/json'],
       parameters: [
         text('namespace', 'path'),
-        { name: 'body', in: 'body', required: true, schema },
+        ...at.map((parameter) => text(parameter, 'path')),
+        { name: 'body', in: 'body', required: true, schema: body },
         text('dryRun', 'query'),
         text('fieldValidation', 'query'),
       ],
-      responses: { 200: { description: 'OK', schema } },
-      'x-kubernetes-action': 'post',
+      responses,
+      'x-kubernetes-action': action,
       'x-kubernetes-group-version-kind': groupVersionKind(version),
     },
   };
+}
+
+function creation(version: string): object {
+  const schema = { $ref: `#/definitions/${definitionName(version)}` };
+  const responses = { 200: { description: 'OK', schema } };
+  return operation(version, 'post', { consumes: 'application/json', body: schema, responses });
 }
 
 /**
@@ -103,23 +125,12 @@ function creation(version: string): object {
  * `query_param_verifier.go`); without it `kubectl create` wants to list CustomResourceDefinitions, which most users may not.
  */
 function change(version: string): object {
-  return {
-    patch: {
-      operationId: `patch${version.replace('v', 'V')}NamespacedUploadTokenRequest`,
-      consumes: ['application/merge-patch+json'],
-      produces: ['application/json'],
-      parameters: [
-        text('namespace', 'path'),
-        text('name', 'path'),
-        { name: 'body', in: 'body', required: true, schema: { type: 'object' } },
-        text('dryRun', 'query'),
-        text('fieldValidation', 'query'),
-      ],
-      responses: { 405: { description: 'Method Not Allowed' } },
-      'x-kubernetes-action': 'patch',
-      'x-kubernetes-group-version-kind': groupVersionKind(version),
-    },
-  };
+  return operation(version, 'patch', {
+    at: ['name'],
+    consumes: 'application/merge-patch+json',
+    body: { type: 'object' },
+    responses: { 405: { description: 'Method Not Allowed' } },
+  });
 }
 
 function definition(version: string): object {
