@@ -3,12 +3,20 @@ import type { V1StorageClass } from '@kubernetes/client-node';
 import { CDI_ANNOTATIONS } from './names.js';
 import type { Cdi, CdiConfig, CdiConfigSpec, CdiStatus, ResourceRequirements } from './objects.js';
 import { DEFAULT_OVERHEAD, isOverhead } from './overhead.js';
+import { mergeConditions } from './status.js';
 
 /** What a transfer's pod gets where nobody says otherwise; CDI's. */
 const POD_RESOURCES = {
   limits: { cpu: '750m', memory: '600M' },
   requests: { cpu: '100m', memory: '60M' },
 } as const;
+
+/** What an installation says when it is there. */
+const DEPLOYED = [
+  { type: 'Available', status: 'True', reason: 'DeployCompleted', message: 'Deployment Completed' },
+  { type: 'Progressing', status: 'False' },
+  { type: 'Degraded', status: 'False' },
+] as const;
 
 /**
  * The CDI whose `spec.config` rules: the only one, or the only one whose phase is not `Error`; none while there is none, or
@@ -27,26 +35,12 @@ export function activeCdi(all: readonly Cdi[]): Cdi | undefined {
  */
 export function deployedStatus({ status }: Cdi, version: string, now = new Date()): CdiStatus | undefined {
   const before = status?.conditions ?? [];
-  const wanted = { Available: 'True', Progressing: 'False', Degraded: 'False' };
-  const said = (type: string, value: string): boolean =>
-    before.some((condition) => condition.type === type && condition.status === value);
-  const isSaid = status?.observedVersion === version && Object.entries(wanted).every(([k, v]) => said(k, v));
-  if (isSaid && status.phase === 'Deployed') return undefined;
-  const others = before.filter(({ type }) => !(type in wanted));
-  const told = Object.entries(wanted).map(([type, value]) => {
-    const old = said(type, value) ? before.find((condition) => condition.type === type) : undefined;
-    const why = type === 'Available' ? { reason: 'DeployCompleted', message: 'Deployment Completed' } : {};
-    const time = now.toISOString();
-    return {
-      type,
-      status: value,
-      ...why,
-      lastHeartbeatTime: time,
-      lastTransitionTime: old?.lastTransitionTime ?? time,
-    };
-  });
+  const isSaid = DEPLOYED.every((wanted) =>
+    before.some((said) => said.type === wanted.type && said.status === wanted.status),
+  );
+  if (isSaid && status?.phase === 'Deployed' && status.observedVersion === version) return undefined;
   const versions = { operatorVersion: version, targetVersion: version, observedVersion: version };
-  return { ...status, phase: 'Deployed', ...versions, conditions: [...others, ...told] };
+  return { ...status, phase: 'Deployed', ...versions, conditions: mergeConditions(before, DEPLOYED, now) };
 }
 
 /** Whether the CDI has taken over the configuration: from then on it is the only place to edit it. */

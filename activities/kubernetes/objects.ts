@@ -187,14 +187,7 @@ export interface CdiStatus {
   readonly operatorVersion?: string;
   readonly targetVersion?: string;
   readonly observedVersion?: string;
-  readonly conditions?: readonly {
-    readonly type: string;
-    readonly status: string;
-    readonly reason?: string;
-    readonly message?: string;
-    readonly lastTransitionTime?: string;
-    readonly lastHeartbeatTime?: string;
-  }[];
+  readonly conditions?: readonly DataVolumeCondition[];
 }
 
 /** Quantities by resource, as a pod asks for them. */

@@ -2,7 +2,7 @@
 import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
-import type { Condition, DataVolumeEvent, StatusUpdate } from '../types.js';
+import type { DataVolumeEvent, StatusUpdate } from '../types.js';
 import { changeClaimIfThere } from './claim-object.js';
 import { callForOutcome } from './client.js';
 import type { Kubernetes } from './client.js';
@@ -108,7 +108,7 @@ export function statusOf(
 /** Conditions after an update. Those of other types stay; the times of one move as {@link statusOf} says. */
 export function mergeConditions(
   old: readonly DataVolumeCondition[],
-  told: readonly Condition[],
+  told: readonly Omit<DataVolumeCondition, 'lastTransitionTime' | 'lastHeartbeatTime'>[],
   at: Date,
 ): DataVolumeCondition[] {
   const merged = new Map(old.map((condition) => [condition.type, condition]));
@@ -121,8 +121,8 @@ export function mergeConditions(
     merged.set(type, {
       type,
       status,
-      reason,
-      message,
+      ...(reason === undefined ? {} : { reason }),
+      ...(message === undefined ? {} : { message }),
       lastTransitionTime: transition,
       lastHeartbeatTime: heartbeat,
     });

@@ -8,7 +8,7 @@ import { tellsOfAttempt, wordsOf, type FailedAttempt } from '../../activities/ku
 import { isTerminal } from '../../activities/kubernetes/data-volume-facts.js';
 import type { DataVolumeStatus } from '../../activities/kubernetes/objects.js';
 import { mergeConditions } from '../../activities/kubernetes/status.js';
-import type { Condition, Phase, TransferProgress } from '../../activities/types.js';
+import type { Phase, TransferProgress } from '../../activities/types.js';
 import type { DataVolumeWrites } from './data-volume-writes.js';
 import type { DataVolumeWatch, ServedDataVolume } from './data-volumes.js';
 import { keyOf } from './list-watch.js';
@@ -170,7 +170,7 @@ export function nextMessage(
   const { message: before = '' } = running ?? {};
   const message = failed ? wordsOf(failed) : '';
   if (!running || message === before || !(before === '' || tellsOfAttempt(before))) return undefined;
-  return { conditions: mergeConditions(conditions, [{ ...running, message } as Condition], at) };
+  return { conditions: mergeConditions(conditions, [{ ...running, message }], at) };
 }
 
 /** `45.30%`, as CDI writes it; `N/A` without an honest denominator. Never 100 %: that is said after verification. */
