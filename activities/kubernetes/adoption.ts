@@ -2,9 +2,8 @@
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
 import type { TargetPlan } from '../types.js';
-import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
-import { controllerOf } from './claim-object.js';
+import { controllerOf, findClaimNamed } from './claim-object.js';
 import { judgeKept } from './kept-volumes.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import type { CdiConfig, DataVolume } from './objects.js';
@@ -24,10 +23,7 @@ export async function judgeClaim(
   config: CdiConfig | undefined,
 ): Promise<ClaimVerdict> {
   const { namespace, name, annotations } = dataVolume.metadata;
-  const claim = await callIfFound(
-    `reading claim ${namespace}/${name}`,
-    kubernetes.core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-  );
+  const claim = await findClaimNamed(kubernetes, { namespace, name });
   // somebody else makes the claim
   if (!claim && annotations?.[CDI_ANNOTATIONS.prePopulated] !== undefined) return { claim: 'wait' };
   const kept = await judgeKept(kubernetes, dataVolume, { claim, config });

@@ -9,15 +9,22 @@ import { MARKS } from './names.js';
 
 /** The claim of this name and uid; `undefined` when it is gone. */
 export async function findClaim(
-  { core }: Kubernetes,
+  kubernetes: Kubernetes,
   ref: ClaimRef,
 ): Promise<V1PersistentVolumeClaim | undefined> {
-  const { namespace, name } = ref;
-  const found = await callIfFound(
+  const found = await findClaimNamed(kubernetes, ref);
+  return found?.metadata?.uid === ref.uid ? found : undefined;
+}
+
+/** The claim of this name, whichever it is; `undefined` when there is none. */
+export async function findClaimNamed(
+  { core }: Pick<Kubernetes, 'core'>,
+  { namespace, name }: Pick<ClaimRef, 'namespace' | 'name'>,
+): Promise<V1PersistentVolumeClaim | undefined> {
+  return await callIfFound(
     `reading claim ${namespace}/${name}`,
     core.readNamespacedPersistentVolumeClaim({ namespace, name }),
   );
-  return found?.metadata?.uid === ref.uid ? found : undefined;
 }
 
 /**

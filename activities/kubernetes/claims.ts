@@ -9,7 +9,7 @@ import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { claimBody, ownerReference } from './claim-body.js';
-import { controllerOf, findClaim, patchClaim, readClaim, UNMARKED } from './claim-object.js';
+import { controllerOf, findClaim, patchClaim, readClaim, UNMARKED, findClaimNamed } from './claim-object.js';
 import { awaitKeptVolume, foreignVolumeOf, letForeignGo } from './foreign-claim.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import { parseQuantity } from './quantity.js';
@@ -35,10 +35,7 @@ export function createClaimActivities({
       }),
     );
     if (created !== 'conflict') return refOf(created);
-    const found = await callIfFound(
-      `reading claim ${namespace}/${name}`,
-      core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-    );
+    const found = await findClaimNamed(kubernetes, { namespace, name });
     if (!found)
       throw transientFailure(
         'KubernetesUnavailable',
@@ -162,10 +159,7 @@ export function createClaimActivities({
 
   /** The claim that this DataVolume made, where the workflow ended before it was told the uid. */
   async function findMade({ uid }: DataVolumeRef, { namespace, name }: ClaimRef) {
-    const found = await callIfFound(
-      `reading claim ${namespace}/${name}`,
-      core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-    );
+    const found = await findClaimNamed(kubernetes, { namespace, name });
     return found?.metadata?.annotations?.[CDI_ANNOTATIONS.createdFor] === uid ? found : undefined;
   }
 

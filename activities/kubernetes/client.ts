@@ -12,7 +12,7 @@ import {
   ServerConfiguration,
   StorageV1Api,
 } from '@kubernetes/client-node';
-import type { Configuration, Middleware, RequestContext } from '@kubernetes/client-node';
+import type { Configuration, Middleware, RequestContext, V1PersistentVolume } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { kubernetesFailure } from './errors.js';
 
@@ -166,4 +166,9 @@ export async function listAll<T>(
     token = answer.metadata?._continue;
   } while (token);
   return items;
+}
+
+/** Every PersistentVolume. */
+export async function listVolumes({ core }: Pick<Kubernetes, 'core'>): Promise<V1PersistentVolume[]> {
+  return await listAll('listing volumes', (page) => core.listPersistentVolume(page));
 }

@@ -6,8 +6,9 @@ import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/cl
 import { transientFailure } from '../failures.js';
 import type { DataVolumeRef } from '../types.js';
 import { patchClaim, UNMARKED } from './claim-object.js';
-import { callIfFound, listAll } from './client.js';
+import { callIfFound, listVolumes } from './client.js';
 import type { Kubernetes } from './client.js';
+import { asksForKept } from './kept-volumes.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 
 /** Annotation of Kubernetes' on a volume that was nobody's before it chose the claim for it. */
@@ -64,16 +65,11 @@ export async function letForeignGo(
 export async function awaitKeptVolume({ core }: Kubernetes, claim: V1PersistentVolumeClaim): Promise<void> {
   if (claim.spec?.volumeName || !asksForKept(claim)) return;
   const { uid = '' } = claim.metadata ?? {};
-  const volumes = await listAll('listing volumes', (page) => core.listPersistentVolume(page));
+  const volumes = await listVolumes({ core });
   const coming = volumes.find(
     ({ metadata, spec }) => spec?.claimRef?.uid === uid && metadata?.name !== volumeName(uid),
   );
   if (coming) throw changed(claim, `it gets PersistentVolume ${coming.metadata?.name}`);
-}
-
-/** What the DataVolume says is on its claim too. */
-function asksForKept({ metadata }: V1PersistentVolumeClaim): boolean {
-  return metadata?.annotations?.[CDI_ANNOTATIONS.checkStaticVolume] !== undefined;
 }
 
 /** Somebody else than Kubernetes has named the claim in it. */

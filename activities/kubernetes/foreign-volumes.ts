@@ -1,14 +1,14 @@
 /** Volumes in a pool that dvflow did not make: their node keeps no promise of them, so what they take is counted here. */
 import type { V1PersistentVolume } from '@kubernetes/client-node';
 import type { PoolRef } from '../types.js';
-import { listAll } from './client.js';
+import { listAll, listVolumes } from './client.js';
 import type { Kubernetes } from './client.js';
 import { HOSTNAME_LABEL, HOSTPATH_PROVISIONERS, IDENTITY } from './names.js';
 import { parseQuantity } from './quantity.js';
 
 /** Every volume, with a capacity that is its own. */
 export async function readVolumes({ core }: Kubernetes): Promise<V1PersistentVolume[]> {
-  const volumes = await listAll('listing volumes', (page) => core.listPersistentVolume(page));
+  const volumes = await listVolumes({ core });
   if (!volumes.some(hasPoolsCapacity)) return volumes;
   const claims = await listAll('listing claims', (page) =>
     core.listPersistentVolumeClaimForAllNamespaces(page),

@@ -8,7 +8,7 @@ import type { ClaimVerdict } from './adoption.js';
 import { keptClaimBody } from './claim-body.js';
 import { changeClaimIfThere, claimLost, controllerOf } from './claim-object.js';
 import { requestOf, templateOf } from './claim-template.js';
-import { callUnlessConflict, listAll } from './client.js';
+import { callUnlessConflict, listVolumes } from './client.js';
 import type { Kubernetes } from './client.js';
 import { CDI_ANNOTATIONS, MARKS } from './names.js';
 import type { CdiConfig, ClaimTemplate, DataVolume } from './objects.js';
@@ -16,9 +16,9 @@ import { filesystemOverhead } from './overhead.js';
 import { sizeBytes } from './quantity.js';
 import { capacityOf, isKeptFor, misfitOf, type WantedVolume } from './volume-choice.js';
 
-/** The DataVolume asks for a volume that is kept for its claim, as it is. */
-export function asksForKept({ metadata }: Pick<DataVolume, 'metadata'>): boolean {
-  return metadata.annotations?.[CDI_ANNOTATIONS.checkStaticVolume] !== undefined;
+/** The DataVolume asks for a volume that is kept for its claim, as it is; what it says is on the claim that is made for it too. */
+export function asksForKept({ metadata }: DataVolume | V1PersistentVolumeClaim): boolean {
+  return metadata?.annotations?.[CDI_ANNOTATIONS.checkStaticVolume] !== undefined;
 }
 
 /**
@@ -46,10 +46,6 @@ export async function judgeKept(
 /** Whether a volume is kept for a claim that its DataVolume has not got yet. */
 export function isKeptForLater(dataVolume: DataVolume, volumes: readonly V1PersistentVolume[]): boolean {
   return asksForKept(dataVolume) && keptFor(dataVolume, volumes).length > 0;
-}
-
-async function listVolumes({ core }: Kubernetes): Promise<V1PersistentVolume[]> {
-  return await listAll('listing volumes', (page) => core.listPersistentVolume(page));
 }
 
 function keptFor(dataVolume: DataVolume, volumes: readonly V1PersistentVolume[]): V1PersistentVolume[] {

@@ -7,7 +7,7 @@ import { transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { NoVolume, ReservedVolume } from '../types/local-volumes.js';
 import type { DataVolumeRef, TargetPlan } from '../types.js';
-import { callIfFound, listAll } from './client.js';
+import { callIfFound, listAll, listVolumes } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { CDI_ANNOTATIONS, HOSTNAME_LABEL, MARKS, reservationName } from './names.js';
@@ -55,7 +55,7 @@ export function createReservationActivities({
     const dataVolume = await readDataVolume(kubernetes, input.dataVolume);
     const wanted = wantedVolume(dataVolume, input.target);
     const [volumes, nodes] = await Promise.all([
-      listAll('listing volumes', (page) => core.listPersistentVolume(page)),
+      listVolumes(kubernetes),
       listAll('listing nodes', (page) => core.listNode(page)),
     ]);
     const marked = volumes.filter((volume) => isReservedFor(volume, input.dataVolume));

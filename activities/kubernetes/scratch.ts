@@ -8,7 +8,7 @@ import type { ClaimRef, DataVolumeRef } from '../types.js';
 import type { ScratchActivities, ScratchClaim, ScratchPlan } from '../types/scratch.js';
 import { call, callForOutcome, callIfFound, callUnlessConflict, listAll } from './client.js';
 import type { Kubernetes } from './client.js';
-import { changeClaimIfThere, findClaim, patchClaim } from './claim-object.js';
+import { changeClaimIfThere, findClaim, patchClaim, findClaimNamed } from './claim-object.js';
 import { CDI_ANNOTATIONS, MARKS, PROVISION_ON_NODE, scratchName, SELECTED_NODE } from './names.js';
 import { foreignBytes, readVolumes } from './foreign-volumes.js';
 import { allows } from './nodes.js';
@@ -103,10 +103,7 @@ export function createScratchActivities({
   }
 
   async function findScratch(name: string): Promise<V1PersistentVolumeClaim | undefined> {
-    return await callIfFound(
-      `reading claim ${namespace}/${name}`,
-      core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-    );
+    return await findClaimNamed(kubernetes, { namespace, name });
   }
 
   async function bindScratch(

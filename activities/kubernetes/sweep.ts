@@ -7,7 +7,7 @@ import { pageOf } from '../item-pages.js';
 import type { DataVolumeRef, ItemPage, UnpublishedItem } from '../types.js';
 import { plainPath } from '../without-end.js';
 import { isOffered } from './adoption.js';
-import { callForOutcome, callIfFound, listAll } from './client.js';
+import { callForOutcome, callIfFound, listAll, listVolumes } from './client.js';
 import type { Kubernetes } from './client.js';
 import { findClaim } from './claim-object.js';
 import { findDataVolume } from './data-volumes.js';
@@ -67,7 +67,7 @@ export function createSweepActivities({
   }: {
     items: readonly UnpublishedItem[];
   }): Promise<UnpublishedItem[]> {
-    const volumes = await listAll('listing volumes', (page) => core.listPersistentVolume(page));
+    const volumes = await listVolumes(kubernetes);
     const judged: UnpublishedItem[] = [];
     const failures: unknown[] = [];
     for (const item of items) {

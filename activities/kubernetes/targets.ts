@@ -7,7 +7,7 @@ import { judgeClaim } from './adoption.js';
 import { completeModes } from './claim-modes.js';
 import type { ClaimModes } from './claim-modes.js';
 import { offeredSets } from './claim-property-sets.js';
-import { listAll } from './client.js';
+import { listVolumes } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { CDI_ANNOTATIONS, HOSTPATH_ACCESS_MODES, HOSTPATH_PROVISIONERS } from './names.js';
@@ -85,9 +85,7 @@ export function createTargetActivities({
  * time share one reading of the volumes: a hundred lists of some thousands do not fit into a worker's memory.
  */
 export function createClaimPlanner(kubernetes: Kubernetes): ClaimPlanner {
-  const readVolumes = shareReading(() =>
-    listAll('listing volumes', (page) => kubernetes.core.listPersistentVolume(page)),
-  );
+  const readVolumes = shareReading(() => listVolumes(kubernetes));
 
   async function gatherFacts(dataVolume: DataVolume, config: CdiConfig | undefined): Promise<TargetFacts> {
     const { api, template } = templateOf(dataVolume);

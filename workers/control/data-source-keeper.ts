@@ -1,6 +1,7 @@
 /** Keeps what a DataSource says about itself true: whether what it names can be cloned, and what that is in the end. */
 import { isDeepStrictEqual } from 'node:util';
 import { callForOutcome, callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
+import { findClaimNamed } from '../../activities/kubernetes/claim-object.js';
 import { dataSourcePath, findDataSource } from '../../activities/kubernetes/clone-sources.js';
 import {
   resolveDataSource,
@@ -49,10 +50,7 @@ export function createDataSourceKeeper(kubernetes: Kubernetes): KeepDataSource {
     if (source.kind === 'snapshot') return { snapshot: await findSnapshot(source) };
     const { namespace, name } = source;
     const [claim, dataVolume] = await Promise.all([
-      callIfFound(
-        `reading claim ${namespace}/${name}`,
-        kubernetes.core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-      ),
+      findClaimNamed(kubernetes, { namespace, name }),
       findDataVolume(kubernetes, source),
     ]);
     return { claim, dataVolume };

@@ -6,10 +6,10 @@ import {
   type CoreV1Event,
   type V1PersistentVolumeClaim,
 } from '@kubernetes/client-node';
-import { callForOutcome, callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
+import { callForOutcome, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { dataVolumePath, findDataVolume } from '../../activities/kubernetes/data-volumes.js';
 import { ownerReference } from '../../activities/kubernetes/claim-body.js';
-import { patchClaim } from '../../activities/kubernetes/claim-object.js';
+import { patchClaim, findClaimNamed } from '../../activities/kubernetes/claim-object.js';
 import { CDI_GROUP, CDI_VERSION } from '../../activities/kubernetes/names.js';
 import type { DataVolume, DataVolumeStatus } from '../../activities/kubernetes/objects.js';
 import { statusOf } from '../../activities/kubernetes/status.js';
@@ -69,10 +69,7 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
 
   async function tellClaim(found: DataVolume): Promise<void> {
     const { namespace, name } = found.metadata;
-    const claim = await callIfFound(
-      `reading claim ${namespace}/${name}`,
-      kubernetes.core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-    );
+    const claim = await findClaimNamed(kubernetes, { namespace, name });
     if (isToAdopt(found, claim)) await adopt(refOf(found), claim);
     const news = newsOfClaim(found, claim);
     if (!news) return;

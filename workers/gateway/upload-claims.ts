@@ -2,6 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { callIfFound, type Kubernetes } from '../../activities/kubernetes/client.js';
+import { findClaimNamed } from '../../activities/kubernetes/claim-object.js';
 import { CDI_ANNOTATIONS, MARKS } from '../../activities/kubernetes/names.js';
 import { parseQuantity } from '../../activities/kubernetes/quantity.js';
 import type { ContentType } from '../../activities/types.js';
@@ -64,10 +65,7 @@ export async function awaitUploadClaim(
   const { namespace, name } = token;
   const end = Date.now() + readyWithinMs;
   for (;;) {
-    const claim = await callIfFound(
-      `reading claim ${namespace}/${name}`,
-      core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-    );
+    const claim = await findClaimNamed({ core }, { namespace, name });
     if (!claim) throw new ClaimNotReadyError(`rejecting Upload Request for PVC ${name} that doesn't exist`);
     assertBound(token, claim);
     if (finished && isFinished(claim)) return { ...readClaim(claim, { namespace, name }), finished };

@@ -1,6 +1,7 @@
 /** A volume that is kept for the target of a clone, and came while its source was waited for (`kept-volumes.ts`). */
 import type { DataVolumeRef } from '../../types.js';
-import { callIfFound, listAll } from '../client.js';
+import { listVolumes } from '../client.js';
+import { findClaimNamed } from '../claim-object.js';
 import type { Kubernetes } from '../client.js';
 import { findDataVolume } from '../data-volumes.js';
 import { asksForKept, isKeptForLater } from '../kept-volumes.js';
@@ -9,13 +10,7 @@ import { asksForKept, isKeptForLater } from '../kept-volumes.js';
 export async function isTargetKept(kubernetes: Kubernetes, ref: DataVolumeRef): Promise<boolean> {
   const dataVolume = await findDataVolume(kubernetes, ref);
   if (dataVolume?.metadata.uid !== ref.uid || !asksForKept(dataVolume)) return false;
-  const { core } = kubernetes;
-  const volumes = await listAll('listing volumes', (page) => core.listPersistentVolume(page));
+  const volumes = await listVolumes(kubernetes);
   if (!isKeptForLater(dataVolume, volumes)) return false;
-  const { namespace, name } = ref;
-  const claim = await callIfFound(
-    `reading claim ${namespace}/${name}`,
-    core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-  );
-  return claim === undefined;
+  return (await findClaimNamed(kubernetes, ref)) === undefined;
 }

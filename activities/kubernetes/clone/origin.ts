@@ -3,7 +3,7 @@ import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/cl
 import { permanentFailure } from '../../failures.js';
 import type { CloneControlActivities, CloneOrigin, OriginAwaited, SourceVolume } from '../../types/clone.js';
 import type { CloneSource, CloneSourceActivities } from '../../types/clone-sources.js';
-import { controllerOf } from '../claim-object.js';
+import { controllerOf, findClaimNamed } from '../claim-object.js';
 import { callIfFound, listAll } from '../client.js';
 import type { Kubernetes } from '../client.js';
 import { findDataVolume } from '../data-volumes.js';
@@ -47,10 +47,7 @@ export function createOriginFinder({
     if (source.kind === 'snapshot') throw snapshotSource(source);
     const { namespace, name } = source;
     if (namespace === dataVolume.namespace && name === dataVolume.name) return ofItself(source, through);
-    const claim = await callIfFound(
-      `reading claim ${namespace}/${name}`,
-      core.readNamespacedPersistentVolumeClaim({ namespace, name }),
-    );
+    const claim = await findClaimNamed({ core }, { namespace, name });
     const waiting = await whyNot(claim, source);
     if (waiting || !claim) return { waiting: waiting ?? missing(source) };
     const volume = await volumeOf(claim);
