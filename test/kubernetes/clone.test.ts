@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { V1PersistentVolumeSpec } from '@kubernetes/client-node';
+import { PatchStrategy, setHeaderOptions, type V1PersistentVolumeSpec } from '@kubernetes/client-node';
 import { createKubernetes, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { createCloneSourceActivities } from '../../activities/kubernetes/clone-sources.js';
 import { createCloneActivities } from '../../activities/kubernetes/clone/index.js';
@@ -206,9 +206,10 @@ describe('the source of a clone on a real API server', function () {
     await setStatus(admin, namespace, 'golden', { phase: 'Succeeded' });
     assert.equal(await waits(), 'ready');
     const annotate = async (annotations: Record<string, string>): Promise<void> => {
-      const found = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name: 'golden' });
-      Object.assign((found.metadata!.annotations ??= {}), annotations);
-      await admin.core.replaceNamespacedPersistentVolumeClaim({ namespace, name: 'golden', body: found });
+      await admin.core.patchNamespacedPersistentVolumeClaim(
+        { namespace, name: 'golden', body: { metadata: { annotations } } },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      );
     };
     await annotate({ 'cdi.kubevirt.io/storage.upload.target': '' });
     assert.match(await waits(), /is not fully imported$/);

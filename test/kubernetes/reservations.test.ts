@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { V1PersistentVolume } from '@kubernetes/client-node';
+import { PatchStrategy, setHeaderOptions, type V1PersistentVolume } from '@kubernetes/client-node';
 import { createClaimActivities } from '../../activities/kubernetes/claims.js';
 import { createKubernetes } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
@@ -290,8 +290,11 @@ describe('static volumes on a real API server', function () {
     const labels = { 'kubernetes.io/hostname': node };
     const ready = { conditions: [{ type: 'Ready', status: 'True' }] };
     await admin.core.createNode({ body: { metadata: { name: node, labels } } });
-    const { metadata } = await admin.core.readNode({ name: node });
-    await admin.core.replaceNodeStatus({ name: node, body: { metadata: metadata!, status: ready } });
+    // a patch: the node's controllers write to it as well
+    await admin.core.patchNodeStatus(
+      { name: node, body: { status: ready } },
+      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+    );
     const expression = { key: 'kubernetes.io/hostname', operator: 'In', values: [node] };
     const nodeAffinity = { required: { nodeSelectorTerms: [{ matchExpressions: [expression] }] } };
     const name = await makeVolume('a', { nodeAffinity });

@@ -46,7 +46,8 @@ export const VHD_LIES: readonly Lie[] = [
   },
   {
     name: 'vhd-footer-changed',
-    tell: (image) => void image.writeUInt8(1, 70),
+    // of the unique id, which is another each time
+    tell: (image) => void image.writeUInt8(image.readUInt8(70) ^ 1, 70),
     type: 'ImageInvalid',
     message: /footer at 0 is damaged/,
   },
