@@ -5,12 +5,11 @@ import {
   CoordinationV1Api,
   CoreV1Api,
   KubeConfig,
-  PatchStrategy,
-  setHeaderOptions,
   V1MicroTime,
   type V1Node,
   type V1NodeCondition,
 } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../activities/kubernetes/client.js';
 import { tokenPath, WORKER_ACCOUNTS, WORKER_ROLES } from './kubeconfigs.js';
 import type { Log } from './types.js';
 
@@ -68,9 +67,8 @@ async function ensureNode(core: CoreV1Api, name: string): Promise<void> {
   };
   const node: V1Node = { apiVersion: 'v1', kind: 'Node', metadata: { name, labels } };
   await adopt(core.createNode({ body: node }));
-  const merge = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
-  await core.patchNode({ name, body: { metadata: { labels } } }, merge);
-  await core.patchNodeStatus({ name, body: { status: nodeStatus(name) } }, merge);
+  await core.patchNode({ name, body: { metadata: { labels } } }, MERGE_PATCH);
+  await core.patchNodeStatus({ name, body: { status: nodeStatus(name) } }, MERGE_PATCH);
 }
 
 function nodeStatus(name: string): V1Node['status'] {
@@ -98,8 +96,7 @@ async function renewLease(coordination: CoordinationV1Api, name: string): Promis
   const spec = { holderIdentity: name, leaseDurationSeconds: LEASE_SECONDS, renewTime: new V1MicroTime() };
   const body = { metadata: { name, namespace: LEASES }, spec };
   await adopt(coordination.createNamespacedLease({ namespace: LEASES, body }));
-  const merge = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
-  await coordination.patchNamespacedLease({ name, namespace: LEASES, body: { spec } }, merge);
+  await coordination.patchNamespacedLease({ name, namespace: LEASES, body: { spec } }, MERGE_PATCH);
 }
 
 /** Writes a new token for each worker whose last one has used up half of its time. */

@@ -1,9 +1,8 @@
 /** One claim, found by name and uid, and changed only if it is still that one. */
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ClaimRef } from '../types.js';
-import { callForOutcome, callIfFound } from './client.js';
+import { callForOutcome, callIfFound, MERGE_PATCH } from './client.js';
 import type { Kubernetes } from './client.js';
 import { MARKS } from './names.js';
 
@@ -59,10 +58,7 @@ export async function patchClaim(
   const { namespace, name } = ref;
   const outcome = await callForOutcome(
     `changing claim ${namespace}/${name}`,
-    core.patchNamespacedPersistentVolumeClaim(
-      { namespace, name, body },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    ),
+    core.patchNamespacedPersistentVolumeClaim({ namespace, name, body }, MERGE_PATCH),
   );
   return typeof outcome === 'string' ? outcome : 'patched';
 }

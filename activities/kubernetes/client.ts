@@ -9,7 +9,9 @@ import {
   CustomObjectsApi,
   DiscoveryV1Api,
   KubeConfig,
+  PatchStrategy,
   ServerConfiguration,
+  setHeaderOptions,
   StorageV1Api,
 } from '@kubernetes/client-node';
 import type { Configuration, Middleware, RequestContext, V1PersistentVolume } from '@kubernetes/client-node';
@@ -21,6 +23,9 @@ const CALL_TIMEOUT_MS = 20_000;
 
 /** Connections serve for so long, in ms; a renewed client certificate is used after it at the latest. */
 const CONNECTIONS_KEPT_MS = 60_000;
+
+/** For a patch whose body is merged into the object (RFC 7396): what others write to it meanwhile stays, and there is no conflict. */
+export const MERGE_PATCH = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 
 /** The APIs that the activities use, with one identity. */
 export interface Kubernetes {

@@ -1,10 +1,9 @@
 /** DataVolumes: read, created for a manifest, opened for a run. */
 import { Context } from '@temporalio/activity';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { DataVolumeFacts, DataVolumeManifest, DataVolumeRef, DataVolumeStart } from '../types.js';
-import { call, callIfFound } from './client.js';
+import { call, callIfFound, MERGE_PATCH } from './client.js';
 import type { Kubernetes } from './client.js';
 import { createDataVolume, nameOf, NO_POPULATOR, specAsServed, type Wanted } from './create-data-volume.js';
 import { factsOf, finishedBy, isTerminal, refuseOtherWorkflow, servedBy } from './data-volume-facts.js';
@@ -178,7 +177,7 @@ export function createDataVolumeActivities({
       `annotating DataVolume ${namespace}/${name}`,
       kubernetes.custom.patchNamespacedCustomObject(
         { ...dataVolumePath(namespace), name, body: { metadata: { uid, annotations } } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       ),
     );
   }
@@ -193,7 +192,7 @@ export function createDataVolumeActivities({
           name,
           body: { metadata: { uid }, status: { phase: 'Pending', progress: 'N/A', restartCount: 0 } },
         },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       ),
     );
   }

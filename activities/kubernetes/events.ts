@@ -1,10 +1,9 @@
 /** Kubernetes events with a stable name for each object and reason: what is said again counts up, with its newest figures. */
 import { createHash } from 'node:crypto';
 import { Context } from '@temporalio/activity';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { CoreV1Event, V1ObjectReference } from '@kubernetes/client-node';
 import type { DataVolumeEvent } from '../types.js';
-import { callForOutcome } from './client.js';
+import { callForOutcome, MERGE_PATCH } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isNamespaceGoing } from './errors.js';
 import { MARK_PREFIX } from './names.js';
@@ -37,10 +36,7 @@ export async function recordEvent(
   if (created !== 'conflict') return;
   const { name = '', annotations } = body.metadata;
   const patch = (change: object): Promise<CoreV1Event> =>
-    core.patchNamespacedEvent(
-      { namespace, name, body: change },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    );
+    core.patchNamespacedEvent({ namespace, name, body: change }, MERGE_PATCH);
   // a patch that changes nothing answers with the object: the right to read everybody's events is not needed
   const found = await callForOutcome(doing, patch({}));
   if (typeof found === 'string' || isRepetition(found, body)) return;

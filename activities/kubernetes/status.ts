@@ -1,10 +1,9 @@
 /** The one writer of a DataVolume's phase and conditions. */
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { DataVolumeEvent, StatusUpdate } from '../types.js';
 import { changeClaimIfThere } from './claim-object.js';
-import { callForOutcome } from './client.js';
+import { callForOutcome, MERGE_PATCH } from './client.js';
 import type { Kubernetes } from './client.js';
 import { isServedBy, isTerminal } from './data-volume-facts.js';
 import { currentWorkflow, dataVolumePath, findDataVolume } from './data-volumes.js';
@@ -52,7 +51,7 @@ export function createStatusActivities({
       `writing the status of DataVolume ${namespace}/${name}`,
       kubernetes.custom.patchNamespacedCustomObjectStatus(
         { ...dataVolumePath(namespace), name, body: { metadata: { uid, resourceVersion }, status } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       ) as Promise<object>,
     );
     return typeof outcome === 'string' ? outcome : 'written';

@@ -1,6 +1,5 @@
 /** The PersistentVolume of a filled directory: offered to the claim last, unmarked when the claim has it. */
 import { Context } from '@temporalio/activity';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
@@ -14,7 +13,7 @@ import type {
 } from '../types.js';
 import type { VolumePlan } from '../types/provision.js';
 import { refuseForeignVolume } from './adoption.js';
-import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
+import { callForOutcome, callIfFound, callUnlessConflict, MERGE_PATCH } from './client.js';
 import type { Kubernetes } from './client.js';
 import { changeClaim, findClaim, readClaim, UNMARKED } from './claim-object.js';
 import { handOver } from './hand-over.js';
@@ -159,10 +158,7 @@ export async function unmarkVolume(
   resourceVersion?: string,
 ): Promise<void> {
   const body = { metadata: resourceVersion === undefined ? UNMARKED : { ...UNMARKED, resourceVersion } };
-  await callForOutcome(
-    `publishing volume ${name}`,
-    core.patchPersistentVolume({ name, body }, setHeaderOptions('Content-Type', PatchStrategy.MergePatch)),
-  );
+  await callForOutcome(`publishing volume ${name}`, core.patchPersistentVolume({ name, body }, MERGE_PATCH));
 }
 
 /** Bound to the volume that was made or reserved for it; one that Kubernetes bound to another volume has nothing of ours. */

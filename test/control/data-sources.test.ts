@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { CustomObjectsApi, KubeConfig, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { CustomObjectsApi, KubeConfig } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import type { DataSource, DataSourceSource } from '../../activities/kubernetes/objects.js';
 import { eventually, useControlStack } from './support.js';
 
@@ -32,7 +33,7 @@ describe('DataSources under watch, with real Kubernetes', function () {
     const body = { spec: { source } };
     await custom.patchNamespacedCustomObject(
       { ...PATH, namespace: stack.namespace, name: dataSource, body },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      MERGE_PATCH,
     );
   }
 
@@ -80,7 +81,7 @@ describe('DataSources under watch, with real Kubernetes', function () {
     assert.equal(ready.metadata.labels?.['kubevirt.io/os'], 'linux');
     await stack.core.patchNamespacedPersistentVolumeClaim(
       { namespace: stack.namespace, name: 'plain-disk', body: { metadata: { finalizers: null } } },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      MERGE_PATCH,
     );
     await stack.core.deleteNamespacedPersistentVolumeClaim({
       namespace: stack.namespace,

@@ -1,15 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import {
-  CoreV1Api,
-  CustomObjectsApi,
-  KubeConfig,
-  PatchStrategy,
-  setHeaderOptions,
-  StorageV1Api,
-  type V1Node,
-} from '@kubernetes/client-node';
+import { CoreV1Api, CustomObjectsApi, KubeConfig, StorageV1Api, type V1Node } from '@kubernetes/client-node';
 import type { WorkflowExecutionDescription } from '@temporalio/client';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { isStopped, latestOf } from '../../activities/kubernetes/preparation/runs.js';
 import type { WatchedProvisioner } from '../../activities/kubernetes/preparation/objects.js';
 import { isDue, isMisplaced, nodeFingerprint } from '../../workers/control/provisioners.js';
@@ -21,7 +14,6 @@ const PLURAL = {
   version: 'v1beta1',
   plural: 'hostpathprovisioners',
 } as const;
-const MERGE = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 
 describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal', function () {
   this.timeout(120_000);
@@ -82,12 +74,12 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
     await pause(3000);
     const before = await wakes(idOf(made));
     const status = { conditions: [{ type: 'Available', status: 'False' }] };
-    await custom.patchClusterCustomObjectStatus({ ...PLURAL, name: 'two', body: { status } }, MERGE);
+    await custom.patchClusterCustomObjectStatus({ ...PLURAL, name: 'two', body: { status } }, MERGE_PATCH);
     await pause(1500);
     assert.equal(await wakes(idOf(made)), before);
     await custom.patchClusterCustomObject(
       { ...PLURAL, name: 'two', body: { spec: { pathConfig: { path: '/var/other' } } } },
-      MERGE,
+      MERGE_PATCH,
     );
     await eventually('a wake for the path', async () => (await wakes(idOf(made))) > before);
     await pause(500);
@@ -95,7 +87,7 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
     const annotations = { 'dvflow.io/storage-class': 'x' };
     await custom.patchClusterCustomObject(
       { ...PLURAL, name: 'two', body: { metadata: { annotations } } },
-      MERGE,
+      MERGE_PATCH,
     );
     await eventually('a wake for the class', async () => (await wakes(idOf(made))) > then);
   });
@@ -105,7 +97,7 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
     await run(idOf(made));
     for (const change of [
       () => core.createNode({ body: { metadata: { name: 'new' } } }),
-      () => core.patchNode({ name: 'new', body: { metadata: { labels: { disk: 'ssd' } } } }, MERGE),
+      () => core.patchNode({ name: 'new', body: { metadata: { labels: { disk: 'ssd' } } } }, MERGE_PATCH),
       () => core.deleteNode({ name: 'new' }),
     ]) {
       await pause(3000);
@@ -134,14 +126,14 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
     const made = await create('six');
     const first = await run(idOf(made));
     const status = { observedGeneration: made.metadata.generation, conditions: [] };
-    await custom.patchClusterCustomObjectStatus({ ...PLURAL, name: 'six', body: { status } }, MERGE);
+    await custom.patchClusterCustomObjectStatus({ ...PLURAL, name: 'six', body: { status } }, MERGE_PATCH);
     await stack.temporal.workflow.getHandle(idOf(made)).terminate('for the test');
     const other = await create('seven');
     const before = await run(idOf(other));
     await pause(3000);
     const wakesBefore = await wakes(idOf(other));
     await core.createNode({ body: { metadata: { name: 'cordoned' } } });
-    await core.patchNode({ name: 'cordoned', body: { spec: { unschedulable: true } } }, MERGE);
+    await core.patchNode({ name: 'cordoned', body: { spec: { unschedulable: true } } }, MERGE_PATCH);
     await eventually('the other run hears of it', async () => (await wakes(idOf(other))) > wakesBefore);
     await pause(1000);
     assert.equal((await run(idOf(made))).runId, first.runId);

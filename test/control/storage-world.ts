@@ -1,19 +1,12 @@
 /** What tests do to storage's configuration as an administrator, and how they read what was made of it. */
 import { randomUUID } from 'node:crypto';
-import {
-  ApiextensionsV1Api,
-  CustomObjectsApi,
-  KubeConfig,
-  PatchStrategy,
-  setHeaderOptions,
-  StorageV1Api,
-} from '@kubernetes/client-node';
+import { ApiextensionsV1Api, CustomObjectsApi, KubeConfig, StorageV1Api } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import type { CdiConfig, StorageProfile } from '../../activities/kubernetes/objects.js';
 import { eventually } from './support.js';
 
 /** Group and version of CDI's objects. */
 export const CDI = { group: 'cdi.kubevirt.io', version: 'v1beta1' } as const;
-const MERGE = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 const SNAPSHOT_CLASSES = {
   group: 'snapshot.storage.k8s.io',
   version: 'v1',
@@ -43,12 +36,12 @@ export function createStorageWorld(kubeconfig: string) {
   }
 
   async function patch(plural: Plural, name: string, body: object): Promise<void> {
-    await custom.patchClusterCustomObject({ ...CDI, plural, name, body }, MERGE);
+    await custom.patchClusterCustomObject({ ...CDI, plural, name, body }, MERGE_PATCH);
   }
 
   async function patchProfileStatus(name: string, status: object): Promise<void> {
     const request = { ...CDI, plural: 'storageprofiles', name, body: { status } };
-    await custom.patchClusterCustomObjectStatus(request, MERGE);
+    await custom.patchClusterCustomObjectStatus(request, MERGE_PATCH);
   }
 
   async function remove(plural: Plural, name: string): Promise<void> {

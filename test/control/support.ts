@@ -4,15 +4,10 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import {
-  CoreV1Api,
-  CustomObjectsApi,
-  KubeConfig,
-  PatchStrategy,
-  setHeaderOptions,
-} from '@kubernetes/client-node';
+import { CoreV1Api, CustomObjectsApi, KubeConfig, setHeaderOptions } from '@kubernetes/client-node';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, type LogEntry } from '@temporalio/worker';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { stackDown, stackUp, type StackInfo } from '../../local/index.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import { startControl, type Control } from '../../workers/control/index.js';
@@ -135,15 +130,12 @@ export function useControlStack(): ControlStack {
       const control = as(info.kubeconfig, 'system:serviceaccount:dvflow:dvflow-control');
       await control
         .makeApiClient(CustomObjectsApi)
-        .patchNamespacedCustomObject(
-          { ...PLURAL, namespace, name, body },
-          setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-        );
+        .patchNamespacedCustomObject({ ...PLURAL, namespace, name, body }, MERGE_PATCH);
     },
     async setStatus(name, status) {
       await custom.patchNamespacedCustomObjectStatus(
         { ...PLURAL, namespace, name, body: { status } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       );
     },
     async remove(name) {

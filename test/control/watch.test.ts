@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import {
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
   type WorkflowExecutionDescription,
 } from '@temporalio/client';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { killProcess, startProcess } from '../../local/index.js';
 import type { DataVolume } from '../../activities/kubernetes/objects.js';
 import type { Control } from '../../workers/control/index.js';
@@ -428,10 +428,7 @@ describe('the watch, with real Kubernetes and Temporal', function () {
     // Kubernetes' own protection goes at once
     await eventually('ours alone', async () => (await finalizers()).join() === 'dvflow.io/reclaim');
     const retain = { spec: { persistentVolumeReclaimPolicy: 'Retain' } };
-    await stack.core.patchPersistentVolume(
-      { name, body: retain },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    );
+    await stack.core.patchPersistentVolume({ name, body: retain }, MERGE_PATCH);
     await eventually('the end of the volume', async () => {
       const { items } = await stack.core.listPersistentVolume();
       return !items.some(({ metadata }) => metadata?.name === name);

@@ -1,7 +1,8 @@
 /** Two namespaces, and ServiceAccounts of the second one with different rights in the first, where the disks lie. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { CustomObjectsApi, PatchStrategy, setHeaderOptions, type KubeConfig } from '@kubernetes/client-node';
+import { CustomObjectsApi, type KubeConfig } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { documented } from '../documentation/documented.js';
 import { accountName, createAccount } from '../support/accounts.js';
 import type { TestStack } from '../support/stack.js';
@@ -39,8 +40,6 @@ const ROLES: Partial<Record<Account, readonly string[]>> = {
     '--resource=datavolumes.cdi.kubevirt.io,datasources.cdi.kubevirt.io,persistentvolumeclaims',
   ],
 };
-
-const MERGE = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 
 /** What tests of these rights use; accounts are there once a `before` hook has run. */
 export interface CloneScene {
@@ -140,7 +139,9 @@ export function useCloneScene(stack: TestStack): CloneScene {
     },
     async patch(who, kind, name, body, version = 'v1beta1') {
       const request = { ...PATHS[kind], version, namespace: destination, name, body };
-      return await messageOf(who.makeApiClient(CustomObjectsApi).patchNamespacedCustomObject(request, MERGE));
+      return await messageOf(
+        who.makeApiClient(CustomObjectsApi).patchNamespacedCustomObject(request, MERGE_PATCH),
+      );
     },
   };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PatchStrategy, setHeaderOptions, type V1PersistentVolumeSpec } from '@kubernetes/client-node';
-import { createKubernetes, type Kubernetes } from '../../activities/kubernetes/client.js';
+import type { V1PersistentVolumeSpec } from '@kubernetes/client-node';
+import { createKubernetes, MERGE_PATCH, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { createCloneSourceActivities } from '../../activities/kubernetes/clone-sources.js';
 import { createCloneActivities } from '../../activities/kubernetes/clone/index.js';
 import { readDataVolume } from '../../activities/kubernetes/data-volumes.js';
@@ -208,7 +208,7 @@ describe('the source of a clone on a real API server', function () {
     const annotate = async (annotations: Record<string, string>): Promise<void> => {
       await admin.core.patchNamespacedPersistentVolumeClaim(
         { namespace, name: 'golden', body: { metadata: { annotations } } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       );
     };
     await annotate({ 'cdi.kubevirt.io/storage.upload.target': '' });

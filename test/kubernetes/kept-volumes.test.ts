@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  PatchStrategy,
-  setHeaderOptions,
-  type V1PersistentVolume,
-  type V1PersistentVolumeClaim,
-} from '@kubernetes/client-node';
+import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { createClaimActivities } from '../../activities/kubernetes/claims.js';
-import { createKubernetes } from '../../activities/kubernetes/client.js';
+import { createKubernetes, MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createCloneActivities } from '../../activities/kubernetes/clone/index.js';
 import { dataVolumePath } from '../../activities/kubernetes/data-volumes.js';
@@ -285,10 +280,7 @@ describe('volumes that are kept for a claim with their data, on a real API serve
     const name = await keepVolume('vm1');
     const labels = { 'dvflow.io/unpublished': '00000000-0000-0000-0000-000000000000' };
     const { core } = createKubernetes(plane().control);
-    await core.patchPersistentVolume(
-      { name, body: { metadata: { labels } } },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    );
+    await core.patchPersistentVolume({ name, body: { metadata: { labels } } }, MERGE_PATCH);
     const dataVolume = await create('vm1');
     await rejects(act(dvflow.planTarget, [{ dataVolume }]), 'IncompatiblePVC', /is reserved for claim/);
     assert.equal(await read('vm1'), undefined);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PatchStrategy, setHeaderOptions, type V1PersistentVolume } from '@kubernetes/client-node';
+import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { createClaimActivities } from '../../activities/kubernetes/claims.js';
-import { createKubernetes } from '../../activities/kubernetes/client.js';
+import { createKubernetes, MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createReservationActivities } from '../../activities/kubernetes/reservations.js';
 import { createClaimPlanner, createTargetActivities } from '../../activities/kubernetes/targets.js';
@@ -291,10 +291,7 @@ describe('static volumes on a real API server', function () {
     const ready = { conditions: [{ type: 'Ready', status: 'True' }] };
     await admin.core.createNode({ body: { metadata: { name: node, labels } } });
     // a patch: the node's controllers write to it as well
-    await admin.core.patchNodeStatus(
-      { name: node, body: { status: ready } },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    );
+    await admin.core.patchNodeStatus({ name: node, body: { status: ready } }, MERGE_PATCH);
     const expression = { key: 'kubernetes.io/hostname', operator: 'In', values: [node] };
     const nodeAffinity = { required: { nodeSelectorTerms: [{ matchExpressions: [expression] }] } };
     const name = await makeVolume('a', { nodeAffinity });

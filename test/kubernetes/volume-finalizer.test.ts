@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PatchStrategy, setHeaderOptions, type V1PersistentVolume } from '@kubernetes/client-node';
+import type { V1PersistentVolume } from '@kubernetes/client-node';
 import { createClaimActivities } from '../../activities/kubernetes/claims.js';
-import { createKubernetes } from '../../activities/kubernetes/client.js';
+import { createKubernetes, MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createExecutionObserver } from '../../activities/kubernetes/executions.js';
 import { createReclaimActivities } from '../../activities/kubernetes/reclaim.js';
@@ -93,10 +93,7 @@ describe('the finalizer of volumes on a real API server', function () {
   const removeClaim = async (): Promise<void> =>
     void (await plane().kubectl('delete', 'pvc', 'vm1', '-n', namespace));
   const change = async (name: string, body: object): Promise<void> =>
-    void (await admin.core.patchPersistentVolume(
-      { name, body },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    ));
+    void (await admin.core.patchPersistentVolume({ name, body }, MERGE_PATCH));
   /** What the watch does, event after event, and the finalizers when it comes to rest: others write at the same time. */
   const look = async (name: string): Promise<string[] | undefined> => {
     for (let looks = 0; looks < 100; looks += 1) {

@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CustomObjectsApi, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { CustomObjectsApi } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import type { Finding } from '../../cli/doctor/findings.js';
 import { killProcess, startProcess } from '../../local/index.js';
 import { projectPath } from '../docs/documents.js';
@@ -70,7 +71,7 @@ describe('dvflow doctor', function () {
         name: 'hostpath-provisioner',
         body: { spec: { pathConfig: { path } } },
       },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      MERGE_PATCH,
     );
   }
 

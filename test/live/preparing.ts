@@ -1,7 +1,8 @@
 /** HostPathProvisioners and nodes as live tests see them. A node of a test has a real worker, in this process. */
 import assert from 'node:assert/strict';
-import { CoreV1Api, CustomObjectsApi, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { CoreV1Api, CustomObjectsApi } from '@kubernetes/client-node';
 import { NativeConnection, Worker } from '@temporalio/worker';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { createNodeActivities } from '../../activities/node/index.js';
 import type { WatchedProvisioner } from '../../activities/kubernetes/preparation/objects.js';
 import type { NodeStatus } from '../../activities/types/preparation.js';
@@ -14,7 +15,6 @@ const PLURAL = {
   version: 'v1beta1',
   plural: 'hostpathprovisioners',
 } as const;
-const MERGE = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 
 /** Keeps a node of a test out of the stack's own HostPathProvisioner, which has no tolerations. */
 export const TAINT = { key: 'dvflow-test', value: 'preparing', effect: 'NoSchedule' };
@@ -52,7 +52,7 @@ export function createPreparationWorld(stack: TestStack) {
   }
 
   async function patch(name: string, body: object): Promise<void> {
-    await custom.patchClusterCustomObject({ ...PLURAL, name, body }, MERGE);
+    await custom.patchClusterCustomObject({ ...PLURAL, name, body }, MERGE_PATCH);
   }
 
   async function remove(name: string): Promise<void> {
@@ -96,7 +96,7 @@ export function createPreparationWorld(stack: TestStack) {
       reason: 'test',
       message: '',
     };
-    await core.patchNodeStatus({ name, body: { status: { conditions: [condition] } } }, MERGE);
+    await core.patchNodeStatus({ name, body: { status: { conditions: [condition] } } }, MERGE_PATCH);
   }
 
   /** A worker of a node, in this process, whose kernel shows SELinux in `selinuxfs`. */

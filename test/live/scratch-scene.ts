@@ -1,10 +1,6 @@
 /** What tests of scratch space have in common: classes, images that need it, and eyes on dvflow's namespace. */
-import {
-  PatchStrategy,
-  setHeaderOptions,
-  StorageV1Api,
-  type V1PersistentVolumeClaim,
-} from '@kubernetes/client-node';
+import { StorageV1Api, type V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { startFileServer, type FileServer, type FileServerOptions } from '../support/servers/index.js';
 import type { TestStack } from '../support/stack.js';
 import { makeImages, type Images } from './images.js';
@@ -86,7 +82,7 @@ function createScene() {
       const config = { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'cdiconfigs', name: 'config' };
       await scene.world.custom.patchClusterCustomObject(
         { ...config, body: { spec: { scratchSpaceStorageClass } } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       );
     },
 

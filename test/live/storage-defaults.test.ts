@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PatchStrategy, setHeaderOptions, StorageV1Api } from '@kubernetes/client-node';
+import { StorageV1Api } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { runKubectl } from '../../local/kubectl.js';
 import { startFileServer, type FileServer } from '../support/servers/index.js';
 import { useStack } from '../support/stack.js';
@@ -65,8 +66,7 @@ describe('storage defaults, end to end', function () {
   }
 
   async function patchCdi(plural: string, name: string, body: object): Promise<void> {
-    const merge = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
-    await world.custom.patchClusterCustomObject({ ...CDI, plural, name, body }, merge);
+    await world.custom.patchClusterCustomObject({ ...CDI, plural, name, body }, MERGE_PATCH);
   }
 
   describe('ConfigMap kubevirt-storage-class-defaults', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { EMAIL, publicKey, serviceAccountKey } from '../image/source/gcs.js';
 import { pushDisk } from '../image/support/endpoints.js';
 import { putGcsObject, startGcsServer, startTokenServer } from '../support/servers/gcs-server.js';
@@ -71,7 +71,7 @@ describe('DataVolumes from stores, registries, archives and through a proxy', fu
         name: 'config',
         body: { spec },
       },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      MERGE_PATCH,
     );
   }
 

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import type { SourceRequest } from '../../activities/image/source/types.js';
 import type { FailureType } from '../../activities/types.js';
 import { createEndpoints, type Endpoints } from '../image/support/endpoints.js';
@@ -72,10 +72,7 @@ describe('support matrix, row by row through DataVolumes', function () {
 
   async function configure(spec: object): Promise<void> {
     const config = { group: 'cdi.kubevirt.io', version: 'v1beta1', plural: 'cdiconfigs', name: 'config' };
-    await world.custom.patchClusterCustomObject(
-      { ...config, body: { spec } },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    );
+    await world.custom.patchClusterCustomObject({ ...config, body: { spec } }, MERGE_PATCH);
   }
 
   /** Sends a file as the gateway would. */

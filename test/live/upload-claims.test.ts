@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { cancel } from '../../client/index.js';
 import { uploadClaimWorkflowId } from '../../workflows/task-queues.js';
 import { useStack } from '../support/stack.js';
@@ -58,7 +58,7 @@ describe('upload into a claim without a DataVolume', function () {
   async function annotate(name: string, annotations: Record<string, string>): Promise<void> {
     await world.core.patchNamespacedPersistentVolumeClaim(
       { namespace, name, body: { metadata: { annotations } } },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      MERGE_PATCH,
     );
   }
   async function awaitEnd(workflowId: string): Promise<void> {

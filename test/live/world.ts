@@ -10,11 +10,10 @@ import { promisify } from 'node:util';
 import {
   CoreV1Api,
   CustomObjectsApi,
-  PatchStrategy,
-  setHeaderOptions,
   type V1PersistentVolume,
   type V1PersistentVolumeClaim,
 } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { machinePath } from '../../local/index.js';
 import type { TestStack } from '../support/stack.js';
 import { describeStuck } from './stuck.js';
@@ -109,10 +108,7 @@ export function createWorld(stack: TestStack) {
     annotations: Record<string, string>,
   ): Promise<void> {
     const body = { metadata: { annotations } };
-    await custom.patchNamespacedCustomObject(
-      { ...PLURAL, namespace, name, body },
-      setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
-    );
+    await custom.patchNamespacedCustomObject({ ...PLURAL, namespace, name, body }, MERGE_PATCH);
   }
 
   async function claim(namespace: string, name: string): Promise<V1PersistentVolumeClaim | undefined> {

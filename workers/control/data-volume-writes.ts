@@ -1,12 +1,7 @@
 /** What the watch itself writes about DataVolumes: progress, the end of a run that could not write it, and one event. */
 import { createHash } from 'node:crypto';
-import {
-  PatchStrategy,
-  setHeaderOptions,
-  type CoreV1Event,
-  type V1PersistentVolumeClaim,
-} from '@kubernetes/client-node';
-import { callForOutcome, type Kubernetes } from '../../activities/kubernetes/client.js';
+import type { CoreV1Event, V1PersistentVolumeClaim } from '@kubernetes/client-node';
+import { callForOutcome, MERGE_PATCH, type Kubernetes } from '../../activities/kubernetes/client.js';
 import { dataVolumePath, findDataVolume } from '../../activities/kubernetes/data-volumes.js';
 import { ownerReference } from '../../activities/kubernetes/claim-body.js';
 import { patchClaim, findClaimNamed } from '../../activities/kubernetes/claim-object.js';
@@ -49,7 +44,7 @@ export function createDataVolumeWrites(kubernetes: Kubernetes): DataVolumeWrites
       `writing the status of DataVolume ${namespace}/${name}`,
       kubernetes.custom.patchNamespacedCustomObjectStatus(
         { ...dataVolumePath(namespace), name, body: { metadata: { uid, resourceVersion }, status } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       ) as Promise<object>,
     );
     return typeof outcome !== 'string';

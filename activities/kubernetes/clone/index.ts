@@ -1,11 +1,10 @@
 /** What a clone asks of Kubernetes. */
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { ControlActivities } from '../../interfaces.js';
 import type { CloneControlActivities, CloneOrigin, OriginAwaited, SourceContent } from '../../types/clone.js';
 import type { CloneSourceActivities } from '../../types/clone-sources.js';
 import type { DataVolumeRef, TargetPlan } from '../../types.js';
 import { judgeClaim } from '../adoption.js';
-import { callForOutcome } from '../client.js';
+import { callForOutcome, MERGE_PATCH } from '../client.js';
 import type { Kubernetes } from '../client.js';
 import { changeClaimIfThere } from '../claim-object.js';
 import { dataVolumePath, readDataVolume } from '../data-volumes.js';
@@ -109,7 +108,7 @@ export function createCloneActivities(
       `annotating DataVolume ${namespace}/${name}`,
       kubernetes.custom.patchNamespacedCustomObject(
         { ...dataVolumePath(namespace), name, body: { metadata: { uid, ...metadata } } },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       ) as Promise<object>,
     );
   }

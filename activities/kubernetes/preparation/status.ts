@@ -1,8 +1,7 @@
 /** Status and events of HostPathProvisioners. */
-import { PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import type { PreparationControlActivities } from '../../preparation-interfaces.js';
 import type { NodeStatus, PreparationStatusUpdate } from '../../types/preparation.js';
-import { callForOutcome, type Kubernetes } from '../client.js';
+import { callForOutcome, MERGE_PATCH, type Kubernetes } from '../client.js';
 import { recordEvent } from '../events.js';
 import type { WatchedProvisioner } from './objects.js';
 import { findProvisioner, PROVISIONERS, referenceTo } from './provisioners.js';
@@ -31,7 +30,7 @@ export function createPreparationStatusActivities({
           name,
           body: { metadata: { uid }, status: statusOf(found.status, update, new Date()) },
         },
-        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+        MERGE_PATCH,
       ) as Promise<object>,
     );
     return { exists: typeof written !== 'string' };

@@ -6,14 +6,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
-import {
-  CoreV1Api,
-  CustomObjectsApi,
-  PatchStrategy,
-  setHeaderOptions,
-  type V1Node,
-} from '@kubernetes/client-node';
+import { CoreV1Api, CustomObjectsApi, type V1Node } from '@kubernetes/client-node';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { MERGE_PATCH } from '../../../activities/kubernetes/client.js';
 import { openLabelAccess } from '../../../activities/node/preparation/xattr.js';
 import { selects } from '../../../activities/kubernetes/label-selector.js';
 import type { MachineConfig, MachineConfigPool } from '../../../activities/kubernetes/preparation/objects.js';
@@ -22,7 +17,6 @@ const GROUP = 'machineconfiguration.openshift.io';
 const API = { group: GROUP, version: 'v1' } as const;
 const CONFIGS = { ...API, plural: 'machineconfigs' } as const;
 const POOLS = { ...API, plural: 'machineconfigpools' } as const;
-const MERGE = setHeaderOptions('Content-Type', PatchStrategy.MergePatch);
 
 /** What a test plays with. */
 export type MachineConfigOperator = ReturnType<typeof createMachineConfigOperator>;
@@ -89,7 +83,10 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
       message: '',
     };
     const nodeInfo = { osImage: 'Red Hat Enterprise Linux CoreOS 43.81.202003310153.0 (Ootpa)' };
-    await core.patchNodeStatus({ name, body: { status: { conditions: [condition], nodeInfo } } }, MERGE);
+    await core.patchNodeStatus(
+      { name, body: { status: { conditions: [condition], nodeInfo } } },
+      MERGE_PATCH,
+    );
   }
 
   /** Render controller: merges what the pool selects, by name, and sets `spec.configuration`. Status is not touched. */
@@ -149,14 +146,14 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
       updatedMachineCount: done.length,
       readyMachineCount: ready.length,
     };
-    await custom.patchClusterCustomObjectStatus({ ...POOLS, name, body: { status } }, MERGE);
+    await custom.patchClusterCustomObjectStatus({ ...POOLS, name, body: { status } }, MERGE_PATCH);
   }
 
   /** Node controller's choice: the daemon of this node begins, drains, and the node goes down. */
   async function begin(node: string, pool: string, state = 'Working', reason = ''): Promise<void> {
     const target = (await getPool(pool)).spec?.configuration?.name ?? '';
     await annotate(node, { desiredConfig: target, state, reason });
-    await core.patchNode({ name: node, body: { spec: { unschedulable: true } } }, MERGE);
+    await core.patchNode({ name: node, body: { spec: { unschedulable: true } } }, MERGE_PATCH);
     if (state === 'Working') await setReady(node, false);
   }
 
@@ -167,7 +164,7 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
     if (!broken)
       for (const { contents = '' } of rendered.spec?.config?.systemd?.units ?? []) runUnit(contents);
     await annotate(node, { currentConfig: target, desiredConfig: target, state: 'Done', reason: '' });
-    await core.patchNode({ name: node, body: { spec: { unschedulable: false } } }, MERGE);
+    await core.patchNode({ name: node, body: { spec: { unschedulable: false } } }, MERGE_PATCH);
     await setReady(node, true);
   }
 
@@ -182,7 +179,7 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
     const named = Object.fromEntries(
       Object.entries(annotations).map(([key, value]) => [`${GROUP}/${key}`, value]),
     );
-    await core.patchNode({ name, body: { metadata: { annotations: named } } }, MERGE);
+    await core.patchNode({ name, body: { metadata: { annotations: named } } }, MERGE_PATCH);
   }
 
   async function nodesOf(pool: MachineConfigPool): Promise<readonly V1Node[]> {
@@ -195,7 +192,7 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
   }
 
   async function patchPool(name: string, body: object): Promise<void> {
-    await custom.patchClusterCustomObject({ ...POOLS, name, body }, MERGE);
+    await custom.patchClusterCustomObject({ ...POOLS, name, body }, MERGE_PATCH);
   }
 
   async function create(kind: typeof CONFIGS | typeof POOLS, body: object): Promise<void> {
