@@ -1,18 +1,16 @@
 /** What terminated workflows left behind in Kubernetes (`design.md` §6): found by mark, judged afresh, removed by uid. */
-import { basename } from 'node:path';
 import { Context } from '@temporalio/activity';
-import type { V1Node, V1ObjectMeta, V1PersistentVolume } from '@kubernetes/client-node';
+import type { V1ObjectMeta, V1PersistentVolume } from '@kubernetes/client-node';
 import type { ControlActivities } from '../interfaces.js';
 import { pageOf } from '../item-pages.js';
 import type { DataVolumeRef, ItemPage, UnpublishedItem } from '../types.js';
-import { plainPath } from '../without-end.js';
 import { isOffered } from './adoption.js';
 import { callForOutcome, callIfFound, listAll, listVolumes } from './client.js';
 import type { Kubernetes } from './client.js';
 import { findClaim } from './claim-object.js';
 import { findDataVolume } from './data-volumes.js';
-import { IDENTITY, MARKS, PROVISION_ON_NODE } from './names.js';
-import { nodesOf } from './node-affinity.js';
+import { isMadeOf, mayBeOfVolume } from './directory-volumes.js';
+import { IDENTITY, MARKS } from './names.js';
 import { deleteVolumeObject } from './volume-finalizer.js';
 import { unmarkVolume } from './volumes.js';
 import type { ExecutionObserver } from './executions.js';
@@ -104,22 +102,6 @@ export function createSweepActivities({
     return bound && (await executions.stateOf(item.workflowId)) !== 'running';
   }
 
-  /**
-   * Whether a volume may be made of this directory. The directory's name tells it from all others: it bears its claim's uid. Its path may
-   * be another one today (a link, a pool under a new path), and so may its node's name; only a node that is there, and is another one,
-   * has a directory of its own. Enough to keep the directory, not to call it published: that cannot be undone.
-   */
-  async function mayBeOfVolume(
-    { name, where }: UnpublishedItem,
-    volumes: readonly V1PersistentVolume[],
-  ): Promise<boolean> {
-    const named = volumes.filter(({ spec }) => directoryOf(spec) === name);
-    if (named.length === 0) return false;
-    if (named.some((volume) => nodeOf(volume) === where)) return true;
-    const nodes = await listAll('listing nodes', (page) => core.listNode(page));
-    return named.some((volume) => !isElsewhere(volume, where, nodes));
-  }
-
   /** Scratch space is nobody's disk. */
   function usersVolumes(all: readonly V1PersistentVolume[]): readonly V1PersistentVolume[] {
     return all.filter(({ spec }) => spec?.claimRef?.namespace !== transferNamespace);
@@ -165,7 +147,7 @@ export function createSweepActivities({
       case 'PersistentVolumeClaim':
         return volumes.some(({ spec }) => spec?.claimRef?.uid === item.objectUid);
       case 'Directory':
-        return await mayBeOfVolume(item, volumes);
+        return await mayBeOfVolume(kubernetes, item, volumes);
       case 'BlockVolume':
         return all.some(({ metadata }) => metadata?.name === item.name);
       // what it says is needed to undo the transfer, as long as the volume is to be given back
@@ -248,36 +230,8 @@ export function createSweepActivities({
 
 /** The item is this volume, or the directory that it is made of, beyond doubt. */
 function isOf(volume: V1PersistentVolume, item: UnpublishedItem): boolean {
-  if (item.kind === 'Directory') return isAt(volume, item);
+  if (item.kind === 'Directory') return isMadeOf(volume, item);
   return item.kind === 'PersistentVolume' && volume.metadata?.uid === item.objectUid;
-}
-
-/** The volume says that it is made of this directory: of that path, on that node. */
-function isAt(volume: V1PersistentVolume, { pool, name, where }: UnpublishedItem): boolean {
-  const path = volume.spec?.hostPath?.path;
-  return (
-    nodeOf(volume) === where && path !== undefined && plainPath(path) === `${plainPath(pool ?? '')}/${name}`
-  );
-}
-
-/** Name of the directory that a volume is made of, whoever made the volume and by whichever path. */
-function directoryOf(spec: V1PersistentVolume['spec']): string | undefined {
-  const path = spec?.hostPath?.path ?? spec?.local?.path;
-  return path === undefined ? undefined : basename(path);
-}
-
-/** Name of the node that a volume was made on, where it says so. */
-function nodeOf({ metadata }: V1PersistentVolume): string | undefined {
-  return metadata?.annotations?.[PROVISION_ON_NODE];
-}
-
-/** The volume lies on nodes that are there, and `where` is none of them. */
-function isElsewhere(volume: V1PersistentVolume, where: string, nodes: readonly V1Node[]): boolean {
-  const named = nodeOf(volume);
-  if (named === undefined && !volume.spec?.nodeAffinity?.required) return false;
-  const on =
-    named === undefined ? nodesOf(volume, nodes) : nodes.filter(({ metadata }) => metadata?.name === named);
-  return on.length > 0 && on.every(({ metadata }) => metadata?.name !== where);
 }
 
 function itemOf(kind: UnpublishedItem['kind'], metadata: V1ObjectMeta | undefined): UnpublishedItem {
