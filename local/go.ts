@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock } from './lock.js';
-import { cacheDirectory } from './paths.js';
 import type { Log } from './types.js';
 
 /** The first Go that fetches the toolchain which a module asks for. */
@@ -23,18 +22,19 @@ export interface GoProgram {
 }
 
 /**
- * Builds a program unless it is built; one build runs at a time, others wait for it.
+ * Builds a program unless it is built; who asks for one that is being built waits for it.
  * @throws when Go is missing, too old, or fails
  */
 export async function buildOnce(program: GoProgram, log: Log): Promise<string> {
   const { path } = program;
   if (existsSync(path)) return path;
   checkGo(program.name);
-  let release = await tryLock(cacheDirectory());
-  if (release === undefined) log('waiting for another build to end');
+  // of this program only: whoever builds several others meanwhile would hold it from one to the next
+  let release = await tryLock(path);
+  if (release === undefined) log(`waiting for another build of ${program.name} to end`);
   while (release === undefined) {
     await sleep(500);
-    release = await tryLock(cacheDirectory());
+    release = await tryLock(path);
   }
   try {
     if (!existsSync(path)) await build(program, log);

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { builtPath, ensureBuilt, kubernetesVersion } from '../../local/build.js';
+import { buildOnce } from '../../local/go.js';
 import { findProgram, findTools } from '../../local/tools.js';
 
 describe('the tools of the local stack', () => {
@@ -107,6 +108,35 @@ describe('the tools of the local stack', () => {
       ensureBuilt('dvflow-control-plane', () => undefined),
       /PATH has 1\.19\. Install it/,
     );
+  });
+
+  it('are built once, each without waiting for the others', async () => {
+    program('go', 'go version go1.25.0 linux/amd64');
+    process.env['PATH'] = `${path}:/bin:/usr/bin`;
+    const [begun, allowed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let builds = 0;
+    const build = (name: string, until: Promise<void>): Promise<string> =>
+      buildOnce(
+        {
+          name,
+          path: join(directory, name, name),
+          description: name,
+          async build(into) {
+            builds += 1;
+            begun.resolve();
+            await until;
+            writeFileSync(join(into, name), name);
+          },
+        },
+        () => undefined,
+      );
+    const slow = build('slow', allowed.promise);
+    await begun.promise;
+    const again = build('slow', allowed.promise);
+    assert.equal(readFileSync(await build('quick', Promise.resolve()), 'utf8'), 'quick');
+    allowed.resolve();
+    assert.equal(await again, await slow);
+    assert.equal(builds, 2);
   });
 
   it('leave nothing that looks finished when the build fails', async () => {
