@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { apart, runDvflow } from './command.js';
 
 describe('the program', function () {
-  this.timeout(30_000);
+  this.timeout(100_000);
   let home: string;
 
   before(() => {
@@ -14,7 +14,7 @@ describe('the program', function () {
   after(() => rmSync(home, { recursive: true }));
 
   const dvflow = (args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
-    runDvflow(args, { env: { ...apart(home), ...env }, timeoutMs: 25_000 });
+    runDvflow(args, { env: { ...apart(home), ...env }, timeoutMs: 90_000 });
 
   it('explains itself and every command', () => {
     const { status, stdout } = dvflow(['--help']);

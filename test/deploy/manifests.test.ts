@@ -43,7 +43,7 @@ interface Workload {
 }
 
 describe('manifests', function () {
-  this.timeout(30_000);
+  this.timeout(90_000);
   const stack = useStack();
 
   before('namespaces that the documents name', async () => {
