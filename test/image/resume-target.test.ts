@@ -7,7 +7,7 @@ import type { TransferResult } from '../../activities/types.js';
 import { convertInto } from './support/convert-into.js';
 import { createFileSource, type FileSourceOptions } from './support/file-source.js';
 import { makeRaw, MIB, useDirectory } from './support/images.js';
-import { readDevice, useLoopDevices } from './support/loop-device.js';
+import { readDevice, useLoopDevices, type LoopOptions } from './support/loop-device.js';
 
 const DISK_BYTES = 24 * MIB;
 const SOON = { everyBytes: 1, everyMs: 0 };
@@ -106,9 +106,9 @@ describe('a resume record', function () {
       this.skip();
     });
 
-    const device = (): { backing: string; path: string } => {
+    const device = (options: LoopOptions = {}): { backing: string; path: string } => {
       const backing = fresh('backing');
-      return { backing, path: loops.make(backing, DISK_BYTES) };
+      return { backing, path: loops.make(backing, DISK_BYTES, options) };
     };
 
     async function assertAnewOn({ backing, path }: ReturnType<typeof device>, state: string): Promise<void> {
@@ -129,14 +129,14 @@ describe('a resume record', function () {
     });
 
     it('is good for nothing that is attached later under the same name', async () => {
-      const { backing, path } = device();
+      const { backing, path } = device({ ownNumber: true });
       const state = await begin(path);
       execFileSync('losetup', ['--detach', path]);
       // another file, by the same path
       rmSync(backing);
       writeFileSync(backing, '');
       truncateSync(backing, DISK_BYTES);
-      execFileSync('losetup', [path, backing]);
+      await loops.attach(path, backing);
       await assertAnewOn({ backing, path }, state);
     });
 

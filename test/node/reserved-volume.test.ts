@@ -20,7 +20,7 @@ import { createNodeActivities } from '../../activities/node/index.js';
 import { openTreeToUndo, openVolumeTree } from '../../activities/node/volume-path.js';
 import type { ImageFacts, TransferInput } from '../../activities/types.js';
 import { makeRaw, MIB, qemuImg, useDirectory } from '../image/support/images.js';
-import { readDevice, useLoopDevices } from '../image/support/loop-device.js';
+import { readDevice, useLoopDevices, type LoopOptions } from '../image/support/loop-device.js';
 import { refusal } from '../image/support/refused.js';
 import { serveFile } from '../image/support/serve.js';
 import { moversOf, startAttempt, until, USER } from '../image/support/transfer.js';
@@ -105,9 +105,9 @@ describe('a reserved block device', function () {
     makeRaw(raw, 16 * MIB);
     execFileSync('truncate', ['--size', `${32 * MIB}`, raw]);
   });
-  const make = (name: string) => {
+  const make = (name: string, options: LoopOptions = {}) => {
     const backing = `${directory()}/${name}`;
-    return { backing, device: devices.make(backing, DEVICE) };
+    return { backing, device: devices.make(backing, DEVICE, options) };
   };
   const image = (format: 'raw' | 'qcow2' | 'gz' | 'xz'): string => {
     const path = `${directory()}/disk.${format}`;
@@ -191,18 +191,18 @@ describe('a reserved block device', function () {
 
   it('is not written again when its file is attached again, and starts over on a file made anew in its place', async () => {
     await using server = await serveFile(image('qcow2'));
-    const { device, backing } = make('again');
+    const { device, backing } = make('again', { ownNumber: true });
     const { node, prepare, transfer, volume } = reserve(directory(), device);
     await prepare();
     const first = await transfer(server.url).done;
     execFileSync('losetup', ['--detach', device]);
-    execFileSync('losetup', [device, backing]);
+    await devices.attach(device, backing);
     await prepare();
     assert.deepEqual({ ...(await transfer(server.url, 2).done), attempts: 1 }, first);
     execFileSync('losetup', ['--detach', device]);
     rmSync(backing);
     writeFileSync(backing, Buffer.alloc(DEVICE, 0xbb));
-    execFileSync('losetup', [device, backing]);
+    await devices.attach(device, backing);
     const transferred = await transfer(server.url, 3).done;
     await node.verifyImage({ directory: volume, transferred });
     qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, device);
