@@ -14,7 +14,8 @@ describe('sessions of one volume', function () {
   before(() => {
     raw = makePatterned(`${directory()}/patterned.raw`, SIZE / MIB);
   });
-  const make = () => makeTarget(directory(), SIZE, server, { lingerMs: 500 });
+  // runs from when a session opens, before its client has connected
+  const make = () => makeTarget(directory(), SIZE, server, { lingerMs: 2_000 });
 
   it('forget what another one has sent when their own first byte comes, not before', async () => {
     const target = await make();
@@ -90,7 +91,7 @@ describe('sessions of one volume', function () {
     const request = session({ length: SIZE });
     const other = session({ length: SIZE });
     const putting = target.put(request, readFileSync(raw));
-    for (let tries = 0; tries < 40 && !(await target.locate(other)).receiving; tries += 1) await pause(50);
+    for (let tries = 0; tries < 400 && !(await target.locate(other)).receiving; tries += 1) await pause(50);
     assert.equal((await target.locate(other)).receiving, request.session);
     await target.dismiss('UploadTargetInUse', 'pod p uses it', { retryable: true, session: request.session });
     const told = await putting;
