@@ -26,7 +26,7 @@ import {
 import { makePatterned, MIB, sha256, useDirectory } from '../support/images.js';
 import { readDevice, useLoopDevices } from '../support/loop-device.js';
 import { refusal } from '../support/refused.js';
-import { moversOf, until, USER } from '../support/transfer.js';
+import { USER, whileStopped } from '../support/transfer.js';
 
 const KIB = 1024;
 const node = createNodeActivities({ node: 'here', transferUser: USER });
@@ -92,8 +92,12 @@ describe('a clone on one node', function () {
     const completed = (): number =>
       existsSync(`${state}/record.json`) ? (record().durable?.completed ?? 0) : 0;
     const attempt = start();
-    await until(attempt.done, () => completed() > 0);
-    for (const pid of moversOf(disk)) process.kill(pid, 'SIGKILL');
+    await whileStopped(
+      attempt,
+      disk,
+      () => completed() > 0,
+      (movers) => movers.forEach((pid) => process.kill(pid, 'SIGKILL')),
+    );
     await assert.rejects(attempt.done, refusal('NodeUnavailable', /was killed/, false));
     const durable = completed();
     const result = await start(2).done;
@@ -108,11 +112,16 @@ describe('a clone on one node', function () {
     const { disk, start } = await reserveClone(directory(), { volume }, { usableBytes: 512 * MIB });
     const touched = readFileSync(source).subarray(0, 4096);
     const attempt = start();
-    await until(attempt.done, () => existsSync(disk) && allocated(disk) > 0);
-    execFileSync('dd', [`of=${source}`, 'conv=notrunc', 'bs=4096', 'count=1'], {
-      input: touched,
-      stdio: ['pipe', 'ignore', 'ignore'],
-    });
+    await whileStopped(
+      attempt,
+      disk,
+      () => allocated(disk) > 0,
+      () =>
+        execFileSync('dd', [`of=${source}`, 'conv=notrunc', 'bs=4096', 'count=1'], {
+          input: touched,
+          stdio: ['pipe', 'ignore', 'ignore'],
+        }),
+    );
     await assert.rejects(attempt.done, refusal('SourceChanged', /was written to while it was cloned/, false));
     rmSync(source);
   });
@@ -121,8 +130,12 @@ describe('a clone on one node', function () {
     const { volume, disk: source } = makeSource(directory(), (path) => void makePatterned(path, 512));
     const { disk, start } = await reserveClone(directory(), { volume }, { usableBytes: 512 * MIB });
     const attempt = start();
-    await until(attempt.done, () => existsSync(disk) && allocated(disk) > 0);
-    rmSync(source);
+    await whileStopped(
+      attempt,
+      disk,
+      () => allocated(disk) > 0,
+      () => rmSync(source),
+    );
     await assert.rejects(attempt.done, refusal('SourceNotFound', /was removed while it was cloned/, true));
     await assert.rejects(start(2).done, refusal('SourceNotFound', /holds no disk/, true));
   });

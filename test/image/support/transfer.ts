@@ -144,3 +144,41 @@ export function moversOf(target: string): number[] {
       }
     });
 }
+
+/**
+ * Does `work` once `ready` holds, while the byte movers of `target` are stopped: however fast they are, they are in the middle of
+ * their disk, and end neither between the look and the work nor during it. A transfer that ends first is an error.
+ */
+export async function whileStopped(
+  { done }: { readonly done: Promise<unknown> },
+  target: string,
+  ready: () => boolean,
+  work: (movers: readonly number[]) => void,
+): Promise<void> {
+  let movers: number[] = [];
+  await until(done, () => {
+    movers = moversOf(target);
+    signal(movers, 'SIGSTOP');
+    let holds = false;
+    try {
+      holds = movers.length > 0 && ready();
+    } finally {
+      if (!holds) signal(movers, 'SIGCONT');
+    }
+    return holds;
+  });
+  try {
+    work(movers);
+  } finally {
+    signal(movers, 'SIGCONT');
+  }
+}
+
+function signal(pids: readonly number[], name: NodeJS.Signals): void {
+  for (const pid of pids)
+    try {
+      process.kill(pid, name);
+    } catch {
+      // it has ended since it was looked for
+    }
+}
