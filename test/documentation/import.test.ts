@@ -29,7 +29,8 @@ describe('the imported disk of a documented machine', function () {
   });
 
   it('is complete before the pod of the machine can start on it', async () => {
-    server.setRate(8 * MiB);
+    // it lasts until it has been looked at
+    server.setRate(MiB);
     const input = documented('vm-disk-import', { [IN_THE_DOCUMENT]: server.url });
     await stack.kubectl(['create', '-n', namespace, '-f', '-'], { input });
     await world.awaitPhase(namespace, 'example-dv', 'WaitForFirstConsumer', 20_000);
