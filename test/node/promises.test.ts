@@ -117,21 +117,22 @@ describe('promises that are known', () => {
         await writeFile(join(pool.path, '.dvflow/promises', `other-${n}`), text);
       }
     };
-    /** The first one reads what was written here. */
+    /** The fastest of ten, in ms: any of them may wait for the disk. The one before them reads what was written here. */
     const time = async (from: number): Promise<number> => {
       await node.reserveDirectory(request(pool.path, from));
-      const startedAt = performance.now();
-      for (let n = from + 1; n < from + 11; n += 1) await node.reserveDirectory(request(pool.path, n));
-      return performance.now() - startedAt;
+      let fastest = Infinity;
+      for (let n = from + 1; n < from + 11; n += 1) {
+        const startedAt = performance.now();
+        await node.reserveDirectory(request(pool.path, n));
+        fastest = Math.min(fastest, performance.now() - startedAt);
+      }
+      return fastest;
     };
     await fill(0, 10);
     const few = await time(100);
     await fill(10, 2_000);
     const many = await time(200);
     // reading two thousand files each time took twenty times as long
-    assert.ok(
-      many < 4 * few + 200,
-      `ten reservations beside 10 promises: ${few} ms, beside 2000: ${many} ms`,
-    );
+    assert.ok(many < 4 * few + 20, `a reservation beside 10 promises: ${few} ms, beside 2000: ${many} ms`);
   });
 });

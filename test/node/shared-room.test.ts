@@ -15,7 +15,7 @@ describe('the room of a pool whose file system shares blocks', function () {
 
   /** Room in MiB, when all volumes have been looked at again. */
   async function roomOf(pool: string): Promise<number> {
-    execFileSync('sync');
+    execFileSync('sync', ['--file-system', pool]);
     await pause(1_200);
     const { roomBytes } = await node.observePool({
       pool: { path: pool, useNamingPrefix: false },
