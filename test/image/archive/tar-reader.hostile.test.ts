@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readTar } from '../../../activities/image/archive/tar-reader.js';
+import { collectGarbage } from '../../support/garbage.js';
 import { MIB } from '../support/images.js';
 import { refusal } from '../support/refused.js';
 import {
@@ -222,13 +223,15 @@ describe('tar reader, on damaged and hostile archives', () => {
 
   it('a sparse map of stretches without data, in kilobytes of gzip, is refused before it takes memory', async () => {
     const archive = version01(Array<string>(3_300_000).fill('10,0').join(','));
+    collectGarbage();
     const before = process.memoryUsage().heapUsed;
     let peak = 0;
     await assert.rejects(
       read(...archive).finally(() => (peak = process.memoryUsage().heapUsed - before)),
       refusal('ImageInvalid', /has more than 2097152 stretches/),
     );
-    assert.ok(peak < 64 * MIB, `${peak} bytes of heap`);
+    // taken whole, its pairs alone are more
+    assert.ok(peak < 128 * MIB, `${peak} bytes of heap`);
   });
 
   it('sparse formats of others are refused by name', async () => {
