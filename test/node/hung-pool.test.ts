@@ -15,7 +15,7 @@ const MANY = 12;
 const hangs = refusal('NodeUnavailable', /the file system at .*\/hung on node host-1 does not answer/, false);
 
 describe('a pool whose file system does not answer', function () {
-  this.timeout(40_000);
+  this.timeout(60_000);
   let healthy: Awaited<ReturnType<typeof makePool>>;
   let hung: HeldMount;
   let node: ReturnType<typeof createNodeActivities>;
@@ -51,7 +51,7 @@ describe('a pool whose file system does not answer', function () {
     await assert.rejects(node.removeDirectory({ directory: { ...reserved, pool: hung.path } }), hangs);
     await node.removeDirectory({ directory: reserved });
     await hung[Symbol.asyncDispose]();
-    await eventually('another answer', 5_000, () =>
+    await eventually('another answer', 20_000, () =>
       node.observePool(at(hung.path)).then(
         () => true,
         (error: Error) => (error.message.includes('does not answer') ? undefined : true),

@@ -9,7 +9,7 @@ import { eventually } from '../live/world.js';
 import { HOST, inRun, isRoot, makePool } from '../node/support.js';
 
 describe('block volumes when a node worker starts', function () {
-  this.timeout(30_000);
+  this.timeout(90_000);
 
   before(function () {
     if (isRoot) return;
@@ -61,7 +61,8 @@ describe('block volumes when a node worker starts', function () {
       });
       await once(holder.stdout, 'data');
       const logger = { warn: (message: string) => said.push(message) };
-      await keepLoopVolumes(context, logger, ending.signal, { firstMs: 1_000, againMs: 1_500 });
+      // nothing is looked at again before the first look is over
+      await keepLoopVolumes(context, logger, ending.signal, { firstMs: 5_000, againMs: 8_000 });
       assert.deepEqual(said, [
         'block volume has no device yet',
         'block volumes take long to look at: the worker starts meanwhile',
@@ -70,12 +71,12 @@ describe('block volumes when a node worker starts', function () {
       renameSync(`${away}.unmounted`, away);
       await eventually(
         'that of a pool that is mounted by now',
-        10_000,
+        30_000,
         async () => there('away') || undefined,
       );
       assert.equal(there('busy'), false);
       holder.stdin.end('\n');
-      await eventually('the other device', 10_000, async () => there('busy') || undefined);
+      await eventually('the other device', 20_000, async () => there('busy') || undefined);
     } finally {
       ending.abort();
       for (const found of devicesIn('')) execFileSync('losetup', ['--detach', found]);

@@ -11,7 +11,8 @@ import { holdHungMount } from '../support/mounts.js';
 
 const node = 'node-1';
 
-describe('metrics of pools', () => {
+describe('metrics of pools', function () {
+  this.timeout(40_000);
   let directory: string;
   let shown: Map<string, number>;
   let pools: PoolMetrics;
@@ -38,14 +39,14 @@ describe('metrics of pools', () => {
 
   it('are shown at once for a pool that an activity names for the first time', async () => {
     pools.begin('observePool', [{ pool: pool(), foreignBytes: 0 }]);
-    await eventually('the figures', 5_000, async () => value('promises'));
+    await eventually('the figures', 20_000, async () => value('promises'));
     assert.deepEqual([value('usable'), value('promises'), value('promised_bytes')], [1, 0, 0]);
     assert.ok(value('capacity_bytes')! >= value('room_bytes')!);
   });
 
   it('are no figures, but for usable, where the directory is gone', async () => {
     pools.begin('observePool', [{ pool: pool(), foreignBytes: 0 }]);
-    await eventually('the figures', 5_000, async () => value('usable'));
+    await eventually('the figures', 20_000, async () => value('usable'));
     await rm(directory, { recursive: true });
     await pools.refresh();
     assert.deepEqual([value('usable'), value('room_bytes')], [0, NaN]);
@@ -59,7 +60,7 @@ describe('metrics of pools', () => {
 
   it('are taken back once the sweeper names other pools only', async () => {
     pools.begin('observePool', [{ pool: pool(), foreignBytes: 0 }]);
-    await eventually('the figures', 5_000, async () => value('usable'));
+    await eventually('the figures', 20_000, async () => value('usable'));
     pools.begin('listUnpublishedDirectories', [{ pools: [] }]);
     await pools.refresh();
     assert.deepEqual([value('usable'), value('shared_with_os')], [NaN, NaN]);
@@ -78,7 +79,6 @@ describe('metrics of pools', () => {
 
   it('are no figures, but for usable, of a pool that does not answer; those of others go on, and it is said once', async function () {
     if (!isRoot) return this.skip();
-    this.timeout(30_000);
     mkdirSync(join(directory, 'hung'));
     await using hung = await holdHungMount(join(directory, 'hung'));
     pools.begin('listUnpublishedDirectories', [{ pools: [{ path: hung.path }, pool()] }]);

@@ -69,7 +69,7 @@ interface World {
 }
 
 describe('the lifecycle of a clone, with other activities', function () {
-  this.timeout(60_000);
+  this.timeout(90_000);
   const worlds = new Map<string, World>();
 
   const server = useWorkers({
@@ -289,7 +289,7 @@ describe('the lifecycle of a clone, with other activities', function () {
   });
 
   it('has its whole deadline when it goes on for a run that waited for its source longer than that', async () => {
-    const deadlineMs = 4_000;
+    const deadlineMs = 8_000;
     const { world, handle, failure } = await start('slow', [waits('ImportPVCNotReady')], { deadlineMs });
     await until('it waits', () => reason(world) === 'ImportPVCNotReady');
     await pause(deadlineMs);
@@ -302,7 +302,7 @@ describe('the lifecycle of a clone, with other activities', function () {
   });
 
   it('has its whole deadline when its source is there but in use, after it waited for it longer than that', async () => {
-    const deadlineMs = 4_000;
+    const deadlineMs = 8_000;
     const { world, handle, failure } = await start('used', [waits('ImportPVCNotReady')], { deadlineMs });
     await until('it waits', () => reason(world) === 'ImportPVCNotReady');
     await pause(deadlineMs);
@@ -327,7 +327,7 @@ describe('the lifecycle of a clone, with other activities', function () {
   });
 
   it('is given up when its source is in use longer than the deadline', async () => {
-    const { failure } = await start('kept', [waits('CloneSourceInUse', true)], { deadlineMs: 2_000 });
+    const { failure } = await start('kept', [waits('CloneSourceInUse', true)], { deadlineMs: 6_000 });
     assert.match(await failure(), /^DeadlineExceeded: .* because of CloneSourceInUse$/);
   });
 
@@ -348,11 +348,14 @@ describe('the lifecycle of a clone, with other activities', function () {
   });
 
   it('transfers by the deadline that was changed while it waited', async () => {
-    const { world, handle, failure } = await start('hurried', [origin()], { full: Infinity, stuckMs: 6_000 });
+    const { world, handle, failure } = await start('hurried', [origin()], {
+      full: Infinity,
+      stuckMs: 15_000,
+    });
     await until('it waits', () => reason(world) === 'InsufficientCapacity');
     world.full = 0;
-    await handle.signal(wakeSignal, { deadlineMs: 2_000 });
-    const message = 'no progress for 2000 ms (dvflow.io/deadline) while waiting: clone of a/golden';
+    await handle.signal(wakeSignal, { deadlineMs: 5_000 });
+    const message = 'no progress for 5000 ms (dvflow.io/deadline) while waiting: clone of a/golden';
     assert.equal(await failure(), `DeadlineExceeded: ${message}`);
   });
 

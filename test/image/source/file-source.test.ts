@@ -35,7 +35,7 @@ describe('a local file as a source', () => {
     assert.ok(isOpen(), 'not under a read');
     await reading;
     assert.equal(target.toString('latin1', 7 * MIB, 7 * MIB + 3), '<7>');
-    for (let tries = 0; tries < 50 && isOpen(); tries += 1) await pause(10);
+    for (let tries = 0; tries < 1000 && isOpen(); tries += 1) await pause(10);
     assert.ok(!isOpen());
     await assert.rejects(source.readInto(0, target), /read after it was closed/);
   });
