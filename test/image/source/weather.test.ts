@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { PROPERTY_SEED } from '../../support/property-seed.js';
 import { bufferContent, startContentServer } from '../../support/servers/index.js';
 import type { Behaviour } from '../../support/servers/index.js';
 import { BYTES, collect, useBench } from './open.js';
@@ -42,7 +43,7 @@ describe('an HTTP source in bad weather', function () {
           await server.close();
         }
       }),
-      { numRuns: 40 },
+      { numRuns: 40, seed: PROPERTY_SEED },
     );
   });
 });
