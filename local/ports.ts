@@ -35,21 +35,27 @@ export interface PortConflict {
 /** Where free ports are looked for: below the range from which the kernel draws ports for outgoing connections. */
 const FREE = { first: 18_000, blocks: 430, block: 32 };
 
-/**
- * Ports that nobody uses, next to each other. The one before them is held by this process as long as it lives, so that no other stack is
- * given ports of this one while a server of it is down, as when it is started again.
- */
+/** Ports of a stack that nobody uses, as {@link freeBlock}. */
 export async function freePorts(): Promise<Ports> {
   const names = Object.keys(DEFAULT_PORTS) as (keyof Ports)[];
+  const block = await freeBlock(names.length);
+  return Object.fromEntries(names.map((name, index) => [name, block[index]])) as unknown as Ports;
+}
+
+/**
+ * So many ports that nobody uses, next to each other; fewer than 32. The one before them is held by this process as long as it lives, so
+ * that nobody else who asks here is given one of them while its server is down, as before its start and when it is started again.
+ */
+export async function freeBlock(count: number): Promise<readonly number[]> {
   for (;;) {
     const held = FREE.first + FREE.block * Math.floor(Math.random() * FREE.blocks);
     const holder = await listenOn(held);
     if (!holder) continue;
-    const ports = names.map((name, index) => [name, held + 1 + index] as const);
-    const free = await Promise.all(ports.map(async ([, port]) => await isFree(port)));
+    const ports = Array.from({ length: count }, (_, index) => held + 1 + index);
+    const free = await Promise.all(ports.map(isFree));
     if (free.every(Boolean)) {
       holder.unref();
-      return Object.fromEntries(ports) as unknown as Ports;
+      return ports;
     }
     holder.close();
   }

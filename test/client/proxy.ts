@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { freePort } from '../support/free-port.js';
 
 /** A way to a server that can be cut and mended. */
 export interface Proxy {
@@ -23,8 +24,8 @@ export async function startProxy(address: string): Promise<Proxy> {
       one.on('error', () => other.destroy()).on('close', () => (open.delete(one), other.destroy()));
     }
   }
-  let server = await listen(pass, 0);
-  const own = (server.address() as AddressInfo).port;
+  const own = await freePort();
+  let server = await listen(pass, own);
   async function cut(): Promise<void> {
     const closed = server.listening ? once(server, 'close') : undefined;
     server.close();

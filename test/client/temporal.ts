@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
-import { createServer, type AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages.js';
+import { freeBlock } from '../../local/ports.js';
 import { findTools } from '../../local/tools.js';
 
 /** A development server of Temporal with dvflow's search attributes, for the tests of one file. */
@@ -14,7 +14,7 @@ export interface TestServer {
 
 /** Starts a server on free ports of 127.0.0.1, with these settings of its own, and waits until it answers. */
 export async function startTemporal(settings: Readonly<Record<string, number>> = {}): Promise<TestServer> {
-  const [port, http, metrics] = await freePorts(3);
+  const [port, http, metrics] = await freeBlock(3);
   const address = `127.0.0.1:${port}`;
   const attributes = Object.values(SEARCH_ATTRIBUTES).flatMap(({ name }) => [
     '--search-attribute',
@@ -68,17 +68,4 @@ async function connect(address: string, exitCode: () => number | null): Promise<
       await sleep(200);
     }
   }
-}
-
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
-  return ports;
 }

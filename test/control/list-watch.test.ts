@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
 import { startListWatch, type ListWatch, type WatchedObject } from '../../workers/control/list-watch.js';
+import { freePort } from '../support/free-port.js';
 import { eventually } from './support.js';
 
 const object = (name: string, resourceVersion: string): WatchedObject => ({
@@ -140,13 +142,13 @@ describe('list-watch, against servers that misbehave', function () {
   });
 
   it('finds a server that comes late', async () => {
-    const { port } = server.address() as AddressInfo;
-    await new Promise((resolve) => server.close(resolve));
+    const port = await freePort();
     listed = [object('x', '1')];
     follow({ port });
     await pause(500);
-    server = createServer(answer);
-    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+    server.close();
+    server = createServer(answer).listen(port, '127.0.0.1');
+    await once(server, 'listening');
     await eventually('a list', async () => following?.synced());
   });
 

@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { startTemporal } from '../client/temporal.js';
 import { projectPath } from '../docs/documents.js';
+import { freePort } from '../support/free-port.js';
 import { SOURCE_LOADER } from '../support/source-loader.js';
 
 describe('a worker that is told to end while Temporal', function () {
@@ -16,12 +17,14 @@ describe('a worker that is told to end while Temporal', function () {
   this.timeout(60_000);
   let directory: string;
   let server: Server;
+  let port: number;
   let worker: ChildProcess | undefined;
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'dvflow-workers-'));
   });
   beforeEach(async () => {
-    server = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1');
+    port = await freePort();
+    server = createServer((socket) => socket.on('error', () => undefined)).listen(port, '127.0.0.1');
     await once(server, 'listening');
   });
   afterEach(() => {
@@ -31,12 +34,10 @@ describe('a worker that is told to end while Temporal', function () {
   after(() => rm(directory, { recursive: true, force: true }));
 
   function start(role: string, more: NodeJS.ProcessEnv = {}): ChildProcess {
-    const address = server.address();
-    assert.ok(address && typeof address === 'object');
     const env = {
       PATH: process.env['PATH'],
       XDG_CACHE_HOME: directory,
-      TEMPORAL_ADDRESS: `127.0.0.1:${address.port}`,
+      TEMPORAL_ADDRESS: `127.0.0.1:${port}`,
       DVFLOW_STATE_DIRECTORY: join(directory, 'state'),
       DVFLOW_DEVICE_DIRECTORY: join(directory, 'devices'),
       ...more,
@@ -84,7 +85,6 @@ describe('a worker that is told to end while Temporal', function () {
 
   it('refuses connections has its metrics when Temporal is there', async () => {
     const temporal = await startTemporal();
-    const { port } = server.address() as AddressInfo;
     const metrics = await freePort();
     const child = start('node', { DVFLOW_METRICS_ADDRESS: `127.0.0.1:${metrics}`, DVFLOW_NODE_NAME: 'n1' });
     await new Promise((closed) => server.close(closed));
@@ -117,11 +117,3 @@ describe('a worker that is told to end while Temporal', function () {
     assert.deepEqual(await tell(child), [0, null]);
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((closed) => server.close(closed));
-  return port;
-}
