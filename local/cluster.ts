@@ -11,7 +11,7 @@ interface Manifest {
 }
 
 const TRY_AGAIN_MS = 500;
-const APPLY_ATTEMPTS = 20;
+const ATTEMPTS = 20;
 
 /** What the manifests are fitted to. */
 export interface ManifestOptions {
@@ -61,19 +61,26 @@ export async function applyManifests(
   await applyObjects(kubectl, api, call);
   const crds = parse(api).filter(({ kind }) => kind === 'CustomResourceDefinition');
   const names = crds.map(({ metadata }) => `crd/${metadata.name}`);
-  await runKubectl(kubectl, ['wait', '--for=condition=Established', '--timeout=60s', ...names], call);
+  // again for all of a minute, since kubectl gives up on a definition that has no conditions yet
+  const established = ['wait', '--for=condition=Established', '--timeout=3s', ...names];
+  await insist(() => runKubectl(kubectl, established, call), call);
   await applyObjects(kubectl, objects, call);
 }
 
 /** Applies the objects in one call; again while the API server does not yet know a kind or a namespace of the same call. */
 export async function applyObjects(kubectl: readonly string[], input: string, call: Call): Promise<void> {
   const args = ['apply', '--server-side', '--force-conflicts', '--field-manager=dvflow-local', '-f', '-'];
+  await insist(() => runKubectl(kubectl, args, { ...call, input }), call);
+}
+
+/** Does something until it succeeds, or has failed often enough. */
+async function insist(run: () => Promise<unknown>, { signal }: Call): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await runKubectl(kubectl, args, { ...call, input });
+      await run();
       return;
     } catch (error) {
-      if (attempt === APPLY_ATTEMPTS || call.signal?.aborted) throw error;
+      if (attempt === ATTEMPTS || signal?.aborted) throw error;
       await sleep(TRY_AGAIN_MS);
     }
   }
