@@ -137,8 +137,9 @@ describe('DataSources under watch, with real Kubernetes', function () {
   });
 
   it('undo what somebody else writes into the status', async () => {
-    const body = { ...(await read('self')), status: { source: pvc('monday') } };
-    await custom.replaceNamespacedCustomObject({ ...PATH, namespace: stack.namespace, name: 'self', body });
+    const body = { status: { source: pvc('monday'), conditions: null } };
+    const self = { ...PATH, namespace: stack.namespace, name: 'self', body };
+    await custom.patchNamespacedCustomObject(self, MERGE_PATCH);
     await eventually('the status is true again', async () => {
       const { source, conditions } = (await read('self')).status ?? {};
       return !source?.pvc && conditions?.[0]?.reason === 'SelfReference';

@@ -15,6 +15,9 @@ const PLURAL = {
   plural: 'hostpathprovisioners',
 } as const;
 
+/** Replicas answer to nodes two seconds after the last of their changes, one object after the other. */
+const QUIET_MS = 4_000;
+
 describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal', function () {
   this.timeout(120_000);
   const stack = useControlStack();
@@ -54,6 +57,18 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
     return (events ?? []).filter((event) => event.workflowExecutionSignaledEventAttributes).length;
   };
 
+  /** Number of wakes once none has come for longer than each replica takes to tell every object of a change of the nodes. */
+  const quiet = async (id: string): Promise<number> => {
+    let last = await wakes(id);
+    for (let since = Date.now(); Date.now() - since < QUIET_MS; await pause(200)) {
+      const now = await wakes(id);
+      if (now === last) continue;
+      last = now;
+      since = Date.now();
+    }
+    return last;
+  };
+
   it('starts one run for an object, whoever watches', async () => {
     const made = await create('one');
     const { type, runId, taskQueue } = await run(idOf(made));
@@ -71,8 +86,7 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
   it('tells the run of a changed specification and a changed question, not of a changed status', async () => {
     const made = await create('two');
     await run(idOf(made));
-    await pause(3000);
-    const before = await wakes(idOf(made));
+    const before = await quiet(idOf(made));
     const status = { conditions: [{ type: 'Available', status: 'False' }] };
     await custom.patchClusterCustomObjectStatus({ ...PLURAL, name: 'two', body: { status } }, MERGE_PATCH);
     await pause(1500);
@@ -82,8 +96,7 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
       MERGE_PATCH,
     );
     await eventually('a wake for the path', async () => (await wakes(idOf(made))) > before);
-    await pause(500);
-    const then = await wakes(idOf(made));
+    const then = await quiet(idOf(made));
     const annotations = { 'dvflow.io/storage-class': 'x' };
     await custom.patchClusterCustomObject(
       { ...PLURAL, name: 'two', body: { metadata: { annotations } } },
@@ -100,8 +113,7 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
       () => core.patchNode({ name: 'new', body: { metadata: { labels: { disk: 'ssd' } } } }, MERGE_PATCH),
       () => core.deleteNode({ name: 'new' }),
     ]) {
-      await pause(3000);
-      const before = await wakes(idOf(made));
+      const before = await quiet(idOf(made));
       await change();
       await eventually('a wake', async () => (await wakes(idOf(made))) > before);
     }
@@ -110,8 +122,7 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
   it('has a run look at what is gone, be it under way or long over', async () => {
     const made = await create('four');
     await run(idOf(made));
-    await pause(3000);
-    const before = await wakes(idOf(made));
+    const before = await quiet(idOf(made));
     await custom.deleteClusterCustomObject({ ...PLURAL, name: 'four' });
     await eventually('a wake', async () => (await wakes(idOf(made))) > before);
 
@@ -130,8 +141,7 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
     await stack.temporal.workflow.getHandle(idOf(made)).terminate('for the test');
     const other = await create('seven');
     const before = await run(idOf(other));
-    await pause(3000);
-    const wakesBefore = await wakes(idOf(other));
+    const wakesBefore = await quiet(idOf(other));
     await core.createNode({ body: { metadata: { name: 'cordoned' } } });
     await core.patchNode({ name: 'cordoned', body: { spec: { unschedulable: true } } }, MERGE_PATCH);
     await eventually('the other run hears of it', async () => (await wakes(idOf(other))) > wakesBefore);
@@ -144,8 +154,7 @@ describe('the watch of HostPathProvisioners, with real Kubernetes and Temporal',
   it('wakes nobody just because a control worker starts', async () => {
     const made = await create('eight');
     await run(idOf(made));
-    await pause(3000);
-    const before = await wakes(idOf(made));
+    const before = await quiet(idOf(made));
     await stack.startWatch({ relistMs: 60_000 });
     await pause(4000);
     assert.equal(await wakes(idOf(made)), before);

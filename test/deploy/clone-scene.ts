@@ -1,10 +1,10 @@
 /** Two namespaces, and ServiceAccounts of the second one with different rights in the first, where the disks lie. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { CustomObjectsApi, type KubeConfig } from '@kubernetes/client-node';
+import { CustomObjectsApi, type KubeConfig, type V1ResourceAttributes } from '@kubernetes/client-node';
 import { MERGE_PATCH } from '../../activities/kubernetes/client.js';
 import { documented } from '../documentation/documented.js';
-import { accountName, createAccount } from '../support/accounts.js';
+import { accountName, awaitRight, createAccount } from '../support/accounts.js';
 import type { TestStack } from '../support/stack.js';
 import { messageOf, refusal, storage, type Manifest } from './requests.js';
 
@@ -39,6 +39,26 @@ const ROLES: Partial<Record<Account, readonly string[]>> = {
     '--verb=get,list,watch',
     '--resource=datavolumes.cdi.kubevirt.io,datasources.cdi.kubevirt.io,persistentvolumeclaims',
   ],
+};
+
+const CDI = 'cdi.kubevirt.io';
+
+/** The right to clone, of which the namespace of the source is left out. */
+export const MAY_CLONE = {
+  group: CDI,
+  resource: 'datavolumes',
+  subresource: 'source',
+  verb: 'create',
+} as const;
+
+/** One of the rights in the source's namespace of each account that has any. */
+const RIGHTS: Partial<Record<Account, V1ResourceAttributes>> = {
+  default: MAY_CLONE,
+  clones: MAY_CLONE,
+  'runs-pods': { resource: 'pods', verb: 'create' },
+  'runs-pods-with-claims': { resource: 'persistentvolumeclaims', verb: 'create' },
+  'clones-disk': { ...MAY_CLONE, name: 'disk' },
+  reads: { resource: 'persistentvolumeclaims', verb: 'get' },
 };
 
 /** What tests of these rights use; accounts are there once a `before` hook has run. */
@@ -99,6 +119,14 @@ export function useCloneScene(stack: TestStack): CloneScene {
       'namespace: destination }': `namespace: ${destination} }`,
     });
     await stack.kubectl(['create', '-f', '-'], { input });
+    // what was just written counts a moment later
+    const edits = { namespace: destination, group: CDI, resource: 'datavolumes', verb: 'create' };
+    for (const name of Object.keys(ACCOUNTS) as Account[]) {
+      const account = { namespace: destination, name };
+      await awaitRight(stack, account, edits);
+      const right = RIGHTS[name];
+      if (right) await awaitRight(stack, account, { ...right, namespace: source });
+    }
   });
   after(async () => {
     await stack.kubectl(['delete', 'clusterrole', 'datavolume-cloner', '--ignore-not-found']);

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { AuthorizationV1Api } from '@kubernetes/client-node';
-import { accountName } from '../support/accounts.js';
+import { accountName, awaitRight, hasRight } from '../support/accounts.js';
 import { useStack } from '../support/stack.js';
-import { ACCOUNTS, useCloneScene, type Account } from './clone-scene.js';
+import { ACCOUNTS, MAY_CLONE, useCloneScene, type Account } from './clone-scene.js';
 import { as, refusal } from './requests.js';
 
 /** Who may clone the claim `disk`, the claim `other`, and a snapshot of the source's namespace. */
@@ -73,23 +72,8 @@ describe('cloning from another namespace', function () {
   });
 
   it("answers KubeVirt's own question about the ServiceAccount of a machine in the same way", async () => {
-    const api = stack.kubeConfig.makeApiClient(AuthorizationV1Api);
-    const ask = async (name: Account): Promise<boolean> => {
-      const spec = {
-        user: accountName(destination, name),
-        groups: ['system:serviceaccounts', `system:serviceaccounts:${destination}`, 'system:authenticated'],
-        resourceAttributes: {
-          group: 'cdi.kubevirt.io',
-          resource: 'datavolumes',
-          subresource: 'source',
-          verb: 'create',
-          namespace: source,
-          name: 'disk',
-        },
-      };
-      const { status } = await api.createSubjectAccessReview({ body: { spec } });
-      return status?.allowed ?? false;
-    };
+    const right = { ...MAY_CLONE, namespace: source, name: 'disk' };
+    const ask = (name: Account): Promise<boolean> => hasRight(stack, { namespace: destination, name }, right);
     const answers = await Promise.all(names.map(async (name) => [name, await ask(name)] as const));
     assert.deepEqual(
       answers.filter(([, allows]) => allows).map(([name]) => name),
@@ -114,6 +98,8 @@ describe('cloning from another namespace', function () {
       `--serviceaccount=${destination}:virt-controller`,
     ]);
     try {
+      const account = { namespace: destination, name: 'virt-controller' };
+      await awaitRight(stack, account, { ...MAY_CLONE, namespace: source });
       assert.equal(await refusal(as(stack.kubeConfig, user), clone({ source: disk })), undefined);
       assert.equal(await refusal(stack.kubeConfig, clone({ source: disk })), undefined);
     } finally {

@@ -4,8 +4,6 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -20,8 +18,10 @@ import { writeAuthority } from '../../workers/control/api-services.js';
 import { startGateway, type Gateway } from '../../workers/gateway/index.js';
 import { ensureCertificateDirectory, peerDirectory } from '../../workers/pki/directory.js';
 import { projectPath } from '../docs/documents.js';
-import { SOURCE_LOADER } from '../support/source-loader.js';
 import { useControlPlane } from '../kubernetes/support/control-plane.js';
+import { eventually } from '../live/world.js';
+import { freePort } from '../support/free-port.js';
+import { SOURCE_LOADER } from '../support/source-loader.js';
 
 const QUIET = {
   log: () => undefined,
@@ -68,7 +68,7 @@ describe('the API upload.cdi.kubevirt.io behind a real kube-apiserver', function
     });
     while (!gateway.ready()) await pause(50);
     await apply(gatewayRegistration(info.directory, { ...info.ports, gateway: port }));
-    await kubectl('wait', '--for=condition=Available', '--timeout=60s', ...APIS);
+    await awaitApis();
     await kubectl('create', 'namespace', namespace);
     await apply(
       JSON.stringify({
@@ -92,7 +92,8 @@ describe('the API upload.cdi.kubevirt.io behind a real kube-apiserver', function
     await kubectl('delete', 'namespace', namespace, '--wait=false');
   });
 
-  const APIS = ['v1beta1', 'v1alpha1'].map((version) => `apiservice/${version}.upload.cdi.kubevirt.io`);
+  const VERSIONS = ['v1beta1', 'v1alpha1'];
+  const APIS = VERSIONS.map((version) => `apiservice/${version}.upload.cdi.kubevirt.io`);
 
   async function apply(input: string): Promise<void> {
     await runKubectl(plane().info.kubectl, ['apply', '--server-side', '-f', '-'], { input });
@@ -104,7 +105,22 @@ describe('the API upload.cdi.kubevirt.io behind a real kube-apiserver', function
     return await runKubectl(info.kubectl, ['create', '-n', namespace, '-f', '-', ...args], { input });
   }
 
-  for (const version of ['v1beta1', 'v1alpha1']) {
+  /** Waits until kube-apiserver asks the gateway, and names its kinds to who asks for them, which comes later. */
+  async function awaitApis(): Promise<void> {
+    const { kubectl } = plane();
+    await kubectl('wait', '--for=condition=Available', '--timeout=60s', ...APIS);
+    await eventually('uploadtokenrequests among the resources', 60_000, async () => {
+      const list = await kubectl('api-resources', '--api-group=upload.cdi.kubevirt.io').catch(() => '');
+      return list.includes('uploadtokenrequests') ? true : undefined;
+    });
+    // that list has the preferred version only; a client's dry run asks for nothing but the kind
+    for (const version of VERSIONS)
+      await eventually(`UploadTokenRequests of ${version}`, 60_000, async () =>
+        create(tokenRequest('disk', version), '--dry-run=client', '--validate=ignore').catch(() => undefined),
+      );
+  }
+
+  for (const version of VERSIONS) {
     it(`hands out a token for a claim (${version}), in the version that was asked`, async () => {
       const made = JSON.parse(await create(tokenRequest('disk', version), '-o', 'json')) as {
         apiVersion: string;
@@ -256,7 +272,7 @@ describe('the API upload.cdi.kubevirt.io behind a real kube-apiserver', function
     );
     assert.equal(await writeAuthority(kubernetes, QUIET), true);
     assert.equal(await kubectl('get', first, '-o', 'jsonpath={.spec.caBundle}'), ca);
-    await kubectl('wait', '--for=condition=Available', '--timeout=60s', ...APIS);
+    await awaitApis();
   });
 
   it('keeps its keys in its Secret, which another gateway uses too', async () => {
@@ -381,12 +397,4 @@ interface AskOptions {
   readonly body?: string;
   readonly cert?: Buffer;
   readonly key?: Buffer;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -12,6 +12,7 @@ import { useControlPlane } from './support/control-plane.js';
 import {
   act,
   createDataVolume,
+  deleteVolumes,
   ensurePool,
   makeNamespace,
   manifest,
@@ -48,8 +49,7 @@ describe('the source of a clone on a real API server', function () {
     copy = await cloneOf('copy');
   });
   afterEach(async () => {
-    const { items } = await admin.core.listPersistentVolume({ labelSelector: `test=${namespace}` });
-    for (const { metadata } of items) await admin.core.deletePersistentVolume({ name: metadata!.name! });
+    await deleteVolumes(admin, `test=${namespace}`);
   });
 
   /** A DataVolume that clones claim `golden`, its size left out. */

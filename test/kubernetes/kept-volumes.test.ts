@@ -10,10 +10,12 @@ import { createReservationActivities } from '../../activities/kubernetes/reserva
 import { createSweepActivities } from '../../activities/kubernetes/sweep.js';
 import { createClaimPlanner, createTargetActivities } from '../../activities/kubernetes/targets.js';
 import type { DataVolumeRef } from '../../activities/types.js';
+import { awaitQuota } from '../support/quota.js';
 import { useControlPlane } from './support/control-plane.js';
 import {
   act,
   createDataVolume,
+  deleteVolumes,
   ensurePool,
   makeNamespace,
   manifest,
@@ -60,8 +62,7 @@ describe('volumes that are kept for a claim with their data, on a real API serve
     namespace = await makeNamespace(admin);
   });
   afterEach(async () => {
-    const { items } = await admin.core.listPersistentVolume({ labelSelector: `test=${namespace}` });
-    for (const { metadata } of items) await admin.core.deletePersistentVolume({ name: metadata!.name! });
+    await deleteVolumes(admin, `test=${namespace}`);
   });
 
   /** As a backup tool or an administrator makes it again, of a driver that dvflow knows nothing of. */
@@ -299,6 +300,7 @@ describe('volumes that are kept for a claim with their data, on a real API serve
     const hard = { persistentvolumeclaims: '0' };
     const quota = { metadata: { name: 'none' }, spec: { hard } };
     await admin.core.createNamespacedResourceQuota({ namespace, body: quota });
+    await awaitQuota(admin, namespace, { refuses: true });
     const dataVolume = await create('vm1');
     const { claim, waiting } = await act(dvflow.planTarget, [{ dataVolume }]);
     assert.deepEqual([claim, waiting?.reason], ['wait', 'ErrExceededQuota']);

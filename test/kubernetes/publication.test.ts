@@ -44,10 +44,6 @@ describe('a publication that is interrupted when the claim is Bound', function (
     await admin.core.createNode({
       body: { metadata: { name: NODE, labels: { 'kubernetes.io/hostname': NODE } } },
     });
-    await plane().kubectl(
-      ...['patch', 'node', NODE, '--subresource=status', '--type=merge', '-p'],
-      JSON.stringify({ status: { conditions: [{ type: 'Ready', status: 'True' }] } }),
-    );
     await admin.storage.createStorageClass({
       body: {
         metadata: { name: CLASS },
@@ -63,6 +59,12 @@ describe('a publication that is interrupted when the claim is Bound', function (
     await plane().kubectl('delete', 'node', NODE);
   });
   beforeEach(async () => {
+    // it has no kubelet: a node of which nothing is heard for most of a minute is not Ready any more
+    const condition = { type: 'Ready', status: 'True', lastHeartbeatTime: new Date().toISOString() };
+    await plane().kubectl(
+      ...['patch', 'node', NODE, '--subresource=status', '--type=merge', '-p'],
+      JSON.stringify({ status: { conditions: [condition] } }),
+    );
     namespace = await makeNamespace(admin);
   });
 

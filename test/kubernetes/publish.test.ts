@@ -7,6 +7,7 @@ import { createDataVolumeActivities } from '../../activities/kubernetes/data-vol
 import { createExecutionObserver } from '../../activities/kubernetes/executions.js';
 import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
 import type { ClaimRef, DataVolumeRef, ReservedDirectory } from '../../activities/types.js';
+import { awaitQuota } from '../support/quota.js';
 import { useControlPlane } from './support/control-plane.js';
 import {
   act,
@@ -161,11 +162,7 @@ describe('claims and volumes on a real API server', function () {
       namespace,
       body: { metadata: { name: 'small' }, spec: { hard: { 'requests.storage': '1Mi' } } },
     });
-    for (let waited = 0; waited < 10_000; waited += 100) {
-      const quota = await admin.core.readNamespacedResourceQuota({ namespace, name: 'small' });
-      if (quota.status?.hard) break;
-      await sleep(100);
-    }
+    await awaitQuota(admin, namespace, { refuses: true });
     const dataVolume = await open();
     await rejectsForNow(
       act(claims.ensureClaim, [{ dataVolume, target: TARGET }]),

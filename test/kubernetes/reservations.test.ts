@@ -13,6 +13,7 @@ import { useControlPlane } from './support/control-plane.js';
 import {
   act,
   createDataVolume,
+  deleteVolumes,
   makeNamespace,
   manifest,
   refOf,
@@ -50,8 +51,7 @@ describe('static volumes on a real API server', function () {
     namespace = await makeNamespace(admin);
   });
   afterEach(async () => {
-    const { items } = await admin.core.listPersistentVolume({ labelSelector: `test=${namespace}` });
-    for (const { metadata } of items) await admin.core.deletePersistentVolume({ name: metadata!.name! });
+    await deleteVolumes(admin, `test=${namespace}`);
   });
 
   /** A block volume on the stack's node, of a class of its own that no StorageClass object stands for, as in M6. */

@@ -10,6 +10,7 @@ import { createScratchActivities } from '../../activities/kubernetes/scratch.js'
 import { createSweepActivities } from '../../activities/kubernetes/sweep.js';
 import type { ClaimRef, DataVolumeRef, ImageFacts, ReservedDirectory } from '../../activities/types.js';
 import type { ScratchPlan } from '../../activities/types/scratch.js';
+import { awaitQuota } from '../support/quota.js';
 import { useControlPlane } from './support/control-plane.js';
 import {
   act,
@@ -275,10 +276,11 @@ describe('scratch space on a real API server', function () {
     const body = { metadata: { name: 'no-claims' }, spec: { hard: { persistentvolumeclaims: '0' } } };
     await admin.core.createNamespacedResourceQuota({ namespace: TRANSFERS, body });
     try {
-      await sleep(500);
+      await awaitQuota(admin, TRANSFERS, { refuses: true });
       await rejectsForNow(ensure(of), 'ExceededQuota', /no-claims/);
     } finally {
       await admin.core.deleteNamespacedResourceQuota({ namespace: TRANSFERS, name: 'no-claims' });
+      await awaitQuota(admin, TRANSFERS, { refuses: false });
     }
   });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { StorageV1Api } from '@kubernetes/client-node';
+import { awaitQuota } from '../support/quota.js';
 import { useStack } from '../support/stack.js';
 import { startFileServer, type FileServer } from '../support/servers/index.js';
 import { makeImages, type Images } from './images.js';
@@ -55,7 +56,7 @@ describe('claims and volumes', function () {
   it("refuses a claim of the same name that is not the DataVolume's: ResourceExists, and leaves it alone", async () => {
     await existingClaim('taken');
     await world.createImport(namespace, 'taken', { url: server.url });
-    const failed = await world.awaitPhase(namespace, 'taken', 'Failed', 10_000);
+    const failed = await world.awaitPhase(namespace, 'taken', 'Failed', 30_000);
     assert.equal(failed.status?.conditions?.find(({ type }) => type === 'Running')?.reason, 'ResourceExists');
     assert.equal((await world.claim(namespace, 'taken'))?.metadata?.ownerReferences, undefined);
   });
@@ -119,7 +120,7 @@ describe('claims and volumes', function () {
     await existingClaim('restored', { 'cdi.kubevirt.io/storage.populatedFor': 'restored' });
     const asked = server.requests().length;
     const made = await world.createImport(namespace, 'restored', { url: server.url });
-    await world.awaitPhase(namespace, 'restored', 'Succeeded', 10_000);
+    await world.awaitPhase(namespace, 'restored', 'Succeeded', 30_000);
     assert.equal(server.requests().length, asked);
     assert.equal(
       (await world.claim(namespace, 'restored'))?.metadata?.ownerReferences?.[0]?.uid,
@@ -131,7 +132,7 @@ describe('claims and volumes', function () {
   it('says of an adopted claim that it is not Bound until it is, for all who wait for that', async () => {
     await existingClaim('unbound', { 'cdi.kubevirt.io/storage.populatedFor': 'unbound' });
     await world.createImport(namespace, 'unbound', { url: server.url });
-    const adopted = await world.awaitPhase(namespace, 'unbound', 'Succeeded', 10_000);
+    const adopted = await world.awaitPhase(namespace, 'unbound', 'Succeeded', 30_000);
     const bound = (made?: DataVolume): string => {
       const found = made?.status?.conditions?.find(({ type }) => type === 'Bound');
       return `${found?.status} ${found?.message}`;
@@ -152,7 +153,7 @@ describe('claims and volumes', function () {
       {},
       { 'cdi.kubevirt.io/storage.prePopulated': 'later' },
     );
-    await world.awaitPhase(namespace, 'later', 'Pending', 10_000);
+    await world.awaitPhase(namespace, 'later', 'Pending', 30_000);
     assert.equal(await world.claim(namespace, 'later'), undefined);
     await existingClaim('later', { 'cdi.kubevirt.io/storage.populatedFor': 'later' });
     await world.awaitPhase(namespace, 'later', 'Succeeded', 60_000);
@@ -225,7 +226,7 @@ describe('claims and volumes', function () {
         ? true
         : undefined;
     });
-    await eventually('selected-node is gone', 10_000, async () => {
+    await eventually('selected-node is gone', 30_000, async () => {
       const annotations = (await world.claim(namespace, 'too-large'))?.metadata?.annotations ?? {};
       return 'volume.kubernetes.io/selected-node' in annotations ? undefined : true;
     });
@@ -293,6 +294,7 @@ describe('claims and volumes', function () {
       namespace: limited,
       body: { metadata: { name: 'disks' }, spec: { hard: { persistentvolumeclaims: '0' } } },
     });
+    await awaitQuota(world, limited, { refuses: true });
     const made = await world.createImport(limited, 'waits', { url: server.url });
     await eventually('the condition', 30_000, async () => {
       const bound = (await world.read(limited, 'waits'))?.status?.conditions?.find(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { cancel } from '../../client/index.js';
+import { awaitQuota } from '../support/quota.js';
 import { useStack } from '../support/stack.js';
 import {
   startFileServer,
@@ -202,7 +203,7 @@ describe('how a run ends', function () {
     const server = await startFileServer({ path: await images.as('qcow2'), status: 404 });
     servers.push(server);
     const made = await world.createImport(namespace, 'again', { url: server.url });
-    await world.awaitPhase(namespace, 'again', 'Failed', 15_000);
+    await world.awaitPhase(namespace, 'again', 'Failed', 30_000);
     server.setStatus(undefined);
     await world.annotate(namespace, 'again', { 'dvflow.io/retry': 'once' });
     await eventually('success', 60_000, async () =>
@@ -235,6 +236,7 @@ describe('how a run ends', function () {
     const limited = await world.createNamespace('deadline');
     const quota = { metadata: { name: 'none' }, spec: { hard: { persistentvolumeclaims: '0' } } };
     await world.core.createNamespacedResourceQuota({ namespace: limited, body: quota });
+    await awaitQuota(world, limited, { refuses: true });
     const made = await world.createImport(limited, 'shorter', { url: (await slow()).url });
     await eventually(
       'the wait',

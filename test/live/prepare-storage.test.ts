@@ -192,12 +192,12 @@ describe('preparing storage', function () {
     );
     for (const name of ['', 'pvc-1', 'pvc-1/disk.img'])
       assert.match(labelOf(join(path, name)), /:container_file_t:s0$/);
+    await resultOf(id);
     const said = await world.events('z-label');
     assert.ok(
       said.some((text) => /3 of 3 entries of .* on node z-node were labelled/.test(text)),
       said.join('\n'),
     );
-    await resultOf(id);
     await recordHistory(stack, id, 'prepareStorage.succeeded.labelled');
 
     await worker.stop();
@@ -268,8 +268,8 @@ describe('preparing storage', function () {
     before(async function () {
       if (!isRoot) return this.skip();
       await stack.kubectl(['apply', '-f', '-'], { input: machineConfigCrds() });
-      await stack.kubectl(['wait', '--for=condition=Established', '-f', '-'], { input: machineConfigCrds() });
       operator = createMachineConfigOperator(stack.kubeConfig);
+      await operator.awaitKinds();
     });
     after(async () => {
       if (operator) await stack.kubectl(['delete', '-f', '-'], { input: machineConfigCrds() });
@@ -313,6 +313,8 @@ describe('preparing storage', function () {
       await operator.begin('z-rh1', 'worker');
       await awaitMessage('Progressing', /node z-rh1 is at work: it is not Ready since/);
       await operator.finish('z-rh1', 'worker');
+      // nobody's kubelet has spoken for it since the beginning
+      await operator.setReady('z-rh2', true);
       await operator.begin('z-rh2', 'worker', 'Degraded', 'disk is full');
       await awaitMessage('Degraded', /node z-rh2 is degraded: disk is full/);
       assert.equal(conditionOf(await world.get('z-rhcos'), 'Available')?.status, 'True', 'one node is ready');

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { statfs } from 'node:fs/promises';
 import { killProcess, restartProcess } from '../../local/index.js';
+import { awaitQuota } from '../support/quota.js';
 import { useStack } from '../support/stack.js';
-import { BLOCK, conditionOf, SAID_MS, TRANSFERS, useScratchScene } from './scratch-scene.js';
-import { eventually } from './world.js';
+import { BLOCK, conditionOf, TRANSFERS, useScratchScene } from './scratch-scene.js';
 
 const MiB = 1 << 20;
 
@@ -17,14 +17,7 @@ describe('what keeps an import from its scratch space', function () {
     await scene.world.core.createNamespacedResourceQuota({ namespace: TRANSFERS, body });
     const server = await scene.serve(await scene.images.as('vmdk.gz'));
     try {
-      // a quota counts before it refuses
-      await eventually('the quota', SAID_MS, async () => {
-        const quota = await scene.world.core.readNamespacedResourceQuota({
-          namespace: TRANSFERS,
-          name: 'tight',
-        });
-        return quota.status?.used ? true : undefined;
-      });
+      await awaitQuota(scene.world, TRANSFERS, { refuses: true });
       await scene.world.createImport(scene.namespace, 'quota', { url: server.url });
       await scene.said('quota', 'ErrExceededQuota', /exceeded quota: tight/);
     } finally {

@@ -36,7 +36,6 @@ describe('MachineConfigs on a real API server, the operator played', function ()
 
   before('a cluster of OpenShift', async () => {
     await plane().kubectl('apply', '-f', CRDS);
-    await plane().kubectl('wait', '--for=condition=Established', '-f', CRDS);
     const kubernetes = createKubernetes(plane().control);
     const { temporal, info } = plane();
     activities = createPreparationActivities({
@@ -46,6 +45,7 @@ describe('MachineConfigs on a real API server, the operator played', function ()
       pollMs: 100,
     });
     operator = createMachineConfigOperator(loadKubeConfig(info.kubeconfig));
+    await operator.awaitKinds();
   });
   after(async () => {
     await plane().kubectl('delete', '-f', CRDS);

@@ -68,6 +68,15 @@ export async function makeNamespace({ core }: Kubernetes): Promise<string> {
   return name;
 }
 
+/** Deletes volumes by their labels; one that was on its way out may be gone. */
+export async function deleteVolumes({ core }: Kubernetes, labelSelector: string): Promise<void> {
+  const { items } = await core.listPersistentVolume({ labelSelector });
+  for (const { metadata } of items)
+    await core.deletePersistentVolume({ name: metadata!.name! }).catch((error: { code?: number }) => {
+      if (error.code !== 404) throw error;
+    });
+}
+
 /** A manifest of an import; `spec` is merged in. */
 export function manifest(
   namespace: string,

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { CoreV1Api, CustomObjectsApi, type V1Node } from '@kubernetes/client-node';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { MERGE_PATCH } from '../../../activities/kubernetes/client.js';
@@ -30,6 +31,19 @@ export function machineConfigCrds(): string {
 export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '3.2.0') {
   const core = kubeConfig.makeApiClient(CoreV1Api);
   const custom = kubeConfig.makeApiClient(CustomObjectsApi);
+
+  /** Waits until the API server, which has the CRDs, serves both kinds. */
+  async function awaitKinds(): Promise<void> {
+    for (let left = 300; ; left -= 1) {
+      try {
+        for (const kind of [CONFIGS, POOLS]) await custom.listClusterCustomObject(kind);
+        return;
+      } catch (error) {
+        if (left === 0) throw error;
+        await pause(100);
+      }
+    }
+  }
 
   /** A pool as an installation has it, with what it renders before anybody adds to it. */
   async function addPool(name: string, roles: readonly string[] = [name]): Promise<void> {
@@ -217,6 +231,7 @@ export function createMachineConfigOperator(kubeConfig: KubeConfig, ignition = '
   }
 
   return {
+    awaitKinds,
     addPool,
     addNode,
     setReady,
