@@ -98,7 +98,7 @@ describe('DataVolume versions and updates', function () {
   it('watch in v1alpha1 what is written as v1beta1', async () => {
     const seen: string[] = [];
     const path = '/apis/cdi.kubevirt.io/v1alpha1/namespaces/default/datavolumes';
-    const watch = stack.watch(path, (type, object) => {
+    const watch = await stack.watch(path, (type, object) => {
       const { apiVersion, metadata } = object as { apiVersion: string; metadata?: { name: string } };
       seen.push(`${type} ${apiVersion} ${metadata?.name ?? ''}`);
     });

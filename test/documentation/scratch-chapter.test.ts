@@ -41,7 +41,7 @@ describe('the chapter on scratch space, word for word', function () {
       const input = documented('storage-class', { 'name: hostpath-provisioner': `name: ${name}` });
       await stack.kubectl(['create', '-f', '-'], { input });
     }
-    watched = stack.watch(
+    watched = await stack.watch(
       `/api/v1/namespaces/${SCRATCH_NAMESPACE}/persistentvolumeclaims`,
       (_type, claim) => {
         seen.push(claim as V1PersistentVolumeClaim);

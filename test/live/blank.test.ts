@@ -25,20 +25,25 @@ describe('a blank disk, end to end', function () {
   it('is sparse and of the usable size, goes through the phases of an import, and is Bound last', async () => {
     const phases: string[] = [];
     const seen: string[] = [];
-    const watched = stack.watch(
+    const watched = await stack.watch(
       `/apis/cdi.kubevirt.io/v1beta1/namespaces/${namespace}/datavolumes`,
       (_, object) => {
         const { status } = object as { status?: { phase?: string } };
         if (status?.phase && phases.at(-1) !== status.phase) phases.push(status.phase);
       },
     );
-    const claims = stack.watch(`/api/v1/namespaces/${namespace}/persistentvolumeclaims`, (_, object) => {
-      const claim = object as { status?: { phase?: string } };
-      if (seen.at(-1) !== claim.status?.phase) seen.push(claim.status?.phase ?? '');
-    });
+    const claims = await stack.watch(
+      `/api/v1/namespaces/${namespace}/persistentvolumeclaims`,
+      (_, object) => {
+        const claim = object as { status?: { phase?: string } };
+        if (seen.at(-1) !== claim.status?.phase) seen.push(claim.status?.phase ?? '');
+      },
+    );
     const made = await blanks.create('sparse', blanks.pvc('500Mi'));
     const done = await world.awaitPhase(namespace, 'sparse', 'Succeeded', 30_000);
-    await eventually('the watch has seen it', 10_000, async () =>
+    // the phase is written before its event
+    await blanks.awaitClosed(made);
+    await eventually('the watch has seen it', 30_000, async () =>
       phases.at(-1) === 'Succeeded' && seen.at(-1) === 'Bound' ? true : undefined,
     );
     watched.stop();
@@ -67,7 +72,6 @@ describe('a blank disk, end to end', function () {
     for (const reason of ['ImportScheduled', 'ImportInProgress', 'ImportSucceeded'])
       assert.ok(reasons.includes(reason), reasons.join(' '));
     assert.deepEqual(await marksOf('sparse'), []);
-    await blanks.awaitClosed(made);
     await recordHistory(stack, blanks.idOf(made), 'blankDataVolume.succeeded');
   });
 
@@ -179,7 +183,7 @@ describe('a blank disk, end to end', function () {
 
   it('fails at once where its class offers no Block volume', async () => {
     await blanks.create('block', blanks.pvc('64Mi', { volumeMode: 'Block' }));
-    const failed = await world.awaitPhase(namespace, 'block', 'Failed', 15_000);
+    const failed = await world.awaitPhase(namespace, 'block', 'Failed', 30_000);
     assert.equal(
       failed.status?.conditions?.find(({ type }) => type === 'Running')?.reason,
       'IncompatiblePVC',

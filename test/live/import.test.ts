@@ -81,20 +81,23 @@ describe('an import, end to end', function () {
     const server = await serve(await images.as('raw'), { bytesPerSecond: 16 << 20 });
     const name = 'watched';
     const states: string[] = [];
-    const watched = stack.watch(`/api/v1/namespaces/${namespace}/persistentvolumeclaims`, (type, object) => {
-      const claim = object as {
-        metadata: { name: string };
-        status?: { phase?: string };
-        spec?: { volumeName?: string };
-      };
-      if (claim.metadata.name === name)
-        states.push(`${type} ${claim.status?.phase} ${claim.spec?.volumeName ? 'with' : 'without'} volume`);
-    });
+    const watched = await stack.watch(
+      `/api/v1/namespaces/${namespace}/persistentvolumeclaims`,
+      (type, object) => {
+        const claim = object as {
+          metadata: { name: string };
+          status?: { phase?: string };
+          spec?: { volumeName?: string };
+        };
+        if (claim.metadata.name === name)
+          states.push(`${type} ${claim.status?.phase} ${claim.spec?.volumeName ? 'with' : 'without'} volume`);
+      },
+    );
     await world.createImport(namespace, name, { url: server.url });
     await world.awaitPhase(namespace, name, 'ImportInProgress');
     await world.awaitPhase(namespace, name, 'Succeeded');
     const dataVolume = await world.read(namespace, name);
-    await eventually('the watch sees Bound', 10_000, async () =>
+    await eventually('the watch sees Bound', 30_000, async () =>
       states.some((state) => state.includes('Bound')) ? true : undefined,
     );
     watched.stop();
@@ -110,7 +113,7 @@ describe('an import, end to end', function () {
     const server = await serve(await images.as('raw'), { bytesPerSecond: 3 << 20 });
     const name = 'progress';
     const seen: { at: number; progress: string }[] = [];
-    const watched = stack.watch(
+    const watched = await stack.watch(
       `/apis/cdi.kubevirt.io/v1beta1/namespaces/${namespace}/datavolumes`,
       (_type, object) => {
         const volume = object as {
@@ -142,7 +145,7 @@ describe('an import, end to end', function () {
     await assert.rejects(world.createImport(namespace, 'twice', { url: server.url }), { code: 409 });
     await world.awaitPhase(namespace, 'twice', 'Succeeded');
     const runs = stack.temporal.workflow.list({ query: `DataVolumeUid = '${first.metadata.uid}'` });
-    await eventually('visibility', 10_000, async () => {
+    await eventually('visibility', 30_000, async () => {
       const found = [];
       for await (const execution of runs) found.push(execution.workflowId);
       return found.length === 1 ? true : undefined;

@@ -33,7 +33,7 @@ export function useMachines(stack: TestStack): () => MachinesScene {
     const world = createWorld(stack);
     const namespace = await world.createNamespace('machines');
     const [claims, pods]: [V1PersistentVolumeClaim[], { name: string; ephemeral: boolean }[]] = [[], []];
-    const watches = [
+    const watches = await Promise.all([
       stack.watch(`/api/v1/namespaces/${namespace}/persistentvolumeclaims`, (type, claim) => {
         if (type !== 'DELETED') claims.push(claim as V1PersistentVolumeClaim);
       }),
@@ -42,7 +42,7 @@ export function useMachines(stack: TestStack): () => MachinesScene {
         const ephemeral = metadata?.annotations?.[EPHEMERAL] !== undefined;
         if (type === 'ADDED') pods.push({ name: metadata?.name ?? '', ephemeral });
       }),
-    ];
+    ]);
     const controller = startVirtController(await createVirtAccount(stack, namespace), namespace);
     ends.push(...watches.map((watch) => () => watch.stop()), () => controller.stop());
     const said: MachinesScene['said'] = async (machine, what, timeoutMs = 60_000) => {

@@ -44,7 +44,7 @@ export function useScratchScene(stack: TestStack, prefix: string): Scene {
     scene.seen = [];
     scene.inventory = await scene.world.inventory();
     // one for each test: where nothing happens for long, it ends
-    watched = stack.watch(`/api/v1/namespaces/${TRANSFERS}/persistentvolumeclaims`, (_, claim) => {
+    watched = await stack.watch(`/api/v1/namespaces/${TRANSFERS}/persistentvolumeclaims`, (_, claim) => {
       scene.seen.unshift(claim as V1PersistentVolumeClaim);
     });
   });

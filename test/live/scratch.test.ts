@@ -120,8 +120,10 @@ describe('scratch space of imports', function () {
     await scene.world.awaitPhase(scene.namespace, 'terminated', 'Failed', 60_000);
     await eventually('a sweep that leaves nothing', 90_000, async () => {
       await stack.temporal.schedule.getHandle('dvflow-sweep').trigger();
-      const after = await scene.world.inventory();
-      return JSON.stringify(after) === JSON.stringify(scene.inventory) ? true : undefined;
+      return await scene.world.assertUnchanged(scene.inventory, 2_000).then(
+        () => true,
+        () => undefined,
+      );
     });
   });
 });

@@ -68,9 +68,7 @@ describe('upload into a claim without a DataVolume', function () {
     );
   }
   async function awaitAnnotation(name: string, key: string, value: string): Promise<void> {
-    await eventually(`${key} of ${name} to be ${value}`, 60_000, async () =>
-      (await world.claim(namespace, name))?.metadata?.annotations?.[key] === value ? true : undefined,
-    );
+    await world.awaitAnnotation(namespace, name, key, value);
   }
 
   it('offers the disk to a Pending claim when it is complete, and tells virtctl by annotations', async () => {
@@ -83,8 +81,7 @@ describe('upload into a claim without a DataVolume', function () {
     assert.equal(answer.status, 200, answer.text);
     await awaitAnnotation('pending', PHASE, 'Succeeded');
     await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'pending'));
-    const reasons = (await world.events(namespace, 'pending')).map(({ reason }) => reason);
-    assert.ok(reasons.includes('UploadSucceeded'), reasons.join());
+    await world.awaitEvent(namespace, 'pending', { reason: 'UploadSucceeded' });
     await recordHistory(stack, workflowId, 'uploadClaim.succeeded');
   });
 
@@ -107,10 +104,9 @@ describe('upload into a claim without a DataVolume', function () {
     };
     await stack.kubectl(['create', '-f', '-'], { input: JSON.stringify(pod) });
     await annotate('bound', { [TARGET]: '' });
-    await eventually('the event that names the pod', 60_000, async () => {
-      const events = await world.events(namespace, 'bound');
-      const told = events.find(({ reason }) => reason === 'UploadTargetInUse');
-      return told && /pod .*\/user using PersistentVolumeClaim bound/.test(told.message) ? true : undefined;
+    await world.awaitEvent(namespace, 'bound', {
+      reason: 'UploadTargetInUse',
+      message: /pod .*\/user using PersistentVolumeClaim bound/,
     });
     assert.notEqual((await world.claim(namespace, 'bound'))?.metadata?.annotations?.[READY], 'true');
     await stack.kubectl(['delete', 'pod', 'user', '-n', namespace, '--force', '--grace-period=0']);
@@ -154,10 +150,9 @@ describe('upload into a claim without a DataVolume', function () {
   it('waits for room, says both figures on the claim, and ends with it', async () => {
     const before = await world.inventory();
     const workflowId = await create('large', { [TARGET]: '' }, '4Pi');
-    await eventually('the event with both figures', 60_000, async () => {
-      const events = await world.events(namespace, 'large');
-      const told = events.find(({ reason }) => reason === 'InsufficientCapacity');
-      return told && /asks for \d+ bytes.*\d+ on node/.test(told.message) ? true : undefined;
+    await world.awaitEvent(namespace, 'large', {
+      reason: 'InsufficientCapacity',
+      message: /asks for \d+ bytes.*\d+ on node/,
     });
     await world.core.deleteNamespacedPersistentVolumeClaim({ namespace, name: 'large' });
     await world.assertUnchanged(before, 60_000);
@@ -168,10 +163,7 @@ describe('upload into a claim without a DataVolume', function () {
   it('that can never be served says why on the claim', async () => {
     const workflowId = await create('bad', { [TARGET]: '', 'dvflow.io/deadline': 'soon' });
     await awaitAnnotation('bad', PHASE, 'Failed');
-    const events = await world.events(namespace, 'bad');
-    assert.ok(
-      events.some(({ reason, message }) => reason === 'InvalidDataVolume' && message.includes('soon')),
-    );
+    await world.awaitEvent(namespace, 'bad', { reason: 'InvalidDataVolume', message: /soon/ });
     await recordHistory(stack, workflowId, 'uploadClaim.failed');
   });
 });

@@ -195,6 +195,45 @@ export function createWorld(stack: TestStack) {
     return list.items.map(({ type = '', reason = '', message = '' }) => ({ type, reason, message }));
   }
 
+  /** Waits for an annotation of a claim; those of a phase follow it. */
+  async function awaitAnnotation(
+    namespace: string,
+    name: string,
+    key: string,
+    value: string,
+  ): Promise<V1PersistentVolumeClaim> {
+    let found: V1PersistentVolumeClaim | undefined;
+    return await eventually(
+      `${key} of claim ${namespace}/${name} to be ${value}`,
+      60_000,
+      async () => {
+        found = await claim(namespace, name);
+        return found?.metadata?.annotations?.[key] === value ? found : undefined;
+      },
+      async () => JSON.stringify(found?.metadata?.annotations),
+    );
+  }
+
+  /** Waits for an event about an object; it follows the phase, the condition or the annotation that it belongs to. */
+  async function awaitEvent(
+    namespace: string,
+    name: string,
+    { type = /^/, reason, message = /^/ }: { type?: RegExp; reason: string; message?: RegExp },
+  ): Promise<void> {
+    const told = async () => await events(namespace, name);
+    await eventually(
+      `event ${reason} of ${namespace}/${name}`,
+      60_000,
+      async () =>
+        (await told()).some(
+          (one) => one.reason === reason && type.test(one.type) && message.test(one.message),
+        )
+          ? true
+          : undefined,
+      async () => JSON.stringify(await told()),
+    );
+  }
+
   return {
     core,
     custom,
@@ -208,7 +247,9 @@ export function createWorld(stack: TestStack) {
     diskOf,
     inventory,
     assertUnchanged,
+    awaitAnnotation,
     events,
+    awaitEvent,
   };
 }
 

@@ -31,7 +31,7 @@ describe('the time of a blank disk', function () {
     blanks = createBlanks(stack, world, () => namespace);
     namespace = await world.createNamespace('blank-time');
     const path = `/apis/cdi.kubevirt.io/v1beta1/namespaces/${namespace}/datavolumes`;
-    watched = stack.watch(path, (_, object) => {
+    watched = await stack.watch(path, (_, object) => {
       const { metadata, status } = object as { metadata: { name: string }; status?: { phase?: string } };
       const key = `${metadata.name} ${status?.phase ?? ''}`;
       if (!seen.has(key)) seen.set(key, Date.now());

@@ -23,8 +23,8 @@ export interface TestStack {
     args: readonly string[],
     options?: { readonly input?: string; readonly as?: string },
   ): Promise<string>;
-  /** Watches a path from now on; `stop` ends it. */
-  watch(path: string, onEvent: (type: string, object: unknown) => void): { stop(): void };
+  /** Watches a path: every change after it has resolved, and nothing older. `stop` ends it. */
+  watch(path: string, onEvent: (type: string, object: unknown) => void): Promise<{ stop(): void }>;
 }
 
 interface Running {
@@ -83,7 +83,7 @@ export function useStack({ nodes = 0 }: { readonly nodes?: number } = {}): TestS
       await runKubectl(get().info.kubectl, as === undefined ? args : [...args, `--as=${as}`], {
         ...(input === undefined ? {} : { input }),
       }),
-    watch: (path, onEvent) => watch(get().kubeConfig, path, onEvent),
+    watch: (path, onEvent) => watch(get(), path, onEvent),
   };
 }
 
@@ -158,18 +158,26 @@ function endAfter(directory: string): void {
   }).unref();
 }
 
-function watch(
-  kubeConfig: KubeConfig,
+async function watch(
+  { info, kubeConfig }: Running,
   path: string,
   onEvent: (type: string, object: unknown) => void,
-): { stop(): void } {
+): Promise<{ stop(): void }> {
+  // however long the connection takes, what happens meanwhile is told
+  const list = await runKubectl(info.kubectl, ['get', '--raw', `${path}?limit=1`]);
+  const { metadata } = JSON.parse(list) as { metadata: { resourceVersion: string } };
   let stopped = false;
   // it gives up a watch on which nothing has happened for 30 s; of what a test waits for, nothing may have
   const patient = new Watch(kubeConfig);
   Object.assign(patient, { requestTimeoutMs: 3_600_000 });
-  const abort = patient.watch(path, {}, onEvent, (error: unknown) => {
-    if (!stopped && error instanceof Error) console.error(`watch of ${path} ended: ${error.message}`);
-  });
+  const abort = patient.watch(
+    path,
+    { resourceVersion: metadata.resourceVersion },
+    onEvent,
+    (error: unknown) => {
+      if (!stopped && error instanceof Error) console.error(`watch of ${path} ended: ${error.message}`);
+    },
+  );
   return {
     stop: () => {
       stopped = true;
