@@ -6,6 +6,7 @@ import { useStack } from '../support/stack.js';
 import { WAITS_FOR_CONSUMER } from './blank-scene.js';
 import { createClones, type Clones } from './clone-scene.js';
 import { holdBinding, type Held } from './holding.js';
+import { assertRestarts, killAndRestart } from './killing.js';
 import { recordHistory } from './record.js';
 import { createWorld, eventually, sha256, type DataVolume, type World } from './world.js';
 
@@ -56,11 +57,10 @@ describe('how a clone ends', function () {
     it(`goes on after kill -9 of ${victim}, and the disk is right`, async () => {
       const name = `killed-${victim}`;
       const made = await copying(name);
-      killProcess(stack.info, victim, 'SIGKILL');
-      await restartProcess(stack.info, victim);
+      const attempts = await killAndRestart(stack.info, victim);
       const done = await world.awaitPhase(namespace, name, 'Succeeded', 180_000);
       assert.equal(await sha256(await world.diskOf(namespace, name)), content);
-      assert.equal(done.status?.restartCount ?? 0, victim === 'worker-node' ? 1 : 0);
+      assertRestarts(done, attempts);
       if (victim === 'worker-node') await recordHistory(stack, clones.idOf(made), 'cloneDataVolume.resumed');
       await forget(name);
     });

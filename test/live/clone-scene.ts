@@ -1,11 +1,10 @@
 /** Claims to clone and clones of them, as live tests make them. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { machinePath } from '../../local/index.js';
 import type { TestStack } from '../support/stack.js';
+import { awaitWritten } from './upload-command.js';
 import { eventually, type DataVolume, type World } from './world.js';
 
 const run = promisify(execFile);
@@ -116,17 +115,8 @@ export function createClones(stack: TestStack, world: World, namespace: string) 
 
   /** Waits until the clone has written something, while it is still at it. */
   async function copying(made: DataVolume, node = stack.info.node): Promise<void> {
-    const { name } = made.metadata;
     const pool = machinePath(stack.info, node, stack.info.pool);
-    await eventually(`${name} copies`, 60_000, async () => {
-      const found = await world.read(namespace, name);
-      assert.ok(!['Succeeded', 'Failed'].includes(found?.status?.phase ?? ''), JSON.stringify(found?.status));
-      const claim = await world.claim(namespace, name);
-      const directory = (await readdir(pool)).find((entry) => entry.endsWith(claim?.metadata?.uid ?? 'none'));
-      if (!directory) return undefined;
-      const { blocks } = await stat(join(pool, directory, 'disk.img')).catch(() => ({ blocks: 0 }));
-      return blocks * 512 > 32 * MiB ? true : undefined;
-    });
+    await awaitWritten(world, { pool, namespace }, made.metadata.name, 32 * MiB);
   }
 
   const idOf = ({ metadata: { namespace: space, name, uid } }: DataVolume): string =>

@@ -56,7 +56,7 @@ describe('dvflow upload against the real thing', function () {
     const file = await images.as('qcow2');
     const first = start(file, 'again');
     first.done.catch(() => undefined);
-    await awaitWritten(world, place(), 'again', 96 * MIB);
+    await awaitWritten(world, { pool: stack.info.pool, namespace }, 'again', 96 * MIB);
     first.child.kill('SIGKILL');
     const { resumed, bytes, bytesSent } = await start(file, 'again').done;
     assert.equal(resumed, true);

@@ -69,14 +69,13 @@ export async function awaitProgress(
   );
 }
 
-/** Waits until so many bytes of the disk are there; looks more often than a quiet machine takes for a whole upload. */
+/** Waits until so many bytes of the disk are there; looks more often than a quiet machine takes for a whole disk. */
 export async function awaitWritten(
   world: World,
-  { stack, namespace }: Pick<CommandPlace, 'stack' | 'namespace'>,
+  { pool, namespace }: { readonly pool: string; readonly namespace: string },
   name: string,
   bytes: number,
 ): Promise<void> {
-  const { pool } = stack.info;
   const claim = await eventually(`claim ${name}`, 60_000, async () => await world.claim(namespace, name));
   const uid = claim.metadata?.uid ?? 'none';
   for (const end = Date.now() + 120_000; Date.now() < end; await pause(5)) {
@@ -84,5 +83,6 @@ export async function awaitWritten(
     const disk = directory && (await stat(join(pool, directory, 'disk.img')).catch(() => undefined));
     if (disk && disk.blocks * 512 >= bytes) return;
   }
-  assert.fail(`${name} has not come to ${bytes} bytes`);
+  const { status } = (await world.read(namespace, name)) ?? {};
+  assert.fail(`${name} has not come to ${bytes} bytes: ${JSON.stringify(status)}`);
 }
