@@ -61,6 +61,8 @@ async function writeSparse(path: string, bytes: number, dataMiB: number): Promis
   await file.truncate(bytes);
   const stride = Math.floor(bytes / dataMiB / MiB) * MiB;
   for (let index = 0; index < dataMiB; index++) await file.write(randomBytes(MiB), 0, MiB, index * stride);
+  // what is random may begin like a gzip
+  await file.write(Buffer.alloc(512), 0, 512, 0);
   await file.write(Buffer.from('the end'), 0, 7, bytes - 7);
   await file.close();
 }

@@ -9,6 +9,7 @@ import type { RunningServer } from '../../support/servers/index.js';
 
 /** A raw disk of 3 MiB and a bit: longer than the probe's head, and no multiple of anything. */
 export const DISK = randomBytes(3 * 1024 * 1024 + 12_345);
+// what is random may begin like a gzip
 DISK.fill(0, 0, 512);
 
 /** Opens sources and servers for one suite, and ends them after each test. */
