@@ -75,14 +75,10 @@ describe('progress of a transfer that heartbeats', function () {
   });
 
   const awaitProgress = async (progress: string, restartCount: number): Promise<void> =>
-    void (await eventually(
-      `${progress} after ${restartCount} restarts`,
-      async () => {
-        const status = (await stack.find('vm'))?.status;
-        return status?.progress === progress && (status.restartCount ?? 0) === restartCount;
-      },
-      10_000,
-    ));
+    void (await eventually(`${progress} after ${restartCount} restarts`, async () => {
+      const status = (await stack.find('vm'))?.status;
+      return status?.progress === progress && (status.restartCount ?? 0) === restartCount;
+    }));
 
   it('is shown, starts lower with a new attempt only, and never touches a terminal phase', async () => {
     const made = await stack.create('vm');
@@ -122,11 +118,7 @@ describe('progress of a transfer that heartbeats', function () {
       return { status, reason, message, lastTransitionTime };
     };
     const awaitMessage = async (message: RegExp): Promise<void> =>
-      void (await eventually(
-        `${message}`,
-        async () => message.test(JSON.stringify(await conditionOf())),
-        15_000,
-      ));
+      void (await eventually(`${message}`, async () => message.test(JSON.stringify(await conditionOf()))));
     const pending = { ...condition, status: 'False', reason: 'Pending', message: '' };
     const { type: _, ...unchanged } = pending;
     await stack.setStatus('away', { phase: 'Pending', conditions: [pending] });

@@ -63,7 +63,11 @@ describe('the file of a form', function () {
   for (const most of [2 * PIECE, 100])
     it(`in pieces of up to ${most} bytes is whole, and the memory of the pieces is given back`, async () => {
       const content = contentOf(most > PIECE ? 128 : 2);
-      const pieces = piecesOf(formOf(content, randomBytes(8 * PIECE)), most);
+      const form = formOf(content, randomBytes(8 * PIECE));
+      const pieces = piecesOf(form, most);
+      const head = form.indexOf('\r\n\r\n') + 4;
+      // nobody knows of a file before its head is whole: the pieces of that are left to the collector
+      const ofHead = pieces.findIndex((_, index) => lengthOf(pieces, index) >= head);
       const ofFile = pieces.findIndex((_, index) => lengthOf(pieces, index) > content.length);
       const request = Object.assign(new PassThrough({ highWaterMark: PIECE }), {
         headers: {},
@@ -88,7 +92,10 @@ describe('the file of a form', function () {
       await Promise.all([pump.done, finished(sink), sending]);
       assert.ok(Buffer.concat(written).equals(content));
       const freed = pieces.slice(0, ofFile).filter(({ buffer }) => isFreed(buffer)).length;
-      assert.ok(freed >= ofFile - 4, `${freed} of ${ofFile} pieces were given back`);
+      assert.ok(
+        freed >= ofFile - ofHead - 4,
+        `${freed} of ${ofFile} pieces were given back, ${ofHead} are the head's`,
+      );
     });
 
   it('is not kept of a request that is read away', async () => {

@@ -74,7 +74,7 @@ describe('resumable uploads at their end', function () {
     });
 
     it('are not said to be there before the disk is judged', async () => {
-      gateway.dataPort.mood.judgeMs = 800;
+      gateway.dataPort.mood.judgeMs = 3_000;
       await breakAfterLastByte(tus, gateway, path, content);
       const began = Date.now();
       const { status, headers } = await tus.head(path);
@@ -101,7 +101,7 @@ describe('resumable uploads at their end', function () {
       try {
         other.onLocate = durable;
         assert.equal((await tus.head(path, other)).status, 423);
-        gateway.dataPort.mood.judgeMs = 2_000;
+        gateway.dataPort.mood.judgeMs = 6_000;
         await breakAfterLastByte(tus, gateway, path, content);
         // the node does not say complete yet, to whomever
         assert.equal((await tus.head(path, other)).status, 423);

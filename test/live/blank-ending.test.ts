@@ -127,7 +127,7 @@ describe('how a blank disk ends', function () {
   });
 
   it('no progress within the deadline, in each of its waits: DeadlineExceeded, and its message says which', async () => {
-    const deadline = { 'dvflow.io/deadline': '4s' };
+    const deadline = { 'dvflow.io/deadline': '10s' };
     const late = await blanks.create('late', TOO_LARGE, deadline);
     await assertDeadline(late, /asks for \d+ bytes/);
     await recordHistory(stack, blanks.idOf(late), 'blankDataVolume.failed.deadline');
@@ -148,7 +148,7 @@ describe('how a blank disk ends', function () {
 
   it('retried after a failure: a new run goes through once the class is there', async () => {
     const made = await blanks.create('again', blanks.pvc('64Mi', { storageClassName: 'blank-later' }));
-    const failed = await world.awaitPhase(namespace, 'again', 'Failed', 15_000);
+    const failed = await world.awaitPhase(namespace, 'again', 'Failed', 30_000);
     assert.equal(
       failed.status?.conditions?.find(({ type }) => type === 'Running')?.reason,
       'StorageClassNotFound',

@@ -112,7 +112,7 @@ describe('a clone that is started through Temporal', function () {
       '-n',
       source,
     ];
-    await eventually('the right is known', 10_000, async () =>
+    await eventually('the right is known', 30_000, async () =>
       (await stack.kubectl(ask, { as: USER }).catch(() => 'no')).startsWith('yes') ? true : undefined,
     );
     await start(manifest('granted', own()), 'granted');

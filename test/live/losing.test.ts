@@ -38,7 +38,7 @@ describe('a transfer that loses what it needs', function () {
       'source',
       { url: server.url },
       {},
-      { 'dvflow.io/deadline': '4s' },
+      { 'dvflow.io/deadline': '10s' },
     );
     await eventually('bytes', 30_000, async () => (server.bytesSent() > 4 * MiB ? true : undefined));
     server.setStatus(503);

@@ -183,7 +183,7 @@ describe('an import started through Temporal', function () {
   });
 
   async function runsOf(uid: string): Promise<{ workflows: readonly string[] }> {
-    return await eventually('visibility', 10_000, async () => {
+    return await eventually('visibility', 30_000, async () => {
       const workflows: string[] = [];
       for await (const run of stack.temporal.workflow.list({ query: `DataVolumeUid = '${uid}'` }))
         workflows.push(run.workflowId);

@@ -119,7 +119,7 @@ export function describeUploads(scene: VirtctlScene, version: VirtctlVersion): v
         await images.as('qcow2'),
       ];
       await scene.assertDone(await scene.upload(version, ...args), name('dv'));
-      await world.awaitPhase(namespace, name('dv'), 'Succeeded', 10_000);
+      await world.awaitPhase(namespace, name('dv'), 'Succeeded', 30_000);
     });
 
     it('--pvc-name and --pvc-size, as the old documents have it', async () => {

@@ -133,7 +133,7 @@ describe('a virtual machine with dataVolumeTemplates', function () {
     server.setRate(undefined);
     const states = await scene.said('running', 'starts');
     assert.deepEqual(states, ['templates are not ready', 'first consumer', 'waiting', 'starts']);
-    await eventually('its pod', 10_000, async () => pods[1]);
+    await eventually('its pod', 30_000, async () => pods[1]);
     assert.deepEqual(pods[1], { name: 'virt-launcher-running', ephemeral: false });
     await assertSameDisk(images.raw, 'raw', await world.diskOf(namespace, 'running'));
     await remove('running');
