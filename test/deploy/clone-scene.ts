@@ -103,7 +103,9 @@ export function useCloneScene(stack: TestStack): CloneScene {
   const [source, destination] = [`source-${suffix}`, `destination-${suffix}`];
   const accounts = new Map<Account, KubeConfig>();
 
-  before('two namespaces, and ServiceAccounts with their tokens', async () => {
+  before('two namespaces, and ServiceAccounts with their tokens', async function () {
+    // some thirty calls of kubectl, and what Kubernetes makes of them
+    this.timeout(180_000);
     for (const namespace of [source, destination]) await stack.kubectl(['create', 'namespace', namespace]);
     for (const name of Object.keys(ACCOUNTS) as Account[]) {
       accounts.set(name, await createAccount(stack, destination, name));
