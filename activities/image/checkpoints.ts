@@ -57,7 +57,7 @@ export function createCheckpoints(options: CheckpointOptions): Checkpoints {
     const file = options.file?.() ?? durable.file;
     record = {
       ...record,
-      barren: 0,
+      barren: completed > (record.reached ?? 0) ? 0 : record.barren,
       bytesRead: options.record.bytesRead + source.bytesRead,
       durable: {
         ...durable,

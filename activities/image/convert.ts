@@ -73,13 +73,13 @@ async function attempt(
   if (unproved !== undefined) meter.say(unproved);
   // what another answer gave need not be of the same state
   const known = whole ? withoutDurable(record) : record;
-  const { durable, changes } = await openDisk(job, known, planned, { writer, meter });
+  const { durable, ...counts } = await openDisk(job, known, planned, { writer, meter });
   const checkpoints = createCheckpoints({
     ...job.checkpointEvery,
-    records: whole ? withoutProgress(job.records, { ...known, changes }) : job.records,
+    records: whole ? withoutProgress(job.records, { ...known, ...counts }) : job.records,
     writer,
     source: job.source,
-    record: { ...record, changes },
+    record: { ...record, ...counts },
     durable,
     file: () => fileFacts(job),
   });

@@ -43,6 +43,11 @@ function isAsRecorded(job: ConvertJob, { diskBytes, file: recorded, target }: Du
   return diskBytes === 0 || file.bytes === diskBytes;
 }
 
+/** What an attempt begins with, for its records. */
+interface Opened extends Pick<ResumeRecord, 'changes' | 'reached'> {
+  readonly durable: Durable;
+}
+
 /**
  * Proves what an earlier attempt left, or empties the target; then gives it its size. Says which of them, and why.
  * @throws {@link FailureType} `SourceChanged` where the source has changed too often; `NoSpace` for a preallocation without room
@@ -50,25 +55,26 @@ function isAsRecorded(job: ConvertJob, { diskBytes, file: recorded, target }: Du
 export async function openDisk(
   job: ConvertJob,
   record: ResumeRecord,
-  { facts: image }: PlannedImage,
+  { facts: image, verified }: PlannedImage,
   { writer, meter }: { writer: SparseWriter; meter: Meter },
-): Promise<{ durable: Durable; changes: number }> {
+): Promise<Opened> {
   const diskBytes = diskBytesOf(job, image);
   const proof = prove(record, image, diskBytes);
-  if (proof && 'durable' in proof && isAsRecorded(job, proof.durable)) {
-    meter.say(resumeMessage(image, proof.durable));
-    return { durable: proof.durable, changes: record.changes };
+  const left = proof && 'durable' in proof && isAsRecorded(job, proof.durable) ? proof.durable : undefined;
+  // the stream is held to its digest, and not what an earlier one has left on the disk: of that nothing may stay
+  const unproved = verified && image.resume === 'reread';
+  if (left && !unproved) {
+    meter.say(resumeMessage(image, left));
+    return { durable: left, changes: record.changes };
   }
+  const reached = left ? { reached: Math.max(record.reached ?? 0, left.completed) } : {};
   const changed = proof && 'mismatch' in proof && proof.mismatch === 'the source has changed';
   const changes = record.changes + (changed ? 1 : 0);
   const unstable = changed && changedTooOften(changes);
   if (unstable) throw unstable;
-  if (proof)
-    meter.say(
-      `starting from zero: ${'mismatch' in proof ? proof.mismatch : 'the target is not what the record describes'}`,
-    );
+  if (proof) meter.say(`starting from zero: ${'mismatch' in proof ? proof.mismatch : whyNotTaken(left)}`);
   // before, not after: an attempt that ends while the target is emptied would leave a record that vouches for what is gone
-  await job.records.save({ ...withoutDurable(record), changes });
+  await job.records.save({ ...withoutDurable(record), ...reached, changes });
   await writer.reset(job.target.deviceBytes ?? diskBytes, image.plan === 'ranged');
   await preallocate(job, diskBytes);
   const { validators, format, containers, plan, virtualSize } = image;
@@ -88,8 +94,14 @@ export async function openDisk(
   };
   // a record must not vouch for zeros, or for a file, that a power cut takes back
   await writer.syncAll();
-  await job.records.save({ ...withoutDurable(record), changes, durable });
-  return { durable, changes };
+  await job.records.save({ ...withoutDurable(record), ...reached, changes, durable });
+  return { durable, changes, ...reached };
+}
+
+function whyNotTaken(left: Durable | undefined): string {
+  if (!left) return 'the target is not what the record describes';
+  if (left.completed === 0) return 'nothing was durable yet';
+  return 'what an earlier attempt has written is held to no checksum';
 }
 
 function resumeMessage({ resume, reason }: ImageFacts, { completed, restart }: Durable): string {

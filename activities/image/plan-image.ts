@@ -42,6 +42,8 @@ export interface PlannedImage extends Disposable {
   readonly facts: ImageFacts;
   /** What {@link OpenedImage.view} is made of: the source as given, verified where there is a checksum. */
   readonly root: ImageSource;
+  /** The end of the stream proves all of its bytes by a digest that was known beforehand. */
+  readonly verified: boolean;
 }
 
 /**
@@ -73,6 +75,7 @@ export async function planImage(source: ImageSource, options: PlanOptions): Prom
   return {
     opened,
     root,
+    verified: checksum !== undefined || source.verifiesItself === true,
     [Symbol.dispose]: () => planned[Symbol.dispose](),
     facts: {
       displayUrl: outside.displayUrl,
@@ -107,6 +110,7 @@ async function planVolume(source: ImageSource, { target }: PlanOptions): Promise
   return {
     opened: { containers: [], format: 'raw', view: source, facts, [Symbol.dispose]: () => undefined },
     root: source,
+    verified: false,
     [Symbol.dispose]: () => undefined,
     facts: {
       displayUrl,

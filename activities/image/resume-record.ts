@@ -38,6 +38,8 @@ export interface ResumeRecord {
   readonly fence: number;
   /** Attempts in a row that made no durable byte, the running one included. */
   readonly barren: number;
+  /** How far attempts have come whose bytes are not gone on with: to come no further is no progress. */
+  readonly reached?: number;
   /** Times the source changed under a transfer. */
   readonly changes: number;
   /**
@@ -209,6 +211,6 @@ async function syncPath(directory: string): Promise<void> {
 }
 
 /** The record of a disk of which nothing is left. */
-export function withoutDurable({ durable: _, ...record }: ResumeRecord): ResumeRecord {
+export function withoutDurable({ durable: _, reached: __, ...record }: ResumeRecord): ResumeRecord {
   return record;
 }

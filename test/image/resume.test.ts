@@ -98,7 +98,7 @@ describe('resume', function () {
       if (completed[3]! > 0 && !progress.every(({ message }) => message === undefined))
         assert.match(
           progress.map(({ message }) => message ?? '').join('\n'),
-          /resuming at offset|reading the source again|completing the checksum/,
+          /resuming at offset|reading the source again|held to no checksum/,
         );
     });
   }
@@ -131,10 +131,64 @@ describe('resume', function () {
       );
       assert.equal(failureTypeOf(failed), 'SourceUnavailable');
       const result = await convertFile(image, target, { ...options, fence: 2 });
-      assert.ok(result.resumedFrom > 0);
+      assert.equal(result.resumedFrom, 0);
       assert.equal(result.checksum, options.checksum);
       assert.equal(sha256(target), sha256(disk));
     });
+
+  for (const name of ['raw.gz', 'qcow2', 'raw'] as const)
+    it(`leaves nothing on a verified disk of what an attempt before was served wrongly: ${name}`, async () => {
+      const target = `${directory()}/served-wrongly-${name}.img`;
+      const image = images[name]!;
+      const options = {
+        usableBytes: BYTES,
+        ranges: name === 'qcow2',
+        checkpointEvery: { everyBytes: 1, everyMs: 0 },
+        checksum: `sha256:${sha256(image)}`,
+      };
+      const wrong = `${directory()}/wrong-${name}`;
+      writeFileSync(wrong, spoiled(readFileSync(image), name));
+      truncateSync(wrong, readFileSync(image).length);
+      const failAfter = Math.floor(readFileSync(image).length * 0.7);
+      const failed: unknown = await convertFile(wrong, target, { ...options, failAfter }).catch(
+        (error: unknown) => error,
+      );
+      assert.equal(failureTypeOf(failed), 'SourceUnavailable', String(failed));
+      assert.notEqual(sha256(target), sha256(raw));
+      const progress: TransferProgress[] = [];
+      const result = await convertFile(image, target, { ...options, fence: 2, progress });
+      assert.equal(sha256(target), sha256(raw));
+      assert.equal(result.resumedFrom, 0);
+      const said = 'starting from zero: what an earlier attempt has written is held to no checksum';
+      assert.ok(progress.some(({ message }) => message === said));
+    });
+
+  /** The file with other bytes where its disk has some and where it has none, as a proxy may serve it once. */
+  function spoiled(image: Buffer, name: 'raw.gz' | 'qcow2' | 'raw'): Buffer {
+    const disk = name === 'raw.gz' ? readFileSync(raw) : image;
+    disk.write('EVIL', 4 * MIB);
+    if (name !== 'qcow2') disk.fill('EVIL', 6 * MIB, 7 * MIB);
+    return name === 'raw.gz' ? gzipSync(disk, { level: 1 }) : disk;
+  }
+
+  it('counts attempts that come no further as barren, though each begins anew', async () => {
+    const target = `${directory()}/no-further.img`;
+    const image = images['raw.gz']!;
+    const options = {
+      usableBytes: BYTES,
+      checkpointEvery: { everyBytes: 1, everyMs: 0 },
+      checksum: `sha256:${sha256(image)}`,
+    };
+    const barren: number[] = [];
+    for (const [index, mib] of [3, 3, 3, 4].entries()) {
+      await assert.rejects(
+        convertFile(image, target, { ...options, fence: index + 1, failAfter: mib * MIB }),
+      );
+      const record = readFileSync(`${target}.record/record.json`, 'utf8');
+      barren.push((JSON.parse(record) as ResumeRecord).barren);
+    }
+    assert.deepEqual(barren, [0, 1, 2, 0]);
+  });
 
   for (const [what, spoil] of [
     ['shorter', (path: string) => truncateSync(path, 5 * MIB)],

@@ -34,9 +34,9 @@ export interface RegistrySource extends ImageSource {
 /**
  * Opens a container disk in a registry or in an OCI archive. Nothing is sent before a method is called. The disk is streamed out
  * of its layer; the stream ends after the layer's digest and, if there is one, the checksum were verified. There are no ranges,
- * even where a layer is not compressed: parts of a blob cannot be held to its digest. For the same reason the validators of a
- * blob's answers are compared, as those of any server: what a killed attempt has left of a disk was held to nothing else. Where
- * they contradict each other, `inOneAnswer` has the digest as its only proof.
+ * even where a layer is not compressed: parts of a blob cannot be held to its digest. The validators of a blob's
+ * answers are compared, as those of any server: a change is known before the last byte. Where they contradict each other,
+ * `inOneAnswer` has the digest as its only proof.
  *
  * @throws {@link FailureType} `InvalidDataVolume`, `UnsupportedSource` (an archive where only a command line may read files)
  */
