@@ -2,6 +2,7 @@ import { createClusterBatches } from './cluster-batches.js';
 import { createBreather } from './breathe.js';
 import { createPieceReader, type PieceReader } from './formats/qcow2/cluster-reader.js';
 import { parseHeader, type Qcow2Header } from './formats/qcow2/header.js';
+import { createHeldTables, type HeldTables } from './formats/qcow2/held-tables.js';
 import { createHostMap } from './formats/qcow2/host-map.js';
 import { createLookAhead } from './formats/qcow2/look-ahead.js';
 import { createMetadataCheck, parseL1, parseL2, type Extent } from './formats/qcow2/mapping.js';
@@ -17,7 +18,7 @@ const POOL = { segmentBytes: 4 * 1024 * 1024, count: 5 };
 /** More of a header than the parser looks at. */
 const HEADER_PEEK = 512;
 
-/** Tables fetched by range before the stream begins, for layouts that put them after the data. */
+/** Tables fetched by range before the stream begins, for layouts that put them after the data; they must be those of the stream. */
 export interface KnownTables {
   readonly l1: L1Table;
   readonly l2: L2Tables;
@@ -107,6 +108,7 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
   const l1First = header.l1Offset / clusterSize;
   const l1Last = l1First + l1Bytes.length / clusterSize - 1;
   let check = createMetadataCheck(header, fileBytes);
+  let held: HeldTables | undefined;
   let l1Known = header.l1Entries === 0;
 
   const isWhole = ({ kind, guest, length }: Extent): boolean =>
@@ -117,9 +119,12 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
   async function know({ l1, l2 }: KnownTables): Promise<void> {
     check = l1.check;
     l1Known = true;
+    held = createHeldTables(l1.offsets);
     for (let index = 0; index < header.l1Entries; index += 1) {
       const [table] = await l2.load(index, index + 1);
-      if (table) for (const extent of parseL2(header, table, index, check)) map.add(extent, isWhole(extent));
+      if (!table) continue;
+      held.hold((l1.offsets[index] ?? 0) / clusterSize, table);
+      for (const extent of parseL2(header, table, index, check)) map.add(extent, isWhole(extent));
     }
   }
 
@@ -145,6 +150,7 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
   async function acceptL1(index: number, cluster: Buffer): Promise<void> {
     cluster.copy(l1Bytes, (index - l1First) * clusterSize);
     if (index !== l1Last) return;
+    if (held) return held.compareL1(parseL1(header, l1Bytes, createMetadataCheck(header, fileBytes)));
     l1Known = true;
     const offsets = parseL1(header, l1Bytes, check);
     for (const [l1Index, offset] of offsets.entries()) {
@@ -158,7 +164,9 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
     const extents = map.take(index);
     for (const extent of extents)
       await resolve(extent, (wanted) => (wanted === index ? cluster : past.get(wanted)));
-    if (!l1Known && index >= l1First && index <= l1Last) return acceptL1(index, cluster);
+    held?.compare(index, cluster);
+    if ((held !== undefined || !l1Known) && index >= l1First && index <= l1Last)
+      return acceptL1(index, cluster);
     const l1Index = l2At.get(index);
     if (l1Index === undefined) return extents.some(isWhole) ? past.pass(index) : past.hold(index, cluster);
     l2At.delete(index);
@@ -166,6 +174,7 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
   }
 
   async function finish(clusters: number): Promise<void> {
+    held?.finish();
     if (!l1Known)
       throw invalid(
         `qcow2 image is cut short: the stream ends after ${clusters * clusterSize} bytes, before its L1 table`,

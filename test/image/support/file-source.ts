@@ -17,6 +17,8 @@ export interface FileSourceOptions {
   readonly failAfter?: number;
   /** Answers ranges until so many bytes were read, then loses them. */
   readonly loseRangesAfter?: number;
+  /** Changes what a range is answered with. */
+  readonly spoilRange?: (start: number, target: Uint8Array) => void;
   /** Told how many bytes were read, after each piece. */
   readonly onRead?: (bytesRead: number) => void;
 }
@@ -69,6 +71,7 @@ export function createFileSource(path: string, options: FileSourceOptions = {}):
       await new Promise((resolve) => setImmediate(resolve));
       if (bytesRead > loseRangesAfter) throw new RangesLostError('200 instead of 206');
       take(start, target);
+      options.spoilRange?.(start, target);
     },
     get bytesRead() {
       return bytesRead;
