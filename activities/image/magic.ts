@@ -77,14 +77,17 @@ const DOCUMENTS = [
 ] as const;
 
 /**
- * Tells by magic numbers, never by a file's name, what bytes are. Everything unknown is a raw disk (an ISO is one).
+ * Tells by magic numbers, never by a file's name, what bytes are. Everything unknown is a raw disk (an ISO is one);
+ * with `expected` raw, everything that is no container.
  * @throws {@link FailureType} `ImageInvalid` (nothing, or an HTML page), `UnsupportedFormat` (a format that is not read)
  */
-export function identify(head: Buffer, where: string): Identity {
+export function identify(head: Buffer, where: string, expected?: ImageFormat): Identity {
   if (head.length === 0) throw invalid(`${where} is empty: 0 bytes are no disk image`);
   const container = CONTAINERS.find((magic) => matches(head, magic));
   if (container) return { container: container.name };
   if (((head[0] ?? 0) & 0xf0) === 0x50 && matches(head, SKIPPABLE_FRAME)) return { container: 'zst' };
+  // a guest may write what it likes to its first sector
+  if (expected === 'raw') return isOldTar(head) ? { container: 'tar' } : { format: 'raw' };
   const format = FORMATS.find((magic) => matches(head, magic));
   if (format) return { format: format.name };
   if (matches(head, VMDK_DESCRIPTOR) || VMDK_VERSION.test(head.toString('latin1', 0, VMDK_COMMENT_BYTES)))

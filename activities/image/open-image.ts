@@ -67,7 +67,7 @@ async function findImage(
   const containers: Container[] = [...(facts.containers ?? [])];
   for (const depth = containers.length; ;) {
     const where = inside(containers);
-    const identity = identify(facts.head, where);
+    const identity = identify(facts.head, where, options.format);
     const inner = 'container' in identity ? identity.container : identity.format;
     if (archive && (inner === 'tar' || (inner === 'raw' && beginsTar(facts.head))))
       return { containers, format: 'tar', view, facts };

@@ -54,6 +54,45 @@ describe('images that are odd, but right', function () {
   it('a qcow2 without a backing file may say how long the name of none is', () =>
     assertReadsEdited('nameless', (header) => header.writeUInt32BE(0xffff_ffff, 16)));
 
+  it('a qcow2 that says where the name of a backing file is, and no length, has none', () =>
+    assertReadsEdited('lengthless', (header) => header.writeBigUInt64BE(512n, 8)));
+
+  it('a qcow2 may have its refcount table beyond the end of the file', () =>
+    assertReadsEdited('refcounts-beyond', (header) => header.writeBigUInt64BE(2n ** 40n, 48)));
+
+  it('a raw disk may begin like anything, for whoever asks for raw', async () => {
+    const qcow2 = readFileSync(odd('qcow2'));
+    for (const [name, begins] of Object.entries({
+      qcow2,
+      bzip2: Buffer.from('BZh91AY'),
+      vma: Buffer.from('VMA\0'),
+      html: Buffer.from('<html><body>'),
+      descriptor: Buffer.from('# Disk DescriptorFile\n'),
+    })) {
+      const image = `${directory()}/begins-like-${name}.raw`;
+      const content = Buffer.alloc(2 * MIB, 7);
+      begins.copy(content);
+      writeFileSync(image, content);
+      for (const ranges of [true, false]) {
+        const ours = `${image}.${ranges ? 'ranged' : 'streamed'}`;
+        await convertFile(image, ours, { usableBytes: Infinity, fit: true, ranges, format: 'raw' });
+        assert.equal(sha256(ours), sha256(image));
+      }
+    }
+    // containers are taken off all the same
+    const packed = `${directory()}/begins-like-bzip2.raw.gz`;
+    const inside = readFileSync(`${directory()}/begins-like-bzip2.raw`);
+    writeFileSync(packed, gzipSync(inside));
+    await convertFile(packed, `${packed}.img`, { usableBytes: Infinity, fit: true, format: 'raw' });
+    assert.deepEqual(readFileSync(`${packed}.img`), inside);
+  });
+
+  function odd(name: string): string {
+    const image = `${directory()}/${name}-in-raw.qcow2`;
+    qemuImg('create', '-f', 'qcow2', image, '1M');
+    return image;
+  }
+
   for (const bytes of [131_072, 1_100_000])
     it(`a qcow2 may have a header of ${bytes} bytes`, () =>
       assertReadsEdited(`header-${bytes}`, (header) => header.writeUInt32BE(bytes, 100)));
