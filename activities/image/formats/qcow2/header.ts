@@ -105,8 +105,8 @@ function compressionType(head: Buffer, headerLength: number, bits: readonly numb
 }
 
 function refuseReferences(head: Buffer, bits: readonly number[]): void {
-  // the length of its name means nothing where there is none: QEMU does not look at it
-  if (readOffset(head, 8) !== 0)
+  // where or how long its name is means nothing without the other: QEMU takes that for none
+  if (readOffset(head, 8) !== 0 && head.readUInt32BE(16) !== 0)
     throw hostile(
       'qcow2 image has a backing file: its data is in another file; flatten it with qemu-img convert',
     );
@@ -150,12 +150,13 @@ function parseTables(
     throw hostile(
       `qcow2 refcount table has ${refcountBytes} bytes, the format's limit is ${MAX_REFCOUNT_TABLE_BYTES}`,
     );
-  checkTable('refcount table', refcountOffset, refcountBytes, clusterSize, fileBytes);
+  // neither this table nor that of snapshots is read, by QEMU or here: the file may end before them
+  checkTable('refcount table', refcountOffset, refcountBytes, clusterSize);
   const snapshots = head.readUInt32BE(60);
   if (snapshots > MAX_SNAPSHOTS)
     throw hostile(`qcow2 image has ${snapshots} snapshots, the format's limit is ${MAX_SNAPSHOTS}`);
   const snapshotsOffset = snapshots > 0 ? readOffset(head, 64) : 0;
-  if (snapshots > 0) checkTable('snapshot table', snapshotsOffset, 40 * snapshots, clusterSize, fileBytes);
+  if (snapshots > 0) checkTable('snapshot table', snapshotsOffset, 40 * snapshots, clusterSize);
   refuseOverlap(l1Offset, l1TableEntries * 8, refcountOffset, refcountBytes);
   return {
     ...geometry,
@@ -171,13 +172,13 @@ function parseTables(
   };
 }
 
-/** A table starts on a cluster after the header and ends inside the file. */
+/** A table starts on a cluster after the header, and ends inside the file where that is given. */
 function checkTable(
   name: string,
   offset: number,
   bytes: number,
   clusterSize: number,
-  fileBytes: number,
+  fileBytes = Infinity,
 ): void {
   if (offset % clusterSize !== 0)
     throw invalid(`qcow2 ${name} at ${offset} is not aligned to clusters of ${clusterSize} bytes`);
