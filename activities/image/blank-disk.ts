@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
+import { failureTypeOf, permanentFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
 import { memoryIn } from '../node/pool-memory.js';
 import { STATE_DIRECTORY } from '../node/volume-state.js';
@@ -7,9 +7,9 @@ import type { BlankActivities, BlankDiskInput } from '../types/blank.js';
 import type { TransferProgress, TransferResult } from '../types.js';
 import { asFailure, countBarren, startHeart, withRetry, type Heart } from './attempt.js';
 import { blockDeviceSize } from './block-device.js';
+import { preallocate } from './preallocate.js';
 import { openReservedTarget } from './reserved-target.js';
 import { createRecordStore, type ResumeRecord } from './resume-record.js';
-import { runTool, ToolError } from './tools.js';
 import { openTransferTarget, type TransferTarget } from './transfer-target.js';
 import { createSparseWriter } from './writer.js';
 
@@ -98,29 +98,13 @@ export function createBlankActivities({
   }
 
   async function allocate({ claim, target: { node }, usableBytes }: BlankDiskInput, target: TransferTarget) {
-    const file = fileOf(target);
-    try {
-      const fallocate = ['fallocate', '--length', `${usableBytes}`, '/proc/self/fd/3'];
-      // what it says is read below
-      await runTool('env', ['LC_ALL=C', ...fallocate], {
-        fds: [file.fd],
-        signal: Context.current().cancellationSignal,
-        // root would take what its file system keeps back for root
-        user: transferUser,
-      });
-    } catch (error) {
-      // what was allocated is for others, until the next attempt
-      await file.truncate(0);
-      Context.current().cancellationSignal.throwIfAborted();
-      const what = `${usableBytes} bytes cannot be preallocated for claim ${claim.namespace}/${claim.name} on node ${node}`;
-      if (error instanceof ToolError && /not supported/i.test(error.stderr))
-        throw permanentFailure(
-          'IncompatiblePVC',
-          `${what}: its file system does not do that; leave preallocation out, or use another class`,
-          error,
-        );
-      throw transientFailure('NoSpace', what, { cause: error });
-    }
+    await preallocate({
+      fd: fileOf(target).fd,
+      bytes: usableBytes,
+      what: `claim ${claim.namespace}/${claim.name} on node ${node}`,
+      signal: Context.current().cancellationSignal,
+      user: transferUser,
+    });
   }
 
   async function makeDevice(attempt: Attempt): Promise<TransferResult> {

@@ -1,10 +1,10 @@
 /** What an attempt begins with: the disk as an earlier one has left it, or an empty one. */
 import { fstatSync } from 'node:fs';
-import { transientFailure } from '../failures.js';
 import type { ImageFacts } from '../types.js';
 import type { ConvertJob } from './convert-job.js';
 import type { Meter } from './meter.js';
 import type { PlannedImage } from './plan-image.js';
+import { preallocate } from './preallocate.js';
 import { changedTooOften } from './refusals.js';
 import {
   prove,
@@ -13,7 +13,6 @@ import {
   type ResumeRecord,
   type TargetFileFacts,
 } from './resume-record.js';
-import { runTool } from './tools.js';
 import type { SparseWriter } from './writer.js';
 
 /** Size that the target has while it is written: a disk of unknown size gets its own when it is known. */
@@ -50,7 +49,7 @@ interface Opened extends Pick<ResumeRecord, 'changes' | 'reached'> {
 
 /**
  * Proves what an earlier attempt left, or empties the target; then gives it its size. Says which of them, and why.
- * @throws {@link FailureType} `SourceChanged` where the source has changed too often; `NoSpace` for a preallocation without room
+ * @throws {@link FailureType} `SourceChanged` where the source has changed too often; `NoSpace`, `IncompatiblePVC` for a preallocation that cannot be
  */
 export async function openDisk(
   job: ConvertJob,
@@ -76,7 +75,7 @@ export async function openDisk(
   // before, not after: an attempt that ends while the target is emptied would leave a record that vouches for what is gone
   await job.records.save({ ...withoutDurable(record), ...reached, changes });
   await writer.reset(job.target.deviceBytes ?? diskBytes, image.plan === 'ranged');
-  await preallocate(job, diskBytes);
+  await allocate(job, diskBytes);
   const { validators, format, containers, plan, virtualSize } = image;
   const file = fileFacts(job);
   const { identity } = job.target;
@@ -112,19 +111,10 @@ function resumeMessage({ resume, reason }: ImageFacts, { completed, restart }: D
   return `reading the source again from its start, what is durable up to offset ${completed} is not written again: ${reason}`;
 }
 
-async function preallocate(job: ConvertJob, diskBytes: number): Promise<void> {
-  if (!job.preallocation || diskBytes === 0 || job.target.deviceBytes !== undefined) return;
-  try {
-    await runTool('fallocate', ['--length', `${diskBytes}`, '/proc/self/fd/3'], {
-      fds: [job.target.fd],
-      signal: job.signal,
-    });
-  } catch (error) {
-    job.signal.throwIfAborted();
-    throw transientFailure(
-      'NoSpace',
-      `${diskBytes} bytes cannot be preallocated for claim ${job.size.claimName}`,
-      { cause: error },
-    );
-  }
+async function allocate(
+  { preallocation, target, size, signal }: ConvertJob,
+  diskBytes: number,
+): Promise<void> {
+  if (!preallocation || diskBytes === 0 || target.deviceBytes !== undefined) return;
+  await preallocate({ fd: target.fd, bytes: diskBytes, what: `claim ${size.claimName}`, signal });
 }
