@@ -7,7 +7,7 @@ import { mayBecomeVhd, openImage, type OpenedImage } from './open-image.js';
 import { planRead } from './read-plan.js';
 import { scratchRequired } from './refusals.js';
 import { assertFits, largerPvcRequired, type TargetSize } from './size.js';
-import { boundedBy } from './source/bounded.js';
+import { boundedBy, isAsLongAsAnnounced } from './source/bounded.js';
 import { isContradiction } from './source/http-failures.js';
 import { RangesLostError, type ImageSource } from './source/types.js';
 import { withoutRanges } from './source/without-ranges.js';
@@ -57,7 +57,8 @@ export async function planImage(source: ImageSource, options: PlanOptions): Prom
   const outside = await source.probe();
   // a source that knows its own digests verifies them itself
   const checksum = source.verifiesItself ? undefined : options.checksum;
-  const bounded = options.target && !outside.ranges ? boundedBy(source, options.target) : source;
+  const mayBeEndless = !outside.ranges && !isAsLongAsAnnounced(outside);
+  const bounded = options.target && mayBeEndless ? boundedBy(source, options.target) : source;
   const root = checksum ? verifying(bounded, { checksum, ...(beginning ? { beginning } : {}) }) : bounded;
   const opened = await openChecked(root, options).catch(undefinedIfRangesAreLost);
   if (opened === undefined) return await planImage(withoutRanges(source), options);

@@ -17,7 +17,7 @@ import { scratchRequired, invalid, whyScratch } from './refusals.js';
 import type { Durable } from './resume-record.js';
 import { keepInScratch } from './scratch.js';
 import { assertFits } from './size.js';
-import { boundedImage, mostImageBytes } from './source/bounded.js';
+import { boundedImage, isAsLongAsAnnounced, mostImageBytes } from './source/bounded.js';
 import type { ImageSource } from './source/types.js';
 import type { SparseWriter } from './writer.js';
 
@@ -66,7 +66,7 @@ async function readInOrderOrFromScratch(reading: Reading): Promise<Read> {
 async function readFromScratch(reading: Reading, why: string): Promise<Read> {
   const { job, meter, planned } = reading;
   const { view, format, qcow2, foreign } = planned.opened;
-  const known = qcow2?.virtualSize ?? foreign?.virtualSize;
+  const known = isAsLong(planned.opened) ? undefined : (qcow2?.virtualSize ?? foreign?.virtualSize);
   const keeping = fetched(reading);
   if (job.scratch === undefined) throw scratchRequired(why);
   meter.say(`keeping the image in scratch space: ${why}`);
@@ -84,6 +84,11 @@ async function readFromScratch(reading: Reading, why: string): Promise<Read> {
   if (virtualSize !== undefined) assertFits(virtualSize, job.size);
   const rest = (part: number): number => 0.5 + part / 2;
   return { ...(await readInAnyOrder(reading, opened, rest)), scratchBytes: copy.scratchBytes };
+}
+
+/** Whether an image is a file that really has all of its bytes, be they snapshots and states of machines many times its disk. */
+function isAsLong({ containers, facts }: OpenedImage): boolean {
+  return containers.length === 0 && isAsLongAsAnnounced(facts);
 }
 
 /** Keeping the image is the first half of the work. */
@@ -144,7 +149,7 @@ async function readInOrder(reading: Reading): Promise<ReadOutcome> {
   const sink = createSink(reading, fetched(reading), view);
   const bytes = view.stream(start);
   if (!opened.qcow2) return await copyDisk(reading, bytes, start, { ...sink, completed: durable.completed });
-  const image = boundedImage(bytes, opened.qcow2.virtualSize);
+  const image = isAsLong(opened) ? bytes : boundedImage(bytes, opened.qcow2.virtualSize);
   const { copyQcow2 } = await import('./one-pass.js');
   return await copyQcow2(image, { size: job.size, ...onePassOptions(reading, opened.qcow2) }, sink);
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { crc32, gzipSync, zstdCompressSync } from 'node:zlib';
 import { failureTypeOf } from '../../activities/failures.js';
 import { createClusterDecoder } from '../../activities/image/decode/cluster-decoder.js';
@@ -59,6 +59,25 @@ describe('images that are odd, but right', function () {
 
   it('a qcow2 may have its refcount table beyond the end of the file', () =>
     assertReadsEdited('refcounts-beyond', (header) => header.writeBigUInt64BE(2n ** 40n, 48)));
+
+  for (const { how, ...variant } of [
+    { how: 'by ranges', ranges: true },
+    { how: 'in order', ranges: true, checksum: true },
+    { how: 'in order through scratch', ranges: false },
+  ])
+    it(`a qcow2 may be many times as long as its disk, of snapshots: ${how}`, async () => {
+      const image = `${directory()}/worn.qcow2`;
+      qemuImg('create', '-f', 'qcow2', image, '1M');
+      qemuIo(image, 'qcow2', 'write -P 7 0 1M');
+      qemuImg('snapshot', '-c', 's', image);
+      // the state of a machine, as far as any reader of the disk can tell
+      truncateSync(image, 96 * MIB);
+      const ours = `${image}.img`;
+      const options = { usableBytes: MIB, ranges: variant.ranges, scratch: directory() };
+      const checksum = variant.checksum ? { checksum: `sha256:${sha256(image)}` } : {};
+      await convertFile(image, ours, { ...options, ...checksum });
+      assert.deepEqual(readFileSync(ours), Buffer.alloc(MIB, 7));
+    });
 
   it('a raw disk may begin like anything, for whoever asks for raw', async () => {
     const qcow2 = readFileSync(odd('qcow2'));

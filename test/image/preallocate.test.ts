@@ -24,7 +24,12 @@ describe('a disk that is to have all of its blocks', () => {
 
   for (const [said, type, message, final] of [
     ['Operation not supported', 'IncompatiblePVC', /team-a\/vm1: its file system does not do that/, true],
-    ['No space left on device', 'NoSpace', /8388608 bytes cannot be preallocated for claim team-a\/vm1$/, false],
+    [
+      'No space left on device',
+      'NoSpace',
+      /8388608 bytes cannot be preallocated for claim team-a\/vm1$/,
+      false,
+    ],
   ] as const)
     it(`is ${type} where its file system says ${said}, and leaves the others their room`, async () => {
       const image = makePatterned(`${directory()}/disk.raw`, 8);

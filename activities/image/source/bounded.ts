@@ -1,13 +1,18 @@
 import { hostile } from '../refusals.js';
 import type { TargetSize } from '../size.js';
-import type { ImageSource } from './types.js';
+import type { ImageSource, SourceFacts } from './types.js';
 
-/** A file is larger than its disk by what deleted snapshots have left in it, and never by more than this. */
+/** What a decompressor gives, or comes without a length, is larger than its disk by what snapshots have left in it, and by no more than this. */
 const MOST = { timesTheDisk: 16, moreBytes: 64 * 1024 * 1024 };
 
-/** Bytes that an image file of a disk of `virtualSize` bytes has at most. */
+/** Bytes that an image of a disk of `virtualSize` bytes has at most, where nobody has said how many. */
 export function mostImageBytes(virtualSize: number): number {
   return virtualSize * MOST.timesTheDisk + MOST.moreBytes;
+}
+
+/** Whether a source has a length that it cannot have without as many bytes: no container, whose holes or compressor make them of few. */
+export function isAsLongAsAnnounced({ validators, containers = [] }: SourceFacts): boolean {
+  return validators.length !== undefined && containers.length === 0;
 }
 
 /**
@@ -38,7 +43,7 @@ async function* upTo(
 }
 
 /**
- * The same source with a bound by the size of its target, for one that can only be read in order: nothing proves its end, and a body
+ * The same source with a bound by the size of its target, for one that can only be read in order and has no length: nothing proves its end, and a body
  * without end may hold what no reader counts, as padding, empty members of a compressor, or clusters that no table names.
  */
 export function boundedBy(source: ImageSource, { usableBytes }: TargetSize): ImageSource {
