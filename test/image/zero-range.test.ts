@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, constants, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { zeroRange, type ZeroOptions } from '../../activities/image/target/zero-range.js';
 import { MIB, useDirectory } from './support/images.js';
@@ -59,6 +59,22 @@ describe('ranges of a device that read as zeros', () => {
         execFileSync('umount', ['--lazy', mount]);
       }
     });
+
+  it('are made by the tool of a device that is held exclusively', async () => {
+    const device = loops.make(backing(), BYTES);
+    const code = `${directory()}/code`;
+    const tool = `${directory()}/noting`;
+    writeFileSync(tool, `#!/bin/sh\nblkdiscard "$@"\ncode=$?\necho "$code" > ${code}\nexit "$code"\n`);
+    chmodSync(tool, 0o755);
+    const fd = openSync(device, constants.O_RDWR | constants.O_EXCL);
+    try {
+      await zeroRange(fd, [0, BYTES], { signal, native: false, tool });
+    } finally {
+      closeSync(fd);
+    }
+    assert.equal(readFileSync(code, 'utf8'), '0\n');
+    assert.ok(readDevice(backing(), device).equals(Buffer.alloc(BYTES)));
+  });
 
   it('are left when the transfer is told to stop', async () => {
     const device = loops.make(backing(), BYTES);

@@ -64,8 +64,12 @@ async function zeroByIoctl(ioctl: Ioctl, { fd, start, length }: Range): Promise<
   return result === 0 && range.length > 0;
 }
 
+/**
+ * The device is open already, exclusively where that can be: without `--force` the tool would open it so too, and be refused for that.
+ * It opens by path, which a process without rights to the device's node cannot, such as the one that decodes: there zeros are written.
+ */
 async function zeroByTool(tool: string, { fd, start, length }: Range): Promise<boolean> {
-  const args = ['--zeroout', '--offset', `${start}`, '--length', `${length}`, '/proc/self/fd/3'];
+  const args = ['--force', '--zeroout', '--offset', `${start}`, '--length', `${length}`, '/proc/self/fd/3'];
   return await runTool(tool, args, { fds: [fd] }).then(
     () => true,
     () => false,
