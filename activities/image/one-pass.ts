@@ -6,7 +6,7 @@ import { createHeldTables, type HeldTables } from './formats/qcow2/held-tables.j
 import { createHostMap } from './formats/qcow2/host-map.js';
 import { createLookAhead } from './formats/qcow2/look-ahead.js';
 import { createMetadataCheck, parseL1, parseL2, type Extent } from './formats/qcow2/mapping.js';
-import type { L1Table, L2Tables } from './formats/qcow2/tables.js';
+import { tablesAtOnce, type L1Table, type L2Tables } from './formats/qcow2/tables.js';
 import { createSegmentPool } from './pool.js';
 import type { ReadOutcome, Sink } from './progress.js';
 import { LOOK_AHEAD_BYTES } from './read-plan.js';
@@ -120,11 +120,14 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
     check = l1.check;
     l1Known = true;
     held = createHeldTables(l1.offsets);
-    for (let index = 0; index < header.l1Entries; index += 1) {
-      const [table] = await l2.load(index, index + 1);
-      if (!table) continue;
-      held.hold((l1.offsets[index] ?? 0) / clusterSize, table);
-      for (const extent of parseL2(header, table, index, check)) map.add(extent, isWhole(extent));
+    const atOnce = tablesAtOnce(header);
+    for (let first = 0; first < header.l1Entries; first += atOnce) {
+      const tables = await l2.load(first, Math.min(first + atOnce, header.l1Entries));
+      for (const [within, table] of tables.entries()) {
+        if (!table) continue;
+        held.hold((l1.offsets[first + within] ?? 0) / clusterSize, table);
+        for (const extent of parseL2(header, table, first + within, check)) map.add(extent, isWhole(extent));
+      }
     }
   }
 

@@ -1,6 +1,6 @@
 import type { OpenedImage } from '../../open-image.js';
 import { parseL2 } from './mapping.js';
-import { createL2Tables, readL1 } from './tables.js';
+import { createL2Tables, readL1, tablesAtOnce } from './tables.js';
 
 /** L2 tables that are read for the sake of a figure, in bytes. */
 const MOST_TABLE_BYTES = 512 * 1024;
@@ -19,10 +19,9 @@ export async function countAllocated({
   if (tables * qcow2.clusterSize > MOST_TABLE_BYTES) return undefined;
   const l2 = createL2Tables(qcow2, l1, view);
   let bytes = 0;
-  for (let index = 0; index < qcow2.l1Entries; index += 1) {
-    if (l1.offsets[index] === 0) continue;
-    const [table] = await l2.load(index, index + 1);
-    if (table) for (const { length } of parseL2(qcow2, table, index, l1.check)) bytes += length;
-  }
+  const atOnce = tablesAtOnce(qcow2);
+  for (let first = 0; first < qcow2.l1Entries; first += atOnce)
+    for (const [within, table] of (await l2.load(first, Math.min(first + atOnce, qcow2.l1Entries))).entries())
+      if (table) for (const { length } of parseL2(qcow2, table, first + within, l1.check)) bytes += length;
   return bytes;
 }

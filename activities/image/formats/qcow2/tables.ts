@@ -5,6 +5,10 @@ import { createMetadataCheck, parseL1, type MetadataCheck } from './mapping.js';
 /** Bytes of L2 tables kept: at least one of the largest cluster size, many of the usual one. */
 const CACHE_BYTES = 8 * 1024 * 1024;
 const REQUEST_BYTES = 4 * 1024 * 1024;
+/** Dead bytes between two tables that are read through, at most. */
+const MAX_GAP = 64 * 1024;
+/** Tables of small clusters that are asked for together: more would only queue. */
+const MOST_AT_ONCE = 256;
 
 /** Where the L2 tables are, proven against each other and against the file. */
 export interface L1Table {
@@ -27,6 +31,11 @@ export interface L2Tables {
   load(first: number, last: number): Promise<readonly (Buffer | undefined)[]>;
 }
 
+/** How many tables are loaded at once by whoever reads them all. */
+export function tablesAtOnce({ clusterSize }: Qcow2Header): number {
+  return Math.max(1, Math.min(MOST_AT_ONCE, REQUEST_BYTES / clusterSize));
+}
+
 /** A reader of L2 tables with a small cache: guest order asks for each table many times in a row. */
 export function createL2Tables(header: Qcow2Header, l1: L1Table, source: ImageSource): L2Tables {
   const { clusterSize } = header;
@@ -38,14 +47,16 @@ export function createL2Tables(header: Qcow2Header, l1: L1Table, source: ImageSo
       (a, b) => a - b,
     );
     const fresh = new Map<number, Buffer>();
-    for (const group of neighbours(missing, clusterSize)) {
-      const start = group[0] ?? 0;
-      const bytes = Buffer.allocUnsafeSlow(group.length * clusterSize);
-      await source.readInto(start, bytes);
-      group.forEach((offset, index) =>
-        fresh.set(offset, bytes.subarray(index * clusterSize, (index + 1) * clusterSize)),
-      );
-    }
+    // together: with small clusters a window has hundreds of tables, and each would cost a round trip
+    await Promise.all(
+      neighbours(missing, clusterSize).map(async (group) => {
+        const start = group[0] ?? 0;
+        const bytes = Buffer.allocUnsafeSlow((group.at(-1) ?? 0) + clusterSize - start);
+        await source.readInto(start, bytes);
+        for (const offset of group)
+          fresh.set(offset, bytes.subarray(offset - start, offset - start + clusterSize));
+      }),
+    );
     const tables = wanted.map((offset) =>
       offset === 0 ? undefined : (fresh.get(offset) ?? cache.get(offset)),
     );
@@ -57,14 +68,20 @@ export function createL2Tables(header: Qcow2Header, l1: L1Table, source: ImageSo
   return { load };
 }
 
-/** Runs of offsets that follow each other without a gap, each at most one request long. */
+/**
+ * Runs of offsets that are asked for at once, each at most one request long. Gaps are read through where they are small and do not
+ * outweigh the tables, as between clusters of data.
+ */
 function neighbours(sorted: readonly number[], clusterSize: number): number[][] {
   const groups: number[][] = [];
   for (const offset of sorted) {
     const group = groups.at(-1);
-    const full = !group || (group.length + 1) * clusterSize > REQUEST_BYTES;
-    if (!group || full || group.at(-1) !== offset - clusterSize) groups.push([offset]);
-    else group.push(offset);
+    const [start = 0] = group ?? [];
+    const bytes = offset + clusterSize - start;
+    const live = ((group?.length ?? 0) + 1) * clusterSize;
+    const gap = offset - (group?.at(-1) ?? 0) - clusterSize;
+    if (group && gap <= MAX_GAP && bytes <= Math.min(REQUEST_BYTES, 2 * live)) group.push(offset);
+    else groups.push([offset]);
   }
   return groups;
 }
