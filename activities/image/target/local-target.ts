@@ -9,6 +9,7 @@ import { flock } from '../../node/flock.js';
 import { LOST_AND_FOUND } from '../archive/unpack-empty.js';
 import { blockDeviceSize, isReadOnlyDevice } from '../block-device.js';
 import type { TargetFile } from '../writer.js';
+import { isLockedByQemu } from './qemu-lock.js';
 import { deviceIdentity, fileIdentity } from './target-identity.js';
 
 /** Udev looks at a device that was written to under a lock of its own, for a moment. In seconds. */
@@ -46,6 +47,8 @@ export async function openLocalTarget(path: string): Promise<LocalTarget> {
   if (isDevice && isReadOnlyDevice(file.fd))
     throw permanentFailure('NotAuthorized', `${path} cannot be written: the device is read-only`);
   await lock(file, path);
+  if (isLockedByQemu(file.fd))
+    throw permanentFailure('ResourceExists', `${path} is in use by another program (QEMU locks it)`);
   const direct = await open(path, O_RDWR | O_DIRECT).catch(() => undefined);
   if (direct) opened.use(direct);
   const directory = isDevice ? undefined : opened.use(await open(dirname(path), constants.O_RDONLY));
