@@ -98,7 +98,22 @@ async function answerOf(session: Session, request: ClientRequest): Promise<Answe
     request.once('response', resolve);
     request.end();
   });
+  endAsRequest(request, response);
   return { status: response.statusCode ?? 0, headers: response.headers, body: response };
+}
+
+/**
+ * Lets a body fail where its connection does. A body without a length ends with its connection, and node:http takes a reset for
+ * that end: the response ends well, cut short, and the error is the request's alone.
+ */
+export function endAsRequest(
+  request: ClientRequest,
+  response: IncomingMessage,
+  body: Readable = response,
+): void {
+  request.on('error', (error) => {
+    if (!response.complete) body.destroy(error);
+  });
 }
 
 /** The server closed a kept-alive connection at the moment we used it: that says nothing about the source. */

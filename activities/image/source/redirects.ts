@@ -1,7 +1,15 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { RequestError } from 'got';
 import { permanentFailure } from '../../failures.js';
-import { awaitHead, discard, isWorthRepeating, requestOnce, requestTo, type Answer } from './answer.js';
+import {
+  awaitHead,
+  discard,
+  endAsRequest,
+  isWorthRepeating,
+  requestOnce,
+  requestTo,
+  type Answer,
+} from './answer.js';
 import { withoutUserInfo } from './display-url.js';
 import { lengthFailure, MAX_HEADER_BYTES, networkFailure } from './http-failures.js';
 import type { Session } from './session.js';
@@ -130,6 +138,7 @@ async function followFrom(session: Session, { entrance, own }: Hops, trail: Trai
   const response = await awaitHead<IncomingMessage & { url?: string }>(session, stream, (resolve) => {
     stream.once('response', resolve);
   });
+  if (trail.request) endAsRequest(trail.request, response, stream);
   const url = withoutUserInfo(new URL(response.url ?? first));
   const redirected = url.href !== withoutUserInfo(entrance.url).href;
   return {

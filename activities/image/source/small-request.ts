@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { transientFailure } from '../../failures.js';
 import type { SourceAgents } from './agents.js';
+import { endAsRequest } from './answer.js';
 import { withoutUserInfo } from './display-url.js';
 import { connectionFailure } from './http-failures.js';
 import { http, https } from './node-http.js';
@@ -61,6 +62,7 @@ export async function requestSmall(
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request.once('response', resolve).on('error', reject).end(body);
     });
+    endAsRequest(request, response);
     const { statusCode: status = 0, headers: answered } = response;
     return { status, headers: answered, text: await textOf(response, display) };
   } catch (error) {

@@ -1,5 +1,12 @@
 import assert from 'node:assert/strict';
-import { bufferContent, startContentServer } from '../../support/servers/index.js';
+import {
+  bufferContent,
+  createAuthority,
+  startContentServer,
+  startProxyServer,
+  startRedirectServer,
+  startServer,
+} from '../../support/servers/index.js';
 import type { Behaviour, SeenRequest } from '../../support/servers/index.js';
 import { BYTES, collect, fails, useBench } from './open.js';
 
@@ -212,4 +219,35 @@ describe('stream of an HTTP source', () => {
     assert.ok(server.bytesSent() <= BYTES.length);
     assert.ok(source.bytesRead < BYTES.length);
   });
+
+  for (const way of ['http', 'https', 'a redirect', 'a proxy', 'a tunnel'] as const)
+    it(`takes no reset for the end of a body without a length: ${way}`, async () => {
+      const authority = await createAuthority();
+      const isSecure = way === 'https' || way === 'a tunnel';
+      let asked = 0;
+      const server = await bench.serve(
+        startServer(
+          (_request, response) => {
+            asked += 1;
+            response.useChunkedEncodingByDefault = false;
+            response.shouldKeepAlive = false;
+            response.writeHead(200, { 'last-modified': MODIFIED });
+            if (asked > 2) return void response.end(BYTES);
+            response.write(BYTES.subarray(0, 1_500_000));
+            setTimeout(() => (way === 'a tunnel' ? by : server).dropConnections(), 200);
+          },
+          isSecure ? { tls: await authority.issue(['localhost', 'images.test']) } : {},
+        ),
+      );
+      const redirector = await bench.serve(startRedirectServer(() => `${server.url}/`));
+      const by = await bench.serve(startProxyServer({ route: () => server.port }));
+      const proxy = { 'a proxy': { http: server.url }, 'a tunnel': { https: by.url } }[String(way)];
+      const named = `${isSecure ? 'https' : 'http'}://images.test/`;
+      const straight = way === 'a redirect' ? redirector.url : server.url;
+      const settings = { ca: authority.ca, ...(proxy ? { proxy } : {}) };
+      const { source, notices } = bench.open(proxy ? named : straight, settings);
+      assert.ok((await collect(source.stream(0))).equals(BYTES), 'all bytes, each of them once');
+      assert.equal(asked, 3);
+      assert.match(notices[0] ?? '', /^reconnecting: .*connection reset \(ECONNRESET\)/u);
+    });
 });
