@@ -65,7 +65,13 @@ type Way = 'home' | URL;
  * the pinned one cannot be reached or refuses. A target's refusal after an earlier success is never final, only the origin's;
  * before one it is where another target refuses too, or where no other is named.
  */
-export function createRoute(session: Session, succeededBefore: boolean): Route {
+export function createRoute(given: Session, succeededBefore: boolean): Route {
+  /** The entrance of before: it tells where home is, for which no token need be good any more. */
+  let home: Entrance | undefined;
+  const session: Session = {
+    ...given,
+    entrance: async (refusal) => (home = await given.entrance(refusal)),
+  };
   let pinned: Way | undefined;
   let succeeded = succeededBefore;
   /** Since when the pinned target only fails. */
@@ -73,15 +79,14 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
 
   async function send(way: Way | undefined, own: Readonly<Record<string, string>>): Promise<Answer> {
     if (!way) return await entered(own);
-    const entrance = await session.entrance();
-    const { url, headers } = addressOf(way, entrance);
+    const { url, headers } = await addressOf(way);
     const isTarget = way !== 'home';
     const answer = await requestOnce(session, { url, headers: { ...headers, ...own }, isTarget });
     const astray = answer.status >= 300 && answer.status < 400;
     const expired = way !== 'home' && EXPIRED.has(answer.status);
     if (!astray && !expired && !isRefused(answer))
-      return isTarget
-        ? { ...answer, target: way, redirected: redirectTarget(session, entrance, way) }
+      return isTarget && home
+        ? { ...answer, target: way, redirected: redirectTarget(session, home, way) }
         : answer;
     if (astray || expired) {
       discard(answer);
@@ -101,7 +106,7 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
       const { target, status } = answer;
       if (!target || asked === MOST_MIRRORS || refusing.has(target.href) || !NOT_HERE.has(status))
         return answer;
-      if (target.origin === (await session.entrance()).url.origin) return answer;
+      if (target.origin === home?.url.origin) return answer;
       refusing.add(target.href);
       discard(answer);
       session.notice(`redirect target answered ${statusText(status)}: asking for another one`);
@@ -130,7 +135,10 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
     return session.renewable && !target && (REFUSED.has(status) || isInAnotherRegion(status, headers));
   }
 
-  function addressOf(way: Way, entrance: Entrance): Entrance {
+  async function addressOf(way: Way): Promise<Entrance> {
+    // a way that is elsewhere gets no token: none is asked for, whose server may be away
+    if (way !== 'home' && home && way.origin !== home.url.origin) return { url: way, headers: {} };
+    const entrance = await session.entrance();
     if (way === 'home') return entrance;
     // a redirect within the origin leads to what wants the same token
     return { url: way, headers: way.origin === entrance.url.origin ? entrance.headers : {} };
@@ -174,7 +182,7 @@ export function createRoute(session: Session, succeededBefore: boolean): Route {
 
   async function address(): Promise<Entrance | undefined> {
     const way = pinned;
-    return way && addressOf(way, await session.entrance());
+    return way && (await addressOf(way));
   }
 
   return { open, address };

@@ -155,6 +155,33 @@ describe('authorization to a registry', () => {
     }
   });
 
+  for (const pipelining of [true, false])
+    it(`asks for no other token while a blob comes from elsewhere, pipelining ${pipelining}`, async () => {
+      let isAway = false;
+      const now = Date.now;
+      const cdn = await bench.serve(
+        startContentServer(bufferContent(layer().blob), (index) => {
+          if (index > 0) return {};
+          isAway = true;
+          Date.now = () => now() + 600_000;
+          return { dropAfter: 500_000 };
+        }),
+      );
+      const from = await issuer(() => !isAway);
+      const server = await registry({
+        before: ({ headers }, response) =>
+          headers.authorization === undefined && challenged(response, bearer(from)),
+        redirect: (digest) => (digest === digestOf(layer().blob) ? `${cdn.url}/blob?signature=x` : undefined),
+      });
+      try {
+        await assertDelivers((await bench.open(addressOf(server), LOGIN, { pipelining })).source);
+      } finally {
+        Date.now = now;
+      }
+      assert.ok(isAway && cdn.requests().length > 1);
+      assert.equal(from.server.requests().length, 1);
+    });
+
   it('gives neither token nor password to where blobs are redirected', async () => {
     const cdn = await bench.serve(startContentServer(bufferContent(layer().blob)));
     for (const scheme of ['bearer', 'basic']) {
