@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RangesLostError, type ImageSource } from '../../../activities/image/source/types.js';
+import { transientFailure } from '../../../activities/failures.js';
+import { RangesLostError, type Entrance, type ImageSource } from '../../../activities/image/source/types.js';
 import {
   bufferContent,
   createAuthority,
@@ -354,6 +355,22 @@ describe('pipelined ranges of an HTTP source', function () {
     await source.probe();
     generation = 2;
     await readAll(source);
+  });
+
+  it('outlast a token that cannot be had for a moment', async () => {
+    const server = await bench.serve(startContentServer(bufferContent(BYTES)));
+    const url = new URL(server.url);
+    for (let failing = 1; failing <= 5; failing += 1) {
+      let asked = 0;
+      const entrance = async (): Promise<Entrance> => {
+        asked += 1;
+        if (asked === failing) throw transientFailure('SourceUnavailable', 'no token for the moment');
+        return { url, headers: {} };
+      };
+      const { source } = bench.open(server.url, {}, { pipelining: true, entrance });
+      await readAll(source);
+      assert.ok(asked > failing, `${asked} tokens`);
+    }
   });
 
   it('reject with the reason of a cancel, all of them, at once', async () => {

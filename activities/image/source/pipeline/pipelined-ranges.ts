@@ -52,9 +52,12 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
     });
   }
 
-  /** Through a proxy no socket of ours is connected: that is the patient reader's. */
+  /**
+   * Through a proxy no socket of ours is connected: that is the patient reader's. So is a token that cannot be had at the moment,
+   * which it asks for again.
+   */
   async function straightAddress(): Promise<Entrance | undefined> {
-    const address = await route.address();
+    const address = await route.address().catch(() => undefined);
     return address && !session.agents.isProxied(address.url) ? address : undefined;
   }
 
@@ -107,7 +110,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   async function open(): Promise<void> {
     if (opening || connections.size >= CONNECTIONS) return;
     opening = true;
-    const address = await straightAddress().catch(() => undefined);
+    const address = await straightAddress();
     opening = false;
     if (address && facts && !session.signal.aborted) {
       connections.add(connectTo(address, facts));
