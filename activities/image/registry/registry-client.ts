@@ -48,8 +48,9 @@ export function createRegistryClient(
       limit: MANIFEST_LIMIT,
     });
     const mediaType = headers['content-type']?.split(';')[0]?.trim().toLowerCase();
-    if (expected !== undefined) verifyBytes(bytes, expected, `manifest of ${name}`);
+    // a manifest of schema 1 is signed in itself: its digest is of what it signs, not of its bytes
     requireNewSchema(mediaType, name);
+    if (expected !== undefined) verifyBytes(bytes, expected, `manifest of ${name}`);
     verifyAnnounced(bytes, headers['docker-content-digest'], name);
     return { bytes, ...(mediaType === undefined ? {} : { mediaType }) };
   }

@@ -57,6 +57,24 @@ describe('what a registry serves is held to its digests', () => {
     await fails(source.probe(), 'ChecksumMismatch', new RegExp(`^layer 2 of 2 .* expected ${digest}`, 'u'));
   });
 
+  it('a manifest of schema 1, whose digest is of its payload alone, is UnsupportedFormat by its digest too', async () => {
+    const digest = digestOf(Buffer.from('payload'));
+    const server = await bench.serve(
+      startNodeRegistry(
+        {},
+        {
+          before({ url }, response) {
+            if (!url?.endsWith(`/manifests/${digest}`)) return false;
+            response.setHeader('content-type', 'application/vnd.docker.distribution.manifest.v1+prettyjws');
+            response.end('{"schemaVersion":1,"fsLayers":[],"signatures":[]}');
+          },
+        },
+      ),
+    );
+    const { source } = await bench.open(addressOf(server, `team/disk@${digest}`));
+    await fails(source.probe(), 'UnsupportedFormat', /is a Docker manifest of schema 1/u);
+  });
+
   it('a header damaged by the registry is its fault, not that of the image', async () => {
     const layer = await layerOf([FILE], 'none');
     const digest = digestOf(layer.blob);
