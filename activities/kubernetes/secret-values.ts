@@ -1,11 +1,19 @@
 /** What Secrets and ConfigMaps hold, and the way it is read. */
+import { isUtf8 } from 'node:buffer';
 import type { V1ConfigMap, V1Secret } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
 import { withoutEnd } from '../without-end.js';
 
-/** A value without the line end that `echo` and editors leave: no header and no password may end in one; `''` where there is none. */
+/**
+ * A value without the line end that `echo` and editors leave: no header and no password may end in one; `''` where there is none.
+ *
+ * @throws {@link FailureType} `InvalidDataVolume` for one that is no UTF-8: another password would be sent than was written
+ */
 export function valueOf(secret: V1Secret | undefined, key: string): string {
-  return withoutEnd(Buffer.from(secret?.data?.[key] ?? '', 'base64').toString('utf8'), '\r\n');
+  const bytes = Buffer.from(secret?.data?.[key] ?? '', 'base64');
+  if (isUtf8(bytes)) return withoutEnd(bytes.toString('utf8'), '\r\n');
+  const { namespace, name } = secret?.metadata ?? {};
+  throw permanentFailure('InvalidDataVolume', `key ${key} of Secret ${namespace}/${name} is not UTF-8`);
 }
 
 /** @throws {@link FailureType} `InvalidDataVolume` for a Secret in which one of the keys is missing or empty */

@@ -18,6 +18,14 @@ describe('values of Secrets', () => {
 
   it('are empty where there is none', () => assert.equal(valueOf(undefined, 'key'), ''));
 
+  it('are refused where they are no UTF-8, by their key', () => {
+    const secret = { metadata: { namespace: 'n', name: 's' }, data: { secretKey: 'cORzcw==' } };
+    assert.throws(
+      () => valueOf(secret, 'secretKey'),
+      /^ApplicationFailure: key secretKey of Secret n\/s is not UTF-8$/u,
+    );
+  });
+
   it('are read in no time, however many line ends they hold', () => {
     // a regexp takes minutes for it, in which the control role does nothing else
     const held = `${'\n'.repeat(200_000)}x`;
