@@ -20,6 +20,14 @@ const MAX_REDIRECTS = 10;
 /** Statuses with a Location that another GET follows (RFC 9110 §15.4). */
 const REDIRECTS = new Set([300, 301, 302, 303, 307, 308]);
 
+/** Whose fault a failure is; not in the failure itself, since addresses may hold signatures and failures are told. */
+const targets = new WeakMap<object, URL>();
+
+/** The redirect's target that failed by its own fault, where another one may not: it cannot prove who it is. */
+export function failedTarget(error: unknown): URL | undefined {
+  return error instanceof Error ? targets.get(error) : undefined;
+}
+
 /** Headers of one request besides the user's. */
 type OwnHeaders = Readonly<Record<string, string>>;
 
@@ -54,7 +62,7 @@ function firstHop(home: URL, location: string, session: Session): URL {
   const target = URL.parse(Buffer.from(location, 'latin1').toString(), home.href);
   if (!target) throw notAnAddress(display);
   if (target.protocol !== 'http:' && target.protocol !== 'https:') throw otherScheme(display);
-  if (isDowngrade(session, home, target)) throw downgrade(display);
+  if (isDowngrade(session, home, target)) throw downgrade(display, target);
   return withoutUserInfo(target);
 }
 
@@ -94,6 +102,7 @@ async function follow(session: Session, hops: Hops): Promise<Answer> {
       errors.push(error);
       if (last === repeated || !request || !isWorthRepeating(session, request, error)) {
         const failure = networkFailure(error, session.display, last);
+        if (failure.type === 'SourceCertificateInvalid') targets.set(failure, last);
         throw lengthFailure(errors, failure) ?? failure;
       }
       repeated = last;
@@ -105,6 +114,7 @@ async function follow(session: Session, hops: Hops): Promise<Answer> {
 async function followFrom(session: Session, { entrance, own }: Hops, trail: Trail): Promise<Answer> {
   const { default: got } = await import('got');
   const { headers, agents, display } = session;
+  let refused: URL | undefined;
   const headersFor = (target: URL): ReturnType<typeof headers.for> =>
     headers.for(target, target.origin === entrance.url.origin ? { ...entrance.headers, ...own } : own);
   const { last: first } = trail;
@@ -122,8 +132,10 @@ async function followFrom(session: Session, { entrance, own }: Hops, trail: Trai
       beforeRedirect: [
         (options, response) => {
           const target = options.url as URL;
-          if (isDowngrade(session, new URL(response.url), target))
+          if (isDowngrade(session, new URL(response.url), target)) {
+            refused = target;
             throw Object.assign(new Error('downgrade'), { code: DOWNGRADE });
+          }
           trail.last = withoutUserInfo(target);
           trail.left -= 1;
           options.username = '';
@@ -132,7 +144,7 @@ async function followFrom(session: Session, { entrance, own }: Hops, trail: Trai
           options.headers = headersFor(target);
         },
       ],
-      beforeError: [(error: RequestError) => redirectFailure(error.code, display) ?? error],
+      beforeError: [(error: RequestError) => redirectFailure(error.code, display, refused ?? first) ?? error],
     },
   });
   const response = await awaitHead<IncomingMessage & { url?: string }>(session, stream, (resolve) => {
@@ -156,10 +168,10 @@ export function redirectTarget({ headers }: Session, entrance: Entrance, target:
   return { origin, withheld: has && origin !== entrance.url.origin };
 }
 
-function redirectFailure(code: string, display: string): Error | undefined {
+function redirectFailure(code: string, display: string, target: URL): Error | undefined {
   if (code === 'ERR_TOO_MANY_REDIRECTS')
     return permanentFailure('SourceNotFound', `GET ${display}: more than ${MAX_REDIRECTS} redirects`);
-  if (code === DOWNGRADE) return downgrade(display);
+  if (code === DOWNGRADE) return downgrade(display, target);
   if (code === 'ERR_UNSUPPORTED_PROTOCOL') return otherScheme(display);
   return code === 'ERR_INVALID_URL' ? notAnAddress(display) : undefined;
 }
@@ -171,11 +183,13 @@ function otherScheme(display: string): Error {
   );
 }
 
-function downgrade(display: string): Error {
-  return permanentFailure(
+function downgrade(display: string, target: URL): Error {
+  const failure = permanentFailure(
     'SourceNotAllowed',
     `GET ${display}: redirect from https to http, where nobody proves who answers: name the http address itself if it will do`,
   );
+  targets.set(failure, target);
+  return failure;
 }
 
 /** Without its cause, which would hold the address, and with it perhaps a signature. */

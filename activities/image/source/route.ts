@@ -5,7 +5,7 @@ import type { Answer } from './answer.js';
 import { statusFailure, statusText } from './http-failures.js';
 import type { ByteRange } from './ranges.js';
 import { rangeHeader } from './ranges.js';
-import { redirectTarget, resolveFromOrigin } from './redirects.js';
+import { failedTarget, redirectTarget, resolveFromOrigin } from './redirects.js';
 import type { Session } from './session.js';
 import type { Entrance } from './types.js';
 
@@ -102,7 +102,12 @@ export function createRoute(given: Session, succeededBefore: boolean): Route {
   async function entered(own: Readonly<Record<string, string>>, before?: Way): Promise<Answer> {
     const refusing = new Set(before instanceof URL ? [before.href] : []);
     for (let asked = 1; ; asked += 1) {
-      const answer = await admitted(own);
+      const answer = await admitted(own).catch((error: unknown) => {
+        const failed = passingOver(error, asked < MOST_MIRRORS ? refusing : undefined);
+        refusing.add(failed.href);
+        session.notice('redirect target cannot prove who it is: asking for another one');
+      });
+      if (!answer) continue;
       const { target, status } = answer;
       if (!target || asked === MOST_MIRRORS || refusing.has(target.href) || !NOT_HERE.has(status))
         return answer;
@@ -111,6 +116,21 @@ export function createRoute(given: Session, succeededBefore: boolean): Route {
       discard(answer);
       session.notice(`redirect target answered ${statusText(status)}: asking for another one`);
     }
+  }
+
+  /**
+   * The mirror that an error is the fault of, if another one is to be asked for. The first answer of all is not looked for where a
+   * redirect leaves TLS: that is how the source is set up.
+   *
+   * @param tried absent where nobody else is to be asked
+   * @throws the error; once the transfer has run it is no final one
+   */
+  function passingOver(error: unknown, tried: ReadonlySet<string> | undefined): URL {
+    const target = failedTarget(error);
+    if (!target || !(error instanceof Error) || target.origin === home?.url.origin) throw error;
+    const leavesTls = failureTypeOf(error) === 'SourceNotAllowed';
+    if (tried && !tried.has(target.href) && (succeeded || !leavesTls)) return target;
+    throw succeeded ? transientFailure('SourceUnavailable', error.message) : error;
   }
 
   /** The answer at the source's own address or behind its redirects; a signature or token that was refused is renewed once. */

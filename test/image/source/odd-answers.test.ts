@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import {
   createAuthority,
+  createSelfSigned,
   bufferContent,
   startContentServer,
   startRawServer,
@@ -224,6 +225,46 @@ describe('redirects of real servers', function () {
     assert.ok(target.equals(BYTES.subarray(2_000_000, 2_001_000)));
     assert.equal(asked, 1);
   });
+
+  for (const [what, next] of [
+    ['without a valid certificate', 'stranger'],
+    ['without TLS', 'plain'],
+  ] as const)
+    it(`pass over a mirror ${what} once the transfer has run`, async () => {
+      const authority = await createAuthority();
+      const tls = await authority.issue(['localhost']);
+      const mirror = (behaviour: (index: number) => Behaviour, own = tls) =>
+        bench.serve(startContentServer(bufferContent(BYTES), behaviour, { tls: own }));
+      const first = await mirror((index) => (index < 2 ? {} : { status: 403 }));
+      const other = await mirror(() => ({}));
+      const unproved = {
+        stranger: (await mirror(() => ({}), await createSelfSigned(['localhost']))).url,
+        plain: 'http://localhost:1',
+      }[next];
+      let ways = [first.url, unproved, other.url];
+      let asked = 0;
+      const origin = await bench.serve(
+        startRedirectServer(() => `${ways[Math.min(asked++, ways.length - 1)]}/`, { tls }),
+      );
+      const policy = { allowed: ['127.0.0.0/8', '::1/128'], denied: [] };
+      const settings = { maxReconnects: 1, policy };
+      const { source, notices } = bench.open(origin.url, { ca: authority.ca }, settings);
+      for (let at = 0; at < BYTES.length; at += 1_000_000) {
+        const target = Buffer.alloc(Math.min(1_000_000, BYTES.length - at));
+        await source.readInto(at, target);
+        assert.ok(target.equals(BYTES.subarray(at, at + target.length)));
+      }
+      assert.ok(other.requests().length > 0);
+      assert.match(notices.join('\n'), /^redirect target cannot prove who it is: asking for another one$/mu);
+
+      [ways, asked] = [[unproved], 0];
+      const later = bench.open(origin.url, { ca: authority.ca }, { ...settings, succeededBefore: true });
+      await fails(later.source.probe(), 'SourceUnavailable', /certificate is not valid|from https to http/u);
+      [ways, asked] = [[unproved, unproved, unproved, other.url], 0];
+      const type = next === 'plain' ? 'SourceNotAllowed' : 'SourceCertificateInvalid';
+      const fresh = bench.open(origin.url, { ca: authority.ca }, settings);
+      await fails(fresh.source.probe(), type, /certificate is not valid|from https to http/u);
+    });
 
   it('lead away from a mirror that stays away', async () => {
     const gone = await bench.serve(startContentServer(bufferContent(BYTES)));
