@@ -84,7 +84,11 @@ async function loadChain(): Promise<AmbientChain> {
   // the chain has no other switch than its environment variable
   if (!(await isMetadataServiceHere())) process.env['AWS_EC2_METADATA_DISABLED'] ??= 'true';
   const { S3Client } = await import('@aws-sdk/client-s3');
-  const { config } = new S3Client({ region: 'us-east-1' });
+  // where the chain asks STS; nothing else is asked by this client
+  const region = process.env['AWS_REGION'] || process.env['AWS_DEFAULT_REGION'] || 'us-east-1';
+  // handed on to the chain: files that are rotated are read anew by every source, and not once in the life of this process
+  const own = { region, ignoreCache: true };
+  const { config } = new S3Client(own);
   return async (refused) => config.credentials(refused ? { forceRefresh: true } : {});
 }
 
@@ -153,11 +157,28 @@ async function inTime<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   }
 }
 
-/** Names the error only: what a token service answers may quote what it was sent. */
+/** Errors of token services that pass: too many requests, an identity provider that was not reached, a token that its giver renews. */
+const PASSING = /Throttl|TooManyRequests|IDPCommunication|ExpiredToken/u;
+
+/** What an error of the chain may hold. */
+interface ChainError extends NodeJS.ErrnoException {
+  readonly $metadata?: { readonly httpStatusCode?: number };
+  readonly $retryable?: object;
+}
+
+/** Names the error, and the file that it is about, only: what a token service answers may quote what it was sent. */
 function unusable(error: unknown): Error {
-  const name = error instanceof Error ? error.name : 'unknown error';
-  const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode;
-  const text = `the ambient AWS credentials of this process cannot be had: ${name}`;
-  if (status !== undefined && status >= 400 && status < 500) return permanentFailure('SourceForbidden', text);
+  const known: ChainError | undefined = error instanceof Error ? error : undefined;
+  const text = `the ambient AWS credentials of this process cannot be had: ${known ? namesOf(known) : 'unknown error'}`;
+  const { $metadata: { httpStatusCode: status = 0 } = {}, $retryable, name = '' } = known ?? {};
+  const passes = $retryable !== undefined || PASSING.test(name) || status === 408 || status === 429;
+  if (!passes && status >= 400 && status < 500) return permanentFailure('SourceForbidden', text);
   return transientFailure('SourceUnavailable', text);
+}
+
+/** `Error (EACCES, /var/run/secrets/token)`. */
+function namesOf({ name, code, path }: ChainError): string {
+  const known = typeof code === 'string' && /^[A-Z][A-Z\d_]*$/u.test(code) ? [code] : [];
+  if (known.length > 0 && typeof path === 'string') known.push(path);
+  return known.length > 0 ? `${name} (${known.join(', ')})` : name;
 }
