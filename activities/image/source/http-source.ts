@@ -148,6 +148,7 @@ export function openSession(
     backoffMs: options.backoffMs ?? DEFAULT_BACKOFF_MS,
     notice: options.notice ?? (() => undefined),
     tolerance: { lenient: false },
+    progress: { delivered: false },
     validatorsOf: options.provedByDigest ? (_, length) => validatorsOf({}, length) : validatorsOf,
     received,
   };

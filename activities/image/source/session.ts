@@ -23,6 +23,8 @@ export interface Session {
   readonly notice: SourceNotice;
   /** Set once the server has answered as no parser of the standard takes it; shared by all readers of the source. */
   readonly tolerance: { lenient: boolean };
+  /** Set once a reader has delivered bytes: who waits then loses less than who begins anew. */
+  readonly progress: { delivered: boolean };
   /** What one answer has to have in common with the others; see `SourceOptions.provedByDigest`. */
   readonly validatorsOf: (headers: IncomingHttpHeaders, length: number | undefined) => SourceValidators;
   /** Counts bytes of bodies. */

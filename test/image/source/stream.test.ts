@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   bufferContent,
   createAuthority,
@@ -208,6 +209,26 @@ describe('stream of an HTTP source', () => {
     assert.equal((error as { nextRetryDelay?: unknown }).nextRetryDelay, 120_000);
     assert.equal(long.requests().length, 2);
   });
+
+  for (const pipelining of [true, false])
+    it(`waits up to five minutes once bytes were delivered, and ends the wait with a cancel, pipelining ${pipelining}`, async () => {
+      const impatient = (retryAfter: string) =>
+        serve((index) => (index < 3 ? { mostAtOnce: 1_100_000 } : { status: 429, retryAfter }));
+      const read = async ({ source }: ReturnType<typeof bench.open>): Promise<void> => {
+        for (let at = 0; at < BYTES.length; at += 1_000_000)
+          await source.readInto(at, Buffer.alloc(Math.min(1_000_000, BYTES.length - at)));
+      };
+      const opened = bench.open((await impatient('300')).url, {}, { pipelining });
+      const ended = read(opened).then(
+        () => 'read',
+        (error: unknown) => String(error),
+      );
+      assert.equal(await Promise.race([ended, sleep(1000, 'waits')]), 'waits');
+      opened.abort.abort(new Error('cancelled'));
+      assert.equal(await ended, 'Error: cancelled');
+      const longer = bench.open((await impatient('301')).url, {}, { pipelining });
+      await fails(read(longer), 'SourceUnavailable', /429/u);
+    });
 
   it('ends its connection when the consumer stops', async () => {
     const server = await serve({ ranges: false });

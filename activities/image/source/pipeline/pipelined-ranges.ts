@@ -127,6 +127,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
       address,
       onAnswered(rest) {
         oddInARow = 0;
+        session.progress.delivered = true;
         if (rest) queue.unshift(rest);
         pump();
       },
