@@ -4,7 +4,7 @@ import { createAsyncDisposables } from '../disposables.js';
 import { permanentFailure } from '../failures.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { takeTransferLock } from '../node/transfer-lock.js';
-import { identityOf, mediumOf, openVolumeDevice, openVolumeTree } from '../node/volume-path.js';
+import { describe, identityOf, mediumOf, openVolumeDevice, openVolumeTree } from '../node/volume-path.js';
 import {
   findTransferState,
   readVolumeMarker,
@@ -12,7 +12,14 @@ import {
   type VolumeMarker,
 } from '../node/volume-state.js';
 import { createRecordStore } from './resume-record.js';
-import { openDisk, readRecordIn, type TargetOptions, type TransferTarget } from './transfer-target.js';
+import { diskIdentity } from './target/target-identity.js';
+import {
+  openDisk,
+  readRecordIn,
+  type MadeDisk,
+  type TargetOptions,
+  type TransferTarget,
+} from './transfer-target.js';
 
 /** What {@link openReservedTarget} needs besides the volume. */
 export interface ReservedTargetOptions extends TargetOptions {
@@ -24,9 +31,10 @@ export interface ReservedTargetOptions extends TargetOptions {
 
 /**
  * Opens a reserved static volume for one attempt, as `openTransferTarget` opens a directory of a pool: a block device is held for
- * this process alone, in a directory the file that the record vouches for, or a new one.
- * @throws {@link FailureType} `ResourceExists` when the volume was not prepared for this DataVolume, or is in use; retried:
- * `NodeUnavailable` while an earlier attempt still writes, or its path does not exist
+ * this process alone, in a directory the very file that an earlier attempt has made, or a new one.
+ * @throws {@link FailureType} `ResourceExists` when the volume was not prepared for this DataVolume, or is in use; `ClaimLost` where the
+ * path has another `disk.img` by now, or none, which is left as it is; retried: `NodeUnavailable` while an earlier attempt still writes,
+ * or its path does not exist
  */
 export async function openReservedTarget(
   volume: ReservedVolume,
@@ -89,9 +97,30 @@ async function openTree(
   keep: Keep,
 ): Promise<Opened> {
   const directory = keep(await openVolumeTree(marker.volume));
-  await writeVolumeMarker(state, { ...marker, begun: true });
-  const disk = archive ? {} : await openDisk({ directory, owner, record: await readRecordIn(state) }, keep);
+  const begun = { ...marker, begun: true };
+  if (archive) {
+    await writeVolumeMarker(state, begun);
+    return { directory };
+  }
+  const made = madeBefore(marker);
+  if (!made) await writeVolumeMarker(state, begun);
+  const disk = await openDisk({ directory, owner, record: await readRecordIn(state), made }, keep);
+  // a worker of before has not said which file it made: the one that the record vouches for is taken, and known from now on
+  if (!made && disk.file) await writeVolumeMarker(state, { ...begun, disk: diskIdentity(disk.file.fd) });
   return { ...disk, directory };
+}
+
+/** The path may be another volume's by now, of another tenant, whose `disk.img` bears the name of ours. */
+function madeBefore({ volume, disk }: VolumeMarker): MadeDisk | undefined {
+  if (disk === undefined) return undefined;
+  const lost = (): Error =>
+    permanentFailure(
+      // of a Bound claim that is filled in place neither claim nor volume are lost
+      volume.reservedAt === undefined ? 'ResourceExists' : 'ClaimLost',
+      `${describe(volume)} does not hold the disk.img any more that was being filled: somebody has removed or replaced it meanwhile; ` +
+        'what is there was not touched',
+    );
+  return { identity: disk, lost };
 }
 
 async function forgetProgress(state: FileHandle, owner: TargetOptions['owner']): Promise<void> {

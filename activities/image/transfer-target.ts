@@ -9,6 +9,7 @@ import { removeTree } from '../node/remove-tree.js';
 import { takeTransferLock } from '../node/transfer-lock.js';
 import type { ContentType, ReservedDirectory } from '../types.js';
 import { createRecordStore, type ResumeRecord } from './resume-record.js';
+import { diskIdentity } from './target/target-identity.js';
 
 const DISK_MODE = 0o660;
 
@@ -86,15 +87,31 @@ export interface DiskPlace {
   readonly directory: FileHandle;
   readonly owner: Owner | undefined;
   readonly record: ResumeRecord;
+  /** The very file that an earlier attempt has made: no other one is opened, and none is made in its place. */
+  readonly made?: MadeDisk | undefined;
 }
 
-/** Opens the file that the record vouches for, or makes a new one. */
+/** A file that was made by an earlier attempt. */
+export interface MadeDisk {
+  /** See `diskIdentity`. */
+  readonly identity: string;
+  /** What is wrong where it is not there any more. */
+  lost(): Error;
+}
+
+/**
+ * Opens the file that was made before, or the one that the record vouches for, or makes a new one.
+ * @throws what {@link MadeDisk.lost} says, and has touched nothing then
+ */
 export async function openDisk(
-  { directory, owner, record }: DiskPlace,
+  { directory, owner, record, made }: DiskPlace,
   keep: <T extends AsyncDisposable>(handle: T) => T,
 ): Promise<Pick<TransferTarget, 'file' | 'direct'>> {
-  const trusted = record.durable || record.result ? await openExisting(directory) : undefined;
-  const file = keep(trusted ?? (await createDisk(directory)));
+  const vouched = made ?? record.durable ?? record.result;
+  const found = vouched ? await openExisting(directory) : undefined;
+  const trusted = found && keep(found);
+  if (made && (!trusted || diskIdentity(trusted.fd) !== made.identity)) throw made.lost();
+  const file = trusted ?? keep(await createDisk(directory));
   if (!trusted) await giveTo(owner, file);
   const direct = await openDirect(directory, file);
   return { file, ...(direct ? { direct: keep(direct) } : {}) };

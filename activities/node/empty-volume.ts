@@ -1,10 +1,13 @@
-import type { FileHandle } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
 import { asyncLocalStorage } from '@temporalio/activity';
 import { permanentFailure } from '../failures.js';
 import { emptyVolume } from '../image/archive/unpack-empty.js';
 import { blockDeviceSize } from '../image/block-device.js';
+import { diskIdentity } from '../image/target/target-identity.js';
 import { zeroRange } from '../image/target/zero-range.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
+import { childPath, codeOf } from './directories.js';
 import { attachAgain } from './loop-volumes.js';
 import { DISK } from './pool.js';
 import { removeTree } from './remove-tree.js';
@@ -15,19 +18,22 @@ import {
   isAbout,
   readVolumeMarker,
   removeTransferState,
+  writeVolumeMarker,
   type VolumeContext,
   type VolumeMarker,
 } from './volume-state.js';
 
 /** A device that must write its zeros takes seconds for so many bytes: often enough for a heartbeat. */
 const PIECE = 1024 ** 3;
+/** `O_PATH` of Linux: a descriptor that opens nothing. */
+const O_PATH = 0o10000000;
 
 /**
  * Removes what a transfer wrote into a reserved volume, gives its directory the permissions that it had, and forgets the transfer.
  * A volume that no transfer has opened keeps what it holds, and so do one that a later run has prepared and one that the DataVolume
  * has got since the transfer: its path may have been somebody else's in between. Absent is success.
  * @throws {@link FailureType} `ResourceExists` while the device is in use, and where the path leads to another device than the one that
- * was written to; retried: `NodeUnavailable` while its path does not exist
+ * was written to, or holds another `disk.img`; retried: `NodeUnavailable` while its path does not exist
  */
 export async function emptyReservedVolume(
   { volume }: { volume: ReservedVolume },
@@ -45,7 +51,7 @@ export async function emptyReservedVolume(
     // first, and for good: a retry that finds this half done must not go on over zeros
     await removeTree(state, 'record.json');
     await state.sync();
-    await undo(marker, context);
+    await undo(marker, context, state);
   }
   // under the lock: who waits for it finds nothing of before, and no name to write under
   await removeTransferState(stateDirectory, dataVolume.uid);
@@ -59,9 +65,9 @@ function isOfLaterRun(prepared: ReservedVolume, asked: ReservedVolume): boolean 
   return asked.tenure === undefined ? at !== than : Date.parse(at) > Date.parse(than);
 }
 
-async function undo(marker: VolumeMarker, context: VolumeContext): Promise<void> {
+async function undo(marker: VolumeMarker, context: VolumeContext, state: FileHandle): Promise<void> {
   const { volume, begun } = marker;
-  if (volume.volumeMode === 'Filesystem') return await undoDirectory(marker);
+  if (volume.volumeMode === 'Filesystem') return await undoDirectory(marker, state);
   if (!begun) return;
   await attachAgain(volume, context);
   await using device = await openVolumeDevice(volume);
@@ -81,17 +87,50 @@ async function refuseOther(device: FileHandle, { volume, device: written }: Volu
   );
 }
 
-async function undoDirectory({ volume, archive, begun, before }: VolumeMarker): Promise<void> {
+async function undoDirectory(marker: VolumeMarker, state: FileHandle): Promise<void> {
+  const { volume, archive, begun, before } = marker;
   // a path that is not mounted any more leads into the container, where nothing was written: what was waits for its mount
   await using directory = await (begun ? openVolumeTree(volume) : openTreeToUndo(volume));
   if (begun && archive)
     await emptyVolume(directory, { device: (await directory.stat({ bigint: true })).dev });
-  else if (begun) await removeTree(directory, DISK);
+  else if (begun) await removeDisk(directory, marker, state);
   if (before && process.getuid?.() === 0) {
     await directory.chown(before.uid, before.gid);
     await directory.chmod(before.mode);
   }
   await directory.sync();
+}
+
+/** A worker of before has not said which file it made: whatever bears the name goes. */
+async function removeDisk(directory: FileHandle, marker: VolumeMarker, state: FileHandle): Promise<void> {
+  const { disk: made, ...left } = marker;
+  if (made !== undefined) {
+    const found = await findDisk(directory);
+    if (found !== undefined && found !== made) throw anotherDisk(marker);
+    // a retry that finds this half done makes the file anew, and does not miss it
+    await writeVolumeMarker(state, left);
+  }
+  await removeTree(directory, DISK);
+}
+
+async function findDisk(directory: FileHandle): Promise<string | undefined> {
+  const file = await open(childPath(directory, DISK), O_PATH | constants.O_NOFOLLOW).catch(
+    (error: unknown) => {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw error;
+    },
+  );
+  if (!file) return undefined;
+  await using opened = file;
+  return diskIdentity(opened.fd);
+}
+
+/** Two volumes may have one path, and its `disk.img` is the other one's tenant's by now. */
+function anotherDisk({ volume }: VolumeMarker): Error {
+  return permanentFailure(
+    'ResourceExists',
+    `${describe(volume)} holds another disk.img than the transfer made: it is not removed; put it elsewhere, or delete the PersistentVolume`,
+  );
 }
 
 /** Goes on where an earlier attempt was when it died. */

@@ -66,6 +66,7 @@ async function markerFor(
     archive,
     begun,
     ...made,
+    ...(found?.disk === undefined ? {} : { disk: found.disk }),
     before: found?.before ?? before ?? (await permissionsOf(opened)),
   };
 }

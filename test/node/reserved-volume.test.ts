@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -513,6 +514,106 @@ describe('a reserved directory', function () {
     // one that ends before it has looked at the volume
     await before.again(path, { reservedAt: '2026-01-03T00:00:00.000Z' }).empty();
     assert.deepEqual(readdirSync(path), []);
+  });
+
+  describe('whose disk.img is another one when an attempt goes on', () => {
+    const tenure = '2026-01-01T00:00:00.000Z';
+    const held = { ...filesystem, reservedAt: tenure, tenure };
+    const theirs = Buffer.alloc(32 * MIB, 0x55);
+
+    /** A volume whose first attempt died over its transfer, with a record or without one. */
+    async function die(volume: Partial<ReservedVolume> = held) {
+      const server = await serveFile(raw);
+      server.rate = 2 * MIB;
+      const path = make();
+      const reserved = reserve(directory(), path, volume);
+      await reserved.prepare();
+      const attempt = reserved.transfer(server.url);
+      await until(attempt.done, () => attempt.beats.some(({ bytesWritten }) => bytesWritten > MIB));
+      attempt.cancel();
+      await assert.rejects(attempt.done);
+      server.rate = undefined;
+      return { ...reserved, path, disk: `${path}/disk.img`, server };
+    }
+    /** As a tenant does who has the path by another PersistentVolume. */
+    function replace(disk: string): void {
+      // beside ours, so that no file system gives the same inode again
+      writeFileSync(`${disk}.new`, theirs);
+      renameSync(`${disk}.new`, disk);
+    }
+
+    for (const [what, forget] of [
+      ['that has a record', () => undefined],
+      ['whose record is lost', (state: string) => rmSync(`${state}/record.json`)],
+    ] as const) {
+      it(`is not written to by one ${what}, which fails for good, nor removed when that is undone`, async () => {
+        const { server, disk, state, transfer, empty } = await die();
+        await using _ = server;
+        forget(state);
+        replace(disk);
+        const lost = refusal('ClaimLost', /does not hold the disk\.img any more that was being filled/);
+        await assert.rejects(transfer(server.url, 2).done, lost);
+        assert.ok(readFileSync(disk).equals(theirs), 'another tenant has lost data');
+        await assert.rejects(empty(), refusal('ResourceExists', /another disk\.img than the transfer made/));
+        assert.ok(readFileSync(disk).equals(theirs), 'another tenant has lost data');
+      });
+    }
+
+    it('is not made anew where it is missing: whoever has the path may be about to make it', async () => {
+      const { server, disk, path, transfer, empty } = await die();
+      await using _ = server;
+      rmSync(disk);
+      await assert.rejects(transfer(server.url, 2).done, refusal('ClaimLost', /does not hold the disk\.img/));
+      assert.deepEqual(readdirSync(path), []);
+      await empty();
+    });
+
+    it('is left alone in a Bound claim too, whose upload fails and not its volume', async () => {
+      const { server, disk, transfer } = await die(filesystem);
+      await using _ = server;
+      replace(disk);
+      await assert.rejects(transfer(server.url, 2).done, refusal('ResourceExists', /removed or replaced/));
+      assert.ok(readFileSync(disk).equals(theirs), 'another tenant has lost data');
+    });
+
+    it('is gone on with where it is ours, also after another look at the volume', async () => {
+      const { server, disk, prepare, transfer } = await die();
+      await using _ = server;
+      const { ino } = statSync(disk);
+      await prepare();
+      await transfer(server.url, 2).done;
+      assert.equal(statSync(disk).ino, ino);
+      qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, disk);
+    });
+
+    it('is known by its record alone where a worker of before made it, and by itself from then on', async () => {
+      const { server, disk, state, transfer } = await die();
+      await using _ = server;
+      const marker = `${state}/reserved.json`;
+      const read = (): Record<string, unknown> =>
+        JSON.parse(readFileSync(marker, 'utf8')) as Record<string, unknown>;
+      const { disk: made, ...before } = read();
+      writeFileSync(marker, JSON.stringify(before));
+      await transfer(server.url, 2).done;
+      assert.deepEqual(read(), { ...before, disk: made });
+      qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, disk);
+    });
+
+    it('is made anew by a retry after an emptying that ended half-way', async () => {
+      const { server, disk, state, path, prepare, transfer, empty } = await die();
+      await using _ = server;
+      // in the place of the permissions that cannot be given back
+      const marker = `${state}/reserved.json`;
+      const before = JSON.parse(readFileSync(marker, 'utf8')) as { before: object };
+      if (process.getuid?.() === 0) {
+        writeFileSync(marker, JSON.stringify({ ...before, before: { ...before.before, uid: -2 } }));
+        await assert.rejects(empty(), (error) => error instanceof Error);
+        assert.deepEqual(readdirSync(path), []);
+      } else await empty();
+      await prepare();
+      await transfer(server.url, 2).done;
+      qemuImg('compare', '-f', 'raw', '-F', 'raw', raw, disk);
+    });
   });
 
   function makeTar(): string {
