@@ -140,9 +140,15 @@ export interface ControlActivities
   deleteUnpublishedVolume(input: {
     dataVolume: DataVolumeRef;
     claim: ClaimRef;
+    /** The static volume that was filled: a claim that is Bound to another one of its name has nothing of ours. */
+    volume?: ReservedVolume;
   }): Promise<KeptVolume | undefined>;
-  /** Whether the claim is still that one, and alive. @throws {@link FailureType} `ClaimLost` */
-  confirmClaim(input: { claim: ClaimRef }): Promise<void>;
+  /**
+   * Whether the claim is still that one, alive, and not Bound before its disk is complete; and the static volume that is filled for it
+   * still the one that was reserved.
+   * @throws {@link FailureType} `ClaimLost`
+   */
+  confirmClaim(input: { claim: ClaimRef; volume?: ReservedVolume }): Promise<void>;
   /** Removes the claim by name and uid; absent or another uid is success. Never a claim that is Bound and published. */
   deleteClaim(input: { dataVolume: DataVolumeRef; claim: ClaimRef }): Promise<void>;
   /** Applies phase, conditions, progress, annotations and the event; a DataVolume that is gone is success. */

@@ -65,5 +65,10 @@ async function createDisk(volume: Lifecycle, { claim, target, directory }: Blank
   const input = { target: directory, claim, usableBytes, preallocation };
   const work = (): Promise<TransferResult> =>
     preallocation ? transferring(node).createBlankDisk(input) : creating(node).createBlankDisk(input);
-  return await volume.within(`a blank disk on node ${node}`, work, bytesMoved, whileClaimIsThere(claim));
+  return await volume.within(
+    `a blank disk on node ${node}`,
+    work,
+    bytesMoved,
+    whileClaimIsThere(claim, directory),
+  );
 }

@@ -119,5 +119,10 @@ async function move(volume: Lifecycle, cloning: Cloning, url?: string): Promise<
       clone,
     });
   const { namespace, name } = origin.claim;
-  return await volume.within(`clone of ${namespace}/${name}`, run, bytesMoved, whileClaimIsThere(claim));
+  return await volume.within(
+    `clone of ${namespace}/${name}`,
+    run,
+    bytesMoved,
+    whileClaimIsThere(claim, directory),
+  );
 }

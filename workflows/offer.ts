@@ -42,9 +42,10 @@ export async function offer(
 }
 
 /** Deletes what was not published. Data under a claim that is Bound, or may be, is not removed by any step that is still to be undone. */
-async function isKept(volume: Making, { dataVolume, claim }: Publication): Promise<boolean> {
+async function isKept(volume: Making, { dataVolume, claim, directory }: Publication): Promise<boolean> {
   try {
-    const answer = await control.deleteUnpublishedVolume({ dataVolume, claim });
+    const filled = 'volume' in directory ? { volume: directory } : {};
+    const answer = await control.deleteUnpublishedVolume({ dataVolume, claim, ...filled });
     if (answer?.kept) volume.commit();
     return answer?.kept ?? false;
   } catch (error) {

@@ -62,7 +62,7 @@ async function move(
     `transfer of ${image.displayUrl}`,
     run,
     bytesMoved,
-    whileClaimIsThere(claim),
+    whileClaimIsThere(claim, directory),
   );
   if (scratch) await releaseScratch(volume, scratch);
   return transferred;

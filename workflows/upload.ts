@@ -187,5 +187,10 @@ async function serve(volume: Lifecycle, serving: Serving): Promise<Reception | '
       ...(scratch ? { scratch } : {}),
       ...(spool ? { spool } : {}),
     });
-  return await volume.within('upload', () => desk.serve(request, work), bytesMoved, whileClaimIsThere(claim));
+  return await volume.within(
+    'upload',
+    () => desk.serve(request, work),
+    bytesMoved,
+    whileClaimIsThere(claim, directory),
+  );
 }

@@ -11,6 +11,7 @@ import { readDataVolume } from './data-volumes.js';
 import { claimBody, ownerReference } from './claim-body.js';
 import { controllerOf, findClaim, patchClaim, readClaim, UNMARKED, findClaimNamed } from './claim-object.js';
 import { awaitKeptVolume, foreignVolumeOf, letForeignGo } from './foreign-claim.js';
+import { confirmReserved, refuseBoundEarly } from './hand-over.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
 import { parseQuantity } from './quantity.js';
 import { deleteVolumeObject } from './volume-finalizer.js';
@@ -171,8 +172,12 @@ export function createClaimActivities({
     await deleteVolumeObject(kubernetes, name, { uid: volume.metadata.uid ?? '' });
   }
 
-  async function confirmClaim({ claim }: { claim: ClaimRef }): Promise<void> {
-    await readClaim(kubernetes, claim);
+  async function confirmClaim({
+    claim,
+    volume,
+  }: Parameters<ControlActivities['confirmClaim']>[0]): Promise<void> {
+    refuseBoundEarly(await readClaim(kubernetes, claim));
+    if (volume) await confirmReserved(kubernetes, claim, volume);
   }
 
   return { ensureClaim, adoptClaim, confirmClaim, deleteClaim };

@@ -1,6 +1,6 @@
 /** A reserved volume that is complete goes to the user's claim. */
 import { Context } from '@temporalio/activity';
-import type { V1PersistentVolume } from '@kubernetes/client-node';
+import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import { permanentFailure } from '../failures.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import type { ClaimRef, DataVolumeRef, PublishedVolume } from '../types.js';
@@ -58,6 +58,29 @@ export async function handOver(kubernetes: Kubernetes, input: HandOver): Promise
   return { volume: volume.volume };
 }
 
+/**
+ * Looks whether a reserved volume is still the one that is filled for the claim, while it is filled.
+ * @throws {@link FailureType} `ClaimLost` where it was deleted, made anew under its name, or given to somebody else
+ */
+export async function confirmReserved(
+  kubernetes: Kubernetes,
+  claim: ClaimRef,
+  volume: ReservedVolume,
+): Promise<void> {
+  const { claimRef } = (await readVolume(kubernetes, volume)).spec ?? {};
+  const held = claimRef?.name === reservationName(volume.dataVolume.uid);
+  if (!held && claimRef?.uid !== claim.uid) throw takenAway(volume);
+}
+
+/** Whether the volume of that name is another one by now, whatever it holds. */
+export async function isMadeAnew(
+  { core }: Kubernetes,
+  { volume: name, volumeUid }: ReservedVolume,
+): Promise<boolean> {
+  const found = await callIfFound(`reading volume ${name}`, core.readPersistentVolume({ name }));
+  return found !== undefined && found.metadata?.uid !== volumeUid;
+}
+
 async function moveClaimRef(kubernetes: Kubernetes, { dataVolume, claim, volume }: HandOver): Promise<void> {
   const { claimRef } = (await readVolume(kubernetes, volume)).spec ?? {};
   if (claimRef?.uid === claim.uid) return;
@@ -101,6 +124,23 @@ async function unmarkVolume(kubernetes: Kubernetes, { dataVolume, volume }: Hand
     { op: 'add', path: '/metadata/annotations', value: withoutMarks(annotations) },
   ]);
   if (outcome !== 'patched') throw changedMeanwhile(volume.volume);
+}
+
+/**
+ * A claim that waits for a reserved volume is Bound by the hand-over, and by nobody sooner: a volume that was made anew under the name
+ * is free, and Kubernetes gives it to the claim that names it, whatever it holds.
+ * @throws {@link FailureType} `ClaimLost`
+ */
+export function refuseBoundEarly({ metadata, spec, status }: V1PersistentVolumeClaim): void {
+  const { namespace, name, labels, annotations } = metadata ?? {};
+  const waits =
+    labels?.[MARKS.unpublished] !== undefined && annotations?.[MARKS.reservedVolume] !== undefined;
+  if (!waits || status?.phase !== 'Bound') return;
+  throw permanentFailure(
+    'ClaimLost',
+    `claim ${namespace}/${name} was bound to PersistentVolume ${spec?.volumeName} before its disk was complete: somebody has made that ` +
+      'PersistentVolume anew or released it, and nothing more is written to it',
+  );
 }
 
 /** The volume, if it is still that one. @throws {@link FailureType} `ClaimLost` */

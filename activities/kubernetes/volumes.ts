@@ -16,7 +16,7 @@ import { refuseForeignVolume } from './adoption.js';
 import { callForOutcome, callIfFound, callUnlessConflict, MERGE_PATCH } from './client.js';
 import type { Kubernetes } from './client.js';
 import { changeClaim, findClaim, readClaim, UNMARKED } from './claim-object.js';
-import { handOver } from './hand-over.js';
+import { handOver, isMadeAnew } from './hand-over.js';
 import {
   CDI_ANNOTATIONS,
   HOSTNAME_LABEL,
@@ -124,14 +124,14 @@ export function createVolumeActivities({
     await changeClaim(kubernetes, claim, { metadata: { uid: claim.uid, ...UNMARKED, annotations } });
   }
 
-  async function deleteUnpublishedVolume(input: {
-    dataVolume: DataVolumeRef;
-    claim: ClaimRef;
-  }): Promise<KeptVolume | undefined> {
+  async function deleteUnpublishedVolume(
+    input: Parameters<ControlActivities['deleteUnpublishedVolume']>[0],
+  ): Promise<KeptVolume | undefined> {
     // a volume bears the uid of its claim: without one there is none
     if (input.claim.uid === '') return undefined;
     const claim = await findClaim(kubernetes, input.claim);
-    if (claim && hasItsVolume(claim, input.dataVolume)) return { kept: true };
+    const isKept = claim && hasItsVolume(claim, input.dataVolume);
+    if (isKept && !(input.volume && (await isMadeAnew(kubernetes, input.volume)))) return { kept: true };
     return await removeVolume(input.dataVolume, input.claim);
   }
 

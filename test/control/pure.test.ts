@@ -18,7 +18,8 @@ import {
 } from '../../workers/control/progress.js';
 import { createRuns } from '../../workers/control/runs.js';
 import { failedLately } from '../../workers/control/runs.js';
-import { isFree } from '../../workers/control/volumes.js';
+import { isLost } from '../../workers/control/claims.js';
+import { isFree, loserOf } from '../../workers/control/volumes.js';
 
 const logger = { warn: () => undefined };
 const spec = (fields: object): Pick<DataVolume, 'spec'> => ({ spec: fields });
@@ -398,6 +399,49 @@ describe('a volume that a claim could get', () => {
     ['is there', undefined, false],
   ] as const) {
     it(what, () => assert.equal(isFree(found), free));
+  }
+});
+
+describe('what is filled and is somebody else’s by now', () => {
+  const marks = {
+    labels: { 'dvflow.io/unpublished': 'dv-1' },
+    annotations: { 'dvflow.io/data-volume': 'team-a/vm1' },
+  };
+  const held = { namespace: 'dvflow-transfers', name: 'reserved-dv-1' };
+  const volume = (uid: string, claimRef: object | undefined, metadata: object = marks) =>
+    ({ metadata: { name: 'pv1', uid, ...metadata }, spec: claimRef ? { claimRef } : {} }) as never;
+  const before = volume('1', held);
+  for (const [what, change, loser] of [
+    ['deleted', { before }, 'team-a/vm1'],
+    ['made anew', { before, after: volume('2', undefined, {}) }, 'team-a/vm1'],
+    ['made anew with all its marks', { before, after: volume('2', held) }, 'team-a/vm1'],
+    ['released', { before, after: volume('1', undefined) }, 'team-a/vm1'],
+    ['given away', { before, after: volume('1', { namespace: 'b', name: 'c' }) }, 'team-a/vm1'],
+    ['handed over', { before, after: volume('1', { namespace: 'team-a', name: 'vm1' }) }, undefined],
+    ['published', { before, after: volume('1', held, {}) }, undefined],
+    ['nobody’s before', { before: volume('1', undefined, {}) }, undefined],
+    ['new', { after: before }, undefined],
+  ] as const) {
+    it(`tells ${loser ?? 'nobody'} of a volume that was ${what}`, () => {
+      assert.equal(loserOf(change), loser);
+    });
+  }
+
+  const claim = (phase: string, annotations: object) =>
+    ({
+      metadata: { namespace: 'team-a', name: 'vm1', uid: '1', labels: marks.labels, annotations },
+      status: { phase },
+    }) as never;
+  const waits = { 'dvflow.io/reserved-volume': 'pv1' };
+  for (const [what, after, lost] of [
+    ['waits for its volume', claim('Pending', waits), false],
+    ['is Bound although nobody has handed it over', claim('Bound', waits), true],
+    ['is Bound by the hand-over', claim('Bound', { ...waits, 'dvflow.io/handed-over': 'now' }), false],
+    ['is Bound to a volume that was made for it', claim('Bound', {}), false],
+  ] as const) {
+    it(`counts a claim that ${what} ${lost ? '' : 'not '}as lost`, () => {
+      assert.equal(isLost({ before: claim('Pending', waits), after }), lost);
+    });
   }
 });
 

@@ -55,7 +55,11 @@ describe('static volumes on a real API server', function () {
   });
 
   /** A block volume on the stack's node, of a class of its own that no StorageClass object stands for, as in M6. */
-  async function makeVolume(name: string, spec: Partial<V1PersistentVolume['spec']> = {}): Promise<string> {
+  async function makeVolume(
+    name: string,
+    spec: Partial<V1PersistentVolume['spec']> = {},
+    phase = 'Available',
+  ): Promise<string> {
     const full = `${name}-${namespace}`;
     await admin.core.createPersistentVolume({
       body: {
@@ -82,7 +86,7 @@ describe('static volumes on a real API server', function () {
         },
       },
     });
-    await awaitPhase(full, 'Available');
+    await awaitPhase(full, phase);
     return full;
   }
 
@@ -347,6 +351,30 @@ describe('static volumes on a real API server', function () {
     const { metadata, spec } = await read(name);
     assert.deepEqual([spec?.claimRef?.name, spec?.persistentVolumeReclaimPolicy], ['mine', 'Delete']);
     assert.deepEqual(metadata?.labels, { test: namespace, kept: 'a' });
+  });
+
+  it('is lost while it is filled, before and after Kubernetes has bound the claim, where it is deleted and applied again', async () => {
+    const name = await makeVolume('a');
+    const dataVolume = await create('vm1');
+    const { claim, target, reserved } = await claimFor(dataVolume);
+    const confirm = async (): Promise<void> => await act(dvflow.confirmClaim, [{ claim, volume: reserved }]);
+    await confirm();
+    await admin.core.deletePersistentVolume({ name });
+    await rejects(confirm(), 'ClaimLost', /was taken away or deleted while it was filled/);
+    // of no use to its claim yet
+    await makeVolume('a', { claimRef: { namespace: 'default', name: 'nobody' } }, 'Available');
+    await rejects(confirm(), 'ClaimLost', /was taken away or deleted while it was filled/);
+    await admin.core.deletePersistentVolume({ name });
+    await makeVolume('a', {}, 'Bound');
+    // a run of before says nothing of its volume
+    const early = /vm1 was bound to PersistentVolume a-.* before its disk was complete/;
+    await rejects(act(dvflow.confirmClaim, [{ claim }]), 'ClaimLost', early);
+    const publication = { dataVolume, claim, target, directory: reserved };
+    await rejects(act(dvflow.publishVolume, [publication]), 'ClaimLost', /was taken away or deleted/);
+    const undone = await act(dvflow.deleteUnpublishedVolume, [{ dataVolume, claim, volume: reserved }]);
+    assert.equal(undone, undefined, 'a half-written disk is kept for its claim');
+    await act(dvflow.deleteClaim, [{ dataVolume, claim }]);
+    await awaitNoClaim('vm1');
   });
 
   for (const [given, claimRef] of [

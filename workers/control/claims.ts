@@ -45,10 +45,20 @@ export function watchClaims(options: {
   });
 }
 
-/** The claim is gone, or going: a finalizer keeps it for a moment only. */
-function isLost({ before, after }: { before?: Claim; after?: Claim }): boolean {
+/**
+ * The claim is gone, or going: a finalizer keeps it for a moment only. Or it is Bound to a volume that nobody has handed over: that of
+ * its name was made anew, or released, while it is filled.
+ */
+export function isLost({ before, after }: { before?: Claim; after?: Claim }): boolean {
   const gone = before !== undefined && before.metadata.uid !== after?.metadata.uid;
-  return gone || after?.metadata.deletionTimestamp !== undefined;
+  return gone || after?.metadata.deletionTimestamp !== undefined || isBoundEarly(after);
+}
+
+function isBoundEarly(claim: Claim | undefined): boolean {
+  const { labels, annotations } = claim?.metadata ?? {};
+  const waits =
+    labels?.[MARKS.unpublished] !== undefined && annotations?.[MARKS.reservedVolume] !== undefined;
+  return waits && claim?.status?.phase === 'Bound' && annotations[MARKS.handedOver] === undefined;
 }
 
 /** DataVolumes that a claim is of: by its owners, and by the mark on a claim of dvflow's own, which has none. */

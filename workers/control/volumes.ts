@@ -2,7 +2,7 @@ import type { Client } from '@temporalio/client';
 import type { KubeConfig, V1PersistentVolume } from '@kubernetes/client-node';
 import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy, type Logger } from '@temporalio/common';
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
-import { reservationName } from '../../activities/kubernetes/names.js';
+import { MARKS, reservationName } from '../../activities/kubernetes/names.js';
 import { isReclaimable } from '../../activities/kubernetes/reclaim.js';
 import { finalizerStep, keepFinalizer } from '../../activities/kubernetes/volume-finalizer.js';
 import { CONTROL_QUEUE, reclaimWorkflowId } from '../../workflows/task-queues.js';
@@ -33,7 +33,22 @@ export function isFree(volume: Pick<V1PersistentVolume, 'spec' | 'status'> | und
 }
 
 /**
- * Reclaims volumes of ours whose claim is gone, and wakes those who wait for room when one has gone. Volumes of earlier releases, and
+ * The DataVolume (`<namespace>/<name>`) whose volume was taken away while it was filled: deleted, made anew under its name, released, or
+ * given to somebody else. Nobody who hands it over is meant.
+ */
+export function loserOf({ before, after }: { before?: Volume; after?: Volume }): string | undefined {
+  const { labels, annotations, uid } = before?.metadata ?? {};
+  const dataVolume = annotations?.[MARKS.dataVolume];
+  if (labels?.[MARKS.unpublished] === undefined || dataVolume === undefined) return undefined;
+  if (after?.metadata.uid !== uid) return dataVolume;
+  const [was, is] = [before?.spec?.claimRef, after?.spec?.claimRef];
+  if (was?.name === is?.name && was?.namespace === is?.namespace) return undefined;
+  return `${is?.namespace}/${is?.name}` === dataVolume ? undefined : dataVolume;
+}
+
+/**
+ * Reclaims volumes of ours whose claim is gone, wakes those who wait for room when one has gone, and whoever fills one that was taken
+ * away. Volumes of earlier releases, and
  * those whose policy changes, get the finalizer that reclaiming takes off, or lose it.
  */
 export function watchVolumes(options: {
@@ -41,7 +56,7 @@ export function watchVolumes(options: {
   readonly kubernetes: Kubernetes;
   readonly client: Client;
   readonly runs: Pick<Runs, 'describe' | 'wake'>;
-  readonly dataVolumes: Pick<DataVolumeWatch, 'served' | 'wake'>;
+  readonly dataVolumes: Pick<DataVolumeWatch, 'served' | 'wake' | 'get'>;
   readonly provisioner: Pick<Provisioner, 'wakeWaiting'>;
   readonly capacity: Pick<CapacityPublisher, 'changed'>;
   readonly logger: Logger;
@@ -54,7 +69,10 @@ export function watchVolumes(options: {
   const list: ListWatch<Volume> = startListWatch<Volume>({
     ...options,
     path: '/api/v1/persistentvolumes',
-    changed(key, { before, after }) {
+    changed(key, change) {
+      const { before, after } = change;
+      const loser = loserOf(change);
+      if (loser !== undefined && dataVolumes.get(loser)) dataVolumes.wake(loser, true);
       options.classChanged((after ?? before)?.spec?.storageClassName ?? '');
       if (before?.metadata.uid !== after?.metadata.uid) options.capacity.changed();
       if (!after) return wakeWaiting(WAITING_FOR_ROOM);
