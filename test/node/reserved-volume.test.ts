@@ -532,7 +532,7 @@ describe('a reserved directory', function () {
       await until(attempt.done, () => attempt.beats.some(({ bytesWritten }) => bytesWritten > MIB));
       attempt.cancel();
       await assert.rejects(attempt.done);
-      server.rate = undefined;
+      server.rate = Infinity;
       return { ...reserved, path, disk: `${path}/disk.img`, server };
     }
     /** As a tenant does who has the path by another PersistentVolume. */

@@ -58,7 +58,7 @@ function isBoundEarly(claim: Claim | undefined): boolean {
   const { labels, annotations } = claim?.metadata ?? {};
   const waits =
     labels?.[MARKS.unpublished] !== undefined && annotations?.[MARKS.reservedVolume] !== undefined;
-  return waits && claim?.status?.phase === 'Bound' && annotations[MARKS.handedOver] === undefined;
+  return waits && claim?.status?.phase === 'Bound' && annotations?.[MARKS.handedOver] === undefined;
 }
 
 /** DataVolumes that a claim is of: by its owners, and by the mark on a claim of dvflow's own, which has none. */
