@@ -1,5 +1,5 @@
 /** Names that Kubernetes objects carry, each written once. CDI's are those of `cdi.md` §6 and `clients.md`. */
-import type { DataVolumeRef } from '../types.js';
+import type { ClaimRef, DataVolumeRef } from '../types.js';
 
 /** API group of DataVolumes and CDIConfig. */
 export const CDI_GROUP = 'cdi.kubevirt.io';
@@ -118,6 +118,16 @@ export function volumeName(claimUid: string): string {
 /** Id of the workflow that the watch starts for a DataVolume: `dataVolumeWorkflowId` of the workflows, which activities do not import. */
 export function lifecycleWorkflowId({ namespace, name, uid }: DataVolumeRef): string {
   return `datavolume/${namespace}/${name}/${uid}`;
+}
+
+/** Id of the run that makes a plain claim's volume: `provisionWorkflowId` of the workflows. */
+export function provisionWorkflowId({ namespace, name, uid }: ClaimRef): string {
+  return `provision/${namespace}/${name}/${uid}`;
+}
+
+/** Id of the run that fills a claim which asks for an upload: `uploadClaimWorkflowId` of the workflows. */
+export function uploadClaimWorkflowId({ namespace, name, uid }: ClaimRef): string {
+  return `upload/${namespace}/${name}/${uid}`;
 }
 
 /** Name of the claim, which nobody creates, that holds a volume for a DataVolume. */

@@ -6,7 +6,9 @@ import type { ClaimVerdict, ProvisionActivities, VolumePlan } from '../types/pro
 import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { findClaim } from './claim-object.js';
+import { isOtherWorkflow, refuseOtherWorkflow } from './claim-workflows.js';
 import { recordEvent } from './events.js';
+import { provisionWorkflowId } from './names.js';
 import { classNameOf, isHostpathClass, isPending, refusalOf, waitsForData } from './plain-claims.js';
 import { choosePool, listUsablePools } from './pools.js';
 import { sizeBytes } from './quantity.js';
@@ -18,6 +20,7 @@ export function createProvisionActivities({
   kubernetes: Kubernetes;
 }): Pick<ProvisionActivities, 'planVolume' | 'recordClaimEvent'> {
   async function planVolume({ claim: ref }: { claim: ClaimRef }): Promise<ClaimVerdict> {
+    refuseOtherWorkflow(provisionWorkflowId(ref), ref);
     const claim = await findClaim(kubernetes, ref);
     if (!claim) return { done: 'the claim is gone' };
     if (!isPending(claim)) return { done: 'the claim has a volume or is being deleted' };
@@ -56,7 +59,18 @@ export function createProvisionActivities({
     await recordEvent(kubernetes, about, event);
   }
 
-  return { planVolume, recordClaimEvent: ({ claim, event }) => say(claim, event) };
+  async function recordClaimEvent({
+    claim,
+    event,
+  }: {
+    claim: ClaimRef;
+    event: DataVolumeEvent;
+  }): Promise<void> {
+    // a workflow that was refused has nothing to say about what another one does
+    if (!isOtherWorkflow(provisionWorkflowId(claim))) await say(claim, event);
+  }
+
+  return { planVolume, recordClaimEvent };
 }
 
 /** As `provisionClaimOperation` of sig-storage-lib-external-provisioner says it. */

@@ -8,12 +8,12 @@ import { callIfFound } from './client.js';
 import type { Kubernetes } from './client.js';
 import { refuseForeignVolume } from './adoption.js';
 import { changeClaimIfThere, findClaim, readClaim } from './claim-object.js';
+import { isOtherWorkflow, refuseOtherWorkflow } from './claim-workflows.js';
 import { podsOf, writersOf } from './clone/users.js';
 import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
-import { currentWorkflow } from './data-volumes.js';
 import { recordEvent } from './events.js';
 import type { ExecutionObserver } from './executions.js';
-import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';
+import { CDI_ANNOTATIONS, MARKS, provisionWorkflowId, uploadClaimWorkflowId, volumeName } from './names.js';
 import type { CdiConfig } from './objects.js';
 import { filesystemOverhead, usableSpace } from './overhead.js';
 import { asksForUpload, classNameOf, isHostpathClass, isUploadTarget, refusalOf } from './plain-claims.js';
@@ -33,6 +33,7 @@ export function createUploadClaimActivities({
   readonly executions: Pick<ExecutionObserver, 'stateOf'>;
 }): UploadControlActivities {
   const openUploadClaim: UploadControlActivities['openUploadClaim'] = async ({ claim: ref, retry }) => {
+    refuseOtherWorkflow(uploadClaimWorkflowId(ref), ref);
     if (retry !== undefined) await answerRetry(ref, retry);
     const claim = await findClaim(kubernetes, ref);
     const facts = factsOf(ref, claim);
@@ -43,7 +44,7 @@ export function createUploadClaimActivities({
     if (writer !== undefined) return { facts, waiting: inUse(writer, ref) };
     const config = await readCdiConfig(kubernetes);
     const bound = claim.status?.phase === 'Bound';
-    return { facts, ...(bound ? await inPlace(claim, config) : await anew(claim, config)) };
+    return { facts, ...(bound ? await inPlace(claim, config) : await anew(ref, claim, config)) };
   };
 
   /** First of all, so that one value is answered once, whatever becomes of the run. */
@@ -76,7 +77,7 @@ export function createUploadClaimActivities({
   }
 
   /** A Pending claim gets a volume of its class, if dvflow provisions that. */
-  async function anew(claim: Claim, config: CdiConfig | undefined): Promise<Opened> {
+  async function anew(ref: ClaimRef, claim: Claim, config: CdiConfig | undefined): Promise<Opened> {
     const name = classNameOf(claim);
     const storageClass = name
       ? await callIfFound(`reading StorageClass ${name}`, kubernetes.storage.readStorageClass({ name }))
@@ -84,7 +85,7 @@ export function createUploadClaimActivities({
     if (claim.spec?.volumeName || !storageClass || !isHostpathClass(storageClass))
       return { waiting: unbound(claim) };
     // it may have asked for an upload only when an empty volume was being made: two volumes of one claim would be in each other's way
-    if ((await executions.stateOf(provisionWorkflowId(claim))) === 'running')
+    if ((await executions.stateOf(provisionWorkflowId(ref))) === 'running')
       return { waiting: unbound(claim) };
     const refused = refusalOf(claim, storageClass.provisioner);
     if (refused !== undefined) throw permanentFailure('IncompatiblePVC', refused);
@@ -110,6 +111,8 @@ export function createUploadClaimActivities({
 
   const recordUploadClaim: UploadControlActivities['recordUploadClaim'] = async (input) => {
     const { claim, podPhase, podReady, event, withdrawn = false } = input;
+    // a workflow that was refused has nothing to say about what another one does
+    if (isOtherWorkflow(uploadClaimWorkflowId(claim))) return;
     const found = await findClaim(kubernetes, claim);
     if (!found) return;
     if (withdrawn || !asksForUpload(found)) return await takeBack(found, claim);
@@ -117,7 +120,7 @@ export function createUploadClaimActivities({
       ...(podPhase === undefined ? {} : { [CDI_ANNOTATIONS.podPhase]: podPhase }),
       ...(podReady === undefined ? {} : { [CDI_ANNOTATIONS.podReady]: String(podReady) }),
       // the gateway finds the run by it
-      ...(podReady ? { [MARKS.workflowId]: currentWorkflow() } : {}),
+      ...(podReady ? { [MARKS.workflowId]: uploadClaimWorkflowId(claim) } : {}),
       ...(podPhase === 'Succeeded' || podPhase === 'Failed' ? { [MARKS.workflowId]: null } : {}),
     };
     if (Object.keys(annotations).length > 0)
@@ -222,11 +225,6 @@ function inUse(pod: string, { name }: ClaimRef): NonNullable<UploadClaim['waitin
     message: `pod ${pod} using PersistentVolumeClaim ${name}`,
     counts: true,
   };
-}
-
-/** Id of the run that makes a plain claim's volume; `provisionWorkflowId` of the workflows, which activities do not import. */
-function provisionWorkflowId({ metadata: { namespace, name, uid } = {} }: Claim): string {
-  return `provision/${namespace}/${name}/${uid}`;
 }
 
 function unbound({ metadata, spec }: Claim): NonNullable<UploadClaim['waiting']> {

@@ -70,9 +70,10 @@ export interface ProvisionActivities {
   /**
    * Reads a plain claim and decides what its volume will be; says `Provisioning` or `ProvisioningFailed` on the claim, in the words
    * of Kubernetes' external provisioners.
+   * @throws {@link FailureType} `ResourceExists` for a workflow of another id than the claim's
    */
   planVolume(input: { claim: ClaimRef }): Promise<ClaimVerdict>;
-  /** Event on a claim; a claim whose namespace is gone is success. */
+  /** Event on a claim; a claim whose namespace is gone is success. A workflow of another id than the claim's says nothing. */
   recordClaimEvent(input: { claim: ClaimRef; event: DataVolumeEvent }): Promise<void>;
   /** Every pool on every node that has a hostname. */
   listNodePools(): Promise<readonly NodePool[]>;

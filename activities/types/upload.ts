@@ -141,7 +141,8 @@ export interface UploadControlActivities {
   /**
    * Reads the claim and decides how it is filled: a new volume while it is Pending, its own one in place when it is Bound. A claim
    * that a pod uses waits, by name of the pod. `retry`: notes first that this value is answered.
-   * @throws {@link FailureType} `IncompatiblePVC`, `ContentTypeNotSupported`, `InvalidDataVolume`
+   * @throws {@link FailureType} `IncompatiblePVC`, `ContentTypeNotSupported`, `InvalidDataVolume`; `ResourceExists` for a workflow of
+   * another id than the claim's
    */
   openUploadClaim(input: { claim: ClaimRef; retry?: string }): Promise<UploadClaim>;
   /**
@@ -151,7 +152,8 @@ export interface UploadControlActivities {
   confirmUploadTarget(input: { claim: ClaimRef; directory: FillTarget }): Promise<{ asks: boolean }>;
   /**
    * Writes CDI's annotations and an event on the claim; one that is gone is success. Nothing is said on a claim that does not ask for
-   * an upload any more, or has ceased to at some time (`withdrawn`): what was said before is taken back.
+   * an upload any more, or has ceased to at some time (`withdrawn`): what was said before is taken back. Nor is anything said by a
+   * workflow of another id than the claim's.
    */
   recordUploadClaim(input: {
     claim: ClaimRef;

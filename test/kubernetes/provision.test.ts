@@ -9,8 +9,9 @@ import { createSweepActivities } from '../../activities/kubernetes/sweep.js';
 import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
 import type { ClaimRef, ReservedDirectory, UnpublishedItem } from '../../activities/types.js';
 import type { NodeCapacity, VolumePlan } from '../../activities/types/provision.js';
+import { provisionWorkflowId } from '../../workflows/task-queues.js';
 import { useControlPlane } from './support/control-plane.js';
-import { act, makeNamespace } from './support/fixtures.js';
+import { act, makeNamespace, rejects, type ActedAs } from './support/fixtures.js';
 
 const HOSTPATH = 'kubevirt.io/hostpath-provisioner';
 const CSI = 'kubevirt.io.hostpath-provisioner';
@@ -74,7 +75,8 @@ describe('plain claims on a real API server', function () {
       .map(({ type, reason, message, count }) => [type, reason, message, count]);
   }
 
-  const planOf = async (claim: ClaimRef) => await act(provision.planVolume, [{ claim }]);
+  const planOf = async (claim: ClaimRef, run: ActedAs = {}) =>
+    await act(provision.planVolume, [{ claim }], { workflowId: provisionWorkflowId(claim), ...run });
 
   const directoryOf = (claim: ClaimRef): ReservedDirectory => ({
     node: 'node01',
@@ -98,7 +100,7 @@ describe('plain claims on a real API server', function () {
       pool: { name: 'legacy', path: plane().info.pool, useNamingPrefix: false },
     };
     assert.deepEqual(await planOf(claim), { plan: expected });
-    await act(provision.planVolume, [{ claim }], { attempt: 2 });
+    await planOf(claim, { attempt: 2 });
     assert.deepEqual(await eventsOf(claim), [
       [
         'Normal',
@@ -107,6 +109,16 @@ describe('plain claims on a real API server', function () {
         1,
       ],
     ]);
+  });
+
+  it('is for the workflow of the claim’s uid alone: another one is refused, and says nothing on the claim', async () => {
+    const claim = await makeClaim();
+    const other = { workflowId: 'start-workflow-like-this-one' };
+    const served = new RegExp(`claim ${namespace}/data is served by workflow ${provisionWorkflowId(claim)}`);
+    await rejects(planOf(claim, other), 'ResourceExists', served);
+    const event = { type: 'Warning', reason: 'ProvisioningFailed', message: 'x' } as const;
+    await act(provision.recordClaimEvent, [{ claim, event }], other);
+    assert.deepEqual(await eventsOf(claim), []);
   });
 
   it('takes a class of the CSI name too', async () => {

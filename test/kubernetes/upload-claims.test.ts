@@ -3,7 +3,8 @@ import { ApiException, type V1PersistentVolumeClaim } from '@kubernetes/client-n
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createUploadClaimActivities } from '../../activities/kubernetes/upload-claims.js';
 import type { FillTarget } from '../../activities/types.js';
-import { act } from './support/fixtures.js';
+import { uploadClaimWorkflowId } from '../../workflows/task-queues.js';
+import { act, rejects } from './support/fixtures.js';
 
 const REF = { namespace: 'team-a', name: 'vm1', uid: 'u-1' };
 const TARGET = { 'cdi.kubevirt.io/storage.upload.target': '' };
@@ -26,7 +27,16 @@ function setup(claim: V1PersistentVolumeClaim | undefined, refusal?: number) {
   };
   const kubernetes = { core, storage: {}, custom: {} } as unknown as Kubernetes;
   const executions = { stateOf: async () => 'closed' as const };
-  return { patches, ...createUploadClaimActivities({ kubernetes, executions }) };
+  const activities = createUploadClaimActivities({ kubernetes, executions });
+  const { confirmUploadTarget } = activities;
+  /** As a run of this workflow. */
+  const as = (workflowId: string) => ({
+    openUploadClaim: async (...args: Parameters<typeof activities.openUploadClaim>) =>
+      await act(activities.openUploadClaim, args, { workflowId }),
+    recordUploadClaim: async (...args: Parameters<typeof activities.recordUploadClaim>) =>
+      await act(activities.recordUploadClaim, args, { workflowId }),
+  });
+  return { patches, confirmUploadTarget, as, ...as(uploadClaimWorkflowId(REF)) };
 }
 const claim = (
   annotations: Record<string, string> = TARGET,
@@ -92,7 +102,7 @@ describe('the target of an upload', () => {
     const told = async (refusal: number): Promise<void> => {
       const activities = setup(claim(), refusal);
       const ready = { claim: REF, podPhase: 'Running', podReady: true } as const;
-      await act(() => activities.recordUploadClaim(ready), []);
+      await activities.recordUploadClaim(ready);
     };
     await assert.rejects(
       told(409),
@@ -116,6 +126,22 @@ describe('the target of an upload', () => {
     });
     const taken = Object.fromEntries(Object.keys(said).map((key) => [key, null]));
     assert.deepEqual(activities.patches, [{ metadata: { uid: REF.uid, annotations: taken } }]);
+  });
+
+  it('is served by the workflow of its uid alone: another one is refused, and says nothing on the claim', async () => {
+    const ready = { ...TARGET, ...said };
+    const { as, patches } = setup(claim(ready, 'pvc-u-1', 'Bound'));
+    const other = as('start-workflow-like-this-one');
+    for (const input of [{ claim: REF }, { claim: REF, retry: '1' }])
+      await rejects(
+        other.openUploadClaim(input),
+        'ResourceExists',
+        /claim team-a\/vm1 is served by workflow upload\/team-a\/vm1\/u-1/,
+      );
+    const event = { type: 'Warning', reason: 'ResourceExists', message: 'x' } as const;
+    await other.recordUploadClaim({ claim: REF, podPhase: 'Failed', podReady: false, event });
+    await other.recordUploadClaim({ claim: REF, event, withdrawn: true });
+    assert.deepEqual(patches, []);
   });
 
   it('is opened again by a value of dvflow.io/retry, which is noted first and once', async () => {
