@@ -62,7 +62,8 @@ export function isLeftByCdi(claim: Pick<V1PersistentVolumeClaim, 'metadata'>): b
   return FILLED_BY_CDI.some((name) => annotations[name] !== undefined) && !hasData(claim);
 }
 
-function hasData({ metadata }: Pick<V1PersistentVolumeClaim, 'metadata'>): boolean {
+/** Whatever filled the claim has said that it is done. */
+export function hasData({ metadata }: Pick<V1PersistentVolumeClaim, 'metadata'>): boolean {
   return metadata?.annotations?.[CDI_ANNOTATIONS.podPhase] === 'Succeeded';
 }
 

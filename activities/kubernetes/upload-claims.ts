@@ -16,7 +16,14 @@ import type { ExecutionObserver } from './executions.js';
 import { CDI_ANNOTATIONS, MARKS, provisionWorkflowId, uploadClaimWorkflowId, volumeName } from './names.js';
 import type { CdiConfig } from './objects.js';
 import { filesystemOverhead, usableSpace } from './overhead.js';
-import { asksForUpload, classNameOf, isHostpathClass, isUploadTarget, refusalOf } from './plain-claims.js';
+import {
+  asksForUpload,
+  classNameOf,
+  hasData,
+  isHostpathClass,
+  isUploadTarget,
+  refusalOf,
+} from './plain-claims.js';
 import { choosePool, listUsablePools } from './pools.js';
 import { sizeBytes } from './quantity.js';
 import { readCdiConfig } from './storage-classes.js';
@@ -51,6 +58,8 @@ export function createUploadClaimActivities({
   async function answerRetry(ref: ClaimRef, retry: string): Promise<void> {
     const found = await findClaim(kubernetes, ref);
     if (!found || found.metadata?.annotations?.[MARKS.retried] === retry) return;
+    // the same run, reset in Temporal's UI when it had its disk
+    if (hasData(found)) return;
     const annotations = { [MARKS.retried]: retry, [CDI_ANNOTATIONS.podPhase]: 'Pending' };
     await changeClaimIfThere(kubernetes, ref, { metadata: { uid: ref.uid, annotations } });
   }
@@ -116,6 +125,8 @@ export function createUploadClaimActivities({
     const found = await findClaim(kubernetes, claim);
     if (!found) return;
     if (withdrawn || !asksForUpload(found)) return await takeBack(found, claim);
+    if (hasData(found) && podPhase !== undefined && podPhase !== 'Succeeded')
+      return leaveDisk(claim, podPhase);
     const annotations = {
       ...(podPhase === undefined ? {} : { [CDI_ANNOTATIONS.podPhase]: podPhase }),
       ...(podReady === undefined ? {} : { [CDI_ANNOTATIONS.podReady]: String(podReady) }),
@@ -128,6 +139,15 @@ export function createUploadClaimActivities({
     const about = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', ...claim };
     if (event) await recordEvent(kubernetes, about, event);
   };
+
+  /** A run that was reset in Temporal's UI after it had completed: its word of before stands, and it has nothing to wait for. */
+  function leaveDisk({ namespace, name }: ClaimRef, podPhase: 'Pending' | 'Running' | 'Failed'): void {
+    if (podPhase === 'Failed') return;
+    throw permanentFailure(
+      'ResourceExists',
+      `claim ${namespace}/${name} has its disk already: nothing is received`,
+    );
+  }
 
   /** Whoever asks again later must not find an answer to the last question. */
   async function takeBack({ metadata }: Claim, claim: ClaimRef): Promise<void> {

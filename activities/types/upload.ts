@@ -154,6 +154,8 @@ export interface UploadControlActivities {
    * Writes CDI's annotations and an event on the claim; one that is gone is success. Nothing is said on a claim that does not ask for
    * an upload any more, or has ceased to at some time (`withdrawn`): what was said before is taken back. Nor is anything said by a
    * workflow of another id than the claim's.
+   * A claim that has its disk stays so, whatever a run says that was reset after it had completed.
+   * @throws {@link FailureType} `ResourceExists` for such a run where it would wait for an upload
    */
   recordUploadClaim(input: {
     claim: ClaimRef;

@@ -144,6 +144,28 @@ describe('the target of an upload', () => {
     assert.deepEqual(patches, []);
   });
 
+  it('that is complete stays so, whatever a run says that was reset afterwards; the run repeats its own last word', async () => {
+    const phase = 'cdi.kubevirt.io/storage.pod.phase';
+    const done = { ...TARGET, [phase]: 'Succeeded', 'dvflow.io/retry': '1' };
+    const { patches, recordUploadClaim, openUploadClaim } = setup(claim(done, 'pvc-u-1', 'Bound'));
+    const event = { type: 'Warning', reason: 'ResourceExists', message: 'x' } as const;
+    await recordUploadClaim({ claim: REF, podPhase: 'Failed', podReady: false, event });
+    for (const podPhase of ['Pending', 'Running'] as const)
+      await rejects(
+        recordUploadClaim({ claim: REF, podPhase }),
+        'ResourceExists',
+        /vm1 has its disk already/,
+      );
+    const opened = await openUploadClaim({ claim: REF, retry: '1' });
+    assert.match(opened.done ?? '', /has its disk/);
+    assert.equal(patches.length, 0);
+    await recordUploadClaim({ claim: REF, podPhase: 'Succeeded' });
+    assert.deepEqual(
+      patches.map(({ metadata }) => (metadata?.annotations as Record<string, unknown>)[phase]),
+      ['Succeeded'],
+    );
+  });
+
   it('is opened again by a value of dvflow.io/retry, which is noted first and once', async () => {
     const failed = { ...TARGET, 'cdi.kubevirt.io/storage.pod.phase': 'Failed', 'dvflow.io/deadline': 'soon' };
     const first = setup(claim({ ...failed, 'dvflow.io/retry': '1' }));
