@@ -133,6 +133,8 @@ export function createUploadClaimActivities({
       // the gateway finds the run by it
       ...(podReady ? { [MARKS.workflowId]: uploadClaimWorkflowId(claim) } : {}),
       ...(podPhase === 'Succeeded' || podPhase === 'Failed' ? { [MARKS.workflowId]: null } : {}),
+      // a backup would be refused with the answer; without it the question would be asked again by the next failure
+      ...(podPhase === 'Succeeded' ? { [MARKS.retried]: null, [MARKS.retry]: null } : {}),
     };
     if (Object.keys(annotations).length > 0)
       await changeClaimIfThere(kubernetes, claim, { metadata: { uid: claim.uid, annotations } });

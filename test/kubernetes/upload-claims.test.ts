@@ -166,6 +166,17 @@ describe('the target of an upload', () => {
     );
   });
 
+  it('keeps no mark of dvflow when it is complete, with which a backup of it could not be restored', async () => {
+    const phase = 'cdi.kubevirt.io/storage.pod.phase';
+    const marks = { 'dvflow.io/workflow-id': 'w', 'dvflow.io/retry': '1', 'dvflow.io/retried': '1' };
+    const { patches, recordUploadClaim } = setup(claim({ ...TARGET, [phase]: 'Running', ...marks }));
+    await recordUploadClaim({ claim: REF, podPhase: 'Succeeded' });
+    const gone = Object.fromEntries(Object.keys(marks).map((key) => [key, null]));
+    assert.deepEqual(patches, [
+      { metadata: { uid: REF.uid, annotations: { [phase]: 'Succeeded', ...gone } } },
+    ]);
+  });
+
   it('is opened again by a value of dvflow.io/retry, which is noted first and once', async () => {
     const failed = { ...TARGET, 'cdi.kubevirt.io/storage.pod.phase': 'Failed', 'dvflow.io/deadline': 'soon' };
     const first = setup(claim({ ...failed, 'dvflow.io/retry': '1' }));
