@@ -151,7 +151,10 @@ export interface ControlActivities
   confirmClaim(input: { claim: ClaimRef; volume?: ReservedVolume }): Promise<void>;
   /** Removes the claim by name and uid; absent or another uid is success. Never a claim that is Bound and published. */
   deleteClaim(input: { dataVolume: DataVolumeRef; claim: ClaimRef }): Promise<void>;
-  /** Applies phase, conditions, progress, annotations and the event; a DataVolume that is gone is success. */
+  /**
+   * Applies phase, conditions, progress, annotations and the event; a DataVolume that is gone is success.
+   * @throws {@link FailureType} `ResourceExists` for another phase of one that is `Failed`: its run was reset
+   */
   recordStatus(input: StatusUpdate): Promise<{ readonly exists: boolean }>;
   /** Newest heartbeat of this workflow's transfer, for the deadline: bytes done, and when they last grew. */
   observeTransfer(input: { workflowId: string }): Promise<{ readonly bytes: number }>;

@@ -1,5 +1,5 @@
 /** The one writer of a DataVolume's phase and conditions. */
-import { transientFailure } from '../failures.js';
+import { permanentFailure, transientFailure } from '../failures.js';
 import type { ControlActivities } from '../interfaces.js';
 import type { DataVolumeEvent, StatusUpdate } from '../types.js';
 import { changeClaimIfThere } from './claim-object.js';
@@ -26,8 +26,10 @@ export function createStatusActivities({
       const found = await findDataVolume(kubernetes, dataVolume);
       if (found?.metadata.uid !== dataVolume.uid) return { exists: false };
       // a workflow that was refused has nothing to say about what another one does
-      if (!isServedBy(found, currentWorkflow()) || isOver(found, update)) return { exists: true };
-      const outcome = await writeStatus(found, statusOf(found.status, update, new Date()));
+      if (!isServedBy(found, currentWorkflow())) return { exists: true };
+      refuseAfterFailure(found, update);
+      if (isOver(found, update)) return { exists: true };
+      const outcome = await writeStatus(found, statusOf(found.status, afterAll(found, update), new Date()));
       if (outcome === 'gone') return { exists: false };
       if (outcome === 'conflict') continue;
       await sayPodPhase(update);
@@ -127,6 +129,27 @@ export function mergeConditions(
     });
   }
   return [...merged.values()];
+}
+
+/**
+ * A run that was reset in Temporal's UI goes on after its failure, and would fill a volume for a DataVolume that stays `Failed`. A retry
+ * has reset the phase before it says any.
+ * @throws {@link FailureType} `ResourceExists` for any phase but the last one
+ */
+function refuseAfterFailure(
+  { metadata: { namespace, name }, status }: DataVolume,
+  { phase }: StatusUpdate,
+): void {
+  if (status?.phase !== 'Failed' || phase === undefined || phase === 'Failed') return;
+  throw permanentFailure(
+    'ResourceExists',
+    `DataVolume ${namespace}/${name} is Failed: to run it once more, use dvflow retry ${name} -n ${namespace}`,
+  );
+}
+
+/** What a DataVolume has failed of stays; what a run fails of that was refused for it is told by its event. */
+function afterAll({ status }: DataVolume, update: StatusUpdate): StatusUpdate {
+  return status?.phase === 'Failed' && update.phase === 'Failed' ? { dataVolume: update.dataVolume } : update;
 }
 
 /**

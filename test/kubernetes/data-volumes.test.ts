@@ -509,6 +509,32 @@ spec:
       assert.deepEqual((await read()).status, { phase: 'Succeeded', progress: '100.0%' });
     });
 
+    it('refuses a run that was reset after its failure, and keeps what it had failed of; a retry goes on', async () => {
+      const dataVolume = await create();
+      const failed = { type: 'Running', status: 'False', reason: 'SourceNotFound', message: '404' } as const;
+      await record({ dataVolume, phase: 'Failed', conditions: [failed] });
+      const { status } = await read();
+      for (const phase of ['Pending', 'ImportScheduled', 'Succeeded'] as const)
+        await rejects(
+          record({ dataVolume, phase }),
+          'ResourceExists',
+          new RegExp(`vm1 is Failed: .*dvflow retry vm1 -n ${namespace}$`),
+        );
+      const event = { type: 'Warning', reason: 'ResourceExists', message: 'vm1 is Failed' } as const;
+      const refused = { ...failed, reason: event.reason, message: event.message };
+      await record({ dataVolume, phase: 'Failed', conditions: [refused], event });
+      await record({ dataVolume, progress: '45.30%' });
+      assert.deepEqual((await read()).status, status);
+      const { items } = await admin.core.listNamespacedEvent({ namespace });
+      assert.deepEqual(
+        items.map(({ reason }) => reason),
+        ['ResourceExists'],
+      );
+      await openStarted({ ...dataVolume, retry: 'one' });
+      await record({ dataVolume, phase: 'ImportScheduled' });
+      assert.equal((await read()).status?.phase, 'ImportScheduled');
+    });
+
     it('is content when the DataVolume is gone', async () => {
       const dataVolume = await create();
       await plane().kubectl('delete', 'dv', '-n', namespace, 'vm1');
