@@ -75,17 +75,20 @@ export async function deferCleanup(volume: Pick<Lifecycle, 'event'>, message: st
 }
 
 /**
- * Undoes what the run did, last in first out; what cannot be undone is said and left to the sweeper. A step that finds the volume to
- * be a user's commits the run, and is the last one.
+ * Undoes what the run did, last in first out; what cannot be undone is said and left to the sweeper, if that finds it. A step that
+ * finds the volume to be a user's commits the run, and is the last one.
  */
 export async function undoAll(run: Run, volume: Pick<Lifecycle, 'event'>): Promise<void> {
   for (let step = run.undo.pop(); step; step = run.undo.pop()) {
-    const { what, run: undo } = step;
+    const { what, run: undo, isSwept = true } = step;
     try {
       await undo();
     } catch (error) {
-      log.error('clean-up failed, left to the sweeper', { what, error });
-      await deferOrGoOn(volume, `could not ${what}: ${messageOf(error)}; the sweeper will`);
+      log.error('clean-up failed', { what, error, isSwept });
+      const left = isSwept
+        ? 'the sweeper will'
+        : 'nobody else does: send the whole file again, or delete the claim';
+      await deferOrGoOn(volume, `could not ${what}: ${messageOf(error)}; ${left}`);
     }
   }
 }

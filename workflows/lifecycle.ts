@@ -171,8 +171,8 @@ function createLifecycle(facts: DataVolumeFacts, run: Run): Lifecycle {
     ...stepsOf(run),
     facts,
     enter: (phase, more) => enter(phase, more),
-    onFailure(what, undo) {
-      run.undo.push({ what, run: undo });
+    onFailure(what, undo, more = {}) {
+      run.undo.push({ what, run: undo, ...more });
     },
     async event(event) {
       await control.recordStatus({ dataVolume: ref, event });

@@ -6,6 +6,8 @@ import type { DataVolumeRef, ImageFacts, LifecycleStatus, TargetPlan } from '../
 export interface Undo {
   readonly what: string;
   readonly run: () => Promise<unknown>;
+  /** What cannot be undone is found by the sweeper. @default true */
+  readonly isSwept?: boolean;
 }
 
 /** What a run that continues as new hands on; members of its input. */

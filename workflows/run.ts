@@ -52,7 +52,7 @@ export function stepsOf(
 
 /** {@link Lifecycle.onFailure} of a run that may try one node for days: what is to be undone already is not added again. */
 export function undoOnce(run: Run): Lifecycle['onFailure'] {
-  return (what, undo) => {
-    if (run.undo.every((known) => known.what !== what)) run.undo.push({ what, run: undo });
+  return (what, undo, more = {}) => {
+    if (run.undo.every((known) => known.what !== what)) run.undo.push({ what, run: undo, ...more });
   };
 }

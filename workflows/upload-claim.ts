@@ -135,8 +135,10 @@ async function prepareInPlace(
   const bound = patched(BY_RUN) ? { ...found, tenure: workflowInfo().firstExecutionRunId } : found;
   const { node } = bound;
   volume.step(`looking at PersistentVolume ${bound.volume} on node ${node}`);
-  volume.onFailure('take back what was written', () =>
-    emptying(node, { isSwept: false }).emptyReservedVolume({ volume: bound }),
+  volume.onFailure(
+    'take back what was written',
+    () => emptying(node, { isSwept: false }).emptyReservedVolume({ volume: bound }),
+    { isSwept: false },
   );
   const archive = volume.facts.contentType === 'archive';
   const requestBytes = target.usableBytes;
@@ -213,7 +215,7 @@ async function say(claim: ClaimRef, event: DataVolumeEvent): Promise<void> {
  * of this run is no answer to that, and a failure would be the last word of it.
  */
 async function fail(run: Run, claim: ClaimRef, error: unknown, isWithdrawn: () => boolean): Promise<void> {
-  const { type, message } = failureOf(error);
+  const { type, message } = failureOf(error, 'upload');
   run.status = { ...run.status, step: 'cleaning up', failure: { type, message } };
   await undoAll(run, { event: (said) => say(claim, said) });
   const event = { type: 'Warning', reason: type, message } as const;

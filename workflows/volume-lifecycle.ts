@@ -31,8 +31,11 @@ export interface Lifecycle {
   wake(): void;
   /** Adds what the query answers. */
   note(facts: Partial<Pick<LifecycleStatus, 'claim' | 'node' | 'image' | 'scratch'>>): void;
-  /** Something to undo when the run fails or is cancelled; last in, first out. */
-  onFailure(what: string, undo: () => Promise<unknown>): void;
+  /**
+   * Something to undo when the run fails or is cancelled; last in, first out. `isSwept`: what cannot be undone is found by the sweeper.
+   * @default isSwept true
+   */
+  onFailure(what: string, undo: () => Promise<unknown>, more?: { readonly isSwept?: boolean }): void;
   /** From here on nothing is undone: the disk is the user's. */
   commit(): void;
   /** An event that does not change the phase. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { permanentFailure } from '../../activities/failures.js';
 import type { UploadClaim, UploadControlActivities } from '../../activities/types/upload.js';
 import type { ReservedVolume } from '../../activities/types/local-volumes.js';
 import type { ClaimRef, TargetPlan } from '../../activities/types.js';
@@ -69,7 +70,11 @@ describe('the lifecycle of an upload into a claim, with other activities', funct
 
   const node = {
     prepareVolume: async ({ volume }: { volume: ReservedVolume }) => void asked.push(volume),
-    emptyReservedVolume: async ({ volume }: { volume: ReservedVolume }) => void asked.push(volume),
+    async emptyReservedVolume({ volume }: { volume: ReservedVolume }) {
+      asked.push(volume);
+      if (volume.dataVolume.uid === 'bound-elsewhere')
+        throw permanentFailure('ResourceExists', '/dev/loop7 is another device now');
+    },
   };
 
   const server = useWorkers({
@@ -98,6 +103,34 @@ describe('the lifecycle of an upload into a claim, with other activities', funct
     await handle.cancel();
     const { podPhase, event, withdrawn } = (await lastWord('cancelled', handle)) ?? {};
     assert.deepEqual([podPhase, event?.reason, withdrawn], ['Failed', 'Cancelled', undefined]);
+    assert.equal(event?.message, 'the upload was cancelled');
+  });
+
+  /** A run that has prepared the volume of its claim, and is cancelled then. */
+  async function cancelInPlace(uid: string): Promise<WorkflowHandle> {
+    asked.length = 0;
+    const handle = await startWaiting(uid);
+    for (let left = 100; left > 0 && asked.length === 0; left--) await pause(100);
+    await handle.cancel();
+    await lastWord(uid, handle);
+    return handle;
+  }
+
+  it('waits for the node of a Bound claim however long it is away, since no sweeper takes back what was written', async () => {
+    const { events } = await (await cancelInPlace('bound-away')).fetchHistory();
+    const [scheduled] = (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: attributes }) =>
+      attributes?.activityType?.name === 'emptyReservedVolume' ? [attributes] : [],
+    );
+    assert.ok(scheduled);
+    assert.equal(scheduled.scheduleToStartTimeout?.seconds?.toString() ?? '0', '0');
+    assert.equal(scheduled.retryPolicy?.maximumAttempts ?? 0, 0);
+  });
+
+  it('promises no sweeper where the node refuses to take back what was written', async () => {
+    await cancelInPlace('bound-elsewhere');
+    const said = (recorded.get('bound-elsewhere') ?? []).map(({ event }) => event);
+    const { message } = said.find((event) => event?.reason === 'CleanupDeferred') ?? {};
+    assert.match(message ?? '', /^could not take back what was written: \/dev\/loop7 .*; nobody else does: /);
   });
 
   it('tells the node of a Bound claim which run it is, also to take back what it has written', async () => {
