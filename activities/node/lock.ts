@@ -5,7 +5,7 @@ import { childPath } from './directories.js';
 import { flock } from './flock.js';
 import type { Pool } from './pool.js';
 
-/** Longest wait for the pool's lock, in seconds: removing a large disk under it takes a few. */
+/** Longest wait for the pool's lock, in seconds: nothing long is done under it, but disks may be slow and those who wait many. */
 const LOCK_WAIT_S = 120;
 
 /** Last holder of each pool's lock in this process: waiting here costs nothing, each waiting `flock` is a process. */

@@ -51,18 +51,29 @@ export async function emptyTree(root: Place, options: EmptyOptions): Promise<voi
   await emptyDirectory({ ...options, root }, root, 0);
 }
 
-/** Not every file system lists all that is left while names are taken away: it is empty when a whole pass finds nothing. */
+/**
+ * Not every file system lists all that is left while names are taken away: it is empty when a whole pass finds nothing, or when somebody
+ * who does the same has removed it meanwhile.
+ */
 async function emptyDirectory(emptying: Emptying, place: Place, depth: number): Promise<void> {
-  for (let found = true; found;) {
-    found = false;
-    // names as bytes in latin1: not every name is UTF-8
-    for await (const { name } of await opendir(itself(place), { encoding: 'latin1', bufferSize: NAMES })) {
-      if (depth === 0 && name === emptying.keep) continue;
-      emptying.signal?.throwIfAborted();
-      found = true;
-      await removeChild(emptying, { parent: place, name }, depth);
-    }
+  for (let found = true; found;) found = await passThrough(emptying, place, depth).catch(absentIsEmpty);
+}
+
+/** Removes what one listing tells of; whether that was anything. */
+async function passThrough(emptying: Emptying, place: Place, depth: number): Promise<boolean> {
+  let found = false;
+  // names as bytes in latin1: not every name is UTF-8
+  for await (const { name } of await opendir(itself(place), { encoding: 'latin1', bufferSize: NAMES })) {
+    if (depth === 0 && name === emptying.keep) continue;
+    emptying.signal?.throwIfAborted();
+    found = true;
+    await removeChild(emptying, { parent: place, name }, depth);
   }
+  return found;
+}
+
+function absentIsEmpty(error: unknown): boolean {
+  return undefinedIfAbsent(error) !== undefined;
 }
 
 async function removeChild(

@@ -1,30 +1,46 @@
 import { createHash } from 'node:crypto';
-import { rename } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { permanentFailure } from '../failures.js';
 import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../types.js';
 import { plainPath } from '../without-end.js';
-import { childPath, exists, undefinedIfAbsent } from './directories.js';
+import { childPath, codeOf, exists, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
 import { findStateOf, isOfNode, readMarker, removeState } from './marker.js';
+import { openUp, PLACE } from './place.js';
 import { findPool, openPool, volumeName, type Pool } from './pool.js';
 import type { PoolContext } from './pool-memory.js';
 import { promisesOf, removePromises } from './promises.js';
 import { removeTree } from './remove-tree.js';
 
 /**
- * Removes an unpublished directory of a DataVolume, whose state is `uid` or was set aside: data, then promise, then record and marker, so that no byte is promised
- * again while it is still in use, and a run that is killed half-way is finished by the next.
+ * Removes a directory whose state `find` tells under the pool's lock; nothing where it tells of none. Data, then promise, then record and marker, so that no
+ * byte is promised again while it is still in use, and a run that is killed half-way is finished by the next. The data goes without the
+ * lock, since an archive may have millions of files; who reserved the directory anew meanwhile keeps it.
  */
 export async function removeUnpublished(
   pool: Pool,
-  { directory, uid }: { directory: string; uid: string },
+  directory: string,
+  find: () => Promise<string | undefined>,
 ): Promise<void> {
-  await removeTree(pool.root, volumeName(directory));
-  await removeTree(pool.books, nameAside(directory));
-  await pool.root.sync();
-  await removePromises(pool, directory);
-  await removeState(pool, uid);
+  const aside = nameAside(directory);
+  await removeTree(pool.books, aside);
+  const marker = await withPoolLock(pool, async () => {
+    const state = await find();
+    if (state === undefined) return undefined;
+    await setAside(pool, volumeName(directory), aside);
+    return await readMarker(pool, state);
+  });
+  if (!marker) return;
+  await removeTree(pool.books, aside);
+  await withPoolLock(pool, async () => {
+    const state = await findStateOf(pool, { directory, uid: marker.dataVolume.uid });
+    if (state === undefined || !isDeepStrictEqual(await readMarker(pool, state), marker)) return;
+    if (await exists(pool.root, volumeName(directory))) return;
+    await removePromises(pool, directory);
+    await removeState(pool, state);
+  });
 }
 
 /**
@@ -38,9 +54,9 @@ export async function removeDirectory(
   const found = await findPool(path, context);
   if (!found) return;
   await using pool = found;
-  await withPoolLock(pool, async () => {
+  await removeUnpublished(pool, directory, async () => {
     const state = await findStateOf(pool, { directory, uid: dataVolume.uid });
-    if (state !== undefined) return await removeUnpublished(pool, { directory, uid: state });
+    if (state !== undefined) return state;
     if (await exists(pool.root, volumeName(directory))) {
       throw permanentFailure(
         'ResourceExists',
@@ -50,6 +66,7 @@ export async function removeDirectory(
     await removePromises(pool, directory);
     // Without a marker only the rest of a removal that was killed at its last step can be here.
     if (!(await readMarker(pool, dataVolume.uid))) await removeState(pool, dataVolume.uid);
+    return undefined;
   });
 }
 
@@ -58,14 +75,13 @@ export async function removeUnpublishedDirectory(item: UnpublishedItem, context:
   const found = item.pool === undefined ? undefined : await findPool(item.pool, context);
   if (!found) return;
   await using pool = found;
-  await withPoolLock(pool, async () => {
+  await removeUnpublished(pool, item.name, async () => {
     const state = await findStateOf(pool, { directory: item.name, uid: item.dataVolume.uid });
     const marker = state === undefined ? undefined : await readMarker(pool, state);
-    if (state === undefined || marker?.workflowId !== item.workflowId) return;
-    if (!isOfNode(marker, context.node)) return;
+    if (state === undefined || marker?.workflowId !== item.workflowId) return undefined;
+    if (!isOfNode(marker, context.node)) return undefined;
     // A new attempt of the same workflow has reserved it anew since it was judged.
-    if (marker.createdAt !== item.createdAt) return;
-    await removeUnpublished(pool, { directory: item.name, uid: state });
+    return marker.createdAt === item.createdAt ? state : undefined;
   });
 }
 
@@ -79,6 +95,7 @@ export async function removeVolumeData(volume: ReleasedVolume, context: PoolCont
   const directory = directoryOf(volume, context.node);
   await using pool = await openPool(volume.pool.path, context);
   const aside = nameAside(directory);
+  await removeTree(pool.books, aside);
   await withPoolLock(pool, async () => {
     await setAside(pool, directory, aside);
     await forget(pool, directory);
@@ -91,8 +108,24 @@ export function nameAside(directory: string): string {
   return `.removing-${createHash('sha256').update(directory).digest('hex').slice(0, 32)}`;
 }
 
+/**
+ * Moves a directory out of everybody's way. What a killed removal set aside under this name must have gone before.
+ * @throws {@link FailureType} `ResourceExists` for something mounted on it
+ */
 async function setAside(pool: Pool, directory: string, aside: string): Promise<void> {
-  await rename(childPath(pool.root, directory), childPath(pool.books, aside)).catch(undefinedIfAbsent);
+  const [from, to] = [childPath(pool.root, directory), childPath(pool.books, aside)];
+  await rename(from, to)
+    .catch(async (error: unknown) => {
+      // only who may write to a directory may move it, and tenants close theirs
+      if (!['EACCES', 'EBUSY'].includes(String(codeOf(error)))) throw error;
+      const { dev: device } = await pool.root.stat({ bigint: true });
+      {
+        await using place = await open(from, PLACE);
+        await openUp(place, { name: Buffer.from(directory).toString('latin1'), device });
+      }
+      await rename(from, to);
+    })
+    .catch(undefinedIfAbsent);
   await pool.root.sync();
   await pool.books.sync();
 }

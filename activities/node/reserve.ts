@@ -8,8 +8,9 @@ import { withPoolLock } from './lock.js';
 import { readMarker, readRecord, setStateAside, writeMarker, type Marker } from './marker.js';
 import { directoryName, preparePool, volumeName, type Pool } from './pool.js';
 import { rememberPool, type PoolContext } from './pool-memory.js';
-import { removeUnpublished } from './remove.js';
+import { nameAside, removeUnpublished } from './remove.js';
 import { readPromise, setPromiseAside, writePromise } from './promises.js';
+import { removeTree } from './remove-tree.js';
 import { measureRoomFor } from './room.js';
 
 /** Input of `reserveDirectory`. */
@@ -37,7 +38,7 @@ export async function reserveDirectory(
   const name = volumeName(directoryName(input.claim, input.pool));
   await using pool = await preparePool(input.pool.path, context);
   const denied = { doing: `make ${name} in it`, directory: pool.path, node, selinuxfs };
-  const reserved = withPoolLock(pool, async () => {
+  const reserve = async (): Promise<ReservedDirectory> => {
     await refuseOthers(pool, name, dataVolume.uid, node);
     const bytes = await promisedBytes(pool, name, input, context);
     const base = { node, hostname, pool: pool.path, directory: name, dataVolume };
@@ -52,10 +53,13 @@ export async function reserveDirectory(
     await directory.sync();
     await pool.root.sync();
     return { ...base, promisedBytes: bytes.promised };
-  });
-  return await reserved.catch(async (error: unknown) => {
+  };
+  try {
+    await clearLeftovers(pool, name, dataVolume.uid);
+    return await withPoolLock(pool, reserve);
+  } catch (error) {
     throw await poolFailure(error, denied);
-  });
+  }
 }
 
 /**
@@ -75,14 +79,23 @@ async function mark(
   await writeMarker(pool, { ...owned, ...(runId === undefined ? {} : { runId }), createdAt }, transferUser);
 }
 
-/** Clears what an ended run of this DataVolume left, and refuses a directory without our marker: it may be a finished disk. */
+/** Removes what an ended run of this DataVolume left: for an older claim, or of a removal that was killed. Not under the pool's lock. */
+async function clearLeftovers(pool: Pool, name: string, uid: string): Promise<void> {
+  await removeTree(pool.books, nameAside(name));
+  const former = await readMarker(pool, uid);
+  if (!former || former.directory === name) return;
+  await removeUnpublished(pool, former.directory, async () => {
+    const marker = await readMarker(pool, uid);
+    const same = marker?.directory === former.directory;
+    return same && (await isUnfinished(pool, marker)) ? uid : undefined;
+  });
+}
+
+/** Refuses a directory without our marker: it may be a finished disk. */
 async function refuseOthers(pool: Pool, name: string, uid: string, node: string): Promise<void> {
   const marker = await readMarker(pool, uid);
-  if (marker && marker.directory !== name) {
-    // whether a whole disk was published, and only its marker stayed, is for the sweeper to find out
-    if (await isUnfinished(pool, marker)) await removeUnpublished(pool, { directory: marker.directory, uid });
-    else await setStateAside(pool, marker);
-  }
+  // whether a whole disk was published, and only its marker stayed, is for the sweeper to find out
+  if (marker && marker.directory !== name) await setStateAside(pool, marker);
   if (marker?.directory !== name && (await exists(pool.root, name))) {
     throw permanentFailure(
       'ResourceExists',

@@ -1,10 +1,33 @@
 import assert from 'node:assert/strict';
-import { chmod, chown, link, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  link,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createNodeActivities } from '../../activities/node/index.js';
+import { nameAside } from '../../activities/node/remove.js';
 import { failureTypeOf } from '../../activities/failures.js';
 import type { ReleasedVolume, ReservedDirectory } from '../../activities/types.js';
-import { EMPTY, inProcess, isRoot, makePool, request, treeOf, tryMount, writeDisk } from './support.js';
+import {
+  EMPTY,
+  inProcess,
+  inRun,
+  isRoot,
+  makePool,
+  request,
+  treeOf,
+  tryMount,
+  writeDisk,
+} from './support.js';
 
 const node = 'node-1';
 const activities = createNodeActivities({ node });
@@ -71,6 +94,103 @@ describe('removal on a node', () => {
       await activities.removeDirectory({ directory });
       assert.deepEqual(await treeOf(pool.path), EMPTY);
     }
+  });
+
+  /** A directory that takes a while to remove. */
+  async function reserveLarge(): Promise<ReservedDirectory> {
+    const directory = await reserve();
+    const deep = join(pool.path, directory.directory, 'deep');
+    await mkdir(deep);
+    for (let n = 0; n < 10_000; n += 500)
+      await Promise.all(Array.from({ length: 500 }, (_, m) => writeFile(join(deep, `f${n + m}`), '')));
+    await writeFile(join(pool.path, '.dvflow/dv-1/record.json'), '{"fence":1}');
+    return directory;
+  }
+  const isAside = async (): Promise<boolean> =>
+    (await readdir(join(pool.path, '.dvflow'))).some((name) => name.startsWith('.removing-'));
+
+  /** Returns once a removal has begun. */
+  async function setAside(): Promise<void> {
+    for (const end = Date.now() + 60_000; !(await isAside());) {
+      assert.ok(Date.now() < end, 'no removal has begun');
+      await pause(5);
+    }
+  }
+
+  const removals = {
+    'a reservation is undone': async (directory: ReservedDirectory) =>
+      await activities.removeDirectory({ directory }),
+    'the sweeper removes': async () => {
+      const [item] = await activities.listUnpublishedDirectories({ pools: [released('x').pool] });
+      await activities.removeUnpublishedDirectory({ item: item! });
+    },
+    'a new claim of the DataVolume is reserved': async (directory: ReservedDirectory) => {
+      const claim = { namespace: 'team-a', name: 'vm1', uid: 'claim-9' };
+      const made = await activities.reserveDirectory(request(pool.path, 1, { claim }));
+      assert.ok(!(await treeOf(pool.path)).includes(directory.directory));
+      await activities.removeDirectory({ directory: made });
+    },
+  };
+  for (const [name, remove] of Object.entries(removals)) {
+    it(`lets others reserve while millions of files go, when ${name}`, async function () {
+      this.timeout(180_000);
+      const directory = await reserveLarge();
+      const order: string[] = [];
+      const removing = remove(directory).then(() => order.push('removed'));
+      await setAside();
+      const other = await reserve(2);
+      order.push('reserved');
+      await removing;
+      assert.deepEqual(order, ['reserved', 'removed']);
+      await activities.removeDirectory({ directory: other });
+      assert.deepEqual(await treeOf(pool.path), EMPTY);
+    });
+  }
+
+  it('keeps the promise until the bytes are gone, and what a new run has reserved meanwhile', async function () {
+    this.timeout(180_000);
+    const directory = await reserveLarge();
+    const removing = activities.removeDirectory({ directory });
+    await setAside();
+    assert.ok((await treeOf(pool.path)).includes('.dvflow/promises/dv-1'));
+    await inRun('run-2', async () => await activities.reserveDirectory(request(pool.path, 1)));
+    await removing;
+    assert.deepEqual(await treeOf(pool.path), [
+      '.dvflow',
+      '.dvflow/dv-1',
+      '.dvflow/dv-1/unpublished.json',
+      '.dvflow/promises',
+      '.dvflow/promises/dv-1',
+      'pvc-claim-1',
+    ]);
+  });
+
+  it('is finished by the sweeper, or by who reserves anew, when it died before the data that it set aside was gone', async () => {
+    const die = async (): Promise<ReservedDirectory> => {
+      const directory = await reserve();
+      await writeFile(join(pool.path, 'pvc-claim-1/disk.img'), 'x');
+      await rename(join(pool.path, 'pvc-claim-1'), join(pool.path, '.dvflow', nameAside('pvc-claim-1')));
+      return directory;
+    };
+    await die();
+    const [item] = await activities.listUnpublishedDirectories({ pools: [released('x').pool] });
+    await activities.removeUnpublishedDirectory({ item: item! });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+    await activities.removeDirectory({ directory: await die() });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+    await die();
+    const again = await reserve();
+    assert.equal(await isAside(), false);
+    await activities.removeDirectory({ directory: again });
+    assert.deepEqual(await treeOf(pool.path), EMPTY);
+  });
+
+  it('refuses a directory that something is mounted on, and keeps it', async function () {
+    const directory = await reserve();
+    using mount = tryMount(join(pool.path, 'pvc-claim-1'), ['-t', 'tmpfs', 'tmpfs']);
+    if (!mount) this.skip();
+    assert.equal(await typeOf(activities.removeDirectory({ directory })), 'ResourceExists');
+    assert.ok((await treeOf(pool.path)).includes('.dvflow/dv-1/unpublished.json'));
   });
 
   it('finishes a removal of which only the private directory is left', async () => {
