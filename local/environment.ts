@@ -84,6 +84,31 @@ export function refuseForeign(
   );
 }
 
+/**
+ * Stops a local stack that would be made in somebody's cluster, or whose control role would work on another machine's Temporal server
+ * without being asked to: it cancels every run there whose DataVolume its own cluster does not have.
+ * @throws naming what the environment points at, unless `DVFLOW_USE_CLUSTER=1`
+ */
+export function refuseWithoutConsent(
+  { kubeconfig, temporalAddress }: Foreign,
+  env: NodeJS.ProcessEnv = process.env,
+): void {
+  if (env['DVFLOW_USE_CLUSTER'] === '1') return;
+  if (kubeconfig !== undefined)
+    throw new Error(
+      `KUBECONFIG=${kubeconfig} is not the local stack's own: unset it to start a local cluster, or set ` +
+        `DVFLOW_USE_CLUSTER=1 to use that cluster instead; CRDs, RBAC, policies and a Node are then created there.`,
+    );
+  if (temporalAddress !== undefined && !LOOPBACK.test(temporalAddress))
+    throw new Error(
+      `TEMPORAL_ADDRESS=${temporalAddress} is not a Temporal server of this machine: unset it to start a local one, or set ` +
+        `DVFLOW_USE_CLUSTER=1 to use that one instead; workers of the local stack then serve its task queues, and end the runs of others.`,
+    );
+}
+
+/** Addresses of this machine alone. */
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?$/i;
+
 function isOwnKubeconfig(directory: string, value: string): boolean {
   const own = adminKubeconfig(directory);
   const paths = value.split(delimiter).filter((path) => path !== '');

@@ -3,7 +3,13 @@ import { hostname } from 'node:os';
 import { parse } from 'yaml';
 import { ensureCertificateDirectory } from '../workers/pki/directory.js';
 import { ensureCertificates } from './certificates.js';
-import { adminKubeconfig, foreignEnvironment, temporalProfile, type Foreign } from './environment.js';
+import {
+  adminKubeconfig,
+  foreignEnvironment,
+  refuseWithoutConsent,
+  temporalProfile,
+  type Foreign,
+} from './environment.js';
 import {
   kubeconfigPath,
   ownCluster,
@@ -65,17 +71,12 @@ export async function prepareStack(directory: string, options: StackOptions, log
   return state;
 }
 
-/** Somebody's Temporal server is used as it is; a cluster gets objects, so its owner has to say yes. */
-function requireConsent({ kubeconfig, temporalAddress }: Foreign, log: Log): void {
+/** A Temporal server of this machine is used as it is; another's gets workers, and a cluster gets objects, so their owner has to say yes. */
+function requireConsent(foreign: Foreign, log: Log): void {
+  refuseWithoutConsent(foreign);
+  const { kubeconfig, temporalAddress } = foreign;
   if (temporalAddress !== undefined) log(`using the Temporal server ${temporalAddress} of TEMPORAL_ADDRESS`);
-  if (kubeconfig === undefined) return;
-  if (process.env['DVFLOW_USE_CLUSTER'] !== '1') {
-    throw new Error(
-      `KUBECONFIG=${kubeconfig} is not the local stack's own: unset it to start a local cluster, or set ` +
-        `DVFLOW_USE_CLUSTER=1 to use that cluster instead; CRDs, RBAC, policies and a Node are then created there.`,
-    );
-  }
-  log(`using the cluster of KUBECONFIG=${kubeconfig}`);
+  if (kubeconfig !== undefined) log(`using the cluster of KUBECONFIG=${kubeconfig}`);
 }
 
 /** @throws Error with what this machine lacks, or says that somebody else's cluster has nodes of its own */

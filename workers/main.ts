@@ -57,7 +57,7 @@ export async function runWorker(role: Role): Promise<void> {
   }
 }
 
-/** `undefined` where the worker is told to end before Temporal has answered; a gateway waits for no answer. */
+/** `undefined` where the worker is told to end before Temporal, and for control Kubernetes, has answered; a gateway waits for no answer. */
 async function startRole(
   role: Role,
   config: WorkerConfig,
@@ -69,8 +69,10 @@ async function startRole(
   const disconnect = (): Promise<void> => access.connection.close();
   try {
     // a connection that fails takes the runtime with it, and all that was made of it
-    const started = await START[role](config, access, { logger, metrics: metricsOf(role) });
-    return { ...started, disconnect };
+    const started = await START[role](config, access, { logger, metrics: metricsOf(role), told });
+    if (started) return { ...started, disconnect };
+    await disconnect();
+    return undefined;
   } catch (error) {
     await disconnect();
     throw error;
@@ -132,14 +134,23 @@ async function aborted(signal: AbortSignal): Promise<undefined> {
 async function startControlRole(
   config: WorkerConfig,
   access: TemporalAccess,
-  { logger, metrics }: { readonly logger: Logger; readonly metrics: Metrics },
-): Promise<RunningRole> {
+  {
+    logger,
+    metrics,
+    told,
+  }: { readonly logger: Logger; readonly metrics: Metrics; readonly told: AbortSignal },
+): Promise<RunningRole | undefined> {
   await requireSearchAttributes(access);
   const kubeConfig = loadKubeConfig(config.kubeconfig);
-  const [{ createControlWorker }, { startControl }] = await Promise.all([
+  const [{ createControlWorker }, { startControl }, { claimTemporalNamespace }] = await Promise.all([
     import('./control/worker.js'),
     import('./control/index.js'),
+    import('./control/cluster-identity.js'),
   ]);
+  const { client, namespace: temporalNamespace } = access;
+  // before anything polls, watches or cancels
+  const claim = { kubeConfig, client, temporalNamespace, logger };
+  if (!(await claimTemporalNamespace(claim, told))) return undefined;
   const worker = await createControlWorker(config, access, kubeConfig, metrics);
   const watching = await startControl({
     kubeConfig,

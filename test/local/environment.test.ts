@@ -6,6 +6,7 @@ import {
   foreignEnvironment,
   processEnvironment,
   refuseForeign,
+  refuseWithoutConsent,
   temporalProfile,
 } from '../../local/environment.js';
 import { commandFor } from '../../local/commands.js';
@@ -36,6 +37,23 @@ describe('what the environment names', () => {
     assert.deepEqual(foreignEnvironment(directory, { TEMPORAL_ADDRESS }), {
       temporalAddress: TEMPORAL_ADDRESS,
     });
+  });
+
+  it('is used by a local stack with consent, and without where it is a Temporal server of this machine', () => {
+    for (const temporalAddress of ['127.0.0.1:9233', 'localhost:9233', '[::1]:9233'])
+      refuseWithoutConsent({ temporalAddress }, {});
+    for (const temporalAddress of [
+      'temporal.example.com:7233',
+      '127.0.0.1.example.com:7233',
+      '10.0.0.1:7233',
+    ])
+      assert.throws(
+        () => refuseWithoutConsent({ temporalAddress }, {}),
+        /TEMPORAL_ADDRESS=.* is not a Temporal server of this machine: .*DVFLOW_USE_CLUSTER=1/,
+      );
+    const both = { temporalAddress: 'temporal.example.com:7233', kubeconfig: '/home/user/.kube/config' };
+    assert.throws(() => refuseWithoutConsent(both, {}), /KUBECONFIG=\/home\/user\/\.kube\/config is not/);
+    refuseWithoutConsent(both, { DVFLOW_USE_CLUSTER: '1' });
   });
 
   it('stops a demo or test by name, unless the cluster is meant', () => {
