@@ -117,7 +117,7 @@ async function fill(
   for (let generation = volume.handedOn.clone?.generation ?? 1; ; generation += 1) {
     volume.handedOn.clone = { origin: cloning.origin, content, generation };
     // it may have been days until there was a node and room
-    const origin = await awaitSameOrigin(volume, cloning.origin);
+    const origin = await awaitSameOrigin(volume, cloning.origin, claim);
     await volume.enter('CloneInProgress', { doing: strategy.reason });
     const transferred = await moveClone(volume, { ...cloning, origin, generation });
     if (await isUntouched(volume, origin)) return { transferred, origin };

@@ -1,8 +1,9 @@
 /** The source of a clone in its lifecycle: waited for until it is there, complete and at rest; looked at again when it has been read. */
 import { ActivityFailure, ApplicationFailure, isCancellation, patched } from '@temporalio/workflow';
 import type { CloneOrigin, OriginAwaited, SourceContent } from '../activities/types/clone.js';
-import type { FailureType } from '../activities/types.js';
+import type { ClaimRef, FailureType } from '../activities/types.js';
 import { control, measuring } from './activity-options.js';
+import { confirmHeld } from './claim-watch.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { whySilent } from './placement.js';
 import { refOf } from './run-state.js';
@@ -14,10 +15,14 @@ const GONE = 'CloneWithoutSource';
 const TAKES_KEPT = 'takes a kept volume instead of its source';
 
 /**
- * Waits until the source can be cloned, and says why it cannot yet; `before` is what it was when the clone began.
- * @throws `SourceNotFound` where it was there before, and is gone
+ * Waits until the source can be cloned, and says why it cannot yet; `before` is what it was when the clone began, `claim` what is held
+ * meanwhile. @throws `SourceNotFound` where it was there before, and is gone, `ClaimLost`
  */
-export async function awaitOrigin(volume: Lifecycle, before?: CloneOrigin): Promise<CloneOrigin> {
+export async function awaitOrigin(
+  volume: Lifecycle,
+  before?: CloneOrigin,
+  claim?: ClaimRef,
+): Promise<CloneOrigin> {
   volume.step('looking at the source');
   let waiting = { reason: GONE, message: '', counts: false };
   const wait = {
@@ -39,13 +44,18 @@ export async function awaitOrigin(volume: Lifecycle, before?: CloneOrigin): Prom
     if (before && found.waiting.reason === GONE) throw gone(before, 'was deleted before it was cloned');
     // what was complete once may never be again
     waiting = before ? { ...found.waiting, counts: true } : found.waiting;
+    await confirmHeld(claim);
     return undefined;
   });
 }
 
 /** As {@link awaitOrigin}, for a source that was found before. @throws `SourceNotFound` where it is another one now */
-export async function awaitSameOrigin(volume: Lifecycle, before: CloneOrigin): Promise<CloneOrigin> {
-  const origin = await awaitOrigin(volume, before);
+export async function awaitSameOrigin(
+  volume: Lifecycle,
+  before: CloneOrigin,
+  claim: ClaimRef,
+): Promise<CloneOrigin> {
+  const origin = await awaitOrigin(volume, before, claim);
   if (isSame(origin, before)) return origin;
   throw gone(before, 'was deleted, and another one has its name');
 }

@@ -3,7 +3,7 @@ import { ActivityFailure, ApplicationFailure, CancellationScope, isCancellation 
 import type { CloneInput, CloneOrigin, CloneStrategy, SourceContent } from '../activities/types/clone.js';
 import type { FailureType, ImageFacts, TransferResult } from '../activities/types.js';
 import { onNode, serving, transferring } from './activity-options.js';
-import { whileClaimIsThere } from './claim-watch.js';
+import { confirmHeld, whileClaimIsThere } from './claim-watch.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { refOf } from './run-state.js';
 import { bytesMoved, type Filling } from './transfer.js';
@@ -52,13 +52,14 @@ export async function moveClone(volume: Lifecycle, cloning: Cloning): Promise<Tr
 
 /** `undefined` where the port has another address by now. */
 async function moveServed(volume: Lifecycle, cloning: Cloning): Promise<TransferResult | undefined> {
-  const { origin, generation } = cloning;
+  const { claim, origin, generation } = cloning;
   const { node } = origin.volume;
   const { uid } = refOf(volume.facts);
   const { url } = await volume.within(
     `node ${node} to say where its data port is`,
     () => onNode(node).locateVolume({ uid }),
     async () => 0,
+    () => confirmHeld(claim),
   );
   const moving = new CancellationScope();
   const open = new CancellationScope();

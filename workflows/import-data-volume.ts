@@ -1,6 +1,14 @@
-import type { ImageFacts, ImportResult, LifecycleInput, Missing, TargetPlan } from '../activities/types.js';
+import type {
+  ClaimRef,
+  ImageFacts,
+  ImportResult,
+  LifecycleInput,
+  Missing,
+  TargetPlan,
+} from '../activities/types.js';
 import { control, inspecting } from './activity-options.js';
 import { adopt, awaitConsumer, begin, ensureClaim, planTarget } from './claim.js';
+import { confirmHeld } from './claim-watch.js';
 import { runLifecycle } from './lifecycle.js';
 import type { Lifecycle } from './volume-lifecycle.js';
 import { reserveOnSomeNode } from './placement.js';
@@ -35,7 +43,7 @@ export async function importDataVolume(input: LifecycleInput): Promise<ImportRes
       : await reserveOnSomeNode(volume, { claim, target, scratch: plan });
     volume.note({ node: directory.node });
     const scratch = plan && (await obtainScratch(volume, { claim, directory, plan }));
-    await copyCredentials(volume);
+    await copyCredentials(volume, claim);
     await volume.enter('ImportInProgress');
     const transferred = await transfer(volume, { claim, target, image, directory }, scratch);
     await verify(volume, { directory, transferred });
@@ -56,18 +64,19 @@ async function inspect(volume: Lifecycle, target: TargetPlan): Promise<ImageFact
   );
 }
 
-async function copyCredentials(volume: Lifecycle): Promise<void> {
+async function copyCredentials(volume: Lifecycle, claim: ClaimRef): Promise<void> {
   const dataVolume = refOf(volume.facts);
   volume.onFailure(`delete Secret transfer-${dataVolume.uid}`, () =>
     control.deleteCredentials({ dataVolume }),
   );
-  await untilNamed(volume, () => control.copyCredentials({ dataVolume }));
+  await untilNamed(volume, () => control.copyCredentials({ dataVolume }), claim);
 }
 
-/** Waits until the Secrets and ConfigMaps that the DataVolume names exist. */
+/** Waits until the Secrets and ConfigMaps that the DataVolume names exist; `claim` is held meanwhile. @throws `ClaimLost` */
 async function untilNamed<T extends object>(
   volume: Lifecycle,
   look: () => Promise<T | Missing>,
+  claim?: ClaimRef,
 ): Promise<Exclude<T, Missing>> {
   let missing: readonly string[] = [];
   const wait = { reason: 'SourceNotReady', counts: true, message: () => `waiting for ${missing.join(', ')}` };
@@ -75,6 +84,7 @@ async function untilNamed<T extends object>(
     const found = await look();
     if (!isMissing(found)) return found as Exclude<T, Missing>;
     missing = found.missing;
+    await confirmHeld(claim);
     return undefined;
   });
 }

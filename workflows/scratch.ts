@@ -11,6 +11,7 @@ import type { ScratchClaim, ScratchPlan, ScratchSpace } from '../activities/type
 import { claiming, cleaningUp, control, probing, reserving } from './activity-options.js';
 import { deferCleanup } from './ending.js';
 import type { Lifecycle } from './volume-lifecycle.js';
+import { confirmHeld } from './claim-watch.js';
 import { whySilent } from './placement.js';
 import { isExceededQuota } from './quota.js';
 import { refOf } from './run-state.js';
@@ -70,6 +71,7 @@ export async function obtainScratch(volume: Lifecycle, use: ScratchUse): Promise
     const found = await look(volume, use, undone);
     if ('bytes' in found) return found;
     obstacle = found;
+    await confirmHeld(use.claim);
     return undefined;
   });
   volume.note({ scratch: scratch.claim });

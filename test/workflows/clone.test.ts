@@ -64,6 +64,8 @@ interface World {
   readonly deleted?: boolean;
   /** How long a transfer lasts that moves nothing and fails, in ms. */
   readonly stuckMs?: number;
+  /** The claim was deleted by hand. */
+  claimLost?: boolean;
   /** A claim that holds the disk is there when the target is judged. */
   restored?: boolean;
 }
@@ -141,6 +143,9 @@ describe('the lifecycle of a clone, with other activities', function () {
       const foreignBytes = world.held || world.full >= 0 ? FULL : 0;
       const other = world.held ? [{ node: 'n2', hostname: 'n2', foreignBytes: 0 }] : [];
       return { candidates: [{ node: 'n1', hostname: 'n1', foreignBytes }, ...other], chosenBy: 'any' };
+    },
+    confirmClaim: async ({ claim }: { claim: { name: string } }) => {
+      if (worlds.get(claim.name)!.claimLost) throw permanentFailure('ClaimLost', 'its claim is gone');
     },
     annotateClone: async (input: { dataVolume: { uid: string } }) =>
       void worldOf(input).annotated.push(input),
@@ -286,6 +291,14 @@ describe('the lifecycle of a clone, with other activities', function () {
       [[origin().claim, SIZES]],
     );
     assert.deepEqual([...new Set(world.pinned.slice(1))], ['golden']);
+  });
+
+  it('ends at once when its claim is deleted while its source is in use', async () => {
+    const { world, handle, failure } = await start('lost', [origin(), waits('CloneSourceInUse', true)]);
+    await until('it waits', () => reason(world) === 'CloneSourceInUse');
+    world.claimLost = true;
+    await handle.signal(wakeSignal);
+    assert.equal(await failure(), 'ClaimLost: its claim is gone');
   });
 
   it('has its whole deadline when it goes on for a run that waited for its source longer than that', async () => {
