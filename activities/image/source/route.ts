@@ -106,6 +106,7 @@ export function createRoute(given: Session, succeededBefore: boolean): Route {
         const failed = passingOver(error, asked < MOST_MIRRORS ? refusing : undefined);
         refusing.add(failed.href);
         session.notice('redirect target cannot prove who it is: asking for another one');
+        return undefined;
       });
       if (!answer) continue;
       const { target, status } = answer;
