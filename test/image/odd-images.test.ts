@@ -61,9 +61,9 @@ describe('images that are odd, but right', function () {
     assertReadsEdited('refcounts-beyond', (header) => header.writeBigUInt64BE(2n ** 40n, 48)));
 
   for (const { how, ...variant } of [
-    { how: 'by ranges', ranges: true },
+    { how: 'by ranges', ranges: true, checksum: false },
     { how: 'in order', ranges: true, checksum: true },
-    { how: 'in order through scratch', ranges: false },
+    { how: 'in order through scratch', ranges: false, checksum: false },
   ])
     it(`a qcow2 may be many times as long as its disk, of snapshots: ${how}`, async () => {
       const image = `${directory()}/worn.qcow2`;

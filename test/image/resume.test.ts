@@ -145,7 +145,7 @@ describe('resume', function () {
         usableBytes: BYTES,
         chunk: MIB,
         ranges: name === 'qcow2',
-        checkpointEvery: { everyBytes: 1, everyMs: 0 },
+        checkpointEvery: { everyBytes: 1, everyMs: Infinity },
         checksum: `sha256:${sha256(image)}`,
       };
       const wrong = `${directory()}/wrong-${name}`;
@@ -186,7 +186,7 @@ describe('resume', function () {
     const options = {
       usableBytes: BYTES,
       chunk: MIB,
-      checkpointEvery: { everyBytes: 1, everyMs: 0 },
+      checkpointEvery: { everyBytes: 1, everyMs: Infinity },
       checksum: `sha256:${sha256(image)}`,
     };
     const barren: number[] = [];
