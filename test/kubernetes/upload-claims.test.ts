@@ -28,15 +28,13 @@ function setup(claim: V1PersistentVolumeClaim | undefined, refusal?: number) {
   const kubernetes = { core, storage: {}, custom: {} } as unknown as Kubernetes;
   const executions = { stateOf: async () => 'closed' as const };
   const activities = createUploadClaimActivities({ kubernetes, executions });
-  const { confirmUploadTarget } = activities;
+  type Activities = typeof activities;
   /** As a run of this workflow. */
-  const as = (workflowId: string) => ({
-    openUploadClaim: async (...args: Parameters<typeof activities.openUploadClaim>) =>
-      await act(activities.openUploadClaim, args, { workflowId }),
-    recordUploadClaim: async (...args: Parameters<typeof activities.recordUploadClaim>) =>
-      await act(activities.recordUploadClaim, args, { workflowId }),
+  const as = (workflowId: string): Pick<Activities, 'openUploadClaim' | 'recordUploadClaim'> => ({
+    openUploadClaim: (input) => act(() => activities.openUploadClaim(input), [], { workflowId }),
+    recordUploadClaim: (input) => act(() => activities.recordUploadClaim(input), [], { workflowId }),
   });
-  return { patches, confirmUploadTarget, as, ...as(uploadClaimWorkflowId(REF)) };
+  return { patches, as, ...activities, ...as(uploadClaimWorkflowId(REF)) };
 }
 const claim = (
   annotations: Record<string, string> = TARGET,
