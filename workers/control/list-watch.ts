@@ -7,22 +7,12 @@ import { Watch, type KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from '@temporalio/common';
 import { backOff } from './key-queue.js';
 import { createLister, StaleVersionError } from './lister.js';
-import { listenForRetryAfter } from './retry-after.js';
 
 /** Time between two lists, in ms: how late something can be that the watch did not say. */
 const RELIST_MS = 300_000;
 
-/** Longest pause before a watch that was refused or broke is begun again, in ms; a server's `Retry-After` may ask for more. */
-const WATCH_PAUSE_MS = { longest: 10_000, asked: 60_000 } as const;
-
 /** The API server ends a watch after so many seconds; a new one follows from where it ended. */
 const WATCH_SECONDS = 240;
-
-/** How a watch ended: the version that it reached, and what kept it from going on. */
-interface Watched {
-  readonly version: string;
-  readonly failure?: { readonly error: unknown; readonly retryAfterMs?: number | undefined };
-}
 
 /** What is known of an object of any kind. */
 export interface WatchedObject {
@@ -102,21 +92,14 @@ export function startListWatch<T extends WatchedObject>(options: ListWatchOption
     tell(key, before ?? (type === 'DELETED' ? object : undefined), type === 'DELETED' ? undefined : object);
   }
 
-  /** One watch; resolves when the next can go on from where it came to. @throws Error where only a list helps */
-  async function watch(from: string, signal: AbortSignal): Promise<Watched> {
-    const query = {
-      allowWatchBookmarks: true,
-      timeoutSeconds: WATCH_SECONDS,
-      resourceVersion: from,
-    };
-    using retryAfter = listenForRetryAfter(path, query);
+  /** One watch; resolves with the version it reached, when it ended as watches do. */
+  async function watch(from: string, signal: AbortSignal): Promise<string> {
     return await new Promise((resolve, reject) => {
       let version = from;
       let stale: Error | undefined;
       const end = (error: unknown): void => {
         if (stale) reject(stale);
-        else if (!error || signal.aborted || isSilence(error)) resolve({ version });
-        else if (canGoOn(error)) resolve({ version, failure: { error, retryAfterMs: retryAfter.ms() } });
+        else if (!error || signal.aborted || isSilence(error)) resolve(version);
         else reject(statusOf(error) === 410 ? new StaleVersionError() : asError(error));
       };
       const hear = (type: string, object: T): void => {
@@ -128,9 +111,14 @@ export function startListWatch<T extends WatchedObject>(options: ListWatchOption
         version = object.metadata.resourceVersion ?? version;
         if (type !== 'BOOKMARK') apply(type, object);
       };
-      if (signal.aborted) return resolve({ version: from });
+      const query = {
+        allowWatchBookmarks: true,
+        timeoutSeconds: WATCH_SECONDS,
+        resourceVersion: from,
+      };
+      if (signal.aborted) return resolve(from);
       // The controller comes only when the server has answered, and stopping must not wait for that.
-      signal.addEventListener('abort', () => resolve({ version }), { once: true });
+      signal.addEventListener('abort', () => resolve(version), { once: true });
       new Watch(options.kubeConfig).watch(path, query, hear, end).then((controller) => {
         if (signal.aborted) controller.abort();
         else signal.addEventListener('abort', () => controller.abort(), { once: true });
@@ -138,27 +126,14 @@ export function startListWatch<T extends WatchedObject>(options: ListWatchOption
     });
   }
 
-  /**
-   * Watches until the next list is due. A server that refuses the watch, or is away, has too much to do already to list everything
-   * again, and most likely goes on from the version that was reached.
-   */
+  /** Watches until the next list is due. */
   async function follow(from: string): Promise<void> {
     const due = AbortSignal.any([stopping.signal, AbortSignal.timeout(relistMs)]);
-    let failures = 0;
     for (let version = from; !due.aborted;) {
       const startedAt = Date.now();
-      const ended = await watch(version, due);
-      failures = ended.failure ? (ended.version === version ? failures + 1 : 1) : 0;
-      version = ended.version;
-      if (ended.failure) {
-        const { error, retryAfterMs = 0 } = ended.failure;
-        const asked = Math.min(retryAfterMs, WATCH_PAUSE_MS.asked);
-        const retryInMs = asked + Math.min(backOff(failures), WATCH_PAUSE_MS.longest);
-        logger.warn('watch ended, watching on', { path, error, version, retryInMs });
-        if (!due.aborted) await pause(retryInMs, undefined, { signal: due });
-      }
+      version = await watch(version, due);
       // A server that ends every watch at once must not be asked in a busy loop.
-      else if (Date.now() - startedAt < 1000 && !due.aborted) await pause(1000, undefined, { signal: due });
+      if (Date.now() - startedAt < 1000 && !due.aborted) await pause(1000, undefined, { signal: due });
     }
   }
 
@@ -194,12 +169,6 @@ export function startListWatch<T extends WatchedObject>(options: ListWatchOption
 /** client-node cuts a watch after 30 s without a byte; bookmarks come once a minute. */
 function isSilence(error: unknown): boolean {
   return error instanceof Error && error.name === 'TimeoutError';
-}
-
-/** Refused for now, or a connection that was not made or broke: what was asked for was not wrong. */
-function canGoOn(error: unknown): boolean {
-  const status = statusOf(error);
-  return status === undefined || status === 429 || Number(status) >= 500;
 }
 
 function isAbort(error: unknown): boolean {
