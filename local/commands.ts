@@ -101,6 +101,8 @@ function workerCommand(
       ...(role === 'node' ? volumeSettings(directory, node) : {}),
       ...(role === 'gateway' ? gatewaySettings(directory, ports) : {}),
       ...(role === 'control' ? { DVFLOW_UPLOAD_PROXY_URL: gatewayUrl(ports) } : {}),
+      // a stack's own Temporal server serves whichever cluster the stack uses now
+      ...(role === 'control' && own.temporal ? { DVFLOW_TAKE_TEMPORAL_NAMESPACE: 'true' } : {}),
       ...environment,
       DVFLOW_NODE_NAME: node,
       DVFLOW_HEALTH_ADDRESS: `127.0.0.1:${health}`,

@@ -46,6 +46,8 @@ export interface WorkerConfig {
   readonly uploadProxyUrl?: string;
   /** The control role keeps the certificates of data ports in Secrets. */
   readonly tlsSecrets: boolean;
+  /** The control role takes a Temporal namespace over from the cluster that had it. */
+  readonly takeNamespace: boolean;
 }
 
 /** Address to listen on. */
@@ -116,6 +118,10 @@ export const SETTINGS = {
     default: 'false',
     meaning: 'true: the control role makes and renews the certificates of data ports in their Secrets',
   },
+  DVFLOW_TAKE_TEMPORAL_NAMESPACE: {
+    default: 'false',
+    meaning: 'true: the control role takes the Temporal namespace over from the cluster that had it',
+  },
   DVFLOW_SWEEP_GRACE_MS: { default: '600000', meaning: 'age in ms below which the sweeper removes nothing' },
 } as const satisfies Record<string, { default: string; meaning: string }>;
 
@@ -156,6 +162,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   const uploadSlots = check('DVFLOW_UPLOAD_SLOTS', (text) => parseInteger(text, 1, 1024));
   const uploadProxyUrl = check('DVFLOW_UPLOAD_PROXY_URL', optional(parseProxyUrl));
   const tlsSecrets = check('DVFLOW_TLS_SECRETS', parseBoolean);
+  const takeNamespace = check('DVFLOW_TAKE_TEMPORAL_NAMESPACE', parseBoolean);
   const logLevel = check('DVFLOW_LOG_LEVEL', parseLogLevel);
   if (problems.length > 0) throw new Error(`configuration: ${problems.join('; ')}`);
   return {
@@ -180,6 +187,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
     uploadSlots: uploadSlots ?? 8,
     ...(uploadProxyUrl ? { uploadProxyUrl } : {}),
     tlsSecrets: tlsSecrets ?? false,
+    takeNamespace: takeNamespace ?? false,
   };
 }
 

@@ -149,7 +149,7 @@ async function startControlRole(
   ]);
   const { client, namespace: temporalNamespace } = access;
   // before anything polls, watches or cancels
-  const claim = { kubeConfig, client, temporalNamespace, logger };
+  const claim = { kubeConfig, client, temporalNamespace, take: config.takeNamespace, logger };
   if (!(await claimTemporalNamespace(claim, told))) return undefined;
   const worker = await createControlWorker(config, access, kubeConfig, metrics);
   const watching = await startControl({

@@ -174,13 +174,13 @@ export function cleaningUp(node: string): NodeActivities {
 /**
  * Clean-up of a volume that somebody made: a device that has to write its zeros takes hours, and says how far it is. Its path may be
  * gone for good: a few tries, then the run ends, and the sweeper comes back to it. Not so for a claim's own volume, filled in place,
- * which bears no mark by which a sweeper would find it (`isSwept`: false): it waits for its node, and is tried until the path is back.
+ * which bears no mark by which a sweeper would find it (`isSwept`: false): on a node that is there it is tried until the path is back.
  */
 export function emptying(node: string, { isSwept = true } = {}): NodeActivities {
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(node),
-    // Temporal tries nothing again whose start it has waited for too long.
-    ...(isSwept ? { scheduleToStartTimeout: '2m' } : {}),
+    // also of a claim filled in place: what waits for its node for weeks would be taken back from whoever has the path by then
+    scheduleToStartTimeout: '2m',
     startToCloseTimeout: '1d',
     // A gibibyte of zeros between two beats.
     heartbeatTimeout: '2m',

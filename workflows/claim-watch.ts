@@ -1,4 +1,4 @@
-import { patched } from '@temporalio/workflow';
+import { isCancellation, patched } from '@temporalio/workflow';
 import type { ClaimRef, FillTarget } from '../activities/types.js';
 import { control } from './activity-options.js';
 import { isClaimLost } from './offer.js';
@@ -16,7 +16,7 @@ export function whileClaimIsThere(claim: ClaimRef, target?: FillTarget): () => P
     try {
       await control.confirmClaim({ claim, ...filled });
     } catch (error) {
-      if (isClaimLost(error)) throw error;
+      if (isClaimLost(error) || isCancellation(error)) throw error;
     }
   };
 }

@@ -18,6 +18,7 @@ describe('configuration of the workers', () => {
       selinuxfs: '/sys/fs/selinux',
       uploadSlots: 8,
       tlsSecrets: false,
+      takeNamespace: false,
     });
   });
 
@@ -39,6 +40,7 @@ describe('configuration of the workers', () => {
       DVFLOW_DATA_PORT_HOST: 'node01.example',
       DVFLOW_TLS_DIRECTORY: '/var/run/dvflow/tls/',
       DVFLOW_TLS_SECRETS: 'true',
+      DVFLOW_TAKE_TEMPORAL_NAMESPACE: 'true',
       DVFLOW_GATEWAY_ADDRESS: ':8443',
       DVFLOW_GATEWAY_TLS_DIRECTORY: '/var/run/dvflow/serving/',
       DVFLOW_UPLOAD_SLOTS: '3',
@@ -65,6 +67,7 @@ describe('configuration of the workers', () => {
       uploadSlots: 3,
       uploadProxyUrl: 'uploads.example',
       tlsSecrets: true,
+      takeNamespace: true,
     });
   });
 

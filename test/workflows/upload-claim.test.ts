@@ -116,16 +116,6 @@ describe('the lifecycle of an upload into a claim, with other activities', funct
     return handle;
   }
 
-  it('waits for the node of a Bound claim however long it is away, since no sweeper takes back what was written', async () => {
-    const { events } = await (await cancelInPlace('bound-away')).fetchHistory();
-    const [scheduled] = (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: attributes }) =>
-      attributes?.activityType?.name === 'emptyReservedVolume' ? [attributes] : [],
-    );
-    assert.ok(scheduled);
-    assert.equal(scheduled.scheduleToStartTimeout?.seconds?.toString() ?? '0', '0');
-    assert.equal(scheduled.retryPolicy?.maximumAttempts ?? 0, 0);
-  });
-
   it('promises no sweeper where the node refuses to take back what was written', async () => {
     await cancelInPlace('bound-elsewhere');
     const said = (recorded.get('bound-elsewhere') ?? []).map(({ event }) => event);

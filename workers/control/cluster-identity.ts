@@ -3,9 +3,10 @@
  * not find. Two clusters on one namespace would end each other's work, so that the namespace says whose it is.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { ApiException, CoreV1Api, type KubeConfig } from '@kubernetes/client-node';
+import { ApiException, type KubeConfig } from '@kubernetes/client-node';
 import type { Client } from '@temporalio/client';
 import type { Logger } from '@temporalio/common';
+import { createKubernetes } from '../../activities/kubernetes/client.js';
 import { backOff } from './key-queue.js';
 
 /** Key in the data of a Temporal namespace; its value is the uid of the cluster's namespace `kube-system`. */
@@ -14,14 +15,19 @@ export const CLUSTER_KEY = 'dvflow.io/cluster';
 /** Longest pause before Kubernetes is asked again, in ms. */
 const LONGEST_PAUSE_MS = 10_000;
 
-/** gRPC codes of who may not ask: PERMISSION_DENIED, and UNIMPLEMENTED as managed servers answer. */
-const NOT_OFFERED: readonly number[] = [7, 12];
+/**
+ * gRPC codes of who may not ask or write: INVALID_ARGUMENT and FAILED_PRECONDITION, as a replicated server answers that is not the
+ * namespace's active one, PERMISSION_DENIED, and UNIMPLEMENTED as managed servers answer.
+ */
+const NOT_OFFERED: readonly number[] = [3, 7, 9, 12];
 
 /** Whose cluster it is, and where that is kept. */
 export interface ClusterIdentityOptions {
   readonly kubeConfig: KubeConfig;
   readonly client: Pick<Client, 'workflowService'>;
   readonly temporalNamespace: string;
+  /** Whoever had it, this cluster has it now. @default false */
+  readonly take?: boolean;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -51,7 +57,7 @@ async function clusterUid(
   { kubeConfig, logger, temporalNamespace }: ClusterIdentityOptions,
   told: AbortSignal,
 ): Promise<string | undefined> {
-  const core = kubeConfig.makeApiClient(CoreV1Api);
+  const { core } = createKubernetes(kubeConfig);
   for (let failures = 1; !told.aborted; failures++) {
     try {
       return (await core.readNamespace({ name: 'kube-system' })).metadata?.uid;
@@ -73,14 +79,14 @@ async function clusterUid(
 
 /** Who has the namespace, after it was offered to `uid`; `undefined` where that cannot be found out. */
 async function ownerOf(
-  { client: { workflowService }, temporalNamespace: namespace, logger }: ClusterIdentityOptions,
+  { client: { workflowService }, temporalNamespace: namespace, take = false, logger }: ClusterIdentityOptions,
   uid: string,
 ): Promise<string | undefined> {
   const read = async (): Promise<string | undefined> =>
     (await workflowService.describeNamespace({ namespace })).namespaceInfo?.data?.[CLUSTER_KEY] || undefined;
   try {
     const before = await read();
-    if (before !== undefined) return before;
+    if (before !== undefined && (before === uid || !take)) return before;
     // other data stays: the server merges
     await workflowService.updateNamespace({ namespace, updateInfo: { data: { [CLUSTER_KEY]: uid } } });
     logger.info('Temporal namespace taken for this cluster', { temporalNamespace: namespace, cluster: uid });
