@@ -79,7 +79,7 @@ async function attempt(
     records: whole ? withoutProgress(job.records, { ...known, ...counts }) : job.records,
     writer,
     source: job.source,
-    record: { ...record, ...counts },
+    record: { ...withoutDurable(record), ...counts },
     durable,
     file: () => fileFacts(job),
   });

@@ -66,7 +66,9 @@ export async function openDisk(
     meter.say(resumeMessage(image, left));
     return { durable: left, changes: record.changes };
   }
-  const reached = left ? { reached: Math.max(record.reached ?? 0, left.completed) } : {};
+  // an attempt that ended while the target was emptied has left no more than that
+  const before = left?.completed ?? (proof ? undefined : record.reached);
+  const reached = before === undefined ? {} : { reached: Math.max(record.reached ?? 0, before) };
   const changed = proof && 'mismatch' in proof && proof.mismatch === 'the source has changed';
   const changes = record.changes + (changed ? 1 : 0);
   const unstable = changed && changedTooOften(changes);

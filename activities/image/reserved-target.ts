@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { createAsyncDisposables } from '../disposables.js';
-import { permanentFailure } from '../failures.js';
+import { permanentFailure, transientFailure } from '../failures.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { takeTransferLock } from '../node/transfer-lock.js';
 import { describe, identityOf, mediumOf, openVolumeDevice, openVolumeTree } from '../node/volume-path.js';
@@ -12,7 +12,7 @@ import {
   type VolumeMarker,
 } from '../node/volume-state.js';
 import { createRecordStore } from './resume-record.js';
-import { diskIdentity } from './target/target-identity.js';
+import { fileIdentity } from './target/target-identity.js';
 import {
   openDisk,
   readRecordIn,
@@ -106,7 +106,13 @@ async function openTree(
   if (!made) await writeVolumeMarker(state, begun);
   const disk = await openDisk({ directory, owner, record: await readRecordIn(state), made }, keep);
   // a worker of before has not said which file it made: the one that the record vouches for is taken, and known from now on
-  if (!made && disk.file) await writeVolumeMarker(state, { ...begun, disk: diskIdentity(disk.file.fd) });
+  const identity = disk.file && fileIdentity(disk.file.fd);
+  if (!made && disk.file && identity !== undefined) {
+    // a power cut must not take back what the marker speaks of
+    await disk.file.sync();
+    await directory.sync();
+    await writeVolumeMarker(state, { ...begun, disk: identity });
+  }
   return { ...disk, directory };
 }
 
@@ -120,11 +126,16 @@ function madeBefore({ volume, disk }: VolumeMarker): MadeDisk | undefined {
       `${describe(volume)} does not hold the disk.img any more that was being filled: somebody has removed or replaced it meanwhile; ` +
         'what is there was not touched',
     );
-  return { identity: disk, lost };
+  const absent = (): Error =>
+    transientFailure(
+      'NodeUnavailable',
+      `${describe(volume)} does not hold the disk.img any more that was being filled: is its file system mounted?`,
+    );
+  return { identity: disk, lost, absent };
 }
 
 async function forgetProgress(state: FileHandle, owner: TargetOptions['owner']): Promise<void> {
-  const { durable: _, result: __, ...record } = await readRecordIn(state);
+  const { durable: _, result: __, reached: ___, ...record } = await readRecordIn(state);
   await createRecordStore(`/proc/self/fd/${state.fd}`, owner).save(record);
 }
 

@@ -2,14 +2,14 @@ import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { createAsyncDisposables } from '../disposables.js';
 import { permanentFailure } from '../failures.js';
-import { childPath, codeOf, findDirectory, type Owner } from '../node/directories.js';
+import { childPath, codeOf, exists, findDirectory, type Owner } from '../node/directories.js';
 import { markerIn } from '../node/marker.js';
 import { DISK, openPool, openVolumeDirectory } from '../node/pool.js';
 import { removeTree } from '../node/remove-tree.js';
 import { takeTransferLock } from '../node/transfer-lock.js';
 import type { ContentType, ReservedDirectory } from '../types.js';
 import { createRecordStore, type ResumeRecord } from './resume-record.js';
-import { diskIdentity } from './target/target-identity.js';
+import { fileIdentity } from './target/target-identity.js';
 
 const DISK_MODE = 0o660;
 
@@ -93,24 +93,27 @@ export interface DiskPlace {
 
 /** A file that was made by an earlier attempt. */
 export interface MadeDisk {
-  /** See `diskIdentity`. */
+  /** See `fileIdentity`. */
   readonly identity: string;
-  /** What is wrong where it is not there any more. */
+  /** What is wrong where another file is in its place. */
   lost(): Error;
+  /** What is wrong where none is. */
+  absent(): Error;
 }
 
 /**
  * Opens the file that was made before, or the one that the record vouches for, or makes a new one.
- * @throws what {@link MadeDisk.lost} says, and has touched nothing then
+ * @throws what {@link MadeDisk} says, and has touched nothing then
  */
 export async function openDisk(
   { directory, owner, record, made }: DiskPlace,
   keep: <T extends AsyncDisposable>(handle: T) => T,
 ): Promise<Pick<TransferTarget, 'file' | 'direct'>> {
   const vouched = made ?? record.durable ?? record.result;
-  const found = vouched ? await openExisting(directory) : undefined;
+  const found = vouched ? await openExisting(directory, made !== undefined) : undefined;
   const trusted = found && keep(found);
-  if (made && (!trusted || diskIdentity(trusted.fd) !== made.identity)) throw made.lost();
+  if (made && !trusted && !(await exists(directory, DISK))) throw made.absent();
+  if (made && (!trusted || fileIdentity(trusted.fd) !== made.identity)) throw made.lost();
   const file = trusted ?? keep(await createDisk(directory));
   if (!trusted) await giveTo(owner, file);
   const direct = await openDirect(directory, file);
@@ -131,11 +134,20 @@ function notOurs({ node, pool, directory }: ReservedDirectory): Error {
   );
 }
 
-/** The file of an earlier attempt, if it is still just that: one regular file on the volume's own file system. */
-async function openExisting(directory: FileHandle): Promise<FileHandle | undefined> {
+/** Errors that tell that a path has no such file; all others tell nothing of it. */
+const NO_SUCH_FILE = ['ENOENT', 'ELOOP', 'EISDIR', 'ENXIO'];
+
+/**
+ * The file of an earlier attempt, if it is still just that: one regular file on the volume's own file system. Where it `must` be there,
+ * a disk that fails is no answer.
+ */
+async function openExisting(directory: FileHandle, must: boolean): Promise<FileHandle | undefined> {
   const { O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants;
   const file = await open(childPath(directory, DISK), O_RDWR | O_NOFOLLOW | O_NONBLOCK).catch(
-    () => undefined,
+    (error: unknown) => {
+      if (must && !NO_SUCH_FILE.includes(String(codeOf(error)))) throw error;
+      return undefined;
+    },
   );
   if (!file) return undefined;
   const [found, around] = await Promise.all([file.stat(), directory.stat()]);

@@ -4,7 +4,7 @@ import { asyncLocalStorage } from '@temporalio/activity';
 import { permanentFailure } from '../failures.js';
 import { emptyVolume } from '../image/archive/unpack-empty.js';
 import { blockDeviceSize } from '../image/block-device.js';
-import { diskIdentity } from '../image/target/target-identity.js';
+import { fileIdentity } from '../image/target/target-identity.js';
 import { zeroRange } from '../image/target/zero-range.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { childPath, codeOf } from './directories.js';
@@ -107,10 +107,12 @@ async function removeDisk(directory: FileHandle, marker: VolumeMarker, state: Fi
   if (made !== undefined) {
     const found = await findDisk(directory);
     if (found !== undefined && found !== made) throw anotherDisk(marker);
-    // a retry that finds this half done makes the file anew, and does not miss it
-    await writeVolumeMarker(state, left);
   }
   await removeTree(directory, DISK);
+  if (made === undefined) return;
+  await directory.sync();
+  // an attempt after what ends half-way here makes the file anew, and does not miss it
+  await writeVolumeMarker(state, left);
 }
 
 async function findDisk(directory: FileHandle): Promise<string | undefined> {
@@ -122,7 +124,7 @@ async function findDisk(directory: FileHandle): Promise<string | undefined> {
   );
   if (!file) return undefined;
   await using opened = file;
-  return diskIdentity(opened.fd);
+  return fileIdentity(opened.fd);
 }
 
 /** Two volumes may have one path, and its `disk.img` is the other one's tenant's by now. */

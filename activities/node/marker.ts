@@ -74,6 +74,15 @@ export async function readRecord(pool: Pool, uid: string): Promise<Partial<Resum
   return (await readJson(state, 'record.json')) as Partial<ResumeRecord> | undefined;
 }
 
+/** Removes the resume record of a state, for good. Absent is success. */
+export async function forgetRecord(pool: Pool, state: string): Promise<void> {
+  const handle = await findDirectory(pool.books, stateName(state));
+  if (!handle) return;
+  await using directory = handle;
+  await removeFile(directory, 'record.json');
+  await directory.sync();
+}
+
 /** Writes the marker, and makes the private directory that holds the resume record too. */
 export async function writeMarker(pool: Pool, marker: Marker, owner: Owner | undefined): Promise<void> {
   await using state = await ensureDirectory(pool.books, stateName(marker.dataVolume.uid), {

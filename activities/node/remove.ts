@@ -7,7 +7,7 @@ import type { ReleasedVolume, ReservedDirectory, UnpublishedItem } from '../type
 import { plainPath } from '../without-end.js';
 import { childPath, codeOf, exists, undefinedIfAbsent } from './directories.js';
 import { withPoolLock } from './lock.js';
-import { findStateOf, isOfNode, readMarker, removeState } from './marker.js';
+import { findStateOf, forgetRecord, isOfNode, readMarker, removeState } from './marker.js';
 import { openUp, PLACE } from './place.js';
 import { findPool, openPool, volumeName, type Pool } from './pool.js';
 import type { PoolContext } from './pool-memory.js';
@@ -29,6 +29,8 @@ export async function removeUnpublished(
   const marker = await withPoolLock(pool, async () => {
     const state = await find();
     if (state === undefined) return undefined;
+    // first: who reserves the directory anew before its state goes must not find that it is complete
+    await forgetRecord(pool, state);
     await setAside(pool, volumeName(directory), aside);
     return await readMarker(pool, state);
   });

@@ -52,7 +52,7 @@ export interface VolumeMarker {
   readonly device?: string;
   /** What a transfer wrote to: see `mediumOf`. Absent before, and where nothing tells. */
   readonly medium?: string;
-  /** Which `disk.img` a transfer made: see `diskIdentity`. Absent before, where a worker of before did, and once it is being emptied. */
+  /** Which `disk.img` a transfer made: see `fileIdentity`. Absent before, where a worker of before did, and once it is being emptied. */
   readonly disk?: string;
   /** Permissions that the volume's directory had before. */
   readonly before?: Permissions;

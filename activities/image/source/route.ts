@@ -81,7 +81,13 @@ export function createRoute(given: Session, succeededBefore: boolean): Route {
     if (!way) return await entered(own);
     const { url, headers } = await addressOf(way);
     const isTarget = way !== 'home';
-    const answer = await requestOnce(session, { url, headers: { ...headers, ...own }, isTarget });
+    const request = { url, headers: { ...headers, ...own }, isTarget };
+    const answer = await requestOnce(session, request).catch((error: unknown) => {
+      if (!isTarget || failureTypeOf(error) !== 'SourceCertificateInvalid') throw error;
+      session.notice('redirect target cannot prove who it is any more: resolving the source again');
+      return undefined;
+    });
+    if (!answer) return await entered(own, way);
     const astray = answer.status >= 300 && answer.status < 400;
     const expired = way !== 'home' && EXPIRED.has(answer.status);
     if (!astray && !expired && !isRefused(answer))

@@ -18,15 +18,6 @@ export function fileIdentity(fd: number): string | undefined {
 }
 
 /**
- * The identity of a disk that was made here: nobody else's file has it. Where the file system does not say when a file was made, by the
- * device too, which may get another number when the machine is started again: then it is taken for another file.
- */
-export function diskIdentity(fd: number): string {
-  const { ino, dev } = fstatSync(fd, { bigint: true });
-  return fileIdentity(fd) ?? `file ${ino} on device ${dev}`;
-}
-
-/**
  * The identity of an open block device: a logical volume keeps its own; any other device has one until it is detached, or until
  * the machine is started again. `undefined` where the kernel does not tell.
  */
