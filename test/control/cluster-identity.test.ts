@@ -56,7 +56,8 @@ describe('whose a Temporal namespace is', function () {
     {
       told = new AbortController().signal,
       client = temporal.client,
-    }: { told?: AbortSignal; client?: Pick<Client, 'workflowService'> } = {},
+      take = false,
+    }: { told?: AbortSignal; client?: Pick<Client, 'workflowService'>; take?: boolean } = {},
   ): Promise<boolean> {
     answers = [...as];
     const kubeConfig = new KubeConfig();
@@ -66,7 +67,7 @@ describe('whose a Temporal namespace is', function () {
       { name: 'u' },
     );
     const logger = { info: () => undefined, warn: (message: string) => said.push(message) };
-    const options = { kubeConfig, client, temporalNamespace: 'default', logger };
+    const options = { kubeConfig, client, temporalNamespace: 'default', take, logger };
     return await claimTemporalNamespace(options, told);
   }
 
@@ -152,5 +153,11 @@ describe('whose a Temporal namespace is', function () {
     await assert.rejects(claim([refusal(503), cluster('uid-c')]), /belongs to the cluster/);
     assert.deepEqual(said, ['Kubernetes does not answer yet']);
     assert.equal(await claim([refusal(503)], { told: AbortSignal.timeout(300) }), false);
+  });
+
+  it('is taken over by a cluster that is told to', async () => {
+    assert.equal(await claim([cluster('uid-d')], { take: true }), true);
+    assert.equal(await owner(), 'uid-d');
+    await assert.rejects(claim([cluster('uid-a')]), /belongs to the cluster/);
   });
 });

@@ -334,7 +334,10 @@ describe('removal on a node', () => {
         await assert.rejects(remove(directory), { code: 'EBUSY' });
       }
       const tree = await treeOf(pool.path);
-      assert.ok(!tree.includes('pvc-claim-1') && tree.includes(`.dvflow/${name}`), tree.join());
+      assert.ok(tree.includes(`.dvflow/${name}`), tree.join());
+      // what is undone loses its record first, else a new run would find that it is complete
+      const isUntouched = name === 'dv-1/record.json' && remove === removals[0];
+      assert.equal(tree.includes('pvc-claim-1'), isUntouched, tree.join());
       const [item] = await activities.listUnpublishedDirectories({ pools: [released('x').pool] });
       assert.ok(item);
       await activities.removeUnpublishedDirectory({ item });
