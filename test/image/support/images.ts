@@ -12,7 +12,7 @@ export function useDirectory(): () => string {
   before(() => (directory = mkdtempSync(join(tmpdir(), 'dvflow-image-'))));
   after(function () {
     // tens of thousands of files on a busy disk
-    this.timeout(120_000);
+    this.timeout(300_000);
     rmSync(directory, { recursive: true, force: true });
   });
   return () => directory;
