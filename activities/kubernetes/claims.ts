@@ -9,7 +9,7 @@ import { callForOutcome, callIfFound, callUnlessConflict } from './client.js';
 import type { Kubernetes } from './client.js';
 import { readDataVolume } from './data-volumes.js';
 import { claimBody, ownerReference } from './claim-body.js';
-import { controllerOf, findClaim, patchClaim, readClaim, UNMARKED, findClaimNamed } from './claim-object.js';
+import { controllerOf, findClaim, findClaimNamed, patchClaim, readClaim, UNMARKED } from './claim-object.js';
 import { awaitKeptVolume, foreignVolumeOf, letForeignGo } from './foreign-claim.js';
 import { confirmReserved, refuseBoundEarly } from './hand-over.js';
 import { CDI_ANNOTATIONS, MARKS, volumeName } from './names.js';

@@ -127,15 +127,20 @@ async function unmarkVolume(kubernetes: Kubernetes, { dataVolume, volume }: Hand
 }
 
 /**
- * A claim that waits for a reserved volume is Bound by the hand-over, and by nobody sooner: a volume that was made anew under the name
- * is free, and Kubernetes gives it to the claim that names it, whatever it holds.
- * @throws {@link FailureType} `ClaimLost`
+ * Whether a claim that waits for a reserved volume is Bound, which only the hand-over does rightly: a volume that was made anew under
+ * the name is free, and Kubernetes gives it to the claim that names it, whatever it holds.
  */
-export function refuseBoundEarly({ metadata, spec, status }: V1PersistentVolumeClaim): void {
-  const { namespace, name, labels, annotations } = metadata ?? {};
+export function isBoundUnpublished({ metadata, status }: V1PersistentVolumeClaim): boolean {
+  const { labels, annotations } = metadata ?? {};
   const waits =
     labels?.[MARKS.unpublished] !== undefined && annotations?.[MARKS.reservedVolume] !== undefined;
-  if (!waits || status?.phase !== 'Bound') return;
+  return waits && status?.phase === 'Bound';
+}
+
+/** A claim that is being filled is Bound by nobody: see {@link isBoundUnpublished}. @throws {@link FailureType} `ClaimLost` */
+export function refuseBoundEarly(claim: V1PersistentVolumeClaim): void {
+  if (!isBoundUnpublished(claim)) return;
+  const { metadata: { namespace, name } = {}, spec } = claim;
   throw permanentFailure(
     'ClaimLost',
     `claim ${namespace}/${name} was bound to PersistentVolume ${spec?.volumeName} before its disk was complete: somebody has made that ` +

@@ -9,6 +9,7 @@ import { zeroRange } from '../image/target/zero-range.js';
 import type { ReservedVolume } from '../types/local-volumes.js';
 import { childPath, codeOf } from './directories.js';
 import { attachAgain } from './loop-volumes.js';
+import { O_PATH } from './place.js';
 import { DISK } from './pool.js';
 import { removeTree } from './remove-tree.js';
 import { takeTransferLock } from './transfer-lock.js';
@@ -25,8 +26,6 @@ import {
 
 /** A device that must write its zeros takes seconds for so many bytes: often enough for a heartbeat. */
 const PIECE = 1024 ** 3;
-/** `O_PATH` of Linux: a descriptor that opens nothing. */
-const O_PATH = 0o10000000;
 
 /**
  * Removes what a transfer wrote into a reserved volume, gives its directory the permissions that it had, and forgets the transfer.

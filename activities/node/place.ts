@@ -4,8 +4,8 @@ import { chmod, stat } from 'node:fs/promises';
 import { permanentFailure } from '../failures.js';
 import { shownName } from '../shown-name.js';
 
-/** Node has no name for this flag of Linux. */
-const O_PATH = 0o10000000;
+/** Flag of Linux, which Node does not name: a descriptor that opens nothing. */
+export const O_PATH = 0o10000000;
 /** Opens a directory just to go through it, whatever its mode. */
 export const PLACE = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 /** What the owner of a directory needs to work in it. */

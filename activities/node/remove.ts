@@ -15,9 +15,9 @@ import { promisesOf, removePromises } from './promises.js';
 import { removeTree } from './remove-tree.js';
 
 /**
- * Removes a directory whose state `find` tells under the pool's lock; nothing where it tells of none. Data, then promise, then record and marker, so that no
- * byte is promised again while it is still in use, and a run that is killed half-way is finished by the next. The data goes without the
- * lock, since an archive may have millions of files; who reserved the directory anew meanwhile keeps it.
+ * Removes a directory whose state `find` tells under the pool's lock; nothing where it tells of none. Record, then data, then promise,
+ * then marker, so that no byte is promised again while it is still in use, and a run that is killed half-way is finished by the next. The
+ * data goes without the lock, since an archive may have millions of files; who reserved the directory anew meanwhile keeps it.
  */
 export async function removeUnpublished(
   pool: Pool,

@@ -5,9 +5,8 @@
 import { constants } from 'node:fs';
 import { open, statfs, type FileHandle } from 'node:fs/promises';
 import { sharedExtents } from '../image/clone/kernel.js';
+import { O_PATH } from './place.js';
 
-/** `O_PATH` of Linux: a descriptor that opens nothing. */
-const O_PATH = 0o10000000;
 /** `statfs.f_type` of XFS, btrfs, bcachefs and OCFS2: no other file system shares blocks between files. */
 const SHARING = [0x58465342, 0x9123683e, 0xca451a4e, 0x7461636f];
 /** Bytes of a file that is looked at: of many small ones the look would take longer than it is worth. */

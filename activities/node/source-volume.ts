@@ -8,12 +8,12 @@ import { dirname } from 'node:path';
 import { failureTypeOf, permanentFailure, transientFailure } from '../failures.js';
 import type { SourceVolume } from '../types/clone.js';
 import { childPath, codeOf } from './directories.js';
+import { O_PATH } from './place.js';
 import { DISK, requireMounted } from './pool.js';
 import type { PoolContext } from './pool-memory.js';
 import { describe, openVolumeTree } from './volume-path.js';
 
-/** `O_PATH` and `O_NOATIME` of Linux, which Node does not name: a descriptor that opens nothing, and reading that leaves no trace. */
-const O_PATH = 0o10000000;
+/** Flag of Linux, which Node does not name: reading that leaves no trace. */
 const O_NOATIME = 0o1000000;
 
 /** Where the node remembers pools. */

@@ -1,5 +1,6 @@
 import type { KubeConfig, V1PersistentVolumeClaim } from '@kubernetes/client-node';
 import type { Logger } from '@temporalio/common';
+import { isBoundUnpublished } from '../../activities/kubernetes/hand-over.js';
 import { MARKS } from '../../activities/kubernetes/names.js';
 import type { DataSourceWatch } from './data-sources.js';
 import type { DataVolumeWatch } from './data-volumes.js';
@@ -51,14 +52,11 @@ export function watchClaims(options: {
  */
 export function isLost({ before, after }: { before?: Claim; after?: Claim }): boolean {
   const gone = before !== undefined && before.metadata.uid !== after?.metadata.uid;
-  return gone || after?.metadata.deletionTimestamp !== undefined || isBoundEarly(after);
-}
-
-function isBoundEarly(claim: Claim | undefined): boolean {
-  const { labels, annotations } = claim?.metadata ?? {};
-  const waits =
-    labels?.[MARKS.unpublished] !== undefined && annotations?.[MARKS.reservedVolume] !== undefined;
-  return waits && claim?.status?.phase === 'Bound' && annotations?.[MARKS.handedOver] === undefined;
+  const isBoundEarly =
+    after !== undefined &&
+    isBoundUnpublished(after) &&
+    after.metadata.annotations?.[MARKS.handedOver] === undefined;
+  return gone || after?.metadata.deletionTimestamp !== undefined || isBoundEarly;
 }
 
 /** DataVolumes that a claim is of: by its owners, and by the mark on a claim of dvflow's own, which has none. */

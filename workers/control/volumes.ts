@@ -48,8 +48,7 @@ export function loserOf({ before, after }: { before?: Volume; after?: Volume }):
 
 /**
  * Reclaims volumes of ours whose claim is gone, wakes those who wait for room when one has gone, and whoever fills one that was taken
- * away. Volumes of earlier releases, and
- * those whose policy changes, get the finalizer that reclaiming takes off, or lose it.
+ * away. Volumes of earlier releases, and those whose policy changes, get the finalizer that reclaiming takes off, or lose it.
  */
 export function watchVolumes(options: {
   readonly kubeConfig: KubeConfig;
