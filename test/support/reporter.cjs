@@ -3,8 +3,30 @@
 const { reporters } = require('mocha');
 
 module.exports = class Reporter extends reporters.Spec {
+  constructor(runner, options) {
+    super(runner, options);
+    process.on('SIGTERM', () => {
+      // a test that tries the signal itself has a handler of its own
+      if (process.listenerCount('SIGTERM') === 1) this.endCutOff(runner);
+    });
+  }
+
   epilogue() {
     super.epilogue();
+    this.close();
+  }
+
+  /** A run that takes too long is ended by SIGTERM: what it was at counts as failed, and what failed before is listed. */
+  endCutOff(runner) {
+    this.stats.duration = Date.now() - this.stats.start;
+    super.epilogue();
+    console.log(`cut off in: ${runner.currentRunnable?.fullTitle() ?? runner.suite.fullTitle()}`);
+    this.stats.failures += 1;
+    this.close();
+    process.exit(1);
+  }
+
+  close() {
     const { passes, failures, pending } = this.stats;
     console.log(`${passes} passed, ${failures} failed, ${pending} skipped`);
   }
