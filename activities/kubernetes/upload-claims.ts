@@ -13,6 +13,7 @@ import { podsOf, writersOf } from './clone/users.js';
 import { invalidDeadline, parseDeadline } from './data-volume-facts.js';
 import { recordEvent } from './events.js';
 import type { ExecutionObserver } from './executions.js';
+import { confirmReserved, refuseBoundEarly } from './hand-over.js';
 import { CDI_ANNOTATIONS, MARKS, provisionWorkflowId, uploadClaimWorkflowId, volumeName } from './names.js';
 import type { CdiConfig } from './objects.js';
 import { filesystemOverhead, usableSpace } from './overhead.js';
@@ -165,6 +166,8 @@ export function createUploadClaimActivities({
     const found = await readClaim(kubernetes, claim);
     const own = 'volume' in directory ? directory.volume : volumeName(claim.uid);
     refuseForeignVolume(found, own);
+    refuseBoundEarly(found);
+    if ('volume' in directory) await confirmReserved(kubernetes, claim, directory);
     return { asks: asksForUpload(found) };
   };
 

@@ -147,7 +147,8 @@ export interface UploadControlActivities {
   openUploadClaim(input: { claim: ClaimRef; retry?: string }): Promise<UploadClaim>;
   /**
    * Looks whether the claim can still get this volume, and whether it still asks for an upload.
-   * @throws {@link FailureType} `ClaimLost` where it is gone, or names another volume
+   * @throws {@link FailureType} `ClaimLost` where it is gone, names another volume or was Bound before its disk was complete, and where
+   * a volume that is filled for it was deleted, made anew under its name, or given to somebody else
    */
   confirmUploadTarget(input: { claim: ClaimRef; directory: FillTarget }): Promise<{ asks: boolean }>;
   /**

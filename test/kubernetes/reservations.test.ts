@@ -6,6 +6,7 @@ import { createKubernetes, MERGE_PATCH } from '../../activities/kubernetes/clien
 import type { Kubernetes } from '../../activities/kubernetes/client.js';
 import { createReservationActivities } from '../../activities/kubernetes/reservations.js';
 import { createClaimPlanner, createTargetActivities } from '../../activities/kubernetes/targets.js';
+import { createUploadClaimActivities } from '../../activities/kubernetes/upload-claims.js';
 import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
 import type { ReservedVolume } from '../../activities/types/local-volumes.js';
 import type { ClaimRef, DataVolumeRef, TargetPlan } from '../../activities/types.js';
@@ -34,6 +35,7 @@ describe('static volumes on a real API server', function () {
   let dvflow: ReturnType<typeof createReservationActivities> &
     ReturnType<typeof createTargetActivities> &
     ReturnType<typeof createClaimActivities> &
+    ReturnType<typeof createUploadClaimActivities> &
     ReturnType<typeof createVolumeActivities>;
 
   before(async () => {
@@ -44,6 +46,7 @@ describe('static volumes on a real API server', function () {
       ...createReservationActivities({ kubernetes, transferNamespace: 'dvflow-transfers' }),
       ...createTargetActivities({ kubernetes, planClaim: createClaimPlanner(kubernetes) }),
       ...createClaimActivities({ kubernetes }),
+      ...createUploadClaimActivities({ kubernetes, executions: { stateOf: async () => 'closed' } }),
       ...createVolumeActivities({ kubernetes }),
     };
   });
@@ -357,18 +360,28 @@ describe('static volumes on a real API server', function () {
     const name = await makeVolume('a');
     const dataVolume = await create('vm1');
     const { claim, target, reserved } = await claimFor(dataVolume);
-    const confirm = async (): Promise<void> => await act(dvflow.confirmClaim, [{ claim, volume: reserved }]);
-    await confirm();
-    await admin.core.deletePersistentVolume({ name });
-    await rejects(confirm(), 'ClaimLost', /was taken away or deleted while it was filled/);
+    // of a transfer, and of a run that waits for an upload
+    const looks = [
+      async (): Promise<unknown> => await act(dvflow.confirmClaim, [{ claim, volume: reserved }]),
+      async (): Promise<unknown> =>
+        await act(() => dvflow.confirmUploadTarget({ claim, directory: reserved }), []),
+    ];
+    const areLost = async (message: RegExp): Promise<void> => {
+      for (const look of looks) await rejects(look(), 'ClaimLost', message);
+    };
+    for (const look of looks) await look();
+    await deleteVolume(name);
+    await areLost(/was taken away or deleted while it was filled/);
     // of no use to its claim yet
     await makeVolume('a', { claimRef: { namespace: 'default', name: 'nobody' } }, 'Available');
-    await rejects(confirm(), 'ClaimLost', /was taken away or deleted while it was filled/);
-    await admin.core.deletePersistentVolume({ name });
+    await areLost(/was taken away or deleted while it was filled/);
+    await deleteVolume(name);
     await makeVolume('a', {}, 'Bound');
+    await awaitBoundClaim('vm1');
     // a run of before says nothing of its volume
     const early = /vm1 was bound to PersistentVolume a-.* before its disk was complete/;
     await rejects(act(dvflow.confirmClaim, [{ claim }]), 'ClaimLost', early);
+    await areLost(early);
     const publication = { dataVolume, claim, target, directory: reserved };
     await rejects(act(dvflow.publishVolume, [publication]), 'ClaimLost', /was taken away or deleted/);
     const undone = await act(dvflow.deleteUnpublishedVolume, [{ dataVolume, claim, volume: reserved }]);
@@ -407,6 +420,27 @@ describe('static volumes on a real API server', function () {
       assert.deepEqual(await act(dvflow.withdrawVolume, [{ dataVolume }]), {});
       assert.equal((await read(name)).metadata?.labels?.['dvflow.io/unpublished'], undefined);
     });
+  }
+
+  /** It is gone when a controller has taken its finalizer off. */
+  async function deleteVolume(name: string): Promise<void> {
+    await admin.core.deletePersistentVolume({ name });
+    for (let waited = 0; waited < 20_000; waited += 100) {
+      const { items } = await admin.core.listPersistentVolume({ fieldSelector: `metadata.name=${name}` });
+      if (items.length === 0) return;
+      await sleep(100);
+    }
+    assert.fail(`volume ${name} is still there`);
+  }
+
+  /** Kubernetes binds the volume first. */
+  async function awaitBoundClaim(name: string): Promise<void> {
+    for (let waited = 0; waited < 20_000; waited += 100) {
+      const found = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name });
+      if (found.status?.phase === 'Bound') return;
+      await sleep(100);
+    }
+    assert.fail(`claim ${name} is not Bound`);
   }
 
   async function awaitNoClaim(name: string): Promise<void> {

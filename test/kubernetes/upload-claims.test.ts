@@ -8,7 +8,12 @@ import { act, rejects } from './support/fixtures.js';
 
 const REF = { namespace: 'team-a', name: 'vm1', uid: 'u-1' };
 const TARGET = { 'cdi.kubevirt.io/storage.upload.target': '' };
-const reserved = { node: 'n1', volume: 'pv-local-1' } as unknown as FillTarget;
+const reserved = {
+  node: 'n1',
+  volume: 'pv-local-1',
+  volumeUid: 'pv-uid',
+  dataVolume: { namespace: 'team-a', name: 'vm1', uid: 'dv-1' },
+} as unknown as FillTarget;
 const directory = { node: 'n1', directory: 'pvc-u-1' } as unknown as FillTarget;
 
 /** Activities that see one claim; what is written of it is kept, or refused with this code. */
@@ -24,6 +29,7 @@ function setup(claim: V1PersistentVolumeClaim | undefined, refusal?: number) {
       patches.push(body);
     },
     listNamespacedPod: async () => ({ items: [] }),
+    readPersistentVolume: async () => ({ metadata: { uid: 'pv-uid' }, spec: { claimRef: { uid: REF.uid } } }),
   };
   const kubernetes = { core, storage: {}, custom: {} } as unknown as Kubernetes;
   const executions = { stateOf: async () => 'closed' as const };
