@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -56,7 +56,18 @@ export function makePatterned(path: string, mebibytes: number): string {
   return path;
 }
 
+/** Memory of {@link sha256}: files of many MiB at a time would keep the collector of the test process busy. */
+const PIECE = Buffer.alloc(MIB);
+
 /** Digest of a file. */
 export function sha256(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
+  const hash = createHash('sha256');
+  const fd = openSync(path, 'r');
+  try {
+    for (let count = readSync(fd, PIECE); count > 0; count = readSync(fd, PIECE))
+      hash.update(PIECE.subarray(0, count));
+  } finally {
+    closeSync(fd);
+  }
+  return hash.digest('hex');
 }
