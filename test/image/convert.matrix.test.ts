@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, rmSync, statSync } from 'node:fs';
+import { chosen } from '../support/breadth.js';
 import { convertFile } from './support/convert.js';
 import { makeRaw, MIB, qemuImg, qemuIo, sha256, useDirectory } from './support/images.js';
 
@@ -26,6 +27,9 @@ const QCOW2: Record<string, readonly string[]> = {
   'out of order': ['-W', '-m', '8'],
   'out of order, zlib': ['-c', '-W', '-m', '8'],
 };
+
+/** Images that are read in xz as well: one of each kind of cluster, and one that is not in order. */
+const IN_XZ = ['v3', 'zlib', 'extended L2, zstd', 'out of order'];
 
 const CONTAINERS: Record<string, (path: string) => string> = {
   plain: (path) => path,
@@ -76,7 +80,12 @@ describe('convertImage', function () {
   }
 
   for (const [name, options] of Object.entries(QCOW2)) {
-    for (const [container, wrap] of Object.entries(CONTAINERS)) {
+    // whatever is in it, xz is read as one stream: it takes most of the time
+    const around = chosen(
+      Object.entries(CONTAINERS),
+      ([one]) => !one.startsWith('xz') || IN_XZ.includes(name),
+    );
+    for (const [container, wrap] of around) {
       it(`reads qcow2 (${name}) in ${container} as qemu-img does`, async () => {
         const { image, digest } = imageOf(name, options);
         const target = `${directory()}/${name}-${container}.img`.replaceAll(' ', '-');

@@ -1,3 +1,4 @@
+import { cases } from '../support/breadth.js';
 import { describeKills } from './support/killed-suite.js';
 import { MIB } from './support/images.js';
 
@@ -12,7 +13,7 @@ describeKills({
     'VMDK by ranges',
     'VDI from scratch space',
   ],
-  kills: 3,
+  kills: cases(2, 3),
   mebibytes: 72,
   everyBytes: 8 * MIB,
 });

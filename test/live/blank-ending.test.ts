@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { cancel } from '../../client/index.js';
 import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
+import { chosen, itIf } from '../support/breadth.js';
 import { useStack } from '../support/stack.js';
 import { createBlanks, MiB, WAITS_FOR_CONSUMER, type Blanks } from './blank-scene.js';
 import { holdBinding, type Held } from './holding.js';
@@ -54,10 +55,11 @@ describe('how a blank disk ends', function () {
       await holdBinding({ stack, world }, name, () => blanks.create(name)),
   };
 
-  for (const [step, hold] of Object.entries(steps)) {
+  for (const [index, [step, hold]] of Object.entries(steps).entries()) {
+    const isEven = index % 2 === 0;
     const suffix = step.split(' ').slice(-2).join('-');
 
-    it(`cancelled ${step}: Failed, reason Cancelled, nothing left`, async () => {
+    itIf(isEven)(`cancelled ${step}: Failed, reason Cancelled, nothing left`, async () => {
       const name = `cancelled-${suffix}`;
       const { made, release } = await hold(name);
       try {
@@ -73,7 +75,7 @@ describe('how a blank disk ends', function () {
       await recordHistory(stack, blanks.idOf(made), `blankDataVolume.cancelled.${suffix}`);
     });
 
-    it(`DataVolume deleted ${step}: nothing left, and the workflow is cancelled`, async () => {
+    itIf(!isEven)(`DataVolume deleted ${step}: nothing left, and the workflow is cancelled`, async () => {
       const name = `deleted-${suffix}`;
       const { made, release } = await hold(name);
       try {
@@ -91,7 +93,7 @@ describe('how a blank disk ends', function () {
   }
 
   const victims: readonly ProcessName[] = ['worker-node', 'worker-control', 'temporal', 'kube-apiserver'];
-  for (const victim of victims)
+  for (const victim of chosen(victims, (one) => one.startsWith('worker-')))
     it(`kill -9 of ${victim} while the disk is created: it is created, and right`, async () => {
       const { made, release } = await blanks.hold(`killed-${victim}`, blanks.pvc('500Mi'));
       killProcess(stack.info, victim, 'SIGKILL');

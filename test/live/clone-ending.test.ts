@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { cancel } from '../../client/index.js';
 import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
+import { chosen, itIf } from '../support/breadth.js';
 import { useStack } from '../support/stack.js';
 import { WAITS_FOR_CONSUMER } from './blank-scene.js';
 import { createClones, type Clones } from './clone-scene.js';
@@ -11,7 +12,7 @@ import { recordHistory } from './record.js';
 import { createWorld, eventually, sha256, type DataVolume, type World } from './world.js';
 
 /** Copying it takes seconds. */
-const LARGE_MIB = 1536;
+const LARGE_MIB = 1024;
 
 describe('how a clone ends', function () {
   this.timeout(300_000);
@@ -53,7 +54,9 @@ describe('how a clone ends', function () {
   };
 
   const victims: readonly ProcessName[] = ['worker-node', 'worker-control', 'temporal', 'kube-apiserver'];
-  for (const victim of victims) {
+  // the workflow goes on over its own queue and Temporal as that of an import does
+  const standing: readonly ProcessName[] = ['worker-node', 'kube-apiserver'];
+  for (const victim of chosen(victims, (one) => standing.includes(one))) {
     it(`goes on after kill -9 of ${victim}, and the disk is right`, async () => {
       const name = `killed-${victim}`;
       const made = await copying(name);
@@ -100,9 +103,10 @@ describe('how a clone ends', function () {
       await holdBinding({ stack, world }, name, () => clones.clone(name, 'large')),
   };
 
-  for (const [step, hold] of Object.entries(steps)) {
+  for (const [index, [step, hold]] of Object.entries(steps).entries()) {
+    const isEven = index % 2 === 0;
     const slug = step.replaceAll(' ', '-').replace('while-', '');
-    it(`leaves nothing when it is cancelled ${step}`, async () => {
+    itIf(isEven)(`leaves nothing when it is cancelled ${step}`, async () => {
       const name = `cancelled-${slug}`;
       const { made, release } = await hold(name);
       try {
@@ -117,7 +121,7 @@ describe('how a clone ends', function () {
       await recordHistory(stack, clones.idOf(made), `cloneDataVolume.cancelled.${slug}`);
     });
 
-    it(`leaves nothing when the DataVolume is deleted ${step}`, async () => {
+    itIf(!isEven)(`leaves nothing when the DataVolume is deleted ${step}`, async () => {
       const name = `deleted-${slug}`;
       const { made, release } = await hold(name);
       try {

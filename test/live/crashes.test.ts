@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { killProcess, restartProcess, type ProcessName } from '../../local/index.js';
+import { chosen } from '../support/breadth.js';
 import { useStack } from '../support/stack.js';
 import { startFileServer, type FileServer } from '../support/servers/index.js';
 import { makeImages, type Images } from './images.js';
@@ -61,7 +62,8 @@ describe('kill -9 during a transfer', function () {
     ['temporal', 'raw'],
     ['kube-apiserver', 'qcow2'],
   ];
-  for (const [victim, form] of forms) {
+  // how each plan goes on is the engine's, and tried there
+  for (const [victim, form] of chosen(forms, ([one], index) => index === 0 || one !== 'worker-node')) {
     it(`of ${victim}, importing ${form}: the work goes on and the disk is right`, async () => {
       const name = `${victim}-${form.replace('.', '-')}`;
       const { server, uid } = await halfWay(name, form);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { cancel } from '../../client/index.js';
 import type { ProcessName } from '../../local/index.js';
+import { chosen, itIf } from '../support/breadth.js';
 import { useStack } from '../support/stack.js';
 import { holdBinding, type Held } from './holding.js';
 import { makeImages, type Images } from './images.js';
@@ -63,9 +64,10 @@ describe('how an upload ends', function () {
         return made;
       }),
   };
-  for (const [step, hold] of Object.entries(steps)) {
+  for (const [index, [step, hold]] of Object.entries(steps).entries()) {
+    const isEven = index % 2 === 0;
     const slug = step.replaceAll(' ', '-');
-    it(`cancelled ${step}: Failed, reason Cancelled, nothing left`, async () => {
+    itIf(isEven)(`cancelled ${step}: Failed, reason Cancelled, nothing left`, async () => {
       const name = `cancelled-${slug}`;
       const { made, release } = await hold(name);
       try {
@@ -80,7 +82,7 @@ describe('how an upload ends', function () {
       await recordHistory(stack, workflowOf(made), `uploadDataVolume.cancelled.${step.split(' ')[1]}`);
     });
 
-    it(`deleted ${step}: nothing left`, async () => {
+    itIf(!isEven)(`deleted ${step}: nothing left`, async () => {
       const { release } = await hold(`deleted-${slug}`);
       try {
         await world.remove(namespace, `deleted-${slug}`);
@@ -112,13 +114,15 @@ describe('how an upload ends', function () {
     await recordHistory(stack, workflowOf(made), 'uploadDataVolume.failed.claim-lost-in-reception');
   });
 
-  for (const [victim, form, spool] of [
+  const kills: readonly (readonly [ProcessName, string, boolean])[] = [
     ['worker-node', 'raw', false],
     ['worker-node', 'qcow2', true],
     ['worker-control', 'raw', false],
     ['kube-apiserver', 'raw', false],
     ['temporal', 'qcow2', false],
-  ] as readonly (readonly [ProcessName, string, boolean])[]) {
+  ];
+  // only the node worker moves bytes; of the others one stands for all
+  for (const [victim, form, spool] of chosen(kills, ([one]) => ['worker-node', 'temporal'].includes(one))) {
     const kept = spool ? ' that is spooled' : '';
     it(`survives kill -9 of ${victim}, uploading a ${form}${kept}, and goes on where it can`, async () => {
       const name = `killed-${victim}-${form}`;

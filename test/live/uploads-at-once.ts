@@ -30,7 +30,7 @@ export function defineUploadsAtOnce(...ways: readonly Way[]): void {
   before(async () => {
     world = createWorld(stack);
     uploads = createUploads(stack, world);
-    images = await makeImages({ sizeMiB: 512, dataMiB: 384 });
+    images = await makeImages({ sizeMiB: 256, dataMiB: 192 });
     namespace = await world.createNamespace('at-once');
   });
   after(() => images.remove());
@@ -39,7 +39,7 @@ export function defineUploadsAtOnce(...ways: readonly Way[]): void {
     it(`the gateway keeps within ${MOST_MIB} MiB with eight uploads at once, by ${way}`, async () => {
       const names = Array.from({ length: 8 }, (_, index) => `${way}-${index}`);
       const answers = names.map(async (name) => {
-        await uploads.create(namespace, name, { storage: { resources: { requests: { storage: '520Mi' } } } });
+        await uploads.create(namespace, name, { storage: { resources: { requests: { storage: '264Mi' } } } });
         await world.awaitPhase(namespace, name, 'UploadReady', 60_000);
         return await WAYS[way](await uploads.token(namespace, name));
       });

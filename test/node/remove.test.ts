@@ -17,6 +17,7 @@ import { createNodeActivities } from '../../activities/node/index.js';
 import { nameAside } from '../../activities/node/remove.js';
 import { failureTypeOf } from '../../activities/failures.js';
 import type { ReleasedVolume, ReservedDirectory } from '../../activities/types.js';
+import { itIf } from '../support/breadth.js';
 import {
   EMPTY,
   inProcess,
@@ -131,8 +132,8 @@ describe('removal on a node', () => {
       await activities.removeDirectory({ directory: made });
     },
   };
-  for (const [name, remove] of Object.entries(removals)) {
-    it(`lets others reserve while millions of files go, when ${name}`, async function () {
+  for (const [index, [name, remove]] of Object.entries(removals).entries()) {
+    itIf(index === 0)(`lets others reserve while millions of files go, when ${name}`, async function () {
       this.timeout(180_000);
       const directory = await reserveLarge();
       const order: string[] = [];
