@@ -11,6 +11,7 @@ import { makeRaw, MIB } from '../image/support/images.js';
 import { COMPRESSIONS, FORMATS, known, rows, type Row } from '../image/support/matrix.js';
 import { useGoProgram } from '../support/servers/go-servers.js';
 import { useRegistryProgram } from '../support/servers/registry-server.js';
+import { chosen } from '../support/breadth.js';
 import { useStack } from '../support/stack.js';
 import { createUploads, workflowOf } from './uploads.js';
 import { assertSameDisk, createWorld, type World } from './world.js';
@@ -115,7 +116,10 @@ describe('support matrix, row by row through DataVolumes', function () {
     await world.assertUnchanged(inventory);
   }
 
-  for (const [index, row] of rows().entries()) {
+  // how a compressed file comes over each kind of server is the engine's, and its own walk tries every row
+  const plainOrOwn = ({ endpoint = '', compression, supported }: Row): boolean =>
+    compression === 'none' || supported !== 'true' || ['http', 'upload'].includes(endpoint);
+  for (const [index, row] of chosen(rows(), plainOrOwn).entries()) {
     const { content_type: content, endpoint, format, compression } = row;
     const sent = endpoint === 'upload';
     // archives are taken too, beyond the documents: virtctl sends them
