@@ -101,7 +101,8 @@ describe('dvflow upload', function () {
       const { bytes, bytesSent, retries } = await sending;
       assert.equal(bytes, content.length);
       assert.ok(retries >= 2, `${retries} retries`);
-      assert.ok(bytesSent <= content.length * 1.9, `${bytesSent} bytes sent`);
+      // all may have been on its way both times; what was durable by then is not sent again
+      assert.ok(bytesSent <= 3 * content.length - 5 * MIB, `${bytesSent} bytes sent`);
       assert.ok(notices.length >= 2);
       assert.deepEqual(await gateway.dataPort.content(session()[0]), content);
       assert.equal(gateway.dataPort.sessions.size, 1);
@@ -238,7 +239,8 @@ describe('dvflow upload', function () {
     gateway.dataPort.mood.away = true;
     const { bytesSent, retries } = await sending;
     assert.ok(retries >= 5, `${retries} retries`);
-    assert.ok(bytesSent <= content.length * 1.5, `${bytesSent} bytes sent`);
+    // all may have been on its way when the node went; what was durable by then is not sent again
+    assert.ok(bytesSent <= 2 * content.length - 2 * MIB, `${bytesSent} bytes sent`);
     assert.equal(gateway.dataPort.sessions.size, 1);
     assert.deepEqual(await gateway.dataPort.content(session()[0]), content);
     // what is remembered is none of this claim any more
