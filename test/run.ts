@@ -1,4 +1,4 @@
-/** `npm test`: every test but the long ones, in three processes where the machine has two cores. Arguments are passed on to mocha. */
+/** `npm test`: every test but the long ones, in four processes where the machine has two cores. Arguments are passed on to mocha. */
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
@@ -12,13 +12,15 @@ const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js');
  * Tests that wait more than they compute, in two parts that take about the same time. All real nodes are in the first one, and in
  * each those that share servers follow each other.
  */
-const ON_NODES = ['test/{documentation,local,nodes}/**/*.test.ts', 'test/live/[j-z]*.test.ts'];
+const ON_NODES = ['test/{documentation,local,nodes}/**/*.test.ts', 'test/live/[f-z]*.test.ts'];
 const ON_SERVERS = [
   'test/{control,gateway,kubernetes,node}/**/*.test.ts',
   'test/deploy/**/*.test.ts',
-  'test/live/[a-i]*.test.ts',
+  'test/live/[a-e]*.test.ts',
 ];
-/** The tests of what is left mostly compute. */
+/** The engine's compute. In a process of their own the heap is small that their buffers have collected so often. */
+const OF_IMAGES = ['test/{image,fuzz}/**/*.test.ts'];
+/** So do those of what is left. */
 const OTHERS = 'test/**/*.test.ts';
 const LONG = ['--ignore', 'test/long/**'];
 
@@ -29,11 +31,12 @@ const all: Part = { args: [mocha, ...LONG, OTHERS, ...args] };
 const parts: readonly Part[] = [
   { args: [mocha, ...LONG, ...ON_NODES, ...args] },
   { args: [mocha, ...LONG, ...ON_SERVERS, ...args] },
+  { args: [mocha, ...LONG, ...OF_IMAGES, ...args] },
   {
     args: [
       mocha,
       ...LONG,
-      ...[...ON_NODES, ...ON_SERVERS].flatMap((one) => ['--ignore', one]),
+      ...[...ON_NODES, ...ON_SERVERS, ...OF_IMAGES].flatMap((one) => ['--ignore', one]),
       OTHERS,
       ...args,
     ],

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { useDirectory } from '../image/support/images.js';
 import { createCases } from './cases.js';
+import { cases } from '../support/breadth.js';
 import { UsageError } from '../support/command-line.js';
 import { parseOptions } from './options.js';
 import { reportText } from './report.js';
@@ -11,7 +12,7 @@ import { runFuzz, type FuzzReport } from './run-fuzz.js';
 /** Decides the cases that every test run goes through: some of each kind. */
 const SEED = 'a test';
 /** Two images of each eight are valid, the others are changed. */
-const CASES = 48;
+const CASES = cases(24, 48);
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, number) => number);
 

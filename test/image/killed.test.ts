@@ -13,7 +13,7 @@ describeKills({
     'VMDK by ranges',
     'VDI from scratch space',
   ],
-  kills: cases(2, 3),
+  kills: cases(1, 3),
   mebibytes: 72,
   everyBytes: 8 * MIB,
 });

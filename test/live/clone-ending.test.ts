@@ -54,9 +54,8 @@ describe('how a clone ends', function () {
   };
 
   const victims: readonly ProcessName[] = ['worker-node', 'worker-control', 'temporal', 'kube-apiserver'];
-  // the workflow goes on over its own queue and Temporal as that of an import does
-  const standing: readonly ProcessName[] = ['worker-node', 'kube-apiserver'];
-  for (const victim of chosen(victims, (one) => standing.includes(one))) {
+  // only the node worker moves bytes; what the others' end costs a workflow is told by imports
+  for (const victim of chosen(victims, (one) => one === 'worker-node')) {
     it(`goes on after kill -9 of ${victim}, and the disk is right`, async () => {
       const name = `killed-${victim}`;
       const made = await copying(name);
@@ -181,7 +180,8 @@ describe('how a clone ends', function () {
     await world.assertUnchanged(inventory, 60_000);
   });
 
-  it('begins again when the source was written to, until its third time', async () => {
+  // a transfer that starts over is the node's, and tried there
+  itIf(false)('begins again when the source was written to, until its third time', async () => {
     const written = await clones.makeSource('busy', LARGE_MIB);
     const made = await copying('follower', 'busy');
     await clones.use('writer', 'busy');

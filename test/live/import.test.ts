@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
+import { chosen } from '../support/breadth.js';
 import { useStack } from '../support/stack.js';
 import { startFileServer, type FileServer } from '../support/servers/index.js';
 import { makeImages, type Images } from './images.js';
@@ -30,7 +31,9 @@ describe('an import, end to end', function () {
     await images.remove();
   });
 
-  for (const form of ['raw', 'qcow2', 'qcow2c', 'raw.gz', 'raw.xz', 'qcow2.gz', 'qcow2.xz', 'qcow2c.xz']) {
+  const forms = ['raw', 'qcow2', 'qcow2c', 'raw.gz', 'raw.xz', 'qcow2.gz', 'qcow2.xz', 'qcow2c.xz'];
+  // the others are rows of the support matrix
+  for (const form of chosen(forms, (one) => ['qcow2c', 'qcow2c.xz'].includes(one))) {
     it(`fills a claim from ${form}, and binds it only when it is complete`, async () => {
       const server = await serve(await images.as(form));
       const name = `f-${form.replace('.', '-')}`;

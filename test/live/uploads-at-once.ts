@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { request, type RequestOptions } from 'node:https';
+import { setTimeout as pause } from 'node:timers/promises';
 import { processPid } from '../../local/index.js';
 import { gatewayAuthority } from '../../local/gateway.js';
 import { makeImages, type Images } from './images.js';
@@ -41,7 +42,12 @@ export function defineUploadsAtOnce(...ways: readonly Way[]): void {
       const answers = names.map(async (name) => {
         await uploads.create(namespace, name, { storage: { resources: { requests: { storage: '264Mi' } } } });
         await world.awaitPhase(namespace, name, 'UploadReady', 60_000);
-        return await WAYS[way](await uploads.token(namespace, name));
+        // a gateway whose nodes are all busy for too long says so, and clients try again
+        for (let tries = 1; ; tries += 1) {
+          const status = await WAYS[way](await uploads.token(namespace, name));
+          if (status !== 503 || tries === 10) return status;
+          await pause(2_000);
+        }
       });
       for (const status of await Promise.all(answers)) assert.ok(status < 300, `${status}`);
       const pid = processPid(stack.info, 'worker-gateway') ?? 0;

@@ -1,6 +1,6 @@
 /** Builds what tests need late and a cold cache lacks, beside the tests and behind them: the tests find it, or wait for it. */
 import { setPriority } from 'node:os';
-import { buildVirtctl, TRIED_VIRTCTL_VERSIONS } from './virtctl.js';
+import { buildVirtctl, BUILT_VIRTCTL_VERSIONS } from './virtctl.js';
 
 setPriority(10);
-for (const version of TRIED_VIRTCTL_VERSIONS) await buildVirtctl(version);
+for (const version of BUILT_VIRTCTL_VERSIONS) await buildVirtctl(version);

@@ -5,10 +5,7 @@ const { reporters } = require('mocha');
 module.exports = class Reporter extends reporters.Spec {
   constructor(runner, options) {
     super(runner, options);
-    process.on('SIGTERM', () => {
-      // a test that tries the signal itself has a handler of its own
-      if (process.listenerCount('SIGTERM') === 1) this.endCutOff(runner);
-    });
+    process.once('SIGTERM', () => this.endCutOff(runner));
   }
 
   epilogue() {
