@@ -36,11 +36,12 @@ async function freeBytes(path: string): Promise<number> {
 
 /** Looks again, some times, where what is free changed by more than a few MiB meanwhile: other programs use the file system too. */
 async function undisturbed<T>(path: string, look: () => Promise<T>): Promise<T> {
-  for (let left = 8; ; left -= 1) {
+  for (let left = 40; ; left -= 1) {
     const before = await freeBytes(path);
     const found = await look();
     const drift = Math.abs((await freeBytes(path)) - before);
     if (drift < 16 * MIB || left === 1) return found;
+    await sleep(250);
   }
 }
 

@@ -145,6 +145,15 @@ export function moversOf(target: string): number[] {
     });
 }
 
+/** Whether a process works as the user of byte movers by now: what becomes it has the disk open as well, and is root. */
+export function isOfUser(pid: number): boolean {
+  try {
+    return /^Uid:\t107\t107\t107\t107$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Does `work` once `ready` holds, while the byte movers of `target` are stopped: however fast they are, they are in the middle of
  * their disk, and end neither between the look and the work nor during it. A transfer that ends first is an error.
