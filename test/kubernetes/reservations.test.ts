@@ -10,6 +10,7 @@ import { createUploadClaimActivities } from '../../activities/kubernetes/upload-
 import { createVolumeActivities } from '../../activities/kubernetes/volumes.js';
 import type { ReservedVolume } from '../../activities/types/local-volumes.js';
 import type { ClaimRef, DataVolumeRef, TargetPlan } from '../../activities/types.js';
+import { eventually } from '../live/world.js';
 import { useControlPlane } from './support/control-plane.js';
 import {
   act,
@@ -425,22 +426,18 @@ describe('static volumes on a real API server', function () {
   /** It is gone when a controller has taken its finalizer off. */
   async function deleteVolume(name: string): Promise<void> {
     await admin.core.deletePersistentVolume({ name });
-    for (let waited = 0; waited < 20_000; waited += 100) {
+    await eventually(`the end of volume ${name}`, 20_000, async () => {
       const { items } = await admin.core.listPersistentVolume({ fieldSelector: `metadata.name=${name}` });
-      if (items.length === 0) return;
-      await sleep(100);
-    }
-    assert.fail(`volume ${name} is still there`);
+      return items.length === 0 ? true : undefined;
+    });
   }
 
   /** Kubernetes binds the volume first. */
   async function awaitBoundClaim(name: string): Promise<void> {
-    for (let waited = 0; waited < 20_000; waited += 100) {
-      const found = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name });
-      if (found.status?.phase === 'Bound') return;
-      await sleep(100);
-    }
-    assert.fail(`claim ${name} is not Bound`);
+    await eventually(`claim ${name} to be Bound`, 20_000, async () => {
+      const { status } = await admin.core.readNamespacedPersistentVolumeClaim({ namespace, name });
+      return status?.phase === 'Bound' ? true : undefined;
+    });
   }
 
   async function awaitNoClaim(name: string): Promise<void> {
