@@ -18,9 +18,9 @@ const ON_SERVERS = [
   'test/deploy/**/*.test.ts',
   'test/live/[a-e]*.test.ts',
 ];
-/** The engine's compute. In a process of their own the heap is small that their buffers have collected so often. */
+/** Tests of the engine compute, and their buffers have the heap collected often: in a process of their own it is a small one. */
 const OF_IMAGES = ['test/{image,fuzz}/**/*.test.ts'];
-/** So do those of what is left. */
+/** Tests of what is left mostly compute, too. */
 const OTHERS = 'test/**/*.test.ts';
 const LONG = ['--ignore', 'test/long/**'];
 

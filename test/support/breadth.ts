@@ -1,7 +1,7 @@
 /**
  * How widely tests combine what works by the same mechanism: which process is killed under which format, who ends a run at which of its
- * steps, which container is around which image. Each mechanism is tried by every run; all their combinations take more than half as long
- * again, and are tried by `DVFLOW_TEST_BREADTH=all npm test` and where histories are recorded.
+ * steps, which container is around which image. Every run tries what stands for the others; all combinations, and a few long tests whose
+ * mechanisms other suites try, are run by `DVFLOW_TEST_BREADTH=all npm test` and where histories are recorded.
  */
 const EVERYTHING = process.env['DVFLOW_TEST_BREADTH'] === 'all' || process.env['DVFLOW_RECORD'] === '1';
 

@@ -77,7 +77,10 @@ describe('receiveUpload', function () {
       target.client(),
     );
     await body.write(readFileSync(raw).subarray(0, 4 * MIB));
-    await until(receiving.done, () => moversOf(target.disk).some((pid) => !USER || isOfUser(pid)));
+    await until(receiving.done, () => {
+      const movers = moversOf(target.disk);
+      return movers.length > 0 && (!USER || movers.every(isOfUser));
+    });
     await body.write(readFileSync(raw).subarray(4 * MIB));
     body.end();
     assert.equal(await body.answered, 200);
