@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readlinkSync } from 'node:fs';
 import {
   mkdtemp,
   open,
@@ -24,6 +23,7 @@ import { sendFile, type Sending, type Sent } from '../../cli/upload/send.js';
 import { openSourceFile } from '../../cli/upload/source-file.js';
 import { CliError } from '../../cli/errors.js';
 import { startTestGateway, uploadClaim, type TestGateway } from '../gateway/support.js';
+import { openPaths } from '../support/open-files.js';
 import { createAuthority, startServer } from '../support/servers/index.js';
 
 const MIB = 1024 * 1024;
@@ -406,15 +406,7 @@ describe('dvflow upload', function () {
 });
 
 function timesOpen(path: string): number {
-  return readdirSync('/proc/self/fd').filter((fd) => linkOf(fd) === path).length;
-}
-
-function linkOf(fd: string): string | undefined {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    return undefined;
-  }
+  return openPaths().filter((open) => open === path).length;
 }
 
 /** Passes connections on, and breaks the first one once. */

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EMPTY_RECORD } from '../../activities/image/resume-record.js';
 import { openTransferTarget } from '../../activities/image/transfer-target.js';
 import { createNodeActivities } from '../../activities/node/index.js';
 import { failureTypeOf } from '../../activities/failures.js';
 import type { ReservedDirectory } from '../../activities/types.js';
+import { openPaths } from '../support/open-files.js';
 import { makePool, request, treeOf, writeDisk } from './support.js';
 
 const activities = createNodeActivities({ node: 'node-1' });
@@ -50,15 +51,11 @@ describe('openTransferTarget', () => {
 
   it('keeps nothing open of a disk that it cannot give to its owner', async () => {
     const reserved = await activities.reserveDirectory(request(pool.path, 1));
-    const opened = async (): Promise<number> => {
-      const fds = await readdir('/proc/self/fd');
-      const paths = await Promise.all(fds.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
-      return paths.filter((path) => path.startsWith(pool.path)).length;
-    };
+    const opened = () => openPaths().filter((path) => path.startsWith(pool.path)).length;
     // no system call takes it
     const owner = { uid: -2, gid: 0 };
     await assert.rejects(openTransferTarget(reserved, { owner }));
-    assert.equal(await opened(), 0);
+    assert.equal(opened(), 0);
   });
 
   it('touches nothing of a published disk', async () => {

@@ -1,16 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  closeSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { Agent, createServer, request, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { finished } from 'node:stream/promises';
@@ -27,6 +18,7 @@ import { servedUrl } from '../../../activities/image/clone/volume-protocol.js';
 import { createVolumeSource } from '../../../activities/image/clone/volume-source.js';
 import type { DataPortResource } from '../../../activities/types/data-port.js';
 import { collectGarbage } from '../../support/garbage.js';
+import { openPaths } from '../../support/open-files.js';
 import { makeSource } from '../support/clone.js';
 import { makePatterned, MIB, useDirectory } from '../support/images.js';
 import { until } from '../support/transfer.js';
@@ -179,15 +171,7 @@ describe('serving volumes', function () {
 
   /** What this process has open below a path. */
   function openBelow(path: string): string[] {
-    const targets = readdirSync('/proc/self/fd').map((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`);
-      } catch {
-        // was that of the look itself
-        return '';
-      }
-    });
-    return targets.filter((target) => target.startsWith(`${path}/`));
+    return openPaths().filter((open) => open.startsWith(`${path}/`));
   }
 
   function makeTree(): { path: string; root: number } {

@@ -1,18 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import {
-  closeSync,
-  copyFileSync,
-  fstatSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  statSync,
-  utimesSync,
-} from 'node:fs';
+import { closeSync, copyFileSync, fstatSync, openSync, statSync, utimesSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createFileSource } from '../../../activities/image/source/file-source.js';
 import { deviceIdentity } from '../../../activities/image/target/target-identity.js';
+import { openPaths } from '../../support/open-files.js';
 import { makePatterned, MIB, useDirectory } from '../support/images.js';
 import { useLoopDevices } from '../support/loop-device.js';
 
@@ -24,7 +16,7 @@ describe('a local file as a source', () => {
   before(() => (path = makePatterned(`${directory()}/disk.raw`, 8)));
 
   function isOpen(): boolean {
-    return readdirSync('/proc/self/fd').some((fd) => linkOf(fd) === path);
+    return openPaths().includes(path);
   }
 
   it('is closed after the reads under way', async () => {
@@ -109,11 +101,3 @@ describe('a block device as a source', () => {
     for (const source of [first, second, third]) source.close();
   });
 });
-
-function linkOf(fd: string): string | undefined {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    return undefined;
-  }
-}
