@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { crc32, gzipSync, zstdCompressSync } from 'node:zlib';
 import { failureTypeOf } from '../../activities/failures.js';
 import { createClusterDecoder } from '../../activities/image/decode/cluster-decoder.js';
@@ -214,5 +216,30 @@ describe('images that would take all there is', function () {
     } finally {
       await pool.close();
     }
+  });
+
+  it('a decoding thread ends by itself, whatever it is at: a thread stopped inside koffi aborts the process', async () => {
+    const codes: number[] = [];
+    const memory = new SharedArrayBuffer(MIB);
+    const stored = zstdCompressSync(Buffer.alloc(CLUSTER, 7));
+    Buffer.from(memory).set(stored);
+    // more than a thread decodes before it is asked to end
+    const long = new Float64Array(200_000).map((_, at) => [0, stored.length, 512 * 1024, CLUSTER][at % 4]!);
+    const watch = (worker: Worker): void => void worker.once('exit', (code) => codes.push(code));
+    process.on('worker', watch);
+    try {
+      for (const delay of [0, 20, 40, 60, 80, 250]) {
+        const pool = createDecodePool({ compression: 'zstd', memory }, 1024 * MIB);
+        const decoding = assert.rejects(
+          pool.decode(long),
+          (error) => failureTypeOf(error) === 'NodeUnavailable',
+        );
+        await setTimeout(delay);
+        await Promise.all([decoding, pool.close()]);
+      }
+    } finally {
+      process.off('worker', watch);
+    }
+    assert.ok(codes.length >= 6 && codes.every((code) => code === 0), codes.join());
   });
 });

@@ -3,7 +3,7 @@ import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { transientFailure } from '../../failures.js';
 import { createOrderDecoder } from './decode-order.js';
-import type { DecodeOrder, DecodeReport, DecodeThreadData } from './decode-protocol.js';
+import type { DecodeMessage, DecodeReport, DecodeThreadData } from './decode-protocol.js';
 
 /** More threads than this do not pay for their memory: the network and the disk are the limit by then. */
 const MOST_THREADS = 4;
@@ -17,12 +17,14 @@ export interface DecodePool {
    * @returns the first cluster that could not be decoded, if any
    */
   decode(entries: Float64Array): Promise<DecodeReport['failed']>;
+  /** Ends the threads: what they have not decoded by then is rejected. */
   close(): Promise<void>;
 }
 
 interface Thread {
   readonly worker: Worker;
   readonly waiting: Map<number, PromiseWithResolvers<DecodeReport['failed']>>;
+  end(): Promise<void>;
 }
 
 /** A disk smaller than this is decoded before a thread has started. In bytes. */
@@ -74,14 +76,14 @@ function createThreadPool(data: DecodeThreadData): DecodePool {
     if (failure) throw failure;
     const { worker, waiting } = leastBusy();
     const answer = Promise.withResolvers<DecodeReport['failed']>();
-    const order: DecodeOrder = { id: (orders += 1), entries };
-    waiting.set(order.id, answer);
-    worker.postMessage(order);
+    const id = (orders += 1);
+    waiting.set(id, answer);
+    worker.postMessage({ id, entries } satisfies DecodeMessage);
     return await answer.promise;
   }
 
   async function close(): Promise<void> {
-    await Promise.all(running.splice(0).map(({ worker }) => worker.terminate()));
+    await Promise.all(running.splice(0).map((thread) => thread.end()));
   }
   return { decode, close };
 }
@@ -89,7 +91,8 @@ function createThreadPool(data: DecodeThreadData): DecodePool {
 function startThread(data: DecodeThreadData, failed: (error: Error) => void): Thread {
   const waiting: Thread['waiting'] = new Map();
   const path = new URL(`./decode-thread${extname(import.meta.url)}`, import.meta.url);
-  const worker = new Worker(path, { workerData: data, resourceLimits: THREAD_HEAP });
+  const stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  const worker = new Worker(path, { workerData: { ...data, stop }, resourceLimits: THREAD_HEAP });
   worker.on('message', ({ id, failed }: DecodeReport) => {
     waiting.get(id)?.resolve(failed);
     waiting.delete(id);
@@ -100,6 +103,15 @@ function startThread(data: DecodeThreadData, failed: (error: Error) => void): Th
     for (const answer of waiting.values()) answer.reject(failure);
     waiting.clear();
   };
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   worker.on('error', fail).on('exit', fail);
-  return { worker, waiting };
+
+  /** Asks, and never terminates: a thread that is stopped in the middle of a call of koffi, its loading too, aborts the whole process. */
+  async function end(): Promise<void> {
+    fail();
+    Atomics.store(stop, 0, 1);
+    worker.postMessage(null satisfies DecodeMessage);
+    await exited;
+  }
+  return { worker, waiting, end };
 }

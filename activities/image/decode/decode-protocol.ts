@@ -11,6 +11,9 @@ export interface DecodeThreadData {
   readonly native?: boolean;
 }
 
+/** A message to a decoding thread: an order, or `null`, which ends it. */
+export type DecodeMessage = DecodeOrder | null;
+
 /** Clusters to decode in place; all numbers are offsets in the shared memory. */
 export interface DecodeOrder {
   readonly id: number;

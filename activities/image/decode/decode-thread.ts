@@ -1,11 +1,15 @@
 /** The program of a decoding thread: clusters from shared memory into shared memory, so that the event loop stays free. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { createOrderDecoder } from './decode-order.js';
-import type { DecodeOrder, DecodeReport, DecodeThreadData } from './decode-protocol.js';
+import type { DecodeMessage, DecodeReport, DecodeThreadData } from './decode-protocol.js';
 
-const decode = createOrderDecoder(workerData as DecodeThreadData);
+const { stop, ...data } = workerData as DecodeThreadData & { readonly stop: Int32Array };
+const isStopped = (): boolean => Atomics.load(stop, 0) !== 0;
+const decode = isStopped() ? undefined : createOrderDecoder(data, isStopped);
 
-parentPort?.on('message', ({ id, entries }: DecodeOrder) => {
+parentPort?.on('message', (message: DecodeMessage) => {
+  if (!message || !decode) return parentPort?.close();
+  const { id, entries } = message;
   const failed = decode(entries);
   parentPort?.postMessage({ id, ...(failed ? { failed } : {}) } satisfies DecodeReport);
 });
