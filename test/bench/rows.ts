@@ -54,14 +54,14 @@ export const ROWS = [
     title: 'zlib qcow2',
     image: 'zlib',
     judgements: [cdi(3.5), assembly(3, 3.8)],
-    floors: ['libdeflate', 'zlib'],
+    floors: ['libdeflate', 'zlib', 'disk'],
   },
   {
     name: 'zstd',
     title: 'zstd qcow2',
     image: 'zstd',
     judgements: [cdi(2.8), assembly(2.6, 3.5)],
-    floors: ['zstd'],
+    floors: ['zstd', 'disk'],
   },
   {
     name: 'worn',
