@@ -37,12 +37,17 @@ export function systemCall<F>(declaration: string): F | undefined {
   return systemCalls.get(declaration) as F | undefined;
 }
 
-/** `errno` as the last call of a library's function left it on this thread. */
+/**
+ * `errno` as the last call of a library's function left it on this thread: to be asked at once, since whatever else the thread does
+ * may change it. V8 collecting garbage in between leaves `EAGAIN`, seldom; who cannot have that asks again.
+ */
 export function lastErrno(): number {
   return requireKoffi().errno();
 }
 
+let loadedKoffi: typeof koffi | undefined;
+
 /** CommonJS, loaded when the first library is asked for: 20 ms that most commands do not need. */
 function requireKoffi(): typeof koffi {
-  return createRequire(import.meta.url)('koffi') as typeof koffi;
+  return (loadedKoffi ??= createRequire(import.meta.url)('koffi') as typeof koffi);
 }

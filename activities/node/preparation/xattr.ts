@@ -1,8 +1,11 @@
 /** The attribute that holds a file's SELinux label; Node has no word for extended attributes, the C library has. */
+import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { lastErrno, openLibrary } from '../../image/decode/native.js';
 
 const ATTRIBUTE = 'security.selinux';
+/** The calls never fail by EAGAIN: where `errno` says so it is not theirs ({@link lastErrno}), and they are made again, so often. */
+const CALLS = 5;
 /** A context is some dozens of bytes; the longest attribute that Linux keeps is this long. */
 const MOST_BYTES = 65_536;
 
@@ -39,9 +42,9 @@ export function openLabelAccess(): LabelAccess {
   const value = Buffer.alloc(MOST_BYTES);
   return {
     read(path) {
-      const length = get(terminated(path), ATTRIBUTE, value, value.length);
-      if (length >= 0) return value.toString('latin1', 0, length).replace(/\0+$/, '');
-      const code = getSystemErrorName(-lastErrno());
+      const file = terminated(path);
+      const { result, code } = call(() => get(file, ATTRIBUTE, value, value.length));
+      if (code === undefined) return value.toString('latin1', 0, result).replace(/\0+$/, '');
       // a file system without labels has none either; whether it takes one is seen when one is set
       if (code === 'ENODATA' || code === 'ENOTSUP' || code === 'EOPNOTSUPP') return undefined;
       throw new XattrError(code, 'reading a SELinux label');
@@ -49,10 +52,22 @@ export function openLabelAccess(): LabelAccess {
     write(path, label) {
       // libselinux writes the zero too
       const bytes = Buffer.from(`${label}\0`, 'latin1');
-      if (set(terminated(path), ATTRIBUTE, bytes, bytes.length, 0) === 0) return;
-      throw new XattrError(getSystemErrorName(-lastErrno()), `setting SELinux label ${label}`);
+      const file = terminated(path);
+      const { code } = call(() => set(file, ATTRIBUTE, bytes, bytes.length, 0));
+      if (code !== undefined) throw new XattrError(code, `setting SELinux label ${label}`);
     },
   };
+}
+
+/** Makes a call that tells of its failure by a negative result and `errno`; `code` is that one's name. */
+function call(work: () => number): { readonly result: number; readonly code?: string } {
+  for (let calls = 1; ; calls += 1) {
+    const result = work();
+    if (result >= 0) return { result };
+    const errno = lastErrno();
+    if (errno !== constants.errno.EAGAIN || calls === CALLS)
+      return { result, code: getSystemErrorName(-errno) };
+  }
 }
 
 function terminated(path: Buffer | string): Buffer {
