@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { transientFailure } from '../../failures.js';
 import { createOrderDecoder } from './decode-order.js';
 import type { DecodeMessage, DecodeReport, DecodeThreadData } from './decode-protocol.js';
+import { createFramePool } from './frame-pool.js';
 
 /** More threads than this do not pay for their memory: the network and the disk are the limit by then. */
 const MOST_THREADS = 4;
@@ -31,12 +32,14 @@ interface Thread {
 const WORTH_THREADS = 64 * 1024 * 1024;
 
 /**
- * Threads for a disk of `diskBytes`, one a core and at most {@link MOST_THREADS}; small disks are decoded on this thread. They start
- * when there is work for them, of an image that says it is compressed with zstd at once: while its first tables are fetched. (Any
- * image says zlib.)
+ * What decodes the clusters of a disk of `diskBytes`: small disks are decoded on this thread, zstd by {@link createFramePool} where that
+ * can be. Else threads do, one a core and at most {@link MOST_THREADS}. They start when there is work for them, of an image that says it
+ * is compressed with zstd at once: while its first tables are fetched. (Any image says zlib.)
  */
 export function createDecodePool(data: DecodeThreadData, diskBytes: number): DecodePool {
-  return diskBytes < WORTH_THREADS ? createInlinePool(data) : createThreadPool(data);
+  if (diskBytes < WORTH_THREADS) return createInlinePool(data);
+  const threads = (): DecodePool => createThreadPool(data);
+  return (data.compression === 'zstd' ? createFramePool(data, threads) : undefined) ?? threads();
 }
 
 function createInlinePool(data: DecodeThreadData): DecodePool {

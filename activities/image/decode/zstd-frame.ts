@@ -1,15 +1,26 @@
 /** First bytes of a zstd frame (RFC 8878 §3.1.1), little endian. */
 const ZSTD_MAGIC = 0xfd2fb528;
 
+/** What a zstd frame says of itself, without being decoded. */
+export interface ZstdFrame {
+  /** Its length, header and checksum included. */
+  readonly bytes: number;
+  /** What it decompresses to, in bytes; absent where its header does not say. */
+  readonly contentBytes?: number;
+}
+
 /**
- * Bytes of the zstd frame at the start of `input`, or `undefined` where there is none, or only a part of one (RFC 8878 §3.1.1).
+ * The zstd frame at the start of `input`, or `undefined` where there is none, or only a part of one (RFC 8878 §3.1.1).
  * What follows a frame, padding or the next cluster, would be an error to a decoder.
  */
-export function zstdFrameBytes(input: Uint8Array): number | undefined {
+export function zstdFrame(input: Uint8Array): ZstdFrame | undefined {
   const view = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
   if (view.length < 6 || view.readUInt32LE(0) !== ZSTD_MAGIC) return undefined;
   const descriptor = view[4] ?? 0;
-  let at = headerBytes(descriptor);
+  const single = (descriptor >> 5) & 1;
+  const sizeAt = 5 + (single ? 0 : 1) + ([0, 1, 2, 4][descriptor & 3] ?? 0);
+  const sizeBytes = contentSizeBytes(descriptor);
+  let at = sizeAt + sizeBytes;
   for (let last = false; !last;) {
     if (at + 3 > view.length) return undefined;
     const block = view.readUIntLE(at, 3);
@@ -18,13 +29,23 @@ export function zstdFrameBytes(input: Uint8Array): number | undefined {
     last = (block & 1) === 1;
   }
   at += (descriptor >> 2) & 1 ? 4 : 0;
-  return at > view.length ? undefined : at;
+  if (at > view.length) return undefined;
+  return sizeBytes === 0 ? { bytes: at } : { bytes: at, contentBytes: contentSize(view, sizeAt, sizeBytes) };
 }
 
-/** Magic, descriptor, window, dictionary and content size. */
-function headerBytes(descriptor: number): number {
-  const single = (descriptor >> 5) & 1;
-  const contentSize = descriptor >> 6;
-  const contentBytes = contentSize === 0 ? single : 2 ** contentSize;
-  return 5 + (single ? 0 : 1) + ([0, 1, 2, 4][descriptor & 3] ?? 0) + contentBytes;
+/** Length of the frame alone. */
+export function zstdFrameBytes(input: Uint8Array): number | undefined {
+  return zstdFrame(input)?.bytes;
+}
+
+/** Length of the field that holds the content's size. */
+function contentSizeBytes(descriptor: number): number {
+  const flag = descriptor >> 6;
+  return flag === 0 ? (descriptor >> 5) & 1 : 2 ** flag;
+}
+
+/** A field of two bytes counts from 256; one of eight may hold more than a number can, which no cluster has. */
+function contentSize(view: Buffer, at: number, bytes: number): number {
+  if (bytes === 8) return Number(view.readBigUInt64LE(at));
+  return view.readUIntLE(at, bytes) + (bytes === 2 ? 256 : 0);
 }
