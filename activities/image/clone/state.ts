@@ -7,7 +7,9 @@ import { deviceNumber } from '../block-device.js';
 const WRITTEN = 6;
 const DISCARDED = 13;
 /** A device whose writes nobody counts is another one for each process: nothing of it is believed later. */
-const UNCOUNTED = `uncounted-${randomUUID()}`;
+const uncounted = (): string => (ofThisProcess ??= `uncounted-${randomUUID()}`);
+/** Not before it is asked for: `node:crypto` takes 20 ms to load. */
+let ofThisProcess: string | undefined;
 
 /** State of a file or directory. Its owner can set a time of writing back, the time of a change not. */
 export function fileState({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
@@ -25,11 +27,11 @@ export function createStateReader(fd: number): () => string {
   const at = `/sys/dev/block/${number}`;
   // a partition has what belongs to its disk one directory above
   const attribute = (name: string): string => read(`${at}/${name}`) ?? read(`${at}/../${name}`) ?? '';
-  const boot = read('/proc/sys/kernel/random/boot_id') ?? UNCOUNTED;
+  const boot = read('/proc/sys/kernel/random/boot_id') ?? uncounted();
   const identity = [number, boot, attribute('diskseq')];
   return () => {
     const counts = attribute('queue/iostats') === '0' ? undefined : read(`${at}/stat`)?.split(/\s+/);
-    const written = counts ? [counts[WRITTEN], counts[DISCARDED] ?? ''] : [UNCOUNTED];
+    const written = counts ? [counts[WRITTEN], counts[DISCARDED] ?? ''] : [uncounted()];
     return [...identity, attribute('size'), ...written].join('-');
   };
 }
