@@ -1,4 +1,5 @@
 import { createDecodePool } from './decode/decode-pool.js';
+import { zstdFrame } from './decode/zstd-frame.js';
 import { refuseCluster } from './formats/qcow2/cluster.js';
 import type { Qcow2Header } from './formats/qcow2/header.js';
 import { createSharedPool, type Segment } from './pool.js';
@@ -39,7 +40,8 @@ export function createClusterBatches(
   const under: { readonly batch: Batch; readonly decoded: Decoded }[] = [];
   let open: Batch | undefined;
 
-  async function add(guest: number, stored: Buffer): Promise<void> {
+  async function add(guest: number, sectors: Buffer): Promise<void> {
+    const stored = compression === 'zstd' ? frameOf(sectors, clusterSize) : sectors;
     if (open && isFull(open, stored.length)) await submit();
     open ??= { segment: await pool.acquire(), guests: [], entries: [], inputBytes: 0 };
     const { segment, guests, entries } = open;
@@ -88,4 +90,10 @@ export function createClusterBatches(
     while (under.length > 0) await handOn();
   }
   return { add, flush, close: () => threads.close() };
+}
+
+/** Of a cluster that is one frame that alone, without the rest of its sector: frames that follow each other are decoded at once. */
+function frameOf(sectors: Buffer, clusterSize: number): Buffer {
+  const frame = zstdFrame(sectors);
+  return frame?.contentBytes === clusterSize ? sectors.subarray(0, frame.bytes) : sectors;
 }
