@@ -9,6 +9,7 @@ import {
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
 import { bundleWorkflows } from '../../workers/workflow-code.js';
+import { chosen } from '../support/breadth.js';
 import { recordedHistories, type RecordedHistory } from './histories.js';
 import { UNCHANGED, writeMutants } from './mutants.js';
 
@@ -87,7 +88,8 @@ describe('mutants of the workflows', function () {
 
   describe('a copy that is no mutant', () => {
     const refusalOf = useReplays(useBundle(`${directory}${UNCHANGED}`));
-    for (const history of histories)
+    // the same code accepts all of them above; here it is the copying that is tried
+    for (const history of chosen(histories, (_, index) => index % 8 === 0))
       it(`accepts ${history.name}`, async () => {
         const renamed = history.as(`${history.workflowType}__unchanged`);
         assert.equal(await refusalOf(renamed), undefined);
