@@ -12,18 +12,25 @@ export interface FlockOutcome {
 /** `LOCK_EX | LOCK_NB` of `flock(2)`: no waiting. */
 const EXCLUSIVE_AT_ONCE = 2 | 4;
 
-type Flock = (fd: number, operation: number) => number;
+interface Flock {
+  async(fd: number, operation: number, done: (error: Error | null, result: number) => void): void;
+}
 
 /**
  * Locks an open file exclusively, and waits `waitSeconds` for it at most. The lock belongs to the open description: it stays until
  * the last process that has one of its descriptors closes it, however it dies. A lock that is free is taken by the C library's
- * function (Node has none): to start util-linux' tool takes 10 ms, in which a process with much memory does nothing else. That tool
+ * function (Node has none), off the event loop, since the file system may be one that does not answer: to start util-linux' tool takes 10 ms, in which a process with much memory does nothing else. That tool
  * waits where somebody else holds it, and does all where the library cannot be called.
  * @throws `ENOENT` where the tool is needed and not installed
  */
 export async function flock(fd: number, waitSeconds: number): Promise<FlockOutcome> {
   const native = systemCall<Flock>('int flock(int, int)');
-  if (native?.(fd, EXCLUSIVE_AT_ONCE) === 0) return { code: 0, said: '' };
+  const taken =
+    native !== undefined &&
+    (await new Promise<boolean>((resolve, reject) =>
+      native.async(fd, EXCLUSIVE_AT_ONCE, (error, result) => (error ? reject(error) : resolve(result === 0))),
+    ));
+  if (taken) return { code: 0, said: '' };
   return await flockByTool(fd, waitSeconds);
 }
 

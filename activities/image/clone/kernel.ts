@@ -1,5 +1,4 @@
 /** What the kernel does with files that Node has no word for: where they hold data, and copies that never leave it. */
-import { createBreather } from '../breathe.js';
 import { lastErrno, openLibrary } from '../decode/native.js';
 import type { Stretch } from '../source/types.js';
 
@@ -40,9 +39,15 @@ const NAMES: Readonly<Record<number, string>> = {
 interface Calls {
   ioctlNumber(fd: number, request: number, value: number): number;
   ioctlMemory: IoctlMemory;
-  lseek(fd: number, offset: number, whence: number): number;
+  lseek: Seek;
   copy: CopyFileRange;
 }
+
+type Seek = {
+  (...args: SeekArguments): number;
+  async(...args: [...SeekArguments, (error: Error | null, result: number) => void]): void;
+};
+type SeekArguments = [fd: number, offset: number, whence: number];
 
 type IoctlMemory = {
   (fd: number, request: number, memory: BigInt64Array): number;
@@ -110,29 +115,51 @@ export function reflinkBeginning(from: number, to: number, length: number): stri
 
 /** Stretches that are told apart at most; the last one of more has all the rest in it. */
 export const MOST_STRETCHES = 65_537;
-/** Stretches that are found between two looks at the clock. */
+/** Stretches that are found on the event loop between two looks off it: of a file system that does not answer, one of these waits. */
 const AT_ONCE = 32;
+
+/** Where data or a hole begins, or why none does. */
+interface Found {
+  readonly at: number;
+  readonly errno: number;
+}
+
+function seek(lseek: Seek, args: SeekArguments): Found {
+  const at = Number(lseek(...args));
+  return { at, errno: at < 0 ? lastErrno() : 0 };
+}
+
+/** {@link seek} off the event loop. */
+async function seekAway(lseek: Seek, args: SeekArguments): Promise<Found> {
+  return await new Promise((resolve, reject) =>
+    lseek.async(...args, (error, result) => {
+      const at = Number(result);
+      const errno = at < 0 ? lastErrno() : 0;
+      if (error) reject(error);
+      else resolve({ at, errno });
+    }),
+  );
+}
 
 /**
  * Stretches of a file or device between two offsets that hold data, in order; what they leave out reads as zeros. One stretch where
  * nothing is known.
  */
 export async function dataStretches(fd: number, start: number, end: number): Promise<readonly Stretch[]> {
-  const found = calls();
-  if (!found) return [{ start, end }];
+  const lseek = calls()?.lseek;
+  if (!lseek) return [{ start, end }];
   const stretches: Stretch[] = [];
-  const breathe = createBreather();
   for (let at = start; at < end;) {
-    const data = Number(found.lseek(fd, at, SEEK_DATA));
-    if (data < 0 && lastErrno() === ENXIO) break;
-    if (data < 0) return [...stretches, { start: at, end }];
-    if (data >= end) break;
-    if (stretches.length + 1 === MOST_STRETCHES) return [...stretches, { start: data, end }];
-    const hole = Number(found.lseek(fd, data, SEEK_HOLE));
-    const until = hole < 0 ? end : Math.min(hole, end);
-    stretches.push({ start: data, end: until });
+    const away = stretches.length % AT_ONCE === 0;
+    const data = away ? await seekAway(lseek, [fd, at, SEEK_DATA]) : seek(lseek, [fd, at, SEEK_DATA]);
+    if (data.errno === ENXIO) break;
+    if (data.at < 0) return [...stretches, { start: at, end }];
+    if (data.at >= end) break;
+    if (stretches.length + 1 === MOST_STRETCHES) return [...stretches, { start: data.at, end }];
+    const hole = seek(lseek, [fd, data.at, SEEK_HOLE]);
+    const until = hole.at < 0 ? end : Math.min(hole.at, end);
+    stretches.push({ start: data.at, end: until });
     at = until;
-    if (stretches.length % AT_ONCE === 0) await breathe();
   }
   return stretches;
 }

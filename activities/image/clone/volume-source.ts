@@ -1,5 +1,5 @@
 /** A volume's disk on this node as a source: by ranges, with the extents that hold data, and for the kernel to copy. */
-import { fstatSync, fsync } from 'node:fs';
+import { fstat, fsync } from 'node:fs';
 import { promisify } from 'node:util';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import { blockDeviceSize } from '../block-device.js';
@@ -10,6 +10,7 @@ import type { VolumeRequest } from './volume-request.js';
 import { copyRange, dataStretches, reflink } from './kernel.js';
 
 const syncFile = promisify(fsync);
+const statFile = promisify(fstat);
 
 /** A disk that this process has open. */
 export type LocalVolume = Pick<VolumeRequest, 'name' | 'generation'> & { readonly fd: number };
@@ -28,25 +29,31 @@ export function createVolumeSource(
   { fd, name, generation }: LocalVolume,
   { signal, flush = true }: VolumeSourceOptions,
 ): ImageSource {
-  const file = createFileSource({ fd, name }, { signal });
-  const found = fstatSync(fd);
-  const length = found.isBlockDevice() ? blockDeviceSize(fd) : found.size;
   const readState = createStateReader(fd);
   let copied = 0;
   let beginning: Promise<string> | undefined;
+  let opened: ImageSource | undefined;
+  /** After a look that has been answered: it looks by itself, and the event loop waits for that. */
+  const file = (): ImageSource => (opened ??= createFileSource({ fd, name }, { signal }));
 
-  function now(): string {
-    if (found.isFile() && fstatSync(fd).nlink === 0)
+  async function now(): Promise<string> {
+    const found = await statFile(fd);
+    if (found.isFile() && found.nlink === 0)
       throw permanentFailure('SourceNotFound', `${name} was removed while it was cloned`);
-    return readState();
+    return await readState();
   }
 
   /** A write counts when the device gets it, and a pod that has ended may have left some in memory. */
   async function settled(): Promise<string> {
-    if (flush && found.isBlockDevice()) await syncFile(fd);
-    return now();
+    if (flush && (await statFile(fd)).isBlockDevice()) await syncFile(fd);
+    return await now();
   }
   const begin = (): Promise<string> => (beginning ??= settled());
+
+  async function lengthOf(): Promise<number> {
+    const found = await statFile(fd);
+    return found.isBlockDevice() ? blockDeviceSize(fd) : found.size;
+  }
 
   function assertSame(before: string, after: string): void {
     if (before === after) return;
@@ -58,15 +65,18 @@ export function createVolumeSource(
       displayUrl: name,
       ranges: true,
       seekable: true,
-      validators: { etag: `"${await begin()}-${generation}"`, length },
+      validators: { etag: `"${await begin()}-${generation}"`, length: await lengthOf() },
       // nobody asks what a volume's disk looks like
       head: Buffer.alloc(0),
     }),
-    stream: (start) => file.stream(start),
+    async *stream(start) {
+      await begin();
+      yield* file().stream(start);
+    },
     async readInto(start, target) {
       const before = await begin();
-      await file.readInto(start, target);
-      assertSame(before, now());
+      await file().readInto(start, target);
+      assertSame(before, await now());
     },
     stretches: (start, end) => dataStretches(fd, start, end),
     kernel: {
@@ -75,14 +85,14 @@ export function createVolumeSource(
         const before = await begin();
         const count = await copyRange(fd, to, stretch);
         copied += count;
-        assertSame(before, now());
+        assertSame(before, await now());
         return count;
       },
     },
     settle: async () => assertSame(await begin(), await settled()),
     get bytesRead() {
-      return file.bytesRead + copied;
+      return (opened?.bytesRead ?? 0) + copied;
     },
-    close: () => file.close(),
+    close: () => opened?.close(),
   };
 }
