@@ -63,17 +63,23 @@ function createThreadPool(data: DecodeThreadData): DecodePool {
   function leastBusy(): Thread {
     const idle = running.find(({ waiting }) => waiting.size === 0);
     if (idle) return idle;
-    if (running.length < threads) return start();
+    if (running.length < threads && start()) return running.at(-1)!;
     return running.reduce((least, thread) => (thread.waiting.size < least.waiting.size ? thread : least));
   }
 
-  function start(): Thread {
-    const thread = startThread(data, (error) => (failure ??= error));
-    running.push(thread);
-    return thread;
+  /** False where the system gives no more threads (`EAGAIN`): those that run do it all. */
+  function start(): boolean {
+    try {
+      running.push(startThread(data, (error) => (failure ??= error)));
+      return true;
+    } catch (error) {
+      if (running.length > 0) return false;
+      const message = `no thread can be started to decode the image (${String((error as NodeJS.ErrnoException).code)})`;
+      throw transientFailure('NodeUnavailable', message, { cause: error });
+    }
   }
 
-  if (data.compression === 'zstd') while (running.length < threads) start();
+  if (data.compression === 'zstd') while (running.length < threads && start());
 
   async function decode(entries: Float64Array): Promise<DecodeReport['failed']> {
     if (failure) throw failure;

@@ -8,7 +8,8 @@ const isStopped = (): boolean => Atomics.load(stop, 0) !== 0;
 const decode = isStopped() ? undefined : createOrderDecoder(data, isStopped);
 
 parentPort?.on('message', (message: DecodeMessage) => {
-  if (!message || !decode) return parentPort?.close();
+  // in JavaScript, and so not inside koffi; closing the port would wait for whatever `NODE_OPTIONS` had the thread load
+  if (!message || !decode) process.exit(0);
   const { id, entries } = message;
   const failed = decode(entries);
   parentPort?.postMessage({ id, ...(failed ? { failed } : {}) } satisfies DecodeReport);
