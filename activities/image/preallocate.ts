@@ -1,7 +1,10 @@
-import { ftruncateSync } from 'node:fs';
+import { ftruncate } from 'node:fs';
+import { promisify } from 'node:util';
 import { permanentFailure, transientFailure } from '../failures.js';
 import type { Owner } from '../node/directories.js';
 import { runTool, ToolError } from './tools.js';
+
+const truncateFile = promisify(ftruncate);
 
 /** A file whose blocks are to be allocated. */
 export interface Preallocation {
@@ -28,7 +31,7 @@ export async function preallocate({ fd, bytes, what, signal, user }: Preallocati
     });
   } catch (error) {
     // what was allocated is for others, until the next attempt
-    ftruncateSync(fd, 0);
+    await truncateFile(fd, 0);
     signal.throwIfAborted();
     const message = `${bytes} bytes cannot be preallocated for ${what}`;
     if (error instanceof ToolError && /not supported/i.test(error.stderr))

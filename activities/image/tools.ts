@@ -29,9 +29,7 @@ export async function runTool(
   });
   let stderr = '';
   child.stderr?.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
-  const code = await new Promise<number | null>((resolve, reject) =>
-    child.once('error', reject).once('close', resolve),
-  );
+  const code = await endOf(child);
   if (code !== 0) throw new ToolError(file, code, stderr.trim());
 }
 
@@ -46,11 +44,18 @@ export async function readTool(
   let stderr = '';
   child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
   child.stderr?.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
-  const code = await new Promise<number | null>((resolve, reject) =>
-    child.once('error', reject).once('close', resolve),
-  );
+  const code = await endOf(child);
   if (code !== 0) throw new ToolError(file, code, stderr.trim());
   return stdout;
+}
+
+/** Resolves to the code of a tool that has ended. One that is cancelled works on until it is gone, with what it has open. */
+async function endOf(child: ChildProcess): Promise<number | null> {
+  let failure: Error | undefined;
+  child.once('error', (error) => (failure = error));
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  if (failure) throw failure;
+  return code;
 }
 
 /** A tool ended with another code than 0. */
