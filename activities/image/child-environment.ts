@@ -1,4 +1,8 @@
+import { availableParallelism } from 'node:os';
 import type { ChildJob } from './child-protocol.js';
+
+/** libuv's threads beside one a core, which decoders may have all: reads, writes and names do not wait behind those. */
+const BESIDE_DECODERS = 4;
 
 /** What a process needs to run. */
 const PLAIN = ['PATH', 'TMPDIR', 'SSL_CERT_FILE', 'SSL_CERT_DIR'] as const;
@@ -43,5 +47,8 @@ export function childEnvironment(
 ): NodeJS.ProcessEnv {
   const ambient = request?.kind === 's3' && request.ambient === true;
   const names: readonly string[] = [...PLAIN, ...(ambient ? AWS : [])];
-  return Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : [])));
+  return {
+    UV_THREADPOOL_SIZE: `${availableParallelism() + BESIDE_DECODERS}`,
+    ...Object.fromEntries(names.flatMap((name) => (env[name] ? [[name, env[name]]] : []))),
+  };
 }

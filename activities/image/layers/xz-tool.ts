@@ -39,12 +39,15 @@ export async function* unxz(
   // a group of its own: Ctrl-C goes to the whole group of a terminal, and would look like a tool that was killed
   const child = spawn(tool, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
   let stderr = '';
-  child.stderr.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
+  const started = spawned(child);
+  // without descriptors left there are no streams either, and the error comes later
+  started.catch(() => undefined);
+  child.stderr?.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-STDERR_TAIL)));
   const ended = new Promise<Ending>((resolve) =>
     child.once('close', (code, killer) => resolve({ code, killer })),
   );
   try {
-    await spawned(child);
+    await started;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     yield* xzWithoutTool(source);

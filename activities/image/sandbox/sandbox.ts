@@ -102,9 +102,12 @@ function start(
     // fewer arenas: the limit is on address space, not on memory in use
     env: { PATH, LC_ALL: 'C', MALLOC_ARENA_MAX: '2' },
   });
-  const ends = child.stdio.slice(3).filter((end): end is Duplex => end instanceof Duplex);
+  const ended = endOf(child);
+  // without descriptors left there are no streams, whatever the types say
+  const streams: readonly unknown[] | undefined = child.stdio;
+  const ends = (streams ?? []).slice(3).filter((end): end is Duplex => end instanceof Duplex);
   for (const end of ends) end.on('error', () => undefined);
-  return { sockets: ends, ended: endOf(child), cpuSeconds: countCpu(child), kill: () => killGroup(child) };
+  return { sockets: ends, ended, cpuSeconds: countCpu(child), kill: () => killGroup(child) };
 }
 
 function countCpu(child: ChildProcess): () => number {
