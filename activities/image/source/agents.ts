@@ -31,6 +31,8 @@ export interface SourceAgents {
   readonly verified: boolean;
   /** Options of a TLS connection to the source. */
   readonly tls: () => OriginTls;
+  /** Ends the connections that are kept for a later request. */
+  closeIdle(): void;
   /** Ends idle and busy connections. */
   close(): void;
 }
@@ -82,6 +84,10 @@ export function createAgents(
     verified: rejectUnauthorized,
     guard,
     tls,
+    closeIdle() {
+      direct.destroyIdle();
+      proxied.destroyIdle();
+    },
     close() {
       direct.destroy();
       proxied.destroy();
@@ -92,6 +98,7 @@ export function createAgents(
 /** Agents that are made when they are asked for: that of https takes its time. */
 function lazily(make: { readonly http: () => HttpAgent; readonly https: () => HttpsAgent }): {
   readonly pair: AgentPair;
+  destroyIdle(): void;
   destroy(): void;
 } {
   let plain: HttpAgent | undefined;
@@ -104,6 +111,10 @@ function lazily(make: { readonly http: () => HttpAgent; readonly https: () => Ht
       get https() {
         return (secure ??= make.https());
       },
+    },
+    destroyIdle() {
+      for (const agent of [plain, secure])
+        for (const socket of Object.values(agent?.freeSockets ?? {}).flat()) socket?.destroy();
     },
     destroy() {
       plain?.destroy();

@@ -47,6 +47,8 @@ export interface ConnectionParts {
   readonly session: Session;
   readonly facts: SourceFacts;
   readonly address: Entrance;
+  /** Another one is served already: this one is not waited for as long. */
+  readonly isAnother: boolean;
   /** An answer has come; `rest` is the job that it left unfinished, if it gave the beginning of a range only. */
   readonly onAnswered: (rest?: RangeJob) => void;
   readonly onEnded: (ending: Ending) => void;
@@ -56,7 +58,14 @@ export interface ConnectionParts {
  * An HTTP/1.1 connection on a plain socket whose reads land in the jobs' own memory (`performance.md` §11.6). Only 206s of the
  * probed version that begin where they were asked to are taken; anything else ends the connection, and its jobs are somebody else's.
  */
-export function connect({ session, facts, address, onAnswered, onEnded }: ConnectionParts): Connection {
+export function connect({
+  session,
+  facts,
+  address,
+  isAnother,
+  onAnswered,
+  onEnded,
+}: ConnectionParts): Connection {
   const jobs: RangeJob[] = [];
   const requestFor = createRequests(session, address, facts);
   const head = Buffer.allocUnsafeSlow(MAX_HEAD_BYTES);
@@ -170,6 +179,7 @@ export function connect({ session, facts, address, onAnswered, onEnded }: Connec
 
   function ask(more: readonly RangeJob[]): void {
     if (jobs.length === 0) watch.arm();
+    if (isAnother && answered === 0 && !isWithin()) aheadWatch.arm();
     jobs.push(...more);
     for (const { target, filled } of more) bytes += target.length - filled;
     socket.write(more.map(requestFor).join(''), 'latin1');

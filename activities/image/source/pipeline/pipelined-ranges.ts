@@ -34,6 +34,11 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   let oddAddress = '';
   /** Connections that were closed after their first answer, with more asked of them. */
   let lonely = 0;
+  /** One where the server refused a second connection, or kept it waiting, while it served the first: some allow a client no more. */
+  let most = CONNECTIONS;
+  /** Jobs that the patient reader has. */
+  let handed = 0;
+  let lastHanded: Promise<void> = Promise.resolve();
   let opening = false;
   let pumping = false;
   let facts: SourceFacts | undefined;
@@ -76,7 +81,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
     if (oddInARow >= PATIENCE) for (const job of queue.splice(0)) void handOver(job);
     while (queue.length > 0) {
       const free = freest();
-      if (!free || (free.outstandingBytes >= WORTH_ANOTHER && connections.size < CONNECTIONS)) void open();
+      if (!free || (free.outstandingBytes >= WORTH_ANOTHER && connections.size < most)) void open();
       if (!free) return;
       const jobs = takeFor(free);
       if (jobs.length === 0) return;
@@ -108,11 +113,14 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   }
 
   async function open(): Promise<void> {
-    if (opening || connections.size >= CONNECTIONS) return;
+    // where one is all that is allowed, the patient reader's is it
+    if (opening || connections.size >= most || (most === 1 && handed > 0)) return;
     opening = true;
     const address = await straightAddress();
     opening = false;
     if (address && facts && !session.signal.aborted) {
+      // what the probe has left open may be the only one
+      session.agents.closeIdle();
       connections.add(connectTo(address, facts));
       pump();
     }
@@ -125,6 +133,7 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
       session,
       facts,
       address,
+      isAnother: connections.size > 0,
       onAnswered(rest) {
         oddInARow = 0;
         session.progress.delivered = true;
@@ -146,6 +155,12 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
     if (session.signal.aborted) return rejectAll(unanswered);
     if (why !== undefined && unanswered.length > 0) session.notice(`reconnecting: ${why} (attempt 2)`);
     if (answered > 0) oddInARow = 0;
+    // another one is served: what this one was asked is asked there
+    if (answered === 0 && connections.size > 0) {
+      most = 1;
+      queue.unshift(...unanswered);
+      return pump();
+    }
     if (odd) oddInARow += 1;
     if (!keepsPipeline(ending)) depth = 1;
     const [first, ...rest] = unanswered;
@@ -168,6 +183,14 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
   }
 
   async function handOver(job: RangeJob): Promise<void> {
+    handed += 1;
+    lastHanded = most === 1 ? lastHanded.then(() => readPatiently(job)) : readPatiently(job);
+    await lastHanded;
+    handed -= 1;
+    pump();
+  }
+
+  async function readPatiently(job: RangeJob): Promise<void> {
     try {
       if (facts) await patient.readInto(facts, job.start + job.filled, job.target.subarray(job.filled));
       job.resolve();
