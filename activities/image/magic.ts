@@ -52,6 +52,11 @@ const REFUSED: readonly Magic[] = [
   { name: 'a VMDK of ESX (COWD, vmfsSparse)', offset: 0, bytes: Buffer.from('COWD', 'latin1') },
   { name: 'a Parallels disk', offset: 0, bytes: Buffer.from('WithoutFreeSpace', 'latin1') },
   { name: 'a Parallels disk', offset: 0, bytes: Buffer.from('WithouFreSpacExt', 'latin1') },
+  { name: 'an Android sparse image', offset: 0, bytes: Buffer.from([0x3a, 0xff, 0x26, 0xed]) },
+  { name: 'a Windows image (WIM)', offset: 0, bytes: Buffer.from('MSWIM\0\0\0', 'latin1') },
+  { name: 'an image of partclone', offset: 0, bytes: Buffer.from('partclone-image', 'latin1') },
+  { name: 'an EWF image (E01)', offset: 0, bytes: Buffer.from('EVF\t\r\n\xff\0', 'latin1') },
+  { name: 'zstd of a version before 0.8', offset: 0, bytes: Buffer.from([0x27, 0xb5, 0x2f, 0xfd]) },
   { name: 'an Apple disk image', offset: 0, bytes: Buffer.from('encrcdsa', 'latin1') },
 ];
 
@@ -63,7 +68,7 @@ const VMDK_VERSION = /^(?:#[^\n]*\n| *\r?\n)*version=[123]\r?\n/;
 const VMDK_COMMENT_BYTES = 4096;
 
 /** An answer meant for a browser: a login page, a directory listing, an error with status 200. */
-const HTML = /^(?:\ufeff)?\s*<(?:!doctype\s+html|html)[\s>]/i;
+const HTML = /^(?:\ufeff)?\s*<(?:(?:!doctype\s+html|html|head|meta|title|body|script)[\s>]|!--)/i;
 /** An OVF, a Metalink, an error of an object store. */
 const XML = /^(?:\ufeff)?<\?xml\s/;
 /** What a Git server serves of a large file unless it is asked in another way (Git LFS specification, The Pointer). */

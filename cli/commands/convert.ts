@@ -1,4 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { failureTypeOf } from '../../activities/failures.js';
 import { assertContentType } from '../../activities/image/content-type.js';
 import type { ConvertJob } from '../../activities/image/convert-job.js';
 import { convertImage } from '../../activities/image/convert.js';
@@ -9,7 +10,7 @@ import {
   openLocalTarget,
   type LocalTarget,
 } from '../../activities/image/target/local-target.js';
-import type { ContentType, ImageFormat, TransferResult } from '../../activities/types.js';
+import type { ContentType, FailureType, ImageFormat, TransferResult } from '../../activities/types.js';
 import { openConversionState, type ConversionState } from '../conversion-state.js';
 import { sha256OfDisk } from '../disk-digest.js';
 import { CliError } from '../errors.js';
@@ -139,7 +140,10 @@ async function fillTarget(
     await state.remove();
     return result;
   } catch (error) {
-    await leave(target, state, error);
+    if (await leave(target, state, error))
+      notice(
+        'what was written stays: the same command goes on, also with another signature or other credentials',
+      );
     throw error;
   }
 }
@@ -187,17 +191,32 @@ function sizeOf(path: string, { file }: LocalTarget): ConvertJob['size'] {
     : { claimName: path, usableBytes: deviceBytes };
 }
 
-/** What no other try can cure leaves nothing behind; what was interrupted can be gone on with. */
-async function leave(target: LocalTarget, state: ConversionState, error: unknown): Promise<void> {
+/** What ends a source in the middle of it, as where its signature expires; the next one may be for the same file. */
+const WITHDRAWN: readonly (FailureType | undefined)[] = [
+  'SourceForbidden',
+  'SourceNotFound',
+  'SourceCertificateInvalid',
+];
+
+/**
+ * What no other try can cure leaves nothing behind; what was interrupted can be gone on with. True where that needs another access
+ * to the source.
+ */
+async function leave(target: LocalTarget, state: ConversionState, error: unknown): Promise<boolean> {
   // it is somebody else's state by now
-  if (error instanceof FencedError) return;
+  if (error instanceof FencedError) return false;
   // a slip in the address must not cost what was begun
-  if (await state.isOfAnother()) return await target.discard();
-  const final = (error as { nonRetryable?: boolean | null }).nonRetryable === true;
+  if (await state.isOfAnother()) {
+    await target.discard();
+    return false;
+  }
+  const isFinal = (error as { nonRetryable?: boolean | null }).nonRetryable === true;
+  const isWithdrawn = WITHDRAWN.includes(failureTypeOf(error));
   const { durable } = await state.records.load();
-  if (!final && durable && durable.completed > 0) return;
+  if (durable && durable.completed > 0 && (!isFinal || isWithdrawn)) return isFinal;
   await state.remove();
   await target.discard();
+  return false;
 }
 
 interface Circumstances {

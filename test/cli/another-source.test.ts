@@ -29,6 +29,7 @@ describe('a conversion that was interrupted', function () {
   let home: string;
   let server: Server;
   let stalls = true;
+  let expired = false;
 
   before(async () => {
     home = mkdtempSync(join(tmpdir(), 'dvflow-source-'));
@@ -39,6 +40,7 @@ describe('a conversion that was interrupted', function () {
       const [, from = '0', to = `${BYTES - 1}`] = /^bytes=(\d+)-(\d+)?/.exec(headers.range ?? '') ?? [];
       const [start, end] = [Number(from), Number(to)];
       if (stalls && start >= STALL && start < BYTES - MIB) return;
+      if (expired && start >= STALL && !url.includes('second')) return response.writeHead(403).end();
       const range = { 'content-range': `bytes ${start}-${end}/${BYTES}` };
       response.writeHead(headers.range ? 206 : 200, {
         ...HEAD,
@@ -94,6 +96,17 @@ describe('a conversion that was interrupted', function () {
     await interrupt(target);
     assert.match(await convert('slip.raw', target, 3), /404 Not Found/);
     assert.match(await convert('a.raw', target), /resuming at offset [1-9]/);
+    assert.ok(readFileSync(target).equals(disks['a']!));
+  });
+
+  it('stays where its signature expires, and goes on under another one', async () => {
+    const target = join(home, 'expired.img');
+    await interrupt(target);
+    expired = true;
+    const said = await convert('a.raw?X-Amz-Signature=first', target, 3);
+    expired = false;
+    assert.match(said, /what was written stays: the same command goes on[^]*SourceForbidden/);
+    assert.match(await convert('a.raw?X-Amz-Signature=second', target), /resuming at offset [1-9]/);
     assert.ok(readFileSync(target).equals(disks['a']!));
   });
 

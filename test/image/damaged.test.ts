@@ -131,6 +131,18 @@ describe('damaged images', function () {
   for (const [name, content, type, message] of [
     ['nothing', '', 'ImageInvalid', /source is empty/],
     ['an HTML page', '\n<!DOCTYPE html><html>login</html>', 'ImageInvalid', /HTML page/],
+    ['a page that begins by a comment', '<!-- portal -->\n<html>', 'ImageInvalid', /HTML page/],
+    ['a page without its first tags', '<head><meta http-equiv="refresh">', 'ImageInvalid', /HTML page/],
+    [
+      'an Android sparse image',
+      Buffer.from([0x3a, 0xff, 0x26, 0xed, 1]),
+      'UnsupportedFormat',
+      /an Android sparse image/,
+    ],
+    ['a WIM', 'MSWIM\0\0\0', 'UnsupportedFormat', /a Windows image \(WIM\)/],
+    ['a partclone image', 'partclone-image0002', 'UnsupportedFormat', /an image of partclone/],
+    ['an E01', Buffer.from('EVF\t\r\n\xff\0', 'latin1'), 'UnsupportedFormat', /an EWF image/],
+    ['old zstd', Buffer.from([0x27, 0xb5, 0x2f, 0xfd]), 'UnsupportedFormat', /zstd of a version before 0.8/],
     ['bzip2', 'BZh91AY&SY', 'UnsupportedFormat', /source is bzip2/],
     ['lz4', '\x04\x22M\x18', 'UnsupportedFormat', /source is lz4,/],
     ['lz4 of the old format', '\x02\x21L\x18', 'UnsupportedFormat', /source is lz4 of the old format/],

@@ -121,12 +121,13 @@ export function createAddressGuard(policy: AddressPolicy): AddressGuard {
 }
 
 /**
- * The name by which a server of a URL's host proves itself; `''` for an address, which has none. Node's agent would take it from
+ * The name by which a server of a URL's host proves itself, without the dot at the end of a full one (RFC 6066 §3); `''` for an
+ * address, which has none. Node's agent would take it from
  * the Host header, which may be the user's.
  */
 export function serverNameOf(host: string): string {
   const bare = withoutBrackets(host);
-  return isIP(bare) === 0 ? bare : '';
+  return isIP(bare) === 0 ? bare.replace(/\.$/u, '') : '';
 }
 
 function withoutBrackets(host: string): string {

@@ -17,7 +17,12 @@ export function displayUrl(url: string | URL): string {
  */
 export function parseSourceUrl(url: string): URL {
   const parsed = URL.parse(url.trim());
-  if (!parsed) throw permanentFailure('InvalidDataVolume', 'source URL is not an absolute URL');
+  if (!parsed) {
+    const said = /^https?:\/\/[^/]/iu.test(url.trim())
+      ? 'has a host or a port that cannot be'
+      : 'is not an absolute URL';
+    throw permanentFailure('InvalidDataVolume', `source URL ${said}`);
+  }
   if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
     const scheme = parsed.protocol.slice(0, -1);
     throw permanentFailure('InvalidDataVolume', `source URL has scheme ${scheme}, expected http or https`);

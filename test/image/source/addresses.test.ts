@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
-import { createAddressGuard } from '../../../activities/image/source/addresses.js';
+import { createAddressGuard, serverNameOf } from '../../../activities/image/source/addresses.js';
 import { bufferContent, startContentServer, startRedirectServer } from '../../support/servers/index.js';
 import { BYTES, fails, useBench } from './open.js';
 
 const NOBODY = { allowed: [], denied: [] };
+
+it('the name of a TLS server is its host, without the dot of a full name, and none for an address', () => {
+  const names = ['a.example.', 'a.example', '127.0.0.1', '[::1]'].map(serverNameOf);
+  assert.deepEqual(names, ['a.example', 'a.example', '', '']);
+});
 
 describe('address policy', () => {
   const bench = useBench();

@@ -346,6 +346,7 @@ describe('headers, credentials and redirects of an HTTP source', () => {
     ['disk.img', /not an absolute URL/u],
     ['ftp://me:pass-word@host/disk', /scheme ftp, expected http or https/u],
     ['http://', /not an absolute URL/u],
+    ['http://127.0.0.1:99999/disk.img', /has a host or a port that cannot be/u],
   ] as const) {
     it(`refuses the URL ${url.replace('pass-word', '…')}`, async () => {
       await fails((async () => bench.open(url))(), 'InvalidDataVolume', message);
