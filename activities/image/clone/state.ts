@@ -19,7 +19,10 @@ export function fileState({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): st
   return [dev, ino, size, mtimeNs, ctimeNs].join('-');
 }
 
-/** Tells the state of an open file or block device, each time that it is asked; off the event loop, since a file may be on a file system that does not answer. */
+/**
+ * Tells the state of an open file or block device, each time that it is asked; off the event loop, since a file may be on a file system
+ * that does not answer.
+ */
 export function createStateReader(fd: number): () => Promise<string> {
   let device: (() => string) | undefined;
   return async () => {

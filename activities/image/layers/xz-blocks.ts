@@ -209,7 +209,7 @@ function returnLargeMemory(): void {
   mallopt?.(M_MMAP_THRESHOLD, LARGE_BYTES);
 }
 
-/** liblzma's one-call decoder through koffi, which runs it on a thread of its own. */
+/** liblzma's one-call decoder through koffi, which runs it on one of libuv's threads. */
 function createBlockDecoder(): BlockDecoder {
   const decode = openLibrary('lzma')?.func(
     'int lzma_stream_buffer_decode(void *, uint32_t, void *, const void *, void *, size_t, void *, void *, size_t)',
