@@ -37,10 +37,12 @@ export function createVolumeSource(
   const file = (): ImageSource => (opened ??= createFileSource({ fd, name }, { signal }));
 
   async function now(): Promise<string> {
+    const state = await readState();
+    // after it: to be removed is a change, too
     const found = await statFile(fd);
     if (found.isFile() && found.nlink === 0)
       throw permanentFailure('SourceNotFound', `${name} was removed while it was cloned`);
-    return await readState();
+    return state;
   }
 
   /** A write counts when the device gets it, and a pod that has ended may have left some in memory. */
