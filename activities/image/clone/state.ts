@@ -1,7 +1,6 @@
 /** What tells one state of a file, a directory or a block device from another. */
 import { randomUUID } from 'node:crypto';
-import { fstat, readFileSync, type BigIntStats } from 'node:fs';
-import { promisify } from 'node:util';
+import { readFileSync, type BigIntStats } from 'node:fs';
 import { deviceNumber } from '../block-device.js';
 
 /** Where the kernel counts the sectors written to a device, and those discarded (`iostats.rst`). */
@@ -12,32 +11,16 @@ const uncounted = (): string => (ofThisProcess ??= `uncounted-${randomUUID()}`);
 /** Not before it is asked for: `node:crypto` takes 20 ms to load. */
 let ofThisProcess: string | undefined;
 
-const statFile = promisify(fstat);
-
 /** State of a file or directory. Its owner can set a time of writing back, the time of a change not. */
 export function fileState({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join('-');
 }
 
 /**
- * Tells the state of an open file or block device, each time that it is asked; off the event loop, since a file may be on a file system
- * that does not answer.
+ * Tells the state of an open block device, each time that it is asked: what was written to it since the machine started. Whoever writes
+ * comes by a device node of his own, whose times this one does not know.
  */
-export function createStateReader(fd: number): () => Promise<string> {
-  let device: (() => string) | undefined;
-  return async () => {
-    if (device) return device();
-    const found = await statFile(fd, { bigint: true });
-    if (!found.isBlockDevice()) return fileState(found);
-    return (device = createDeviceStateReader(fd))();
-  };
-}
-
-/**
- * Tells the state of an open block device: what was written to it since the machine started. Whoever writes comes by a device node of
- * his own, whose times this one does not know.
- */
-export function createDeviceStateReader(fd: number): () => string {
+export function createStateReader(fd: number): () => string {
   const number = deviceNumber(fd);
   const at = `/sys/dev/block/${number}`;
   // a partition has what belongs to its disk one directory above

@@ -5,7 +5,7 @@ import { permanentFailure, transientFailure } from '../../failures.js';
 import { blockDeviceSize } from '../block-device.js';
 import { createFileSource } from '../source/file-source.js';
 import type { ImageSource, SourceOptions } from '../source/types.js';
-import { createStateReader } from './state.js';
+import { createStateReader, fileState } from './state.js';
 import type { VolumeRequest } from './volume-request.js';
 import { copyRange, dataStretches, reflink } from './kernel.js';
 
@@ -29,20 +29,20 @@ export function createVolumeSource(
   { fd, name, generation }: LocalVolume,
   { signal, flush = true }: VolumeSourceOptions,
 ): ImageSource {
-  const readState = createStateReader(fd);
+  let readState: (() => string) | undefined;
   let copied = 0;
   let beginning: Promise<string> | undefined;
   let opened: ImageSource | undefined;
   /** After a look that has been answered: it looks by itself, and the event loop waits for that. */
   const file = (): ImageSource => (opened ??= createFileSource({ fd, name }, { signal }));
 
+  /** Off the event loop, since the disk may be on a file system that does not answer. */
   async function now(): Promise<string> {
-    const state = await readState();
-    // after it: to be removed is a change, too
-    const found = await statFile(fd);
-    if (found.isFile() && found.nlink === 0)
+    const found = await statFile(fd, { bigint: true });
+    if (found.isBlockDevice()) return (readState ??= createStateReader(fd))();
+    if (found.nlink === 0n)
       throw permanentFailure('SourceNotFound', `${name} was removed while it was cloned`);
-    return state;
+    return fileState(found);
   }
 
   /** A write counts when the device gets it, and a pod that has ended may have left some in memory. */

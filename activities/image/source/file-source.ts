@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import { permanentFailure, transientFailure } from '../../failures.js';
 import { codeOf } from '../../node/directories.js';
 import { blockDeviceSize } from '../block-device.js';
-import { createDeviceStateReader } from '../clone/state.js';
+import { createStateReader } from '../clone/state.js';
 import { deviceIdentity } from '../target/target-identity.js';
 import { HEAD_BYTES } from './streamed-source.js';
 import type { ImageSource, SourceFacts, SourceOptions } from './types.js';
@@ -28,7 +28,7 @@ export function createFileSource(
   const fd = 'path' in origin ? openFile(name) : origin.fd;
   const size = sizeOf(fd, name);
   const found = fstatSync(fd, { bigint: true });
-  const readState = found.isBlockDevice() ? createDeviceStateReader(fd) : undefined;
+  const readState = found.isBlockDevice() ? createStateReader(fd) : undefined;
   let bytesRead = 0;
   let underway = 0;
   let closed = false;
