@@ -190,7 +190,9 @@ export function createPipelinedRanges(session: Session, route: Route, patient: R
     pump();
   }
 
+  /** On a connection that has not answered oddly before. */
   async function readPatiently(job: RangeJob): Promise<void> {
+    session.agents.closeIdle();
     try {
       if (facts) await patient.readInto(facts, job.start + job.filled, job.target.subarray(job.filled));
       job.resolve();
