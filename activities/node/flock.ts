@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { promisify } from 'node:util';
 import { systemCall } from '../image/decode/native.js';
 
 /** What became of a lock. */
@@ -13,7 +14,11 @@ export interface FlockOutcome {
 const EXCLUSIVE_AT_ONCE = 2 | 4;
 
 interface Flock {
-  async(fd: number, operation: number, done: (error: Error | null, result: number) => void): void;
+  readonly async: (
+    fd: number,
+    operation: number,
+    done: (error: Error | null, result: number) => void,
+  ) => void;
 }
 
 /**
@@ -25,12 +30,7 @@ interface Flock {
  */
 export async function flock(fd: number, waitSeconds: number): Promise<FlockOutcome> {
   const native = systemCall<Flock>('int flock(int, int)');
-  const taken =
-    native !== undefined &&
-    (await new Promise<boolean>((resolve, reject) =>
-      native.async(fd, EXCLUSIVE_AT_ONCE, (error, result) => (error ? reject(error) : resolve(result === 0))),
-    ));
-  if (taken) return { code: 0, said: '' };
+  if (native && (await promisify(native.async)(fd, EXCLUSIVE_AT_ONCE)) === 0) return { code: 0, said: '' };
   return await flockByTool(fd, waitSeconds);
 }
 

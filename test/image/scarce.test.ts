@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { commandLine } from '../cli/command.js';
+import { apart, runDvflow } from '../cli/command.js';
 import { SOURCE_LOADER } from '../support/source-loader.js';
 import { makePatterned, qemuImg, sha256, useDirectory } from './support/images.js';
 
@@ -21,11 +21,9 @@ describe('a process that is short of something', function () {
       "if (!require('node:worker_threads').isMainThread) setInterval(() => undefined, 1000);\n",
     );
     const target = `${directory()}/target.raw`;
-    const { status, stderr } = spawnSync(process.execPath, commandLine('convert', image, target), {
-      encoding: 'utf8',
-      timeout: 60_000,
-      killSignal: 'SIGKILL',
-      env: { PATH: process.env.PATH, HOME: directory(), NODE_OPTIONS: `--require ${agent}` },
+    const { status, stderr } = runDvflow(['convert', image, target], {
+      env: { ...apart(directory()), NODE_OPTIONS: `--require ${agent}` },
+      timeoutMs: 60_000,
     });
     assert.equal(status, 0, stderr);
     assert.equal(sha256(target), sha256(raw));

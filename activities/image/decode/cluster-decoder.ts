@@ -1,6 +1,6 @@
 import type * as Zlib from 'node:zlib';
 import { openLibrary } from './native.js';
-import { zstdFrameBytes } from './zstd-frame.js';
+import { zstdFrame } from './zstd-frame.js';
 
 /** Compression of a qcow2's clusters. */
 export type ClusterCompression = 'zlib' | 'zstd';
@@ -118,7 +118,7 @@ function nodeInflate(input: Uint8Array, output: Uint8Array): DecodeOutcome {
 function nodeZstd(input: Uint8Array, output: Uint8Array): DecodeOutcome {
   const { zstdDecompressSync } = zlib();
   return frameByFrame(input, output, (rest, free) => {
-    const frame = zstdFrameBytes(rest);
+    const frame = zstdFrame(rest)?.bytes;
     if (frame === undefined) return 'damaged';
     const limit = free.length;
     const plain = decoded(() =>

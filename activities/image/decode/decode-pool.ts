@@ -63,17 +63,19 @@ function createThreadPool(data: DecodeThreadData): DecodePool {
   function leastBusy(): Thread {
     const idle = running.find(({ waiting }) => waiting.size === 0);
     if (idle) return idle;
-    if (running.length < threads && start()) return running.at(-1)!;
+    const started = running.length < threads ? start() : undefined;
+    if (started) return started;
     return running.reduce((least, thread) => (thread.waiting.size < least.waiting.size ? thread : least));
   }
 
-  /** False where the system gives no more threads (`EAGAIN`): those that run do it all. */
-  function start(): boolean {
+  /** `undefined` where the system gives no more threads (`EAGAIN`): those that run do it all. */
+  function start(): Thread | undefined {
     try {
-      running.push(startThread(data, (error) => (failure ??= error)));
-      return true;
+      const thread = startThread(data, (error) => (failure ??= error));
+      running.push(thread);
+      return thread;
     } catch (error) {
-      if (running.length > 0) return false;
+      if (running.length > 0) return undefined;
       const message = `no thread can be started to decode the image (${String((error as NodeJS.ErrnoException).code)})`;
       throw transientFailure('NodeUnavailable', message, { cause: error });
     }

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { promisify } from 'node:util';
 import { transientFailure } from '../../failures.js';
 import { createOrderDecoder } from './decode-order.js';
 import type { DecodePool } from './decode-pool.js';
@@ -81,26 +82,24 @@ export function createFramePool(data: DecodeThreadData, scattered: () => DecodeP
 function createCalls(library: NonNullable<ReturnType<typeof openLibrary>>) {
   const create = library.func('void *ZSTD_createDCtx(void)') as () => unknown;
   const free = library.func('size_t ZSTD_freeDCtx(void *)') as (context: unknown) => unknown;
-  const decompress = library.func('size_t ZSTD_decompressDCtx(void *, void *, size_t, const void *, size_t)')
-    .async as Decompress;
+  const decompress = promisify(
+    library.func('size_t ZSTD_decompressDCtx(void *, void *, size_t, const void *, size_t)')
+      .async as Decompress,
+  );
   const most = Math.min(CALLS_A_CORE * availableParallelism(), MOST_CALLS);
   const idle: unknown[] = [];
   const waiting: (() => void)[] = [];
-  const running = new Set<Promise<number>>();
+  const running = new Set<Promise<number | bigint>>();
   let closed = false;
 
   async function make({ input, output }: Run): Promise<number> {
     while (running.size >= most) await new Promise<void>((resolve) => waiting.push(resolve));
     if (closed) throw transientFailure('NodeUnavailable', 'the decoder was closed before its work was done');
     const context = idle.pop() ?? create();
-    const call = new Promise<number>((resolve, reject) =>
-      decompress(context, output, output.length, input, input.length, (error, result) =>
-        error ? reject(error) : resolve(Number(result)),
-      ),
-    );
+    const call = decompress(context, output, output.length, input, input.length);
     running.add(call);
     try {
-      return await call;
+      return Number(await call);
     } finally {
       running.delete(call);
       idle.push(context);

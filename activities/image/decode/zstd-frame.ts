@@ -33,11 +33,6 @@ export function zstdFrame(input: Uint8Array): ZstdFrame | undefined {
   return sizeBytes === 0 ? { bytes: at } : { bytes: at, contentBytes: contentSize(view, sizeAt, sizeBytes) };
 }
 
-/** Length of the frame alone. */
-export function zstdFrameBytes(input: Uint8Array): number | undefined {
-  return zstdFrame(input)?.bytes;
-}
-
 /** Length of the field that holds the content's size. */
 function contentSizeBytes(descriptor: number): number {
   const flag = descriptor >> 6;

@@ -122,8 +122,7 @@ export function createAddressGuard(policy: AddressPolicy): AddressGuard {
 
 /**
  * The name by which a server of a URL's host proves itself, without the dot at the end of a full one (RFC 6066 §3); `''` for an
- * address, which has none. Node's agent would take it from
- * the Host header, which may be the user's.
+ * address, which has none. Node's agent would take it from the Host header, which may be the user's.
  */
 export function serverNameOf(host: string): string {
   const bare = withoutBrackets(host);
