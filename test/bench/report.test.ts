@@ -35,14 +35,22 @@ function run(wallSeconds: number, stats?: { rss?: number; loop?: number; blocks?
 }
 
 /** A row whose rounds took so long. */
-function resultOf(row: Row, walls: Partial<Record<MethodName, readonly number[]>>, quick = false): RowResult {
+function resultOf(
+  row: Row,
+  walls: Partial<Record<MethodName, readonly number[]>>,
+  quick = false,
+  diskWalls: readonly number[] = [],
+): RowResult {
   const samples = new Map(
     Object.entries(walls).map(([name, all]) => [
       name as MethodName,
       all.map((wall) => run(wall, name === 'ours' ? {} : undefined)),
     ]),
   );
-  const judged = row.judgements.map((judgement) => judgeRow(judgement, samples, { ours: 'ours', quick }));
+  const disk = diskWalls.map((wall) => run(wall));
+  const judged = row.judgements.map((judgement) =>
+    judgeRow(judgement, samples, { ours: 'ours', quick, disk }),
+  );
   const limits = limitsOf(samples.get('ours') ?? [], { quick, referenceBytes: 40 * MIB });
   const verdict = worst([...judged, ...limits].map((one) => one.verdict));
   const floors = new Map(row.floors.map((name) => [name, [run(0.5)]]));
@@ -69,6 +77,17 @@ describe('a row of the benchmark', () => {
     const walls = { ours: [1, 1], cdi: [2.4, 2.3], nbdkit: [2, 2], nbdcopy: [2, 2] };
     assert.equal(resultOf(plain, walls).verdict, 'fail');
     assert.equal(resultOf(plain, walls, true).verdict, 'within');
+  });
+
+  it('says how near to the disk it is where no converter could pass', () => {
+    const walls = { ours: [2, 2], cdi: [3, 3], nbdkit: [4, 4], nbdcopy: [4, 4] };
+    const result = resultOf(plain, walls, false, [1.8, 1.8]);
+    assert.equal(result.verdict, 'disk');
+    assert.match(
+      finalTable([result]),
+      /\| the disk is the limit, 0\.90 \[0\.90-0\.90\] of its speed \(0\.85\)/,
+    );
+    assert.equal(resultOf(plain, walls, false, [1.1, 1.1]).verdict, 'fail');
   });
 
   it('is limited in memory, event loop and blocks, by the worst of its runs', () => {

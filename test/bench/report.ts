@@ -4,7 +4,7 @@ import { wallsOf, type Sample } from './measure.js';
 import type { MemoryResult } from './memory.js';
 import { FLOORS, METHODS, type Method, type MethodName } from './methods.js';
 import { rssOf, type Judged, type Limit, type RowResult } from './run-row.js';
-import { ratios, spreadOf, worst, type Spread, type Verdict } from './statistics.js';
+import { DISK_MUST, ratios, spreadOf, worst, type Spread, type Verdict } from './statistics.js';
 import { markdownTable, mebibytes, seconds, spread } from './table.js';
 import { UPLOAD_MUST, UPLOADS, type UploadResult } from './upload.js';
 
@@ -13,6 +13,7 @@ const BUSY_CORES = 0.4;
 
 const VERDICTS = {
   pass: 'pass',
+  disk: 'the disk is the limit',
   within: 'below, within leeway',
   fail: 'FAIL',
 } as const satisfies Record<Verdict, string>;
@@ -173,7 +174,9 @@ function verdictText({ judged, limits, verdict }: RowResult): string {
   const goals = judged.filter(({ goal }) => goal !== undefined);
   const reached = goals.length > 0 && goals.every(({ ratio, goal = Infinity }) => ratio.median >= goal);
   const exceeded = limits.filter((limit) => limit.verdict === 'fail').map(({ name }) => name);
-  return [VERDICTS[verdict], ...(reached ? ['goal'] : []), ...exceeded].join(', ');
+  const disk = judged.find((one) => one.verdict === 'disk')?.ofDisk;
+  const speed = disk ? [`${spread(disk)} of its speed (${DISK_MUST})`] : [];
+  return [VERDICTS[verdict], ...speed, ...(reached ? ['goal'] : []), ...exceeded].join(', ');
 }
 
 function limitText({ name, value, most, verdict }: Limit): string {

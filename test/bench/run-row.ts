@@ -1,10 +1,11 @@
 import { FLOORS, isOurs, METHODS, type FloorName, type MethodName } from './methods.js';
-import { measure, verify, type Job, type Sample } from './measure.js';
+import { measure, verify, wallsOf, type Job, type Sample } from './measure.js';
 import type { Judgement, Row } from './rows.js';
 import {
   fastest,
   judge,
   judgeLimit,
+  judgeOnDisk,
   ratios,
   spreadOf,
   worst,
@@ -30,6 +31,8 @@ export interface Judged extends Judgement {
   readonly peer: MethodName;
   /** Peer's time over ours. */
   readonly ratio: Spread;
+  /** The bare disk's time over ours, where it was measured. */
+  readonly ofDisk?: Spread;
   readonly verdict: Verdict;
 }
 
@@ -77,13 +80,16 @@ export async function runRow(
   const ours = row.checksum === true ? 'ours-checked' : 'ours';
   const names: readonly MethodName[] = [ours, ...new Set(row.judgements.flatMap(({ against }) => against))];
   const samples = new Map<MethodName, Sample[]>(names.map((name) => [name, []]));
+  const disk: Sample[] = [];
   for (let round = 0; round <= pairs; round += 1) {
     const measured = await runRound(round % 2 === 0 ? names : [...names].reverse(), job, round === 0);
+    const bare = row.onDisk === true ? [await measure(FLOORS.disk, job)] : [];
     if (round === 0) continue;
+    disk.push(...bare);
     for (const [name, sample] of measured) samples.get(name)?.push(sample);
     onRound(round, measured);
   }
-  const judged = row.judgements.map((judgement) => judgeRow(judgement, samples, { ours, quick }));
+  const judged = row.judgements.map((judgement) => judgeRow(judgement, samples, { ours, quick, disk }));
   const limits = limitsOf(samples.get(ours) ?? [], { quick, referenceBytes });
   return {
     row,
@@ -92,7 +98,10 @@ export async function runRow(
     ours,
     beside: await runSeveral(quick ? [] : (row.beside ?? []), METHODS, { job, quick }),
     // of the small disk the start of the process is a part worth knowing
-    floors: await runSeveral(quick ? [...row.floors, 'start'] : row.floors, FLOORS, { job, quick }),
+    floors: new Map([
+      ...(await runSeveral(quick ? [...row.floors, 'start'] : row.floors, FLOORS, { job, quick })),
+      ...(disk.length > 0 ? [['disk', disk] as const] : []),
+    ]),
     judged,
     limits,
     verdict: worst([...judged, ...limits].map(({ verdict }) => verdict)),
@@ -130,17 +139,29 @@ async function runSeveral<Name extends FloorName | MethodName>(
   return results;
 }
 
-/** Judges one factor of a row against the fastest of the methods that it names. */
+/** Judges one factor of a row against the fastest of the methods that it names, and against the bare disk where it is the limit. */
 export function judgeRow(
   judgement: Judgement,
   samples: ReadonlyMap<MethodName, readonly Sample[]>,
-  { ours, quick }: { readonly ours: MethodName; readonly quick: boolean },
+  {
+    ours,
+    quick,
+    disk = [],
+  }: { readonly ours: MethodName; readonly quick: boolean; readonly disk?: readonly Sample[] },
 ): Judged {
-  const walls = (name: MethodName): readonly number[] =>
-    (samples.get(name) ?? []).map(({ wallSeconds }) => wallSeconds);
+  const walls = (name: MethodName): readonly number[] => wallsOf(samples.get(name));
   const peer = fastest(new Map(judgement.against.map((name) => [name, walls(name)])));
   const ratio = spreadOf(ratios(walls(ours), walls(peer)));
-  return { ...judgement, peer, ratio, verdict: judge(ratio, judgement, quick) };
+  if (disk.length === 0) return { ...judgement, peer, ratio, verdict: judge(ratio, judgement, quick) };
+  const ofDisk = spreadOf(ratios(walls(ours), wallsOf(disk)));
+  const reach = spreadOf(ratios(wallsOf(disk), walls(peer)));
+  return {
+    ...judgement,
+    peer,
+    ratio,
+    ofDisk,
+    verdict: judgeOnDisk(ratio, judgement, { ofDisk, reach, quick }),
+  };
 }
 
 /** Judges what the engine's runs must not exceed. */

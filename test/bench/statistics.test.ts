@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { fastest, judge, judgeLimit, ratios, spreadOf, worst } from './statistics.js';
+import { fastest, judge, judgeLimit, judgeOnDisk, ratios, spreadOf, worst } from './statistics.js';
 
 describe('statistics of the benchmark', () => {
   it('take the middle of an odd number and the mean of the two in the middle of an even one', () => {
@@ -56,6 +56,25 @@ describe('a verdict', () => {
     assert.equal(judge(pairs, { must: 3.01 }, true), 'fail');
   });
 
+  it('falls back to the speed of the disk only where the disk alone would fail', () => {
+    const at = (median: number): { median: number; min: number; max: number } => ({
+      median,
+      min: median - 0.1,
+      max: median + 0.1,
+    });
+    const on = (ofDisk: number, reach: number, quick = false): string =>
+      judgeOnDisk(pairs, { must: 3.2 }, { ofDisk: at(ofDisk), reach: at(reach), quick });
+    assert.equal(on(0.9, 3), 'disk');
+    assert.equal(on(0.9, 3.15), 'fail', 'the disk alone comes within its spread');
+    assert.equal(on(0.7, 3), 'fail', 'slower than the disk');
+    assert.equal(on(0.7, 2.5, true), 'disk');
+    assert.equal(on(0.9, 2.6, true), 'fail', 'the disk alone passes the quick run');
+    assert.equal(
+      judgeOnDisk(pairs, { must: 2.4 }, { ofDisk: at(0.1), reach: at(0.1), quick: false }),
+      'pass',
+    );
+  });
+
   it('on an upper limit has that leeway in the quick run alone', () => {
     assert.equal(judgeLimit(200, 200, false), 'pass');
     assert.equal(judgeLimit(201, 200, false), 'fail');
@@ -66,6 +85,8 @@ describe('a verdict', () => {
   it('of several is the worst', () => {
     assert.equal(worst(['pass', 'within', 'pass']), 'within');
     assert.equal(worst(['within', 'fail']), 'fail');
+    assert.equal(worst(['pass', 'disk']), 'disk');
+    assert.equal(worst(['disk', 'within']), 'within');
     assert.equal(worst([]), 'pass');
   });
 });

@@ -5,8 +5,11 @@ export interface Spread {
   readonly max: number;
 }
 
-/** How a figure stands against what must be: `within` is below it, but not by more than the pairs' spread. */
-export type Verdict = 'pass' | 'within' | 'fail';
+/**
+ * How a figure stands against what must be: `disk` is out of the reach of this machine's disk, and as fast as it allows; `within` is
+ * below it, but not by more than the pairs' spread.
+ */
+export type Verdict = 'pass' | 'disk' | 'within' | 'fail';
 
 /** A factor that must be reached. */
 export interface Bound {
@@ -16,6 +19,9 @@ export interface Bound {
 
 /** Part of what must be that the quick run asks for. */
 export const QUICK_LEEWAY = 0.8;
+
+/** Part of the bare disk's speed that must be reached where the disk is the limit. */
+export const DISK_MUST = 0.85;
 
 /** Median and range; the median of an even number is the mean of the two in the middle. @throws when there is none */
 export function spreadOf(values: readonly number[]): Spread {
@@ -54,6 +60,22 @@ export function judge(pairs: Spread, { must }: Bound, quick: boolean): Verdict {
   return failed ? 'fail' : 'within';
 }
 
+/**
+ * Judges a factor where the disk alone was measured in the same rounds. Where even that, in our place, would have failed, no
+ * converter can pass on this machine: then ours is judged by the disk's speed, of which {@link DISK_MUST} must be reached.
+ * @param ofDisk - the disk's time over ours, by round
+ * @param reach - the peer's time over the disk's, by round
+ */
+export function judgeOnDisk(
+  pairs: Spread,
+  bound: Bound,
+  { ofDisk, reach, quick }: { readonly ofDisk: Spread; readonly reach: Spread; readonly quick: boolean },
+): Verdict {
+  const verdict = judge(pairs, bound, quick);
+  if (verdict !== 'fail' || judge(reach, bound, quick) !== 'fail') return verdict;
+  return judge(ofDisk, { must: DISK_MUST }, quick) === 'fail' ? 'fail' : 'disk';
+}
+
 /** Judges a figure that must not be larger; the quick run gives it the same leeway. */
 export function judgeLimit(value: number, most: number, quick: boolean): Verdict {
   if (value <= most) return 'pass';
@@ -62,6 +84,5 @@ export function judgeLimit(value: number, most: number, quick: boolean): Verdict
 
 /** The worst of several verdicts. */
 export function worst(verdicts: readonly Verdict[]): Verdict {
-  if (verdicts.includes('fail')) return 'fail';
-  return verdicts.includes('within') ? 'within' : 'pass';
+  return (['fail', 'within', 'disk'] as const).find((verdict) => verdicts.includes(verdict)) ?? 'pass';
 }
