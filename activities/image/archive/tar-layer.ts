@@ -1,4 +1,5 @@
 import { createBreather } from '../breathe.js';
+import { headInside } from '../layers/head.js';
 import { invalid } from '../refusals.js';
 import { createStreamedSource, HEAD_BYTES } from '../source/streamed-source.js';
 import { RangesLostError, type ImageSource, type SourceFacts } from '../source/types.js';
@@ -125,9 +126,9 @@ function spread(target: Uint8Array, length: number, { map, start }: { map: Spars
 function createStreamedImage(inner: ImageSource, facts: SourceFacts, options: TarReaderOptions): ImageSource {
   let found: Place | undefined;
 
-  async function* open(): AsyncGenerator<Buffer> {
+  async function* imageIn(bytes: AsyncIterable<Buffer>, told = options): AsyncGenerator<Buffer> {
     const choice = createImageChoice();
-    for await (const entry of readTar(inner.stream(0), options)) {
+    for await (const entry of readTar(bytes, told)) {
       if (!choice.offer(entry)) continue;
       refuseCutShort(entry, facts.validators.length);
       found = entry;
@@ -137,7 +138,8 @@ function createStreamedImage(inner: ImageSource, facts: SourceFacts, options: Ta
   }
 
   return createStreamedSource({
-    open,
+    open: () => imageIn(inner.stream(0)),
+    head: () => headInside(facts, (bytes) => imageIn(bytes, {})),
     facts: async () => {
       if (!found) throw new Error('facts of an image that was not met');
       return factsOf(facts, found.map);

@@ -1,3 +1,4 @@
+import { headInside } from '../layers/head.js';
 import { createStreamedSource, HEAD_BYTES } from '../source/streamed-source.js';
 import { RangesLostError, type ImageSource, type SourceFacts } from '../source/types.js';
 import { createHeadReader, createRangedInput, createStreamInput, type StreamInput } from './archive-input.js';
@@ -24,7 +25,7 @@ export async function openZipLayer(inner: ImageSource): Promise<ImageSource> {
   if (!facts.ranges || size === undefined) return createStreamedImage(inner, facts);
   try {
     const place = await findImage(inner, { size, head: facts.head });
-    return place.method === STORED ? createSlice(inner, facts, place) : createEntry(inner, facts, place);
+    return place.method === STORED ? createSlice(inner, facts, place) : createDeflated(inner, facts, place);
   } catch (error) {
     if (error instanceof RangesLostError) return createStreamedImage(inner, facts);
     throw error;
@@ -76,12 +77,20 @@ function createSlice(inner: ImageSource, facts: SourceFacts, place: Place): Imag
   };
 }
 
+/** A deflated entry: a stream, of which the first bytes are inflated from what is known of the archive. */
+function createDeflated(inner: ImageSource, facts: SourceFacts, place: Place): ImageSource {
+  const known = { ...facts, head: facts.head.subarray(place.data) };
+  return createEntry(inner, facts, place, () =>
+    headInside(known, (bytes) => readData(createStreamInput(bytes), place)),
+  );
+}
+
 /** The content of an entry from its first byte; `head` reads the first ones where that takes no stream. */
 function createEntry(
   inner: ImageSource,
   facts: SourceFacts,
   place: Place,
-  head?: () => Promise<Buffer>,
+  head?: () => Promise<Buffer | undefined>,
 ): ImageSource {
   return createStreamedSource({
     open: () => streamData(inner, place.data, place),

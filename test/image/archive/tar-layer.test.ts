@@ -43,7 +43,10 @@ describe('tar around a disk image', () => {
   async function assertImage(image: ImageSource, path: string): Promise<void> {
     const expected = readFileSync(path);
     const { head, validators, ranges, seekable } = await image.probe();
-    assert.ok(head.equals(expected.subarray(0, MIB)), 'head');
+    // a stream shows as much as lies in the archive's own head
+    if (ranges) assert.equal(head.length, Math.min(MIB, expected.length));
+    else assert.ok(head.length > Math.min(MIB, expected.length) - 64 * 1024, `head of ${head.length}`);
+    assert.ok(head.equals(expected.subarray(0, head.length)), 'head');
     assert.equal(validators.length, expected.length);
     assert.equal(validators.etag, '"v1"');
     assert.ok((await gather(image.stream(0))).equals(expected), 'stream from 0');
