@@ -43,6 +43,8 @@ export function parsePax(bytes: Buffer, at: number): PaxRecords {
   const values = new Map<string, Buffer>();
   const pairs: number[] = [];
   for (let start = 0; start < bytes.length;) {
+    // some writers count the padding of the header's block too
+    if (bytes[start] === 0 && bytes.subarray(start).every((byte) => byte === 0)) break;
     const end = start + lengthOf(bytes, start, at);
     const equals = bytes.indexOf('=', start);
     const space = bytes.indexOf(' ', start);

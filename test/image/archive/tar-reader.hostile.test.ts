@@ -84,6 +84,7 @@ describe('tar reader, on damaged and hostile archives', () => {
       '9 path=xx',
       '-9 path=x\n',
       '7 a b\n',
+      '9 path=x\n\0\0x',
     ])
       await assert.rejects(
         read(tarEntry({ type: 'x' }, text), tarEntry({})),

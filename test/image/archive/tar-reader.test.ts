@@ -213,6 +213,12 @@ describe('tar reader, on archives made by hand', () => {
     );
   });
 
+  it('PAX headers may count the zeros behind their records', async () => {
+    const padded = tarEntry({ name: 'pax', type: 'x' }, `9 path=b\n${'\0'.repeat(503)}`);
+    const [found] = await read(padded, tarEntry({ name: 'a' }));
+    assert.equal(found?.name, 'b');
+  });
+
   it('says what comes after the end, and a missing end marker', async () => {
     const said: string[] = [];
     const names = async (bytes: Buffer): Promise<number> => {
