@@ -107,9 +107,21 @@ export function identify(head: Buffer, where: string, expected?: ImageFormat): I
   if (isLzma(head))
     throw unsupported(`${where} is lzma, which this release does not read: convert it to qcow2 or raw`);
   const text = head.toString('utf8', 0, 256);
-  const document = DOCUMENTS.find(({ begins }) => begins.test(text));
-  if (document) throw invalid(`${where} is ${document.name}, not a disk image`);
+  const document = DOCUMENTS.find(({ begins }) => begins.test(text))?.name;
+  const found = document ?? (isJson(head) ? 'a JSON document' : undefined);
+  if (found) throw invalid(`${where} is ${found}, not a disk image`);
   return isOldTar(head) ? { container: 'tar' } : { format: 'raw' };
+}
+
+/** The answer of an API, from its first byte to its last: an object or a list, which no disk is. */
+function isJson(head: Buffer): boolean {
+  if (!/^\s*[{[]/.test(head.toString('latin1', 0, 256))) return false;
+  try {
+    JSON.parse(head.toString());
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**

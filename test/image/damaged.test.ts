@@ -157,6 +157,7 @@ describe('damaged images', function () {
     ],
     ['a backup of Proxmox VE', 'VMA\0\0\0\0\x01', 'UnsupportedFormat', /source is a backup of Proxmox VE/],
     ['XML', '<?xml version="1.0"?>\n<Envelope/>', 'ImageInvalid', /source is an XML document/],
+    ['the answer of an API', '{"errors":[{"status":404}]}\n', 'ImageInvalid', /source is a JSON document/],
     [
       'a pointer of Git LFS',
       'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n',
@@ -193,6 +194,8 @@ describe('damaged images', function () {
     'version=4\n',
     'version=10\n',
     ' version=1\n',
+    '{"begins": "like JSON"}\0',
+    '[ here ] or not',
     '\0version=1\n',
     '#!/bin/sh\nset -e\n',
     ']\0\0 \0data, no coder',
