@@ -80,7 +80,7 @@ export interface CloneRun {
 }
 
 const diskOf = (quick: boolean): SparseDisk =>
-  quick ? { gib: 1, dataMib: 256, kind: 'raw' } : { gib: 4, dataMib: 1024, kind: 'raw' };
+  quick ? { gib: 2, dataMib: 600, kind: 'raw' } : { gib: 4, dataMib: 1024, kind: 'raw' };
 
 /** Makes the disk. */
 export async function prepareClone({
