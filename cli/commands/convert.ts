@@ -178,6 +178,9 @@ async function unpackInto(
       await emptyVolume(directory, { device }).catch(() => undefined);
       throw error;
     });
+  } catch (error) {
+    await target.discard();
+    throw error;
   } finally {
     await state.remove();
   }

@@ -249,6 +249,17 @@ describe('dvflow convert leaves alone what is not its own', function () {
     assert.equal(existsSync(`${target}.dvflow`), false, 'the state of nothing is left');
   });
 
+  it('an empty directory that an archive is not unpacked into, while its own one goes', () => {
+    const own = join(home, 'own directory');
+    mkdirSync(own);
+    for (const target of [own, join(home, 'made directory')]) {
+      const { status, stderr } = convert(disk, target, '--content-type', 'archive');
+      assert.match(stderr, /^dvflow: ContentTypeNotSupported: /m);
+      assert.equal(status, 3);
+      assert.equal(existsSync(target), target === own);
+    }
+  });
+
   it('but goes on in the directory that it began itself', async () => {
     const target = join(home, 'again');
     const killed = await begin(target, '--content-type', 'archive');

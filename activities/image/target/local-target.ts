@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, realpath, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createAsyncDisposables } from '../../disposables.js';
 import { permanentFailure } from '../../failures.js';
@@ -77,7 +77,7 @@ export async function openLocalTarget(path: string): Promise<LocalTarget> {
   };
 }
 
-/** Whether a path leads to what is open: to the same file, or to the same device, whichever node of it that is. */
+/** Whether a path leads to what is open: to the same file or directory, or to the same device, whichever node of it that is. */
 async function leadsTo(path: string, file: FileHandle): Promise<boolean> {
   const now = await stat(path, { bigint: true }).catch(() => undefined);
   const own = await file.stat({ bigint: true });
@@ -95,6 +95,8 @@ export interface LocalDirectory extends AsyncDisposable {
    * @throws {@link FailureType} `ResourceExists`
    */
   refuseFilled(identity: string | undefined): Promise<void>;
+  /** Removes it where it was made here and is empty. */
+  discard(): Promise<void>;
 }
 
 /**
@@ -128,6 +130,10 @@ export async function openLocalDirectory(path: string): Promise<LocalDirectory> 
       const names = begun === identity ? [] : await orRefused(path, readdir(path));
       if (names.some((name) => name !== LOST_AND_FOUND))
         throw permanentFailure('ResourceExists', `${path} is not empty: what it holds would be lost`);
+    },
+    async discard() {
+      // whatever keeps it there is somebody else's
+      if (!found && (await leadsTo(path, handle))) await rmdir(path).catch(() => undefined);
     },
     [Symbol.asyncDispose]: () => handles[Symbol.asyncDispose](),
   };
