@@ -46,6 +46,12 @@ export const QCOW2_LIES: readonly Qcow2Lie[] = [
     edit: backing('json:{"driver":"file","filename":"/etc/shadow"}'),
     ...BACKING_REFUSAL,
   },
+  {
+    name: 'the name of no backing file beyond the first cluster',
+    edit: (image) => image.writeBigUInt64BE(65_537n, 8),
+    type: 'ImageInvalid',
+    message: /backing_file_offset 65537 is beyond the first cluster/,
+  },
   { name: 'an external data file', edit: setFeature(2), type: 'ImageHostile', message: /external data file/ },
   {
     name: 'AES encryption',

@@ -54,7 +54,7 @@ export function parseHeader(head: Buffer, fileBytes?: number): Qcow2Header {
   if (clusterBits < 9 || clusterBits > 21)
     throw invalid(`qcow2 cluster_bits ${clusterBits} is outside 9 to 21`);
   const features = version === 3 ? parseFeatures(head, 2 ** clusterBits) : V2_FEATURES;
-  refuseReferences(head, features.bits);
+  refuseReferences(head, { bits: features.bits, clusterSize: 2 ** clusterBits });
   const extendedL2 = features.bits.includes(EXTENDED_L2);
   if (extendedL2 && clusterBits < MIN_EXTENDED_CLUSTER_BITS)
     throw invalid(
@@ -104,12 +104,18 @@ function compressionType(head: Buffer, headerLength: number, bits: readonly numb
   return type === 1 ? 'zstd' : 'zlib';
 }
 
-function refuseReferences(head: Buffer, bits: readonly number[]): void {
+function refuseReferences(
+  head: Buffer,
+  { bits, clusterSize }: { readonly bits: readonly number[]; readonly clusterSize: number },
+): void {
+  const backingFileOffset = readOffset(head, 8);
   // where or how long its name is means nothing without the other: QEMU takes that for none
-  if (readOffset(head, 8) !== 0 && head.readUInt32BE(16) !== 0)
+  if (backingFileOffset !== 0 && head.readUInt32BE(16) !== 0)
     throw hostile(
       'qcow2 image has a backing file: its data is in another file; flatten it with qemu-img convert',
     );
+  if (backingFileOffset > clusterSize)
+    throw invalid(`qcow2 backing_file_offset ${backingFileOffset} is beyond the first cluster`);
   if (bits.includes(DATA_FILE))
     throw hostile(
       'qcow2 image has an external data file: its data is in another file; flatten it with qemu-img convert',
