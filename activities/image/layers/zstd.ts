@@ -2,6 +2,7 @@ import { createZstdDecompress } from 'node:zlib';
 import { invalid, unsupported } from '../refusals.js';
 import { watchEmptyPieces } from './empty-pieces.js';
 import { createFeed, type Feed } from './feed.js';
+import { gathered } from './gathered.js';
 import type { DecompressOptions } from './gzip.js';
 import { decodeMember, decoderOptions } from './member.js';
 
@@ -66,7 +67,7 @@ async function skipFrame(feed: Feed): Promise<void> {
 
 /** One frame, of which the magic is read; the decoder gets exactly its bytes, because it would stop at what follows. */
 async function* decodeFrame(feed: Feed): AsyncGenerator<Buffer> {
-  const frame = createFeed(frameBytes(feed));
+  const frame = createFeed(gathered(frameBytes(feed)));
   try {
     yield* decodeMember(frame, createZstdDecompress(decoderOptions({})));
     if (await frame.next()) throw invalid('zstd stream is damaged: a frame ends before its last block');
@@ -86,10 +87,12 @@ async function* frameBytes(feed: Feed): AsyncGenerator<Buffer> {
   const magic = Buffer.alloc(4);
   magic.writeUInt32LE(FRAME_MAGIC);
   yield Buffer.concat([magic, Buffer.of(descriptor), rest]);
+  const watchEmpty = watchEmptyPieces('zstd frame');
   for (let last = false; !last;) {
     const header = await exactly(feed, 3);
     const block = header.readUIntLE(0, 3);
     last = (block & 1) === 1;
+    watchEmpty(block >> 3);
     yield header;
     // type 1 is one repeated byte
     yield* passed(feed, ((block >> 1) & 3) === 1 ? 1 : block >> 3);
