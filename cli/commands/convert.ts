@@ -11,7 +11,7 @@ import {
   type LocalTarget,
 } from '../../activities/image/target/local-target.js';
 import type { ContentType, FailureType, ImageFormat, TransferResult } from '../../activities/types.js';
-import { openConversionState, type ConversionState } from '../conversion-state.js';
+import { openConversionState, type ConversionKey, type ConversionState } from '../conversion-state.js';
 import { sha256OfDisk } from '../disk-digest.js';
 import { CliError } from '../errors.js';
 import { callerPolicy, refuseSame, sourceRequest, type SourceFlags } from '../local-source.js';
@@ -117,11 +117,7 @@ async function fillTarget(
   flags: ConvertFlags,
   { asked, sourceId, notice, ...conversion }: Conversion,
 ): Promise<TransferResult> {
-  const begun = { target: path, named: flags.state, source: sourceId };
-  const state = await openConversionState(begun).catch(async (error: unknown) => {
-    await target.discard();
-    throw error;
-  });
+  const state = await openState(target, { target: path, named: flags.state, source: sourceId });
   try {
     const { fence } = await state.begin(notice);
     await asked;
@@ -156,7 +152,7 @@ async function unpackInto(
   const { unpackImage } = await import('../../activities/image/unpack-image.js');
   await using target = await openLocalDirectory(path);
   const { handle: directory, identity } = target;
-  const state = await openConversionState({ target: path, named: flags.state, source: sourceId });
+  const state = await openState(target, { target: path, named: flags.state, source: sourceId });
   try {
     const { directory: begun, ...record } = await state.begin(notice);
     await target.refuseFilled(begun);
@@ -184,6 +180,14 @@ async function unpackInto(
   } finally {
     await state.remove();
   }
+}
+
+/** The state of a conversion; where there is no place for it, what was made for the target goes again. */
+async function openState(target: Pick<LocalTarget, 'discard'>, key: ConversionKey): Promise<ConversionState> {
+  return await openConversionState(key).catch(async (error: unknown) => {
+    await target.discard();
+    throw error;
+  });
 }
 
 /** A file becomes as large as the disk, a device has its size. */

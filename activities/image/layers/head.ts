@@ -5,8 +5,8 @@ import type { SourceFacts } from '../source/types.js';
 const ENOUGH = 4096;
 
 /**
- * The first bytes inside a compressor or an archive, as far as the head outside of it reaches; `undefined` where that is too little and the
- * stream has to be opened. Nothing is fetched.
+ * The first bytes inside a compressor or an archive, as far as the head outside of it reaches; `undefined` where that is too
+ * little and the stream has to be opened. Nothing is fetched.
  */
 export async function headInside(
   { head, validators }: SourceFacts,
