@@ -7,6 +7,7 @@ import { createHostMap } from './formats/qcow2/host-map.js';
 import { createLookAhead } from './formats/qcow2/look-ahead.js';
 import { createMetadataCheck, parseL1, parseL2, type Extent } from './formats/qcow2/mapping.js';
 import { tablesAtOnce, type L1Table, type L2Tables } from './formats/qcow2/tables.js';
+import { joined } from './joined.js';
 import { createSegmentPool } from './pool.js';
 import type { ReadOutcome, Sink } from './progress.js';
 import { LOOK_AHEAD_BYTES } from './read-plan.js';
@@ -138,9 +139,7 @@ function createDecoder(header: Qcow2Header, fileBytes: number | undefined, emit:
       return emit.data(extent.guest, bytesOf(first).subarray(within, within + extent.length));
     const pieces: Buffer[] = [];
     for (let index = first; index <= lastCluster(extent); index += 1) pieces.push(bytesOf(index));
-    const [only = Buffer.alloc(0)] = pieces;
-    const all = pieces.length === 1 ? only : Buffer.concat(pieces);
-    await emit.compressed(extent.guest, all.subarray(within, within + extent.length));
+    await emit.compressed(extent.guest, joined(pieces).subarray(within, within + extent.length));
   }
 
   async function applyL2(l1Index: number, table: Buffer, now: number): Promise<void> {

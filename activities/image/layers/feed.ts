@@ -1,3 +1,5 @@
+import { joined } from '../joined.js';
+
 /** Bytes of a stream, taken piece by piece, with the chance to put back what was too much. */
 export interface Feed {
   /** The next chunk, or `undefined` at the end. */
@@ -44,7 +46,7 @@ export function createFeed(bytes: AsyncIterable<Buffer>, start = 0): Feed {
       if (chunk.length > missing) unread(chunk.subarray(missing));
       missing -= Math.min(missing, chunk.length);
     }
-    return pieces.length === 1 && pieces[0] ? pieces[0] : Buffer.concat(pieces);
+    return joined(pieces);
   }
 
   return {

@@ -1,3 +1,5 @@
+import { joined } from '../joined.js';
+
 /** As many bytes are worth a decoder's turn on another thread. */
 const ENOUGH = 64 * 1024;
 
@@ -16,16 +18,11 @@ export async function* gathered(pieces: AsyncIterable<Buffer>): AsyncGenerator<B
       const all = held;
       held = [];
       bytes = 0;
-      yield together(all);
+      yield joined(all);
     }
   } catch (error) {
-    if (bytes > 0) yield together(held);
+    if (bytes > 0) yield joined(held);
     throw error;
   }
-  if (bytes > 0) yield together(held);
-}
-
-function together(pieces: readonly Buffer[]): Buffer {
-  const [only, ...more] = pieces;
-  return only && more.length === 0 ? only : Buffer.concat(pieces);
+  if (bytes > 0) yield joined(held);
 }

@@ -1,4 +1,5 @@
 import type { BrotliDecompress, InflateRaw } from 'node:zlib';
+import { joined } from '../joined.js';
 import type { Feed } from './feed.js';
 
 /** A decoder of node:zlib that ends by itself where its stream ends. */
@@ -70,9 +71,7 @@ export async function* decodeMember(feed: Feed, decoder: Decoder): AsyncGenerato
     // the decoder may be done before the source says what is wrong with the bytes that it has already given
     if (sourceError) throw sourceError.error;
     const unconsumed = fedBytes - decoder.bytesWritten;
-    const [only, ...more] = fed;
-    const last = only && more.length === 0 ? only : Buffer.concat(fed);
-    if (unconsumed > 0) feed.unread(last.subarray(-unconsumed));
+    if (unconsumed > 0) feed.unread(joined(fed).subarray(-unconsumed));
   } catch (error) {
     throw sourceError ? sourceError.error : error;
   } finally {
