@@ -73,13 +73,23 @@ const HTML = /^(?:\ufeff)?\s*<(?:(?:!doctype\s+html|html|head|meta|title|body|sc
 const XML = /^(?:\ufeff)?<\?xml\s/;
 /** What a Git server serves of a large file unless it is asked in another way (Git LFS specification, The Pointer). */
 const LFS_POINTER = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n/;
+/** The answer of an API: an object or a list, which no disk is. */
+const JSON_TEXT = /^\s*[{[]/;
 
 /** Text in the place of an image. */
-const DOCUMENTS = [
+interface Document {
+  readonly name: string;
+  readonly begins: RegExp;
+  /** Whether it is one from its first byte to its last, where its beginning does not tell. */
+  readonly isWhole?: (head: Buffer) => boolean;
+}
+
+const DOCUMENTS: readonly Document[] = [
   { name: 'an HTML page', begins: HTML },
   { name: 'an XML document', begins: XML },
   { name: 'the pointer of Git LFS to a file', begins: LFS_POINTER },
-] as const;
+  { name: 'a JSON document', begins: JSON_TEXT, isWhole: isJson },
+];
 
 /**
  * Tells by magic numbers, never by a file's name, what bytes are. Everything unknown is a raw disk (an ISO is one);
@@ -107,15 +117,12 @@ export function identify(head: Buffer, where: string, expected?: ImageFormat): I
   if (isLzma(head))
     throw unsupported(`${where} is lzma, which this release does not read: convert it to qcow2 or raw`);
   const text = head.toString('utf8', 0, 256);
-  const document = DOCUMENTS.find(({ begins }) => begins.test(text))?.name;
-  const found = document ?? (isJson(head) ? 'a JSON document' : undefined);
-  if (found) throw invalid(`${where} is ${found}, not a disk image`);
+  const document = DOCUMENTS.find(({ begins, isWhole }) => begins.test(text) && isWhole?.(head) !== false);
+  if (document) throw invalid(`${where} is ${document.name}, not a disk image`);
   return isOldTar(head) ? { container: 'tar' } : { format: 'raw' };
 }
 
-/** The answer of an API, from its first byte to its last: an object or a list, which no disk is. */
 function isJson(head: Buffer): boolean {
-  if (!/^\s*[{[]/.test(head.toString('latin1', 0, 256))) return false;
   try {
     JSON.parse(head.toString());
     return true;
