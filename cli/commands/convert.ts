@@ -11,13 +11,13 @@ import {
   type LocalTarget,
 } from '../../activities/image/target/local-target.js';
 import type { ContentType, FailureType, ImageFormat, TransferResult } from '../../activities/types.js';
+import { printReport, reportOf } from '../convert-report.js';
 import { openConversionState, type ConversionKey, type ConversionState } from '../conversion-state.js';
 import { sha256OfDisk } from '../disk-digest.js';
 import { CliError } from '../errors.js';
 import { callerPolicy, refuseSame, sourceRequest, type SourceFlags } from '../local-source.js';
 import { sourceIdentity } from '../source-identity.js';
-import { print, printJson } from '../output.js';
-import { bytes, span } from '../render/figures.js';
+import { printJson } from '../output.js';
 import { createTransferView } from '../render/transfer.js';
 
 /** What `dvflow convert` was asked for. */
@@ -28,19 +28,6 @@ export interface ConvertFlags extends SourceFlags {
   readonly sha256OfDisk?: boolean;
   readonly state?: string;
   readonly contentType?: ContentType;
-}
-
-/** What is told of a finished conversion, besides the result itself. */
-export interface ConvertReport extends TransferResult {
-  readonly seconds: number;
-  readonly sha256OfDisk?: string;
-  readonly stats: {
-    readonly peakRssBytes: number;
-    /** Longest time that the event loop did not turn. */
-    readonly maxLoopDelayMs: number;
-    readonly userSeconds: number;
-    readonly systemSeconds: number;
-  };
 }
 
 const LOOP_RESOLUTION_MS = 10;
@@ -224,33 +211,4 @@ async function leave(target: LocalTarget, state: ConversionState, error: unknown
   await state.remove();
   await target.discard();
   return false;
-}
-
-interface Circumstances {
-  readonly started: number;
-  readonly digest: string | undefined;
-  readonly maxLoopDelayMs: number;
-}
-
-function reportOf(result: TransferResult, { started, digest, maxLoopDelayMs }: Circumstances): ConvertReport {
-  const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
-  return {
-    ...result,
-    seconds: (performance.now() - started) / 1000,
-    ...(digest === undefined ? {} : { sha256OfDisk: digest }),
-    stats: {
-      peakRssBytes: maxRSS * 1024,
-      maxLoopDelayMs: Math.max(0, Math.round(maxLoopDelayMs)),
-      userSeconds: userCPUTime / 1e6,
-      systemSeconds: systemCPUTime / 1e6,
-    },
-  };
-}
-
-function printReport(path: string, report: ConvertReport): void {
-  const { virtualSize, bytesTransferred, bytesWritten, seconds, checksum, sha256OfDisk } = report;
-  print(`${path}: ${bytes(virtualSize)} (${virtualSize} bytes) in ${span(seconds * 1000)}`);
-  print(`read ${bytes(bytesTransferred)}, wrote ${bytes(bytesWritten)}`);
-  if (checksum !== undefined) print(`checksum of the source ${checksum}: matches`);
-  if (sha256OfDisk !== undefined) print(`sha256 of the disk ${sha256OfDisk}`);
 }
