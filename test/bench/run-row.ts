@@ -152,16 +152,11 @@ export function judgeRow(
   const walls = (name: MethodName): readonly number[] => wallsOf(samples.get(name));
   const peer = fastest(new Map(judgement.against.map((name) => [name, walls(name)])));
   const ratio = spreadOf(ratios(walls(ours), walls(peer)));
-  if (disk.length === 0) return { ...judgement, peer, ratio, verdict: judge(ratio, judgement, quick) };
+  const judged = { ...judgement, peer, ratio, verdict: judge(ratio, judgement, quick) };
+  if (disk.length === 0) return judged;
   const ofDisk = spreadOf(ratios(walls(ours), wallsOf(disk)));
   const reach = spreadOf(ratios(wallsOf(disk), walls(peer)));
-  return {
-    ...judgement,
-    peer,
-    ratio,
-    ofDisk,
-    verdict: judgeOnDisk(ratio, judgement, { ofDisk, reach, quick }),
-  };
+  return { ...judged, ofDisk, verdict: judgeOnDisk(ratio, judgement, { ofDisk, reach, quick }) };
 }
 
 /** Judges what the engine's runs must not exceed. */

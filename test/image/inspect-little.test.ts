@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { statSync, writeFileSync } from 'node:fs';
-import { openSource } from '../../activities/image/source/open-source.js';
 import { planSteadily } from '../../activities/image/plan-image.js';
 import { startFileServer } from '../support/servers/index.js';
+import { useBench } from './source/open.js';
 import { MIB, qemuImg, useDirectory } from './support/images.js';
 
 /** What an inspection may read where ranges work. */
@@ -29,6 +29,7 @@ const WRAPPED: Readonly<Record<string, { script: string; format: string }>> = {
 describe('an inspection behind ranges', function () {
   this.timeout(60_000);
   const directory = useDirectory();
+  const bench = useBench();
 
   before(() => {
     writeFileSync(`${directory()}/disk.raw`, randomBytes(DISK));
@@ -40,24 +41,16 @@ describe('an inspection behind ranges', function () {
       const file = `${directory()}/wrapped`;
       execFileSync('bash', ['-euo', 'pipefail', '-c', `(${script}) > wrapped`], { cwd: directory() });
       assert.ok(statSync(file).size > DISK);
-      const server = await startFileServer({ path: file });
-      const source = await openSource(
-        {
-          kind: 'http',
-          url: server.url,
-          headers: [],
-          secretHeaders: [],
-          insecureSkipVerify: false,
-        },
-        { policy: { allowed: ['127.0.0.1/32'], denied: [] }, signal: new AbortController().signal },
-      );
-      try {
-        using planned = await planSteadily(source, { scratch: true });
-        assert.equal(planned.facts.format, format);
-        assert.ok(source.bytesRead <= MOST_READ, `${source.bytesRead} bytes read`);
-      } finally {
-        source.close();
-        await server.close();
-      }
+      const { url } = await bench.serve(startFileServer({ path: file }));
+      const { source } = await bench.openRequest({
+        kind: 'http',
+        url,
+        headers: [],
+        secretHeaders: [],
+        insecureSkipVerify: false,
+      });
+      using planned = await planSteadily(source, { scratch: true });
+      assert.equal(planned.facts.format, format);
+      assert.ok(source.bytesRead <= MOST_READ, `${source.bytesRead} bytes read`);
     });
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { gathered } from '../../activities/image/layers/gathered.js';
 import { unzstd } from '../../activities/image/layers/zstd.js';
+import { gather, inChunks } from './archive/tar.js';
 import { refusal } from './support/refused.js';
 
 const KIB = 1024;
@@ -15,39 +16,29 @@ function frame(blocks: readonly Buffer[], { last = true } = {}): Buffer {
   return Buffer.concat([Buffer.from('28b52ffd0038', 'hex'), ...written]);
 }
 
-async function* inChunks(bytes: Buffer): AsyncGenerator<Buffer> {
-  for (let start = 0; start < bytes.length; start += 4 * KIB) yield bytes.subarray(start, start + 4 * KIB);
-}
-
-async function listed(pieces: AsyncIterable<Buffer>): Promise<Buffer[]> {
-  const all: Buffer[] = [];
-  for await (const piece of pieces) all.push(piece);
-  return all;
-}
-
-const gather = async (pieces: AsyncIterable<Buffer>): Promise<Buffer> => Buffer.concat(await listed(pieces));
+const chunks = (bytes: Buffer): AsyncGenerator<Buffer> => inChunks(bytes, 4 * KIB);
 
 describe('zstd of very small blocks', () => {
   it('is the same bytes, a hundred thousand of them', async () => {
     const blocks = Array.from({ length: 100_000 }, (_, index) => Buffer.of(index & 0xff));
-    assert.deepEqual(await gather(unzstd(inChunks(frame(blocks)))), Buffer.concat(blocks));
+    assert.deepEqual(await gather(unzstd(chunks(frame(blocks)))), Buffer.concat(blocks));
   });
 
   it('is refused where blocks that hold nothing have no end', async () => {
     const empty = Array.from({ length: 100_000 }, () => Buffer.alloc(0));
     await assert.rejects(
-      gather(unzstd(inChunks(frame(empty)))),
+      gather(unzstd(chunks(frame(empty)))),
       refusal('ImageHostile', /zstd frame has more than 100 parts in a row that hold nothing/),
     );
     const few = [...empty.slice(0, 50), Buffer.from('disk')];
-    assert.equal((await gather(unzstd(inChunks(frame(few))))).toString(), 'disk');
+    assert.equal((await gather(unzstd(chunks(frame(few))))).toString(), 'disk');
   });
 
   it('gives all that came before its end where it is cut short', async () => {
     const bytes = frame([Buffer.alloc(10 * KIB, 1), Buffer.alloc(10 * KIB, 2)], { last: false });
     let length = 0;
     const read = async (): Promise<void> => {
-      for await (const piece of unzstd(inChunks(bytes))) length += piece.length;
+      for await (const piece of unzstd(chunks(bytes))) length += piece.length;
     };
     await assert.rejects(read(), refusal('ImageInvalid', /zstd stream is cut short/));
     assert.equal(length, 20 * KIB);
@@ -61,7 +52,8 @@ describe('pieces for a decoder', () => {
       yield large;
       for (let count = 0; count < 50; count += 1) yield Buffer.alloc(3 * KIB, 2);
     }
-    const found = await listed(gathered(pieces()));
+    const found: Buffer[] = [];
+    for await (const piece of gathered(pieces())) found.push(piece);
     assert.equal(found[0], large);
     assert.deepEqual(
       found.map(({ length }) => length / KIB),
